@@ -1,0 +1,195 @@
+"""The map between theta and the relative covariance factor Lambda(theta).
+
+Lambda is block diagonal. A *block* collects the random-effects terms that share a grouping factor; for
+every level of that factor it repeats one lower-triangular *template* T, itself block diagonal over the
+merged terms. theta holds the free entries of the templates: terms in the order of the formula, within a
+term the columns of the lower triangle one after the other (Bates, Mächler, Bolker & Walker 2015, sec. 2.3).
+
+The engine works in *standardized* templates: it whitens the columns of each term's design, so that
+Z'WZ averages to the identity, and estimates T_std = R T, where R is the whitening factor. R is lower
+triangular, so T_std is too, and theta_std is a linear function of theta. A covariate in other units, or
+measured from another origin, gives the same standardized problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.errors import FitError
+
+Array = NDArray[np.float64]
+
+__all__ = ["Covariance", "TermCovariance"]
+
+
+@dataclass(frozen=True, eq=False)
+class TermCovariance:
+    """Which entries of one term's template are free.
+
+    Parameters
+    ----------
+    k : int
+        Columns of the term, i.e. the order of its template.
+    structure : {"us", "diag"}
+        Unstructured (full lower triangle) or diagonal.
+    block : int
+        The block that the term was merged into.
+    first : int
+        Its first column within that block.
+    whitening : ndarray (k, k)
+        R above; diagonal for a diagonal structure.
+    """
+
+    k: int
+    structure: str
+    block: int
+    first: int
+    whitening: Array
+
+    @cached_property
+    def entries(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Rows and columns of the free entries within the term's own template."""
+        if self.structure == "diag":
+            return np.arange(self.k), np.arange(self.k)
+        columns, rows = np.triu_indices(self.k)
+        return rows, columns
+
+    @property
+    def n_theta(self) -> int:
+        """Number of free entries."""
+        return len(self.entries[0])
+
+    @cached_property
+    def standardizer(self) -> Array:
+        """The matrix J of theta_std = J theta, from column b of T_std = R T."""
+        rows, columns = self.entries
+        same_column = columns[:, None] == columns[None, :]
+        return np.where(same_column, self.whitening[np.ix_(rows, rows)], 0.0)
+
+
+class Covariance:
+    """All terms together: theta, templates, and the derivatives of Lambda's pattern.
+
+    Parameters
+    ----------
+    terms : sequence of TermCovariance
+        In the order of the formula.
+    block_sizes : sequence of int
+        Columns a level of each block.
+    """
+
+    def __init__(self, terms: Sequence[TermCovariance], block_sizes: Sequence[int]) -> None:
+        self.terms = tuple(terms)
+        self.block_sizes = tuple(block_sizes)
+        rows, columns, blocks = [], [], []
+        for term in self.terms:
+            r, c = term.entries
+            rows.append(r + term.first)
+            columns.append(c + term.first)
+            blocks.append(np.full(len(r), term.block))
+        self.rows = np.concatenate(rows)
+        self.columns = np.concatenate(columns)
+        self.blocks = np.concatenate(blocks)
+        self.of_block = [np.flatnonzero(self.blocks == i) for i in range(len(self.block_sizes))]
+
+    @property
+    def n_theta(self) -> int:
+        """Length of theta."""
+        return len(self.rows)
+
+    @cached_property
+    def slices(self) -> list[slice]:
+        """The part of theta that belongs to each term."""
+        stops = np.cumsum([term.n_theta for term in self.terms])
+        return [slice(int(stop) - t.n_theta, int(stop)) for t, stop in zip(self.terms, stops)]
+
+    def check(self, theta: object) -> Array:
+        """Return `theta` as a float vector of the right length, or say what is wrong with it."""
+        try:
+            vector = np.atleast_1d(np.asarray(theta, dtype=float))
+        except (TypeError, ValueError):
+            raise FitError(
+                f"theta must hold numbers, not {type(theta).__name__}. Pass {self.n_theta} numbers."
+            ) from None
+        if vector.shape != (self.n_theta,):
+            raise FitError(
+                f"theta has shape {vector.shape}; this model has {self.n_theta} covariance "
+                f"parameters. Pass {self.n_theta} numbers, the lower triangles of the terms' "
+                "relative covariance factors, column by column."
+            )
+        if not np.isfinite(vector).all():
+            raise FitError("theta has values that are not finite. Pass finite numbers.")
+        return vector
+
+    def start(self) -> Array:
+        """Return the standardized start: T = I, each whitened column as variable as the noise."""
+        return (self.rows == self.columns).astype(float)
+
+    def templates(self, theta: Array) -> list[Array]:
+        """Return the template of each block."""
+        out = [np.zeros((k, k)) for k in self.block_sizes]
+        for template, index in zip(out, self.of_block):
+            template[self.rows[index], self.columns[index]] = theta[index]
+        return out
+
+    def term_templates(self, theta: Array) -> list[Array]:
+        """Return the template of each term, in the order of the formula."""
+        out = []
+        for term, part in zip(self.terms, self.slices):
+            template = np.zeros((term.k, term.k))
+            template[term.entries] = theta[part]
+            out.append(template)
+        return out
+
+    def free_entries(self, matrices: Sequence[Array]) -> Array:
+        """Pick from one matrix per block the entries that theta holds."""
+        out = np.empty(self.n_theta)
+        for matrix, index in zip(matrices, self.of_block):
+            out[index] = matrix[self.rows[index], self.columns[index]]
+        return out
+
+    def curvature(self, matrices: Sequence[Array]) -> Array:
+        """Return C with C_(ab),(cd) = 2 [G_i]_ac δ_bd inside each block i."""
+        out = np.zeros((self.n_theta, self.n_theta))
+        for matrix, index in zip(matrices, self.of_block):
+            rows, columns = self.rows[index], self.columns[index]
+            same_column = columns[:, None] == columns[None, :]
+            out[np.ix_(index, index)] = 2.0 * same_column * matrix[np.ix_(rows, rows)]
+        return out
+
+    def canonical(self, theta: Array) -> Array:
+        """Flip signs of template columns so that every diagonal entry is non-negative."""
+        sign = np.ones((len(self.block_sizes), max(self.block_sizes)))
+        diagonal = self.rows == self.columns
+        flip = diagonal & (theta < 0)
+        sign[self.blocks[flip], self.columns[flip]] = -1.0
+        return theta * sign[self.blocks, self.columns] + 0.0
+
+    @cached_property
+    def jacobian(self) -> Array:
+        """The matrix J of theta_std = J theta."""
+        out = np.zeros((self.n_theta, self.n_theta))
+        for term, part in zip(self.terms, self.slices):
+            out[part, part] = term.standardizer
+        return out
+
+    def standardize(self, theta: Array) -> Array:
+        """Return theta_std = J theta."""
+        return self.jacobian @ theta
+
+    def unstandardize(self, theta_std: Array) -> Array:
+        """Return theta = J⁻¹ theta_std."""
+        return np.asarray(np.linalg.solve(self.jacobian, theta_std))
+
+    def singular_terms(self, theta_std: Array, tol: float = 1e-5) -> list[bool]:
+        """Say of each term whether its template has deficient rank, relative to its scale."""
+        out = []
+        for template in self.term_templates(theta_std):
+            values = np.linalg.svd(template, compute_uv=False)
+            out.append(bool(values[-1] <= tol * max(1.0, values[0])))
+        return out

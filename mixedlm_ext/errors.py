@@ -1,0 +1,81 @@
+"""Errors and warnings of the package: each says what is wrong and what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "DesignError",
+    "DesignWarning",
+    "FitError",
+    "FormulaError",
+    "MixedLMError",
+    "SingularFitWarning",
+    "did_you_mean",
+]
+
+
+class MixedLMError(ValueError):
+    """Base class of every error the package raises on purpose."""
+
+
+class FormulaError(MixedLMError):
+    """The formula cannot be read; the message points at the place with a caret.
+
+    Parameters
+    ----------
+    problem : str
+        What is wrong, one line, without a final full stop.
+    formula : str
+        The user's whole formula.
+    span : tuple of int
+        Start and stop of the offending characters in `formula`.
+    hint : str
+        What to write instead, a full sentence.
+    """
+
+    def __init__(
+        self, problem: str, formula: str = "", span: tuple[int, int] = (0, 0), hint: str = ""
+    ) -> None:
+        self.problem = problem
+        self.formula = formula
+        self.span = span
+        self.hint = hint
+        parts = [problem, _caret(formula, span) if formula else "", hint]
+        super().__init__("\n".join(part for part in parts if part))
+
+    def __reduce__(self) -> tuple[type[FormulaError], tuple[str, str, tuple[int, int], str]]:
+        return type(self), (self.problem, self.formula, self.span, self.hint)
+
+
+class DesignError(MixedLMError):
+    """The data do not support the model that the formula or the arrays describe."""
+
+
+class FitError(MixedLMError):
+    """The estimation cannot be carried out as asked."""
+
+
+class DesignWarning(UserWarning):
+    """Something in the data was set aside (a column, a row) and the fit goes on."""
+
+
+class SingularFitWarning(UserWarning):
+    """The estimated covariance of some random effects is singular."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the nearest of `known`, or an empty string."""
+    near = get_close_matches(name, [str(k) for k in known], n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def _caret(formula: str, span: tuple[int, int]) -> str:
+    """Show the line of `formula` that holds `span`, carets under the span."""
+    start, stop = span
+    line_start = formula.rfind("\n", 0, start) + 1
+    line_stop = formula.find("\n", start)
+    line = formula[line_start : line_stop if line_stop >= 0 else len(formula)]
+    width = max(1, min(stop, line_start + len(line)) - start)
+    return f"    {line}\n    {' ' * (start - line_start)}{'^' * width}"

@@ -1,0 +1,258 @@
+"""The order in which the columns of Z are eliminated, chosen once from the pattern of Z'Z.
+
+A *node* is one level of one block and stands for its k columns of Z; two nodes are joined when they meet
+in some row. A set of nodes that are not joined to one another is eliminated together, level by level, which joins
+the neighbours of each. The largest block goes first; then whole blocks that are still unjoined (nested factors), or
+unjoined subsets of a block with few neighbours (sparsely crossed factors), as long as that is cheaper than to
+factor what remains as one dense matrix.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.linalg.crossproducts import CrossProducts
+
+Index = NDArray[np.intp]
+
+__all__ = ["Part", "Plan", "Stage", "make_plan", "pairs_in_rows"]
+
+_SMALL = 150
+"""Columns of Z up to which one dense matrix beats every structure."""
+_SMALL_REST = 400
+"""Columns up to which what remains after a stage is always dense."""
+_DENSE_FLOP = 2e-11
+"""Seconds of one floating-point operation in a dense factorization and inversion."""
+_PAIR = 2e-8
+"""Seconds that one pair of neighbours costs in an elimination, its gradient included."""
+_STAGE = 1e-3
+"""Seconds that a stage costs whatever its size."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Levels of one block that are treated alike; column (a, j) has index start + a·n + j.
+
+    Parameters
+    ----------
+    block : int
+    levels : ndarray (n,)
+        Which levels of the block.
+    k : int
+        Columns a level.
+    start : int
+        Index of the part's first column in the order of elimination.
+    """
+
+    block: int
+    levels: Index
+    k: int
+    start: int
+
+    @property
+    def n(self) -> int:
+        """Number of levels."""
+        return len(self.levels)
+
+    @property
+    def stop(self) -> int:
+        """Index after the part's last column."""
+        return self.start + self.k * self.n
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One part and the pattern of its coupling to everything eliminated later.
+
+    Parameters
+    ----------
+    part : Part
+    rows, nodes : ndarray
+        Neighbours: position within the part, and the node it is joined to; sorted by row.
+    """
+
+    part: Part
+    rows: Index
+    nodes: Index
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Stages, then the parts of the dense root (maybe none).
+
+    Attributes
+    ----------
+    stages : list of Stage
+    root : list of Part
+    edges : list of (ndarray, ndarray)
+        The joined nodes that remain after each stage, fill included; only where the next stage needs them.
+    """
+
+    stages: list[Stage]
+    root: list[Part]
+    edges: list[tuple[Index, Index]]
+    shapes: tuple[tuple[int, int], ...]
+
+    @property
+    def parts(self) -> list[Part]:
+        """All parts in the order of elimination."""
+        return [stage.part for stage in self.stages] + self.root
+
+    def node_columns(self) -> tuple[Index, Index, Index]:
+        """Return for every node its first column, the stride between its columns, and their number."""
+        first, stride, count = (np.empty(sum(n for _, n in self.shapes), np.intp) for _ in range(3))
+        offsets = node_offsets(self.shapes)
+        for part in self.parts:
+            nodes = offsets[part.block] + part.levels
+            first[nodes] = part.start + np.arange(part.n)
+            stride[nodes] = part.n
+            count[nodes] = part.k
+        return first, stride, count
+
+
+def node_offsets(shapes: tuple[tuple[int, int], ...]) -> Index:
+    """Return the number of the first node of each block."""
+    return np.concatenate([[0], np.cumsum([levels for _, levels in shapes])]).astype(np.intp)
+
+
+def pairs_in_rows(rows: Index) -> tuple[Index, Index]:
+    """Enumerate all pairs of entries s >= t that share a row; `rows` is sorted."""
+    counts = np.bincount(rows) if len(rows) else np.zeros(0, np.intp)
+    starts = np.cumsum(counts) - counts
+    first = starts[rows]  # the first entry of each entry's row
+    below = np.arange(len(rows)) - first + 1
+    s = np.repeat(np.arange(len(rows)), below)
+    ends = np.cumsum(below)
+    t = np.arange(len(s)) - np.repeat(ends - below, below) + np.repeat(first, below)
+    return s, t
+
+
+def make_plan(cp: CrossProducts) -> Plan:
+    """Choose the order of elimination for the pattern of `cp`."""
+    if len(cp.shapes) > 1 and cp.q <= _SMALL:
+        return Plan([], _whole_blocks(cp.shapes, range(len(cp.shapes)), 0), [], cp.shapes)
+    return _Planner(cp).run()
+
+
+def _whole_blocks(shapes: tuple[tuple[int, int], ...], blocks: range, start: int) -> list[Part]:
+    """Return one part for each of `blocks`."""
+    parts = []
+    for i in blocks:
+        k, levels = shapes[i]
+        parts.append(Part(i, np.arange(levels), k, start))
+        start = parts[-1].stop
+    return parts
+
+
+class _Planner:
+    """The elimination of the node graph, stage by stage."""
+
+    def __init__(self, cp: CrossProducts) -> None:
+        self.shapes = cp.shapes
+        self.offsets = node_offsets(cp.shapes)
+        levels = [n for _, n in cp.shapes]
+        self.block_of = np.repeat(np.arange(len(levels)), levels)
+        self.k_of = np.repeat([k for k, _ in cp.shapes], levels)
+        self.alive = np.ones(len(self.block_of), bool)
+        pairs = [(self.offsets[i] + c.rows, self.offsets[j] + c.columns) for (i, j), c in cp.couplings.items()]
+        self.u = np.concatenate([u for u, _ in pairs]) if pairs else np.zeros(0, np.intp)
+        self.v = np.concatenate([v for _, v in pairs]) if pairs else np.zeros(0, np.intp)
+        self.start = 0
+
+    def run(self) -> Plan:
+        """Eliminate until nothing remains, or what remains is better dense."""
+        stages: list[Stage] = []
+        edges: list[tuple[Index, Index]] = []
+        members: Index | None = np.arange(self.shapes[0][1])
+        while members is not None:
+            stage = self._stage(members)
+            stages.append(stage)
+            members = self._next(stage)
+            if members is not None:
+                edges.append((self.u, self.v))
+        return Plan(stages, self._root(), edges, self.shapes)
+
+    def _stage(self, nodes: Index) -> Stage:
+        """Take `nodes`, all of one block, out of the graph."""
+        block = int(self.block_of[nodes[0]])
+        part = Part(block, nodes - self.offsets[block], self.shapes[block][0], self.start)
+        self.start = part.stop
+        self.alive[nodes] = False
+        position = np.full(len(self.alive), -1)
+        position[nodes] = np.arange(len(nodes))
+        out_u, out_v = position[self.u] >= 0, position[self.v] >= 0
+        rows = np.concatenate([position[self.u[out_u]], position[self.v[out_v]]])
+        others = np.concatenate([self.v[out_u], self.u[out_v]])
+        order = np.lexsort((others, rows))
+        keep = ~(out_u | out_v)
+        self.u, self.v = self.u[keep], self.v[keep]
+        return Stage(part, rows[order], others[order])
+
+    def _next(self, stage: Stage) -> Index | None:
+        """Join the neighbours of the stage and return the next nodes to eliminate, None for a dense root."""
+        columns = int(self.k_of[self.alive].sum())
+        if columns <= _SMALL_REST:
+            return None
+        width = np.bincount(stage.rows, self.k_of[stage.nodes], minlength=stage.part.n)
+        if (width**2).sum() >= 0.25 * columns**2:
+            return None
+        self._fill(stage)
+        whole = self._unjoined_block()
+        return self._unjoined_subset(columns) if whole is None else whole
+
+    def _fill(self, stage: Stage) -> None:
+        """Join all neighbours of each eliminated node with one another."""
+        s, t = pairs_in_rows(stage.rows)
+        s, t = s[s != t], t[s != t]
+        a, b = stage.nodes[s], stage.nodes[t]
+        n = len(self.alive)
+        low, high = np.minimum(a, b), np.maximum(a, b)
+        key = np.unique(np.concatenate([self.u * n + self.v, low * n + high]))
+        self.u, self.v = np.divmod(key, n)
+
+    def _unjoined_block(self) -> Index | None:
+        """Return what is left of the largest block none of whose levels are joined."""
+        blocks = np.unique(self.block_of[self.alive])
+        inside = self.block_of[self.u] == self.block_of[self.v]
+        joined = np.unique(self.block_of[self.u[inside]])
+        free = [i for i in blocks if i not in joined]
+        if not free:
+            return None
+        nodes = [np.flatnonzero(self.alive & (self.block_of == i)) for i in free]
+        return max(nodes, key=lambda part: len(part) * int(self.k_of[part[0]]))
+
+    def _unjoined_subset(self, columns: int) -> Index | None:
+        """Return unjoined nodes of one block with few neighbours, if they are worth a stage."""
+        n = len(self.alive)
+        degree = np.bincount(self.u, minlength=n) + np.bincount(self.v, minlength=n)
+        alive = np.flatnonzero(self.alive)
+        if degree[alive].sum() >= 0.25 * len(alive) ** 2:
+            return None
+        # One round of Luby's algorithm, low degrees first: a node is taken that precedes all its neighbours.
+        rank = np.empty(n, np.intp)
+        rank[np.argsort(degree, kind="stable")] = np.arange(n)
+        first = self.alive & (degree <= max(2.0, 2.0 * np.median(degree[alive])))
+        later = np.where(rank[self.u] > rank[self.v], self.u, self.v)
+        first[later] = False
+        nodes = np.flatnonzero(first)
+        if not len(nodes):
+            return None
+        block = np.bincount(self.block_of[nodes]).argmax()
+        nodes = nodes[self.block_of[nodes] == block]
+        taken = len(nodes) * self.shapes[block][0]
+        saved = _DENSE_FLOP * (float(columns) ** 3 - float(columns - taken) ** 3)
+        cost = _STAGE + _PAIR * float((degree[nodes].astype(float) ** 2).sum())
+        return nodes if saved > cost else None
+
+    def _root(self) -> list[Part]:
+        """Collect what was not eliminated, block by block."""
+        parts = []
+        for i, (k, _) in enumerate(self.shapes):
+            nodes = np.flatnonzero(self.alive & (self.block_of == i))
+            if len(nodes):
+                parts.append(Part(i, nodes - self.offsets[i], k, self.start))
+                self.start = parts[-1].stop
+        return parts

@@ -1,0 +1,61 @@
+"""Algebra on stacks of small matrices, laid out (k, k, levels).
+
+The last axis runs over the levels of a grouping factor and is contiguous: every operation loops over the
+small k in Python and is vectorized over levels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+__all__ = ["cholesky", "congruence", "product", "solve_lower"]
+
+
+def congruence(T: Array, A: Array) -> Array:
+    """Return T'A_lT for every level l; `T` is (k, k), `A` (k, k, levels)."""
+    k = len(T)
+    if k == 1:
+        return A * (T[0, 0] * T[0, 0])
+    AT = np.tensordot(A, T, axes=(1, 0))  # (k, levels, k): AT[c, l, b] = Σ_d A[c, d, l] T[d, b]
+    return np.ascontiguousarray(np.tensordot(T, AT, axes=(0, 0)).transpose(0, 2, 1))
+
+
+def cholesky(M: Array) -> Array:
+    """Return the lower Cholesky factors of every M_l, (k, k, levels), zeros above the diagonal."""
+    k = len(M)
+    if k == 1:
+        return np.sqrt(M)
+    L = np.zeros_like(M)
+    for j in range(k):
+        for i in range(j, k):
+            s = M[i, j]
+            if j:
+                s = s - np.einsum("cl,cl->l", L[i, :j], L[j, :j])
+            L[i, j] = np.sqrt(s) if i == j else s / L[j, j]
+    return L
+
+
+def solve_lower(L: Array, B: Array) -> Array:
+    """Return L_l⁻¹B_l for every level; `B` is (k, c) for all levels alike, or (k, c, levels)."""
+    k = len(L)
+    if B.ndim == 2:
+        B = np.broadcast_to(B[:, :, None], (*B.shape, L.shape[2]))
+    if k == 1:
+        return B / L
+    out = np.empty(B.shape)
+    for i in range(k):
+        row = B[i]
+        if i:
+            row = row - np.einsum("jl,jcl->cl", L[i, :i], out[:i])
+        out[i] = row / L[i, i]
+    return out
+
+
+def product(A: Array, B: Array) -> Array:
+    """Return A_lB_l for every level; `A` is (a, k, levels), `B` (k, c, levels)."""
+    if A.shape[1] == 1:
+        return A * B
+    return np.einsum("akl,kcl->acl", A, B)

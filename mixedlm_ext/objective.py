@@ -1,0 +1,173 @@
+"""The criterion of the fit as a function of theta: value, gradient, and two Hessians.
+
+With V = W⁻¹ + ZΛΛ'Z', P = V⁻¹ - V⁻¹X(X'V⁻¹X)⁻¹X'V⁻¹, r² = y'Py and df = n (ML) or n - p (REML):
+
+    ML     d(θ) = log|M| - log|W| + n [1 + log(2πr²/n)]                           (BBMW 2015, eq. 35)
+    REML   d(θ) = log|M| + log|R_X|² - log|W| + (n-p) [1 + log(2πr²/(n-p))]       (eq. 41)
+
+A residual standard deviation that is fixed replaces df [1 + log(2πr²/df)] by df log(2πσ²) + r²/σ².
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+from mixedlm_ext.pls import PenalizedLeastSquares, Problem, solve
+
+Array = NDArray[np.float64]
+
+__all__ = ["Evaluation", "Objective"]
+
+
+class Objective:
+    """The criterion of one model.
+
+    Parameters
+    ----------
+    problem : Problem
+    reml : bool
+        The restricted likelihood, or the likelihood.
+    sigma : float, optional
+        A known residual standard deviation.
+    """
+
+    def __init__(self, problem: Problem, reml: bool, sigma: float | None = None) -> None:
+        self.problem, self.reml, self.sigma = problem, reml, sigma
+        cp = problem.cp
+        self.df = cp.n - cp.p if reml else cp.n
+        self.constant = (cp.logdet_R if reml else 0.0) - cp.logdet_W
+
+    def at(self, theta: Array) -> Evaluation:
+        """Evaluate at a standardized theta."""
+        return Evaluation(self, solve(self.problem, theta))
+
+    def hessian(self, theta: Array, step: float = 1e-4) -> Array:
+        """Return the exact Hessian by central differences of the analytic gradient, 2m evaluations."""
+        m = len(theta)
+        out = np.empty((m, m))
+        for j in range(m):
+            h = step * max(1.0, abs(theta[j]))
+            ahead, behind = theta.copy(), theta.copy()
+            ahead[j] += h
+            behind[j] -= h
+            difference = self.at(ahead).gradient - self.at(behind).gradient
+            out[j] = difference / (ahead[j] - behind[j])
+        return 0.5 * (out + out.T)
+
+
+class Evaluation:
+    """The criterion at one theta; derivatives are computed when asked for.
+
+    Attributes
+    ----------
+    theta : ndarray (m,)
+        Standardized.
+    pls : PenalizedLeastSquares
+    value : float
+        The criterion.
+    scale : float
+        σ², profiled or fixed.
+    """
+
+    def __init__(self, objective: Objective, pls: PenalizedLeastSquares) -> None:
+        self._objective, self.pls = objective, pls
+        self.theta = pls.theta
+        df, sigma = objective.df, objective.sigma
+        log_determinants = pls.logdet_L + (pls.logdet_RX if objective.reml else 0.0)
+        if sigma is None:
+            self.scale = pls.pwrss / df
+            rest = df * (1.0 + np.log(2.0 * np.pi * self.scale))
+        else:
+            self.scale = sigma**2
+            rest = df * np.log(2.0 * np.pi * self.scale) + pls.pwrss / self.scale
+        self.value = float(log_determinants + objective.constant + rest)
+
+    @cached_property
+    def _v(self) -> Array:
+        """v = Z'Py = Z'W(y - Xβ - Zb)."""
+        cp, pls = self._objective.problem.cp, self.pls
+        return np.asarray(cp.Zy - cp.ZX @ pls.beta - cp.ZZ @ pls.b)
+
+    @cached_property
+    def _information(self) -> tuple[list[Array], list[Array]]:
+        """K_i and K_iT_i, with Z'PZ for REML and Z'V⁻¹Z for ML."""
+        K, KT = self.pls.factor.information()
+        cp = self._objective.problem.cp
+        if self._objective.reml and cp.p:
+            B = self.pls.factor.back_solve(self.pls.RZX)
+            U = solve_triangular(self.pls.RX, (cp.ZX - cp.ZZ @ B).T, trans=1).T  # Z'V⁻¹X R_X⁻¹
+            for i, T in enumerate(self.pls.factor.templates):
+                XX = _level_products(cp.block(np.ascontiguousarray(U), i))
+                K[i] = K[i] - XX
+                KT[i] = KT[i] - XX @ T
+        return K, KT
+
+    @cached_property
+    def _scores(self) -> list[Array]:
+        """S_i = Σ_l v_lv_l'/σ²."""
+        cp = self._objective.problem.cp
+        blocks = (cp.block(self._v, i) for i in range(len(cp.shapes)))
+        return [v @ v.T / self.scale for v in blocks]
+
+    @cached_property
+    def gradient(self) -> Array:
+        """∂d/∂T_i = 2(K_i - S_i)T_i at the free entries."""
+        _, KT = self._information
+        T = self.pls.factor.templates
+        parts = [2.0 * (kt - s @ t) for kt, s, t in zip(KT, self._scores, T)]
+        return self._objective.problem.covariance.free_entries(parts)
+
+    @cached_property
+    def hessian_model(self) -> Array:
+        """The average-information Hessian (Gilmour, Thompson & Cullis 1995) carried to theta.
+
+        H = E'(Z'PZ)E/σ² - ss'/df + C: E holds the working vectors [dΓ v], s = E'v/σ² (none when σ is fixed), and
+        C is the curvature of Γ = TT' against G = K - S.
+        """
+        K, _ = self._information
+        E = self._working_vectors()
+        information = self._quadratic_form(E) / self.scale
+        if self._objective.sigma is None:
+            s = E.T @ self._v / self.scale
+            information -= np.outer(s, s) / self._objective.df
+        G = [k - s for k, s in zip(K, self._scores)]
+        return information + self._objective.problem.covariance.curvature(G)
+
+    def _working_vectors(self) -> Array:
+        """Return E (q, m): column ab is (e_aT_b' + T_be_a')v_l at every level of its block."""
+        cp, covariance = self._objective.problem.cp, self._objective.problem.covariance
+        E = np.zeros((cp.q, covariance.n_theta))
+        for i, T in enumerate(self.pls.factor.templates):
+            v = cp.block(self._v, i)
+            k, levels = v.shape
+            u = T.T @ v
+            start = cp.offsets[i]
+            for j in covariance.of_block[i]:
+                a, b = covariance.rows[j], covariance.columns[j]
+                column = E[start : start + k * levels, j].reshape(k, levels)
+                column += T[:, b, None] * v[a]
+                column[a] += u[b]
+                E[start : start + k * levels, j] = column.ravel()
+        return E
+
+    def _quadratic_form(self, E: Array) -> Array:
+        """Return E'(Z'PZ)E."""
+        cp, pls = self._objective.problem.cp, self.pls
+        AE = cp.ZZ @ E
+        c = pls.factor.half_solve(AE)
+        out = E.T @ AE - c.T @ c
+        if cp.p:
+            x = solve_triangular(pls.RX, cp.ZX.T @ E - pls.RZX.T @ c, trans=1)
+            out -= x.T @ x
+        return np.asarray(0.5 * (out + out.T))
+
+
+def _level_products(U: Array) -> Array:
+    """Return Σ_l U_lU_l' for U (k, levels, c)."""
+    flat: Sequence[Array] = [u.ravel() for u in U]
+    return np.array([[one @ two for two in flat] for one in flat])
