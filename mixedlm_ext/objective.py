@@ -88,7 +88,7 @@ class Evaluation:
         self.value = float(log_determinants + objective.constant + rest)
 
     @cached_property
-    def _v(self) -> Array:
+    def v(self) -> Array:
         """v = Z'Py = Z'W(y - Xβ - Zb)."""
         cp, pls = self._objective.problem.cp, self.pls
         return np.asarray(cp.Zy - cp.ZX @ pls.beta - cp.ZZ @ pls.b)
@@ -111,7 +111,7 @@ class Evaluation:
     def _scores(self) -> list[Array]:
         """S_i = Σ_l v_lv_l'/σ²."""
         cp = self._objective.problem.cp
-        blocks = (cp.block(self._v, i) for i in range(len(cp.shapes)))
+        blocks = (cp.block(self.v, i) for i in range(len(cp.shapes)))
         return [v @ v.T / self.scale for v in blocks]
 
     @cached_property
@@ -133,7 +133,7 @@ class Evaluation:
         E = self._working_vectors()
         information = self._quadratic_form(E) / self.scale
         if self._objective.sigma is None:
-            s = E.T @ self._v / self.scale
+            s = E.T @ self.v / self.scale
             information -= np.outer(s, s) / self._objective.df
         G = [k - s for k, s in zip(K, self._scores)]
         return information + self._objective.problem.covariance.curvature(G)
@@ -143,7 +143,7 @@ class Evaluation:
         cp, covariance = self._objective.problem.cp, self._objective.problem.covariance
         E = np.zeros((cp.q, covariance.n_theta))
         for i, T in enumerate(self.pls.factor.templates):
-            v = cp.block(self._v, i)
+            v = cp.block(self.v, i)
             k, levels = v.shape
             u = T.T @ v
             start = cp.offsets[i]

@@ -1,0 +1,29 @@
+"""Linear mixed models with lme4's formulas, as a statsmodels extension."""
+
+from mixedlm_ext import datasets
+from mixedlm_ext.design import RandomTerm
+from mixedlm_ext.errors import (
+    DesignError,
+    DesignWarning,
+    FitError,
+    FormulaError,
+    MixedLMError,
+    SingularFitWarning,
+)
+from mixedlm_ext.model import MixedLM
+from mixedlm_ext.results import MixedLMResults
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DesignError",
+    "DesignWarning",
+    "FitError",
+    "FormulaError",
+    "MixedLM",
+    "MixedLMError",
+    "MixedLMResults",
+    "RandomTerm",
+    "SingularFitWarning",
+    "datasets",
+]

@@ -1,0 +1,226 @@
+"""Whether the data support the model: each refusal names the user's own thing and a way out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mixedlm_ext.design.frame import plain_values
+from mixedlm_ext.design.names import quoted
+from mixedlm_ext.design.rank import independent_columns
+from mixedlm_ext.design.records import TermDesign
+from mixedlm_ext.errors import DesignError
+
+__all__ = [
+    "check_fixed_size",
+    "check_matrix",
+    "check_response",
+    "check_term",
+    "number_vector",
+    "offset_vector",
+    "repeated_column",
+    "weight_vector",
+]
+
+Floats = npt.NDArray[np.float64]
+
+
+def number_vector(values: Any, what: str, n: int) -> Floats:
+    """Return `values` as n floats.
+
+    Raises
+    ------
+    DesignError
+        If they are not numbers (text, categories, booleans, dates, complex numbers), have several
+        columns, or another length. `what` opens the message: ``"response 'y'"``.
+    """
+    if hasattr(values, "contrast") and hasattr(values, "data"):  # patsy's C()
+        values = pd.Categorical(values.data)
+    if isinstance(values, pd.DataFrame):
+        values = values.to_numpy()
+    if np.ndim(values) == 0:
+        raise DesignError(
+            f"{what} is a single value ({quoted(values)}); it needs one for each row."
+        )
+    if np.ndim(values) == 2 and np.shape(values)[1] == 1:
+        values = np.ravel(values)
+    if np.ndim(values) != 1:
+        raise DesignError(f"{what} has {np.shape(values)[1]} columns; it needs one.")
+    values = plain_values(values if isinstance(values, pd.Series) else pd.Series(values))
+    if len(values) != n:
+        raise DesignError(f"{what} has {len(values)} values; the data have {n} rows.")
+    if isinstance(values, pd.Categorical) or values.dtype.kind not in "biufc":
+        shown = f" (it holds {quoted(values[0])})" if n else ""
+        raise DesignError(f"{what} is not numeric{shown}. Use a column of numbers.")
+    if values.dtype.kind == "b":
+        raise DesignError(
+            f"{what} is boolean; a linear mixed model needs numbers. "
+            "If 0 and 1 are meant, convert it with .astype(float)."
+        )
+    if values.dtype.kind == "c":
+        raise DesignError(f"{what} is complex. Model its real part, imaginary part or modulus.")
+    return np.ascontiguousarray(values, dtype=np.float64)
+
+
+def check_response(y: Floats, name: str, offset: Floats | None, index: pd.Index) -> None:
+    """Refuse a response that is infinite, undefined or constant."""
+    _check_finite(y, f"response {name!r}", index)
+    if (y == y[0]).all():
+        raise DesignError(f"response {name!r} is constant ({y[0]:g}); there is nothing to explain.")
+    if offset is not None:
+        rest = y - offset
+        if (rest == rest[0]).all():
+            raise DesignError(
+                f"response {name!r} minus the offset is constant ({rest[0]:g}); "
+                "there is nothing to explain."
+            )
+
+
+def check_matrix(X: Floats, names: Sequence[str], place: str, index: pd.Index) -> None:
+    """Refuse infinite or undefined values in a matrix, naming the first such column and row."""
+    if np.isfinite(X).all():
+        return
+    j = int(np.flatnonzero(~np.isfinite(X).all(axis=0))[0])
+    _check_finite(X[:, j], f"{names[j]!r} in {place}", index)
+
+
+def _check_finite(values: Floats, what: str, index: pd.Index) -> None:
+    finite = np.isfinite(values)
+    if finite.all():
+        return
+    row = int(np.flatnonzero(~finite)[0])
+    others = int(np.count_nonzero(~finite)) - 1
+    more = f" and {others} more" if others else ""
+    raise DesignError(
+        f"{what} is not finite: {values[row]} at row {quoted(index[row])}{more}. "
+        "Correct these values or mark them as missing."
+    )
+
+
+def weight_vector(values: pd.Series, what: str, index: pd.Index) -> Floats:
+    """Precision weights of the rows; zeros are allowed, but not all of them."""
+    weights = number_vector(values, what, len(index))
+    _check_finite(weights, what, index)
+    negative = np.flatnonzero(weights < 0)
+    if len(negative):
+        row = negative[0]
+        raise DesignError(
+            f"{what} has a negative value: {weights[row]:g} at row {quoted(index[row])}. "
+            "Precision weights are positive; zero leaves a row out."
+        )
+    if not weights.any():
+        raise DesignError(f"{what}: all values are zero, no row is left.")
+    return weights
+
+
+def offset_vector(values: Any, name: str, index: pd.Index) -> Floats:
+    """A known part of the linear predictor."""
+    offset = number_vector(values, name, len(index))
+    _check_finite(offset, name, index)
+    return offset
+
+
+def check_fixed_size(n: int, p: int) -> None:
+    """Refuse as many fixed effects as observations."""
+    if p >= n:
+        raise DesignError(
+            f"the fixed part has {p} estimable columns for {n} observations; "
+            "no information is left for the variances. Use fewer terms."
+        )
+
+
+def check_term(term: TermDesign, *, allow_saturated: bool = False) -> None:
+    """Refuse a random term that the data cannot tell from the residual or from itself.
+
+    Parameters
+    ----------
+    term : TermDesign
+    allow_saturated : bool
+        Accept as many random effects as observations: right when sigma is known.
+    """
+    _check_levels(term, allow_saturated)
+    _check_columns(term)
+
+
+def _check_levels(term: TermDesign, allow_saturated: bool) -> None:
+    """Compare the numbers of levels, of random effects and of observations."""
+    n, k = term.X.shape
+    q = len(term.levels)
+    what = f"grouping factor {term.group!r}"
+    if q == 1:
+        raise DesignError(
+            f"{what} has only one level ({quoted(term.levels[0])}); "
+            "a variance needs at least two.\n"
+            f"Use another factor or drop {term.text}."
+        )
+    if allow_saturated:
+        return
+    if q == n:
+        kind = "intercept" if term.columns == ("Intercept",) else "effect"
+        raise DesignError(
+            f"{what} has {q} levels for {n} observations; "
+            f"a random {kind} needs repeated levels.\n"
+            f"Use a coarser factor or drop {term.text}."
+        )
+    # independent columns are told apart one by one, as lme4 does for ||
+    effects = q if term.structure == "diag" else q * k
+    if n <= effects:
+        raise DesignError(
+            f"{term.text} has {effects} random effects ({k} for each of {q} levels) "
+            f"for {n} observations; their covariance and the residual variance are not "
+            f"identifiable.\nUse fewer columns, such as (1 | {term.group})."
+        )
+
+
+def _check_columns(term: TermDesign) -> None:
+    """Refuse a slope that is constant, and columns that are combinations of one another."""
+    low, high = term.X.min(axis=0), term.X.max(axis=0)
+    for name, lowest, highest in zip(term.columns, low, high, strict=True):
+        if name != "Intercept" and lowest == highest:
+            advice = "Drop it." if "Intercept" in term.columns else f"Write (1 | {term.group})."
+            raise DesignError(
+                f"random slope {name!r} of {term.text} is constant ({lowest:g}) in the data. "
+                f"{advice}"
+            )
+    kept = set(independent_columns(term.X).tolist())
+    for j, name in enumerate(term.columns):
+        if j not in kept:
+            raise DesignError(
+                f"random slope {name!r} of {term.text} is a combination of the columns before it "
+                f"({', '.join(map(repr, term.columns[:j]))}). Drop it."
+            )
+
+
+def repeated_column(
+    terms: Sequence[TermDesign], groups: Sequence[frozenset[Any]]
+) -> tuple[int, str, str] | None:
+    """Find a column that two terms give to the same grouping factor.
+
+    Parameters
+    ----------
+    terms : sequence of TermDesign
+    groups : sequence of frozenset
+        What identifies the grouping factor of each term, whatever the order in an interaction.
+
+    Returns
+    -------
+    tuple of (int, str, str) or None
+        Position of the second term, name of the column, and what to do about it.
+    """
+    for i, term in enumerate(terms):
+        for other, group in zip(terms[:i], groups[:i], strict=True):
+            if group != groups[i]:
+                continue
+            for a, name in enumerate(term.columns):
+                values = term.X[:, a]
+                if not any(np.array_equal(values, other.X[:, b]) for b in range(other.X.shape[1])):
+                    continue
+                rest = [column for column in term.columns if column != name]
+                if name == "Intercept" and rest:
+                    return i, name, f"Write (0 + {' + '.join(rest)} | {term.group})."
+                return i, name, f"Remove {name!r} from {term.text} or from {other.text}."
+    return None

@@ -1,0 +1,194 @@
+"""`Design`: everything the data say about a model, frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import patsy
+
+from mixedlm_ext.design.matrices import FormulaMatrices
+from mixedlm_ext.design.names import Scope
+from mixedlm_ext.design.new_data import array_new_data, formula_new_data
+from mixedlm_ext.design.records import NewData, RandomTerm, TermDesign
+from mixedlm_ext.errors import DesignError
+from mixedlm_ext.formula.parser import MixedFormula
+
+__all__ = ["Design"]
+
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """Response, fixed and random columns, weights and offset of one model.
+
+    Attributes
+    ----------
+    y : ndarray (n,)
+        The response as evaluated; the offset is not subtracted.
+    X : ndarray (n, p)
+        The estimable fixed columns, `x_names`.
+    endog_name : str
+    x_names, dropped : tuple of str
+        Names of the columns kept, and of those left out because they are not estimable.
+    all_x_names : tuple of str
+        Names of all columns, before any was left out.
+    column_map : ndarray of intp (p,)
+        Positions of the kept columns among all.
+    terms : tuple of TermDesign
+        In the order of the formula.
+    weights, offset : ndarray (n,) or None
+    index : Index (n,)
+        Row labels.
+    rows : ndarray of intp (n,)
+        Positions of the used rows in the user's data.
+    n_missing, n_zero_weight : int
+        Rows left out.
+    formula : MixedFormula or None
+        None if the design comes from arrays.
+    frame : DataFrame or None
+        The used columns and rows of the data.
+    scope : Scope
+        What the formula uses from the caller's scope.
+    weights_name, offset_name : str or None
+        Columns given as `weights` and `offset`.
+
+    Notes
+    -----
+    patsy's objects can be neither pickled nor copied; they are rebuilt from `frame` when needed.
+    """
+
+    y: Floats
+    X: Floats
+    endog_name: str
+    x_names: tuple[str, ...]
+    dropped: tuple[str, ...]
+    all_x_names: tuple[str, ...]
+    column_map: Codes
+    terms: tuple[TermDesign, ...]
+    weights: Floats | None
+    offset: Floats | None
+    index: pd.Index
+    rows: Codes
+    n_missing: int
+    n_zero_weight: int
+    formula: MixedFormula | None = None
+    frame: pd.DataFrame | None = None
+    scope: Scope = field(default_factory=Scope)
+    weights_name: str | None = None
+    offset_name: str | None = None
+    _matrices: FormulaMatrices | None = field(default=None, repr=False)
+
+    @property
+    def fixed_info(self) -> patsy.DesignInfo | None:
+        """patsy's description of all columns of the fixed part; None for arrays."""
+        return None if self.formula is None else self.matrices.infos[0]
+
+    @property
+    def matrices(self) -> FormulaMatrices:
+        """What builds the matrices of the formula for other data."""
+        if self.formula is None or self.frame is None:
+            raise DesignError("the design comes from arrays and has no formula.")
+        if self._matrices is None:
+            built = FormulaMatrices(self.formula, self.frame, self.scope)
+            built.training_data()
+            object.__setattr__(self, "_matrices", built)
+        assert self._matrices is not None
+        return self._matrices
+
+    def without_rows(self) -> Design:
+        """Forget everything with one entry a row; keep what `new_data` and `new_arrays` need.
+
+        Returns
+        -------
+        Design
+            With n = 0. Its `frame` holds one row for each level of the fixed factors; all rows if
+            the formula has a stateful transform, which is rebuilt from them after pickling.
+        """
+        frame = self.frame
+        if frame is not None:
+            frame = frame.iloc[self.matrices.memorable_rows(frame)]
+        return replace(
+            self,
+            y=self.y[:0].copy(),
+            X=self.X[:0].copy(),
+            terms=tuple(replace(t, X=t.X[:0].copy(), codes=t.codes[:0].copy()) for t in self.terms),
+            weights=None if self.weights is None else self.weights[:0].copy(),
+            offset=None if self.offset is None else self.offset[:0].copy(),
+            index=self.index[:0],
+            rows=self.rows[:0].copy(),
+            frame=frame,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_matrices": None}
+
+    def new_data(
+        self,
+        data: Any,
+        *,
+        need_response: bool = False,
+        terms: Iterable[str] | None = None,
+        offset: Any = None,
+    ) -> NewData:
+        """Build the matrices of the formula for other data.
+
+        Parameters
+        ----------
+        data : DataFrame, polars.DataFrame or mapping of str to array-like
+            Only the columns that are needed have to be there.
+        need_response : bool
+            Evaluate the response, too.
+        terms : iterable of str, optional
+            Names of the random terms to build; all by default, () for none.
+        offset : str or array-like (m,), optional
+            Replaces the `offset` argument of the fit; ``offset(...)`` in the formula is added.
+            If the fit named a column, that column is used by default.
+
+        Returns
+        -------
+        NewData
+
+        Raises
+        ------
+        DesignError
+            If a column is missing or has another type, or a fixed factor has a level the fit has
+            not seen.
+        """
+        return formula_new_data(self, data, need_response=need_response, terms=terms, offset=offset)
+
+    def new_arrays(
+        self,
+        exog: Any,
+        random: Sequence[RandomTerm] | Mapping[str, RandomTerm] | None = None,
+        *,
+        offset: Any = None,
+    ) -> NewData:
+        """Lay out arrays for other rows as those of the fit, for a design made of arrays.
+
+        Parameters
+        ----------
+        exog : array-like (m, p_all) or DataFrame
+            All columns of the fit, those left out as not estimable among them. The columns of a
+            DataFrame are matched by name when the fit had a DataFrame.
+        random : sequence of RandomTerm, or mapping of term name to RandomTerm, optional
+            A sequence goes by position and must be complete; a mapping may leave terms out. None
+            leaves out all.
+        offset : array-like (m,), optional
+
+        Returns
+        -------
+        NewData
+
+        Raises
+        ------
+        DesignError
+            If the numbers of columns or rows do not agree.
+        """
+        return array_new_data(self, exog, random, offset=offset)

@@ -1,0 +1,264 @@
+"""The user's data as columns: which rows are used, and each column in a type patsy understands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mixedlm_ext.design.grouping import level_codes
+from mixedlm_ext.design.names import list_names, quoted
+from mixedlm_ext.errors import DesignError, did_you_mean
+
+__all__ = [
+    "ColumnType",
+    "Table",
+    "evaluation_columns",
+    "evaluation_columns_like",
+    "one_per_row",
+    "plain_values",
+    "read_table",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The user's data, columns by name; nothing is copied before a column is asked for."""
+
+    source: Any
+    names: tuple[Any, ...]
+    index: pd.Index
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def column(self, name: str, what: str = "column") -> pd.Series:
+        """One column with the index of the data.
+
+        Raises
+        ------
+        DesignError
+            If there is no such column, it occurs twice, or it is not one value a row.
+        """
+        if name not in self.names:
+            near = did_you_mean(name, self.names)
+            raise DesignError(f"{what} {name!r} is not in the data.{near}")
+        values = self.source[name]
+        if isinstance(values, pd.DataFrame):
+            raise DesignError(f"the data have several columns named {name!r}. Rename them.")
+        if type(values).__module__.startswith("polars"):
+            values = _from_polars(values)
+        if np.ndim(values) != 1:
+            raise DesignError(
+                f"column {name!r} of the data has {np.ndim(values)} dimensions; "
+                "it needs one value a row."
+            )
+        if len(values) != len(self):
+            raise DesignError(
+                f"column {name!r} has {len(values)} values; the data have {len(self)} rows."
+            )
+        if not isinstance(values, pd.Series):
+            return pd.Series(values, index=self.index)
+        if not values.index.equals(self.index):
+            raise DesignError(f"column {name!r} has another index than the rest of the data.")
+        return values
+
+
+def read_table(data: Any) -> Table:
+    """Open a pandas or polars frame, a mapping of arrays, or a structured array.
+
+    Parameters
+    ----------
+    data : DataFrame, polars.DataFrame, mapping of str to array-like, or structured array
+
+    Returns
+    -------
+    Table
+
+    Raises
+    ------
+    DesignError
+        If `data` is none of these.
+
+    Examples
+    --------
+    >>> read_table({"x": [1, 2, 3]}).column("x").tolist()
+    [1, 2, 3]
+    """
+    if isinstance(data, Mapping) and not data:
+        raise DesignError("the data have no columns.")
+    if isinstance(data, pd.DataFrame):
+        return Table(data, tuple(data.columns), data.index)
+    if type(data).__module__.startswith("polars") and hasattr(data, "get_column"):
+        return Table(data, tuple(data.columns), pd.RangeIndex(len(data)))
+    if isinstance(data, np.ndarray) and data.dtype.names:
+        return Table(data, data.dtype.names, pd.RangeIndex(len(data)))
+    if isinstance(data, Mapping):
+        lengths = [len(values) for values in data.values() if np.ndim(values) > 0]
+        if not lengths:
+            raise DesignError("the data are single values. Write lists, such as {'x': [1]}.")
+        n = lengths[0]
+        indexes = [v.index for v in data.values() if isinstance(v, pd.Series) and len(v) == n]
+        return Table(data, tuple(data), indexes[0] if indexes else pd.RangeIndex(n))
+    if hasattr(data, "to_pandas"):
+        return read_table(data.to_pandas())
+    hint = " Call .collect() first." if type(data).__name__ == "LazyFrame" else ""
+    raise DesignError(
+        f"data is a {type(data).__name__}; pass a pandas or polars DataFrame, "
+        f"or a dict of arrays.{hint}"
+    )
+
+
+def _from_polars(values: Any) -> Any:
+    """A polars Series as an array, without pyarrow."""
+    if str(values.dtype).startswith("Enum"):
+        return pd.Categorical(values.to_list(), values.dtype.categories.to_list())
+    dtype = values.dtype
+    if (dtype.is_numeric() and not dtype.is_decimal()) or dtype.is_temporal():
+        return values.to_numpy()
+    array = np.empty(len(values), dtype=object)
+    array[:] = values.to_list()
+    return array
+
+
+def one_per_row(values: Any, name: str, n: int, index: pd.Index | None = None) -> pd.Series:
+    """Weights, offset or another array with one entry a row of the data, as a Series.
+
+    Raises
+    ------
+    DesignError
+        If the length is not `n`, or `values` is a Series with another index than the data.
+    """
+    if isinstance(values, pd.DataFrame) and values.shape[1] == 1:
+        values = values.iloc[:, 0]
+    if not isinstance(values, pd.Series):
+        values = np.asarray(values) if not hasattr(values, "dtype") else values
+        values = _from_polars(values) if type(values).__module__.startswith("polars") else values
+    if np.ndim(values) != 1 or len(values) != n:
+        shape = " x ".join(map(str, np.shape(values)))
+        have = f"{shape} values" if shape else "a single value"
+        raise DesignError(f"{name} has {have}; the data have {n} rows.")
+    if isinstance(values, pd.Series):
+        if index is not None and not values.index.equals(index):
+            raise DesignError(
+                f"{name} has another index than the data. Pass {name}.to_numpy() to go by position."
+            )
+        return values
+    return pd.Series(values)
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnType:
+    """What a column was in the data of the fit; new data must agree."""
+
+    kind: str  # "number", "category" or "other"
+    dtype: str
+    categories: pd.Index | None = None
+
+
+def evaluation_columns(
+    frame: pd.DataFrame, in_expressions: Mapping[str, bool]
+) -> tuple[dict[str, Any], dict[str, ColumnType]]:
+    """Prepare columns without missing values for patsy, and remember their types.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    in_expressions : mapping of str to bool
+        The columns to prepare. True for one that stands within an expression: it becomes a Series
+        (with positions for an index), so that its methods work there. The others become arrays or
+        Categoricals, much faster in patsy.
+    """
+    columns, types = {}, {}
+    for name, inside in in_expressions.items():
+        values = plain_values(frame[name])
+        if not inside and not isinstance(values, pd.Categorical) and values.dtype == object:
+            # patsy loops in Python over the values of anything but a Categorical
+            values = pd.Categorical.from_codes(*level_codes(values))
+        types[name] = _type_of(values, str(frame[name].dtype))
+        columns[name] = pd.Series(values, dtype=values.dtype) if inside else values
+    return columns, types
+
+
+def _type_of(values: Any, dtype: str) -> ColumnType:
+    if isinstance(values, pd.Categorical):
+        return ColumnType("category", dtype, values.categories)
+    return ColumnType("number" if values.dtype.kind in "iuf" else "other", dtype)
+
+
+def plain_values(column: pd.Series) -> Any:
+    """Values as a plain numpy array, or a Categorical without unused categories."""
+    dtype = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        return column.array.remove_unused_categories()
+    if isinstance(dtype, np.dtype) and dtype.kind in "biufcmM":
+        return column.to_numpy()
+    if getattr(dtype, "kind", "O") in "biuf" and not isinstance(dtype, np.dtype):
+        return column.to_numpy(dtype=getattr(dtype, "numpy_dtype", None))
+    values = column.to_numpy(dtype=object)
+    inferred = pd.api.types.infer_dtype(values, skipna=False)
+    if inferred in _NUMBERS_AS_OBJECTS:  # from None beside numbers, or a database
+        return values.astype(_NUMBERS_AS_OBJECTS[inferred])
+    return values
+
+
+_NUMBERS_AS_OBJECTS: dict[str, Any] = {
+    "integer": np.int64,
+    "floating": np.float64,
+    "mixed-integer-float": np.float64,
+    "decimal": np.float64,
+    "boolean": np.bool_,
+    "complex": np.complex128,
+}
+
+
+def evaluation_columns_like(
+    frame: pd.DataFrame, in_expressions: Mapping[str, bool], types: Mapping[str, ColumnType]
+) -> dict[str, Any]:
+    """Prepare columns of new data as those of the fit were, whose `types` are given.
+
+    Raises
+    ------
+    DesignError
+        If a numeric column is not numeric any more, or a factor has a level not seen in the fit.
+    """
+    columns = {}
+    for name, inside in in_expressions.items():
+        fitted = types[name]
+        values = plain_values(frame[name])
+        if fitted.kind == "number":
+            values = _same_number(values, name, fitted)
+        elif fitted.categories is not None:
+            values = _same_categories(values, frame[name], fitted.categories, strict=not inside)
+        columns[name] = pd.Series(values, dtype=values.dtype) if inside else values
+    return columns
+
+
+def _same_number(values: Any, name: str, fitted: ColumnType) -> Any:
+    """Refuse text where the fit had numbers."""
+    if not isinstance(values, pd.Categorical) and values.dtype.kind in "biuf":
+        return values.astype(np.int64) if values.dtype.kind == "b" else values
+    raise DesignError(
+        f"column {name!r} is not numeric in the new data (it holds {quoted(values[0])}); "
+        f"it was {fitted.dtype} in the fit."
+    )
+
+
+def _same_categories(values: Any, column: pd.Series, levels: pd.Index, *, strict: bool) -> Any:
+    """Values by the categories of the fit; with `strict`, an unknown one is an error."""
+    codes, found = level_codes(values)
+    place = levels.get_indexer(found)
+    unseen = place < 0
+    if not unseen.any():
+        return pd.Categorical.from_codes(place[codes] if len(found) else codes, levels)
+    if not strict:
+        return values
+    first = int(np.flatnonzero(unseen[codes])[0])
+    raise DesignError(
+        f"column {column.name!r} has the level {quoted(found[unseen][0])} in the new data "
+        f"(row {quoted(column.index[first])}), which the fit has not seen "
+        f"(it has {list_names(levels)})."
+    )

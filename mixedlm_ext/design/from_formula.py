@@ -1,0 +1,270 @@
+"""Formula and data -> `Design`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mixedlm_ext.design.checks import (
+    check_matrix,
+    check_response,
+    check_term,
+    number_vector,
+    offset_vector,
+    repeated_column,
+)
+from mixedlm_ext.design.design import Design
+from mixedlm_ext.design.fixed import keep_columns
+from mixedlm_ext.design.frame import Table, one_per_row, read_table
+from mixedlm_ext.design.grouping import combine_codes, level_codes
+from mixedlm_ext.design.matrices import FormulaMatrices
+from mixedlm_ext.design.names import quoted, resolve_names
+from mixedlm_ext.design.records import TermDesign
+from mixedlm_ext.design.rows import RowChoice, choose_rows, subset_rows
+from mixedlm_ext.errors import DesignError, FormulaError
+from mixedlm_ext.formula.parser import MixedFormula
+
+__all__ = ["design_from_formula", "unique_name"]
+
+Floats = npt.NDArray[np.float64]
+
+
+def design_from_formula(
+    formula: MixedFormula,
+    data: Any,
+    *,
+    env: Mapping[str, Any],
+    weights: Any = None,
+    offset: Any = None,
+    missing: str = "drop",
+    subset: Any = None,
+    drop_cols: Collection[str] | None = None,
+    allow_saturated: bool = False,
+) -> Design:
+    """Evaluate a formula in data.
+
+    Parameters
+    ----------
+    formula : MixedFormula
+    data : DataFrame, polars.DataFrame, mapping of str to array-like, or structured array
+        n rows.
+    env : mapping of str to object
+        Variables of the caller's scope. What the formula uses of it, and the data do not have, is
+        kept in the design. An array with one value a row is treated as a column.
+    weights : str or array-like (n,), optional
+        Precision weights (variance sigma**2 / w): a column's name or values for all rows of
+        `data`. Rows with weight zero are left out, with a warning.
+    offset : str or array-like (n,), optional
+        Known part of the linear predictor, added to ``offset(...)`` in the formula.
+    missing : {"drop", "raise", "none"}
+        What to do with rows that have a missing value in anything used. "raise" and "none" refuse
+        them.
+    subset : array-like, optional
+        Boolean for each row, or labels of the index, as in ``data.loc[subset]``.
+    drop_cols : collection of str, optional
+        Columns of the fixed part to leave out.
+    allow_saturated : bool
+        Accept as many random effects as observations, which is right when sigma is known.
+
+    Returns
+    -------
+    Design
+
+    Raises
+    ------
+    DesignError
+        If the data do not support the model: see the messages.
+    FormulaError
+        If an expression of the formula cannot be evaluated, or two terms repeat a column.
+
+    Warns
+    -----
+    DesignWarning
+        If columns are not estimable or rows have zero weight.
+
+    Examples
+    --------
+    >>> from mixedlm_ext.formula.parser import parse_formula
+    >>> data = {"y": [1.0, 2.0, 4.0, 4.0, 5.0, 9.0], "g": ["a", "a", "b", "b", "c", "c"]}
+    >>> design = design_from_formula(parse_formula("y ~ 1 + (1 | g)"), data, env={})
+    >>> design.terms[0].name, list(design.terms[0].levels), design.terms[0].codes
+    ('g', ['a', 'b', 'c'], array([0, 0, 1, 1, 2, 2]))
+    """
+    table = read_table(data)
+    names, beside, scope = resolve_names(formula, table.names, env, len(table))
+    columns = {name: table.column(name) for name in names}
+    columns.update((name, one_per_row(v, name, len(table))) for name, v in beside.items())
+    weights_name, weights = _extra_column(table, weights, "weights", columns)
+    offset_name, offset = _extra_column(table, offset, "offset", columns)
+    choice = choose_rows(
+        _response_first(formula, columns, weights, offset),
+        table.index,
+        subset=subset_rows(table, subset),
+        weights=weights,
+        weights_name=f"weights {weights_name!r}" if weights_name else "weights",
+        missing=missing,
+    )
+    frame = pd.DataFrame(
+        {name: choice.take(column).array for name, column in columns.items()},
+        index=choice.index,
+        copy=False,
+    )
+    matrices = FormulaMatrices(formula, frame, scope)
+    prepared = matrices.training_data()
+    n = len(frame)
+    total = _total_offset(matrices, prepared, frame, offset, choice, offset_name)
+    y = _response(matrices, prepared, frame, total)
+    X, *lefts = matrices.build(prepared, n, range(len(matrices.infos)))
+    check_matrix(X, matrices.names(0), "the fixed part", frame.index)
+    terms = _terms(matrices, prepared, frame, lefts)
+    _check_terms(formula, terms, allow_saturated)
+    fixed = keep_columns(X, matrices.names(0), choice.weights, drop_cols)
+    return Design(
+        y=y,
+        X=fixed.X,
+        endog_name=formula.response,
+        x_names=fixed.names,
+        dropped=fixed.dropped,
+        all_x_names=matrices.names(0),
+        column_map=fixed.column_map,
+        terms=terms,
+        weights=choice.weights,
+        offset=total,
+        index=choice.index,
+        rows=choice.positions(len(table)),
+        n_missing=choice.n_missing,
+        n_zero_weight=choice.n_zero_weight,
+        formula=formula,
+        frame=frame,
+        scope=scope,
+        weights_name=weights_name,
+        offset_name=offset_name,
+        _matrices=matrices,
+    )
+
+
+def _extra_column(
+    table: Table, values: Any, what: str, columns: dict[str, pd.Series]
+) -> tuple[str | None, pd.Series | None]:
+    """Weights or offset: name and values; a column of the data is added to `columns`."""
+    if values is None:
+        return None, None
+    if isinstance(values, str):
+        columns[values] = table.column(values, f"{what} column")
+        return values, columns[values]
+    return None, one_per_row(values, what, len(table), table.index)
+
+
+def _response_first(
+    formula: MixedFormula,
+    columns: Mapping[str, pd.Series],
+    weights: pd.Series | None,
+    offset: pd.Series | None,
+) -> dict[str, pd.Series]:
+    """Everything that may have missing values, by the names for messages."""
+    every = {name: columns[name] for name in (formula.response,) if name in columns}
+    every.update(columns)
+    given = {"weights": weights, "offset": offset}
+    for name, values in given.items():
+        if values is not None and not any(values is column for column in columns.values()):
+            every[name if name not in every else f"{name}="] = values
+    return every
+
+
+def _total_offset(
+    matrices: FormulaMatrices,
+    prepared: Mapping[str, Any],
+    frame: pd.DataFrame,
+    offset: pd.Series | None,
+    choice: RowChoice,
+    name: str | None,
+) -> Floats | None:
+    """Sum of the offset argument and the ``offset(...)`` terms."""
+    parts = []
+    if offset is not None:
+        what = f"offset {name!r}" if name else "offset"
+        parts.append(offset_vector(choice.take(offset), what, frame.index))
+    for piece in matrices.pieces("offset"):
+        value = matrices.evaluate(piece, prepared, frame)
+        parts.append(offset_vector(value, piece.place, frame.index))
+    return np.sum(parts, axis=0) if parts else None
+
+
+def _response(
+    matrices: FormulaMatrices,
+    prepared: Mapping[str, Any],
+    frame: pd.DataFrame,
+    offset: Floats | None,
+) -> Floats:
+    """The checked response."""
+    (piece,) = matrices.pieces("response")
+    value = matrices.evaluate(piece, prepared, frame)
+    y = number_vector(value, f"response {piece.code!r}", len(frame))
+    check_response(y, piece.code, offset, frame.index)
+    return y
+
+
+def _terms(
+    matrices: FormulaMatrices,
+    prepared: Mapping[str, Any],
+    frame: pd.DataFrame,
+    lefts: Sequence[Floats],
+) -> tuple[TermDesign, ...]:
+    """Columns and level codes of the random terms; factors used twice are coded once."""
+    factors: dict[str, tuple[npt.NDArray[np.intp], pd.Index]] = {}
+    for piece in matrices.pieces("group"):
+        if piece.code not in factors:
+            value = matrices.evaluate(piece, prepared, frame)
+            factors[piece.code] = _factor(value, piece.code, frame.index)
+    groups = {
+        spec.group: combine_codes([factors[code] for code in spec.group], spec.group_name)
+        for spec in matrices.formula.random
+    }
+    terms: list[TermDesign] = []
+    for i, (spec, X) in enumerate(zip(matrices.formula.random, lefts, strict=True), start=1):
+        check_matrix(X, matrices.names(i), f"the random term {spec.text}", frame.index)
+        codes, levels = groups[spec.group]
+        name = unique_name(spec.group_name, [term.name for term in terms])
+        columns = matrices.names(i)
+        terms.append(
+            TermDesign(name, spec.group_name, columns, X, codes, levels, spec.structure, spec.text)
+        )
+    return tuple(terms)
+
+
+def unique_name(name: str, taken: Collection[str]) -> str:
+    """`name`, or the first of name.1, name.2, ... that is not taken."""
+    names = [name, *(f"{name}.{i}" for i in range(1, len(taken) + 1))]
+    return next(candidate for candidate in names if candidate not in taken)
+
+
+def _factor(value: Any, code: str, index: pd.Index) -> tuple[npt.NDArray[np.intp], pd.Index]:
+    """Codes of one grouping factor that has a level in every row."""
+    codes, levels = level_codes(value, code)
+    if len(codes) != len(index):
+        raise DesignError(
+            f"grouping factor {code!r} has {len(codes)} values; the data have {len(index)} rows."
+        )
+    if len(codes) and codes.min() < 0:
+        row = index[int(np.flatnonzero(codes < 0)[0])]
+        raise DesignError(f"grouping factor {code!r} is undefined (missing) at row {quoted(row)}.")
+    return codes, levels
+
+
+def _check_terms(formula: MixedFormula, terms: Sequence[TermDesign], allow_saturated: bool) -> None:
+    """Check each term, then all of them together."""
+    for term in terms:
+        check_term(term, allow_saturated=allow_saturated)
+    repeated = repeated_column(terms, [frozenset(spec.group) for spec in formula.random])
+    if repeated is not None:
+        i, name, advice = repeated
+        raise FormulaError(
+            f"{name!r} is in two random terms of {terms[i].group!r}",
+            formula.text,
+            formula.random[i].span,
+            advice,
+        )

@@ -1,0 +1,342 @@
+"""Which names the Python code of a formula uses, and where their values come from."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import importlib
+import pickle
+import re
+import types
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import patsy
+import patsy.builtins
+
+from mixedlm_ext.errors import DesignError, FormulaError, did_you_mean
+from mixedlm_ext.formula.parser import MixedFormula
+
+__all__ = [
+    "CodeNames",
+    "FormulaCode",
+    "Piece",
+    "Scope",
+    "code_names",
+    "list_names",
+    "needed_names",
+    "patsy_error",
+    "quoted",
+    "read_formula",
+    "resolve_names",
+]
+
+# lme4 users write log(y): visible when neither the data nor the caller's scope have the name.
+FALLBACK_FUNCTIONS: dict[str, Any] = {
+    name: getattr(np, name)
+    for name in ("log", "log2", "log10", "log1p", "exp", "expm1", "sqrt", "abs")
+}
+_STRING_LITERAL = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"")
+
+
+@dataclass(frozen=True)
+class CodeNames:
+    """The names one Python expression uses.
+
+    Attributes
+    ----------
+    values : frozenset of str
+        Names read as values, the arguments of ``Q('...')`` among them. May be columns.
+    called : frozenset of str
+        Names that are only called, such as ``center`` in ``center(x)``. Never columns.
+    bare : str or None
+        The column when the expression is nothing but it: ``x``, ``Q('x')``, ``C(x, ...)``.
+    plain : bool
+        Whether it is ``x`` or ``Q('x')``, without ``C``.
+    binds : bool
+        Whether it has a lambda or a comprehension, which patsy refuses.
+    """
+
+    values: frozenset[str]
+    called: frozenset[str]
+    bare: str | None
+    plain: bool
+    binds: bool
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One Python expression of a formula: its role, its code and its place in the text."""
+
+    role: str  # "response", "fixed", "offset", "left" or "group"
+    code: str
+    place: str  # for messages: "the random term (Days | Subject)"
+    span: tuple[int, int]
+    term: int = -1  # which random term, from 0
+
+
+@dataclass(frozen=True, eq=False)
+class FormulaCode:
+    """A formula after patsy has read its fixed part and its left sides."""
+
+    fixed: patsy.ModelDesc
+    lefts: tuple[patsy.ModelDesc, ...]
+    pieces: tuple[Piece, ...]
+
+
+def needed_names(formula: MixedFormula) -> set[str]:
+    """Return every identifier that the code of a formula uses.
+
+    Parameters
+    ----------
+    formula : MixedFormula
+        A formula as `parse_formula` returns it.
+
+    Returns
+    -------
+    set of str
+        Columns, functions and modules alike; the string in ``Q('odd name')`` counts as a name.
+
+    Raises
+    ------
+    FormulaError
+        If a part of the formula is not Python.
+
+    Examples
+    --------
+    >>> from mixedlm_ext.formula.parser import parse_formula
+    >>> sorted(needed_names(parse_formula("np.log(y) ~ x + (1 | Q('my group'))")))
+    ['Q', 'my group', 'np', 'x', 'y']
+    """
+    names: set[str] = set()
+    for piece in read_formula(formula).pieces:
+        used = code_names(piece.code)
+        names |= used.values | used.called
+    return names
+
+
+@lru_cache(maxsize=512)
+def code_names(code: str) -> CodeNames:
+    """Names of one expression; raises SyntaxError if it is not one."""
+    tree = ast.parse(code.strip(), mode="eval").body
+    nodes = list(ast.walk(tree))
+    functions = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
+    bound = {n.id for n in nodes if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
+    bound |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+    names = [node for node in nodes if isinstance(node, ast.Name) and node.id not in bound]
+    values = {node.id for node in names if id(node) not in functions}
+    values |= {name for node in nodes if (name := _quoted(node)) is not None}
+    called = {node.id for node in names if id(node) in functions} - values
+    plain = _column(tree)
+    bare = plain
+    if bare is None and (arguments := _arguments(tree, "C")):
+        bare = _column(arguments[0])
+    binds = bool(bound) or any(isinstance(node, ast.Lambda) for node in nodes)
+    return CodeNames(frozenset(values), frozenset(called), bare, plain is not None, binds)
+
+
+def _arguments(node: ast.AST, function: str) -> list[ast.expr]:
+    """The arguments if `node` calls the bare name `function`."""
+    called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    return node.args if called and node.func.id == function else []  # type: ignore[attr-defined]
+
+
+def _quoted(node: ast.AST) -> str | None:
+    """The text in ``Q('text')``."""
+    first = next(iter(_arguments(node, "Q")), None)
+    text = first.value if isinstance(first, ast.Constant) else None
+    return text if isinstance(text, str) else None
+
+
+def _column(node: ast.AST) -> str | None:
+    """The name in ``x`` or ``Q('x')``."""
+    return node.id if isinstance(node, ast.Name) else _quoted(node)
+
+
+@lru_cache(maxsize=128)
+def read_formula(formula: MixedFormula) -> FormulaCode:
+    """Let patsy read the fixed part and the left sides; list every expression of the formula."""
+    pieces: list[Piece] = []
+
+    def add(role: str, code: str, place: str, span: tuple[int, int], term: int = -1) -> None:
+        span = _locate(formula.text, code, span)
+        if code_names(code).binds:
+            problem = f"{place} has a lambda or a comprehension"
+            hint = "Define a function before and call it in the formula."
+            raise FormulaError(problem, formula.text, span, hint)
+        pieces.append(Piece(role, code, place, span, term))
+
+    def add_side(
+        role: str, side: str, place: str, span: tuple[int, int], term: int = -1
+    ) -> patsy.ModelDesc:
+        try:
+            description = patsy.ModelDesc.from_formula(side)
+        except patsy.PatsyError as error:
+            raise patsy_error(error, formula, place, span) from None
+        factors = {factor: None for term in description.rhs_termlist for factor in term.factors}
+        for factor in factors:
+            add(role, factor.code, place, span, term)
+        return description
+
+    tilde = _blank_strings(formula.text).find("~")
+    add("response", formula.response, "the response", (0, tilde))
+    fixed = add_side("fixed", formula.fixed, "the fixed part", (tilde, len(formula.text)))
+    for code, span in zip(formula.offsets, formula.offset_spans, strict=True):
+        add("offset", code, f"offset({code})", span)
+    lefts = []
+    for i, term in enumerate(formula.random):
+        place = f"the random term {term.text}"
+        lefts.append(add_side("left", f"~ {term.expr}", place, term.expr_span, i))
+        for code in term.group:
+            add("group", code, place, term.group_span, i)
+    return FormulaCode(fixed, tuple(lefts), tuple(pieces))
+
+
+def _blank_strings(text: str) -> str:
+    """The text with spaces in place of its string literals; positions stay."""
+    return _STRING_LITERAL.sub(lambda found: " " * len(found.group()), text)
+
+
+def _locate(text: str, fragment: str, span: tuple[int, int]) -> tuple[int, int]:
+    """Where `fragment` stands within `span` of `text` up to white space; `span` if nowhere."""
+    tokens = re.findall(r"\w+|[^\w\s]", fragment)
+    pattern = r"\s*".join(re.escape(token) for token in tokens)
+    pattern = rf"(?<!\w){pattern}(?!\w)" if tokens and fragment.isidentifier() else pattern
+    found = re.search(pattern, text[span[0] : span[1]]) if pattern else None
+    return (span[0] + found.start(), span[0] + found.end()) if found else span
+
+
+def patsy_error(
+    error: patsy.PatsyError, formula: MixedFormula, place: str, span: tuple[int, int]
+) -> FormulaError:
+    """Say what patsy says, with the caret in the user's own text."""
+    fragment = error.origin.relevant_code() if error.origin is not None else ""
+    lines = error.message.removeprefix("Error evaluating factor: ").splitlines()
+    message = lines[0].rstrip(".") if lines else "error"
+    what = f"cannot evaluate {fragment!r} in {place}" if fragment else f"cannot read {place}"
+    where = _locate(formula.text, fragment, span)
+    return FormulaError(f"{what}: {message}", formula.text, where)
+
+
+def _odd_name_error(formula: MixedFormula, columns: Iterable[Any]) -> FormulaError | None:
+    """The error that says ``Q('odd.name')``, if the text names such a column without it."""
+    text = _blank_strings(formula.text)
+    odd = [name for name in columns if isinstance(name, str) and not name.isidentifier()]
+    for name in sorted(odd, key=len, reverse=True):
+        found = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) if name.strip() else None
+        if found:
+            return FormulaError(
+                f"the column name {name!r} is not a Python name",
+                formula.text,
+                found.span(),
+                f"Write Q({name!r}) in its place.",
+            )
+    return None
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What the formula takes from the caller's scope: functions, modules, constants.
+
+    Modules are pickled by their import name; a value that pickle refuses (a lambda) is left out
+    of the pickle and named in the error when it is needed again.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    lost: tuple[str, ...] = ()
+
+    def environment(self) -> patsy.EvalEnvironment:
+        """patsy's view of the scope, the fallback functions outermost."""
+        if self.lost:
+            raise DesignError(
+                f"the formula uses {', '.join(map(repr, self.lost))}, which could not be pickled "
+                "with the model. Define it in a module (no lambda or local function) and refit."
+            )
+        return patsy.EvalEnvironment([self.values, FALLBACK_FUNCTIONS])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Scope:
+        return Scope(dict(self.values), self.lost)
+
+    def __getstate__(self) -> dict[str, Any]:
+        modules = {k: v.__name__ for k, v in self.values.items() if isinstance(v, types.ModuleType)}
+        others = {k: v for k, v in self.values.items() if k not in modules}
+        lost = tuple(name for name, value in others.items() if not _pickles(value))
+        kept = {name: value for name, value in others.items() if name not in lost}
+        return {"modules": modules, "values": kept, "lost": self.lost + lost}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        values = {k: importlib.import_module(v) for k, v in state["modules"].items()}
+        object.__setattr__(self, "values", {**state["values"], **values})
+        object.__setattr__(self, "lost", state["lost"])
+
+
+def _pickles(value: Any) -> bool:
+    """Whether pickle accepts `value`; it may fail in any way the class likes."""
+    try:
+        pickle.dumps(value)
+    except Exception:
+        return False
+    return True
+
+
+def resolve_names(
+    formula: MixedFormula, columns: Collection[Any], env: Mapping[str, Any], n: int
+) -> tuple[list[str], dict[str, Any], Scope]:
+    """Find every name of the formula: in the data, else in the caller's scope.
+
+    Returns the columns of the data in order of use, arrays of the caller's scope that run along
+    the data (one value a row, so that they are dropped and subset with it), and the scope.
+    """
+    used: dict[str, None] = {}
+    beside: dict[str, Any] = {}
+    values: dict[str, Any] = {}
+    for piece in read_formula(formula).pieces:
+        names = code_names(piece.code)
+        for name in sorted(names.values | names.called):
+            if name in columns and name not in names.called:
+                used[name] = None
+            elif name in env:
+                target = beside if name in names.values and _runs_along(env[name], n) else values
+                target[name] = env[name]
+            elif not _is_built_in(name):
+                raise _unknown(name, piece, formula, columns, env)
+    return list(used), beside, Scope(values)
+
+
+def _runs_along(value: Any, n: int) -> bool:
+    """Whether a value of the caller's scope is an array with one entry a row of the data."""
+    return getattr(value, "ndim", None) == 1 and hasattr(value, "dtype") and len(value) == n
+
+
+def _is_built_in(name: str) -> bool:
+    return name in FALLBACK_FUNCTIONS or name in patsy.builtins.__all__ or hasattr(builtins, name)
+
+
+def _unknown(
+    name: str, piece: Piece, formula: MixedFormula, columns: Collection[Any], env: Mapping[str, Any]
+) -> Exception:
+    """The error for a name that is nowhere, with the nearest column."""
+    odd = _odd_name_error(formula, columns)
+    if odd is not None:
+        return odd
+    near = did_you_mean(name, (str(column) for column in columns))
+    have = near or f" The data have the columns {list_names(columns)}."
+    if piece.role == "group":
+        return DesignError(f"grouping factor {name!r} of {piece.place} is not in the data.{have}")
+    return DesignError(
+        f"{name!r} in {piece.place} is neither a column of the data nor a variable in scope.{have}"
+    )
+
+
+def list_names(names: Iterable[Any], most: int = 12) -> str:
+    """The first few of `names`, quoted, for messages."""
+    items = list(names)
+    return ", ".join(map(quoted, items[:most])) + (", ..." if len(items) > most else "")
+
+
+def quoted(value: Any) -> str:
+    """A label, level or name as the user would type it: 308 rather than np.int64(308)."""
+    return repr(value.item() if isinstance(value, np.generic) else value)

@@ -1,0 +1,218 @@
+"""The matrices of a design for other rows: prediction and simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mixedlm_ext.design.checks import number_vector
+from mixedlm_ext.design.frame import Table, one_per_row, read_table
+from mixedlm_ext.design.grouping import match_levels
+from mixedlm_ext.design.matrices import FormulaMatrices
+from mixedlm_ext.design.names import Piece, code_names, list_names
+from mixedlm_ext.design.random_arrays import exog_columns, read_random_term
+from mixedlm_ext.design.records import NewData, RandomTerm
+from mixedlm_ext.design.rows import missing_rows
+from mixedlm_ext.errors import DesignError, did_you_mean
+
+if TYPE_CHECKING:
+    from mixedlm_ext.design.design import Design
+
+__all__ = ["array_new_data", "formula_new_data"]
+
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.intp]
+
+
+def formula_new_data(
+    design: Design, data: Any, *, need_response: bool, terms: Iterable[str] | None, offset: Any
+) -> NewData:
+    """Implementation of `Design.new_data`."""
+    matrices = design.matrices
+    table = read_table(data)
+    asked = _asked_terms(design, terms)
+    roles = {"fixed", "offset"} | ({"response"} if need_response else set())
+    pieces = [p for p in matrices.code.pieces if p.role in roles or p.term in asked]
+    offset = design.offset_name if offset is None else offset
+    columns = _needed_columns(design, table, pieces)
+    given = _given_offset(table, offset)
+    lost, _ = missing_rows(columns if given is None else {**columns, "offset=": given})
+    complete = ~lost if len(lost) else np.ones(len(table), dtype=bool)
+    full = pd.DataFrame({k: v.array for k, v in columns.items()}, index=table.index, copy=False)
+    frame = full if complete.all() else full[complete]
+    m = len(frame)
+    prepared = matrices.new_data(frame, pieces) if m else {}
+    sides = [0, *(i + 1 for i in asked)]
+    built = matrices.build(prepared, m, sides) if m else _empty(matrices, sides)
+    total = np.zeros(m) if given is None else number_vector(given[complete], "offset", m)
+    for piece in matrices.pieces("offset") if m else ():
+        total = total + number_vector(matrices.evaluate(piece, prepared, frame), piece.place, m)
+    spread = [_spread(values, complete) for values in (built[0][:, design.column_map], total)]
+    y = None
+    if need_response:
+        (piece,) = matrices.pieces("response")
+        value = matrices.evaluate(piece, prepared, frame) if m else np.empty(0)
+        y = _spread(number_vector(value, f"response {piece.code!r}", m), complete)
+    codes = {i: _codes(design, i, prepared, frame, full, complete) for i in asked}
+    laid = {
+        design.terms[i].name: (_spread(Z, complete), codes[i])
+        for i, Z in zip(asked, built[1:], strict=True)
+    }
+    return _new_data(spread[0], laid, spread[1], table.index, complete, y)
+
+
+def _asked_terms(design: Design, terms: Iterable[str] | None) -> list[int]:
+    """Positions of the random terms asked for."""
+    names = [term.name for term in design.terms]
+    if terms is None:
+        return list(range(len(names)))
+    wanted = [terms] if isinstance(terms, str) else list(terms)
+    for name in wanted:
+        if name not in names:
+            near = did_you_mean(name, names)
+            raise DesignError(f"no random term {name!r} (there are {list_names(names)}).{near}")
+    return [i for i, name in enumerate(names) if name in wanted]
+
+
+def _needed_columns(design: Design, table: Table, pieces: Sequence[Piece]) -> dict[str, pd.Series]:
+    """The columns that some pieces of the formula use."""
+    assert design.frame is not None
+    known = set(design.frame.columns)
+    needed: dict[str, str] = {}
+    for piece in pieces:
+        for name in sorted(code_names(piece.code).values & known):
+            needed.setdefault(name, piece.place)
+    for name, place in needed.items():
+        if name not in table.names:
+            raise DesignError(
+                f"the new data have no column {name!r}, which {place} needs."
+                f"{did_you_mean(name, table.names)}"
+            )
+    return {name: table.column(name) for name in needed}
+
+
+def _given_offset(table: Table, offset: Any) -> pd.Series | None:
+    """The offset argument for the new rows."""
+    if offset is None:
+        return None
+    if not isinstance(offset, str):
+        return one_per_row(offset, "offset", len(table), None).set_axis(table.index)
+    if offset not in table.names:
+        raise DesignError(
+            f"the new data have no column {offset!r}, the offset of the fit."
+            f"{did_you_mean(offset, table.names)} Add it, or pass offset=."
+        )
+    return table.column(offset)
+
+
+def _empty(matrices: FormulaMatrices, sides: Sequence[int]) -> list[Floats]:
+    """Matrices without rows; stateful transforms refuse such data."""
+    return [np.empty((0, len(matrices.names(side)))) for side in sides]
+
+
+def _codes(
+    design: Design,
+    i: int,
+    prepared: Mapping[str, Any],
+    frame: pd.DataFrame,
+    full: pd.DataFrame,
+    complete: npt.NDArray[np.bool_],
+) -> Codes:
+    """Level codes of one random term, -1 where unseen or incomplete."""
+    codes = np.full(len(full), -1, dtype=np.intp)
+    if len(frame):
+        pieces = [p for p in design.matrices.pieces("group") if p.term == i]
+        values = [design.matrices.evaluate(piece, prepared, frame) for piece in pieces]
+        codes[complete] = match_levels(values, design.terms[i].levels)
+    return codes
+
+
+def _spread(values: Floats, complete: npt.NDArray[np.bool_]) -> Floats:
+    """Values of the complete rows among all rows, nan elsewhere."""
+    if len(values) == len(complete):
+        return values
+    out = np.full((len(complete), *values.shape[1:]), np.nan)
+    out[complete] = values
+    return out
+
+
+def _new_data(
+    X: Floats,
+    terms: dict[str, tuple[Floats, Codes]],
+    offset: Floats,
+    index: pd.Index,
+    complete: npt.NDArray[np.bool_],
+    y: Floats | None = None,
+) -> NewData:
+    """Mark rows with infinite or undefined values as incomplete; put nan into all their values."""
+    parts = [X, offset, *(Z for Z, _ in terms.values()), *([] if y is None else [y])]
+    for part in parts:
+        finite = np.isfinite(part)
+        complete = complete & (finite.all(axis=1) if part.ndim == 2 else finite)
+    if not complete.all():
+        X = np.where(complete[:, None], X, np.nan)
+    return NewData(X, terms, offset, index, complete, y)
+
+
+def array_new_data(
+    design: Design,
+    exog: Any,
+    random: Sequence[RandomTerm] | Mapping[str, RandomTerm] | None,
+    *,
+    offset: Any,
+) -> NewData:
+    """Implementation of `Design.new_arrays`."""
+    if design.formula is not None:
+        raise DesignError("the design comes from a formula: pass data to new_data.")
+    given = _matched_terms(design, random)
+    read = {i: read_random_term(term, i, len(given)) for i, term in given.items()}
+    n_terms = next((len(term.factors[0]) for term in read.values()), 0)
+    columns, names, index = exog_columns(exog, n_terms)
+    m = len(index)
+    X = np.column_stack([*columns, np.empty((m, 0))])
+    if isinstance(exog, pd.DataFrame) and set(design.all_x_names) <= set(names):
+        X = X[:, [names.index(name) for name in design.all_x_names]]
+    if X.shape[1] != len(design.all_x_names):
+        raise DesignError(
+            f"exog has {X.shape[1]} columns; the fit had {len(design.all_x_names)} "
+            f"({list_names(design.all_x_names)})."
+        )
+    total = np.zeros(m) if offset is None else one_per_row(offset, "offset", m).to_numpy(float)
+    complete = np.ones(m, dtype=bool)
+    terms = {}
+    for i, term in read.items():
+        fitted = design.terms[i]
+        if len(term.factors[0]) != m:
+            raise DesignError(
+                f"groups of {fitted.name!r} have {len(term.factors[0])} values, not {m}."
+            )
+        if len(term.columns) != len(fitted.columns):
+            raise DesignError(
+                f"random term {fitted.name!r} has {len(term.columns)} columns; "
+                f"the fit had {len(fitted.columns)}."
+            )
+        lost, _ = missing_rows({str(j): factor for j, factor in enumerate(term.factors)})
+        complete &= ~lost
+        terms[fitted.name] = (np.column_stack(term.exog), match_levels(term.factors, fitted.levels))
+    return _new_data(X[:, design.column_map], terms, total, index, complete)
+
+
+def _matched_terms(
+    design: Design, random: Sequence[RandomTerm] | Mapping[str, RandomTerm] | None
+) -> dict[int, RandomTerm]:
+    """The random terms given, by the position of the term of the fit."""
+    if random is None:
+        return {}
+    if isinstance(random, Mapping):
+        return {_asked_terms(design, [name])[0]: term for name, term in random.items()}
+    terms = [random] if isinstance(random, RandomTerm) else list(random)
+    if len(terms) != len(design.terms):
+        raise DesignError(
+            f"random has {len(terms)} terms; the fit had {len(design.terms)} "
+            f"({list_names(term.name for term in design.terms)})."
+        )
+    return dict(enumerate(terms))

@@ -1,0 +1,111 @@
+"""The pieces a design is made of: a random term as given, as laid out, and for other rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+__all__ = ["NewData", "RandomTerm", "TermDesign"]
+
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class RandomTerm:
+    """A random-effects term given by arrays.
+
+    Parameters
+    ----------
+    groups : array-like (n,), or a sequence or DataFrame of several
+        Values of the grouping factor. Several arrays (a tuple of them, the columns of a DataFrame
+        or of a 2-d array) mean their interaction.
+    exog : array-like (n,) or (n, k), optional
+        Columns with random coefficients. None is a random intercept.
+    name : str, optional
+        Name of the grouping factor. The name of a Series (``"a:b"`` for several) by default.
+    columns : sequence of str, optional
+        Names of the columns of `exog`. Those of a Series or DataFrame by default; a column of
+        ones is "Intercept".
+    structure : {"us", "diag"}
+        Covariance of the coefficients of one level: unstructured, or diagonal.
+
+    Examples
+    --------
+    >>> term = RandomTerm(["a", "a", "b", "b"], [0.0, 1.0, 0.0, 1.0], name="g", columns=["x"])
+    >>> term.structure
+    'us'
+    """
+
+    groups: Any
+    exog: Any = None
+    name: str | None = None
+    columns: Sequence[str] | None = None
+    structure: str = "us"
+
+
+@dataclass(frozen=True, eq=False)
+class TermDesign:
+    """One random term in the data.
+
+    Attributes
+    ----------
+    name : str
+        Unique name for reports: "Subject", "Subject.1" for a second term on the same factor.
+    group : str
+        Name of the grouping factor: "Subject", "a:b".
+    columns : tuple of str
+        Names of the k columns.
+    X : ndarray (n, k)
+    codes : ndarray of intp (n,)
+        Level of each row, 0..q-1.
+    levels : Index (q,)
+        Levels that occur, in the order of the categories or sorted; a MultiIndex of tuples for an
+        interaction.
+    structure : str
+        "us" or "diag".
+    text : str
+        The term in formula language.
+    """
+
+    name: str
+    group: str
+    columns: tuple[str, ...]
+    X: Floats
+    codes: Codes
+    levels: pd.Index
+    structure: str
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class NewData:
+    """The matrices of a design for other rows.
+
+    Attributes
+    ----------
+    X : ndarray (m, p)
+        The columns kept in the fit; nan in incomplete rows.
+    terms : dict of str to (ndarray (m, k), ndarray of intp (m,))
+        Columns and level codes of each random term asked for, by its name. The code is -1 for a
+        level the fit has not seen and for a missing group.
+    offset : ndarray (m,)
+        Zeros if there is none.
+    index : Index (m,)
+    complete : ndarray of bool (m,)
+        False where a needed value is missing, infinite or undefined.
+    y : ndarray (m,) or None
+        The response, if asked for.
+    """
+
+    X: Floats
+    terms: dict[str, tuple[Floats, Codes]]
+    offset: Floats
+    index: pd.Index
+    complete: npt.NDArray[np.bool_]
+    y: Floats | None = None

@@ -1,0 +1,188 @@
+"""Which rows of the data are used: subset, missing values, zero weights."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mixedlm_ext.design.checks import weight_vector
+from mixedlm_ext.design.frame import Table
+from mixedlm_ext.design.names import quoted
+from mixedlm_ext.errors import DesignError, DesignWarning, did_you_mean
+
+__all__ = ["RowChoice", "choose_rows", "missing_rows", "subset_rows"]
+
+Rows = npt.NDArray[np.intp]
+Mask = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class RowChoice:
+    """The rows of the fit: positions in the user's data, or None for all of them."""
+
+    rows: Rows | None
+    index: pd.Index
+    weights: Floats | None
+    n_missing: int
+    n_zero_weight: int
+
+    def take(self, values: pd.Series) -> pd.Series:
+        """The used rows of a column, without a copy when all are used."""
+        return values if self.rows is None else values.iloc[self.rows]
+
+    def positions(self, n: int) -> Rows:
+        """The used rows as positions among the `n` of the data."""
+        return np.arange(n, dtype=np.intp) if self.rows is None else self.rows
+
+
+def choose_rows(
+    columns: Mapping[str, pd.Series],
+    index: pd.Index,
+    *,
+    subset: Rows | None,
+    weights: pd.Series | None,
+    weights_name: str,
+    missing: str,
+) -> RowChoice:
+    """Leave out rows outside the subset, with missing values, or with zero weight.
+
+    Parameters
+    ----------
+    columns : mapping of str to Series (n,)
+        Everything the model uses, the weights among them, by the names for messages. The response
+        comes first.
+    index : Index (n,)
+    subset : ndarray of intp or None
+    weights : Series (n,) or None
+    missing : {"drop", "raise", "none"}
+
+    Raises
+    ------
+    DesignError
+        If values are missing and `missing` is not "drop", a weight is negative or not finite, or
+        no row is left.
+    """
+    if missing not in ("drop", "raise", "none"):
+        near = did_you_mean(str(missing), ("drop", "raise", "none"))
+        raise DesignError(f"missing={missing!r} is not 'drop', 'raise' or 'none'.{near}")
+    rows = subset
+    n = len(index) if rows is None else len(rows)
+    if n == 0:
+        raise DesignError("the data have no rows." if not len(index) else "subset takes no rows.")
+    lost, counts = missing_rows(columns, rows)
+    n_missing = int(np.count_nonzero(lost))
+    if n_missing:
+        _report_missing(counts, n_missing, n, next(iter(columns)), missing)
+        rows = _without(lost, rows)
+    n_zero = 0
+    used = None
+    if weights is not None:
+        kept = weights if rows is None else weights.iloc[rows]
+        used = weight_vector(kept, weights_name, index if rows is None else index[rows])
+        zero = used == 0.0
+        n_zero = int(np.count_nonzero(zero))
+        if n_zero:
+            rows, used = _without(zero, rows), used[~zero]
+            warnings.warn(
+                f"{n_zero} of {len(zero)} rows have zero weight and are left out of the fit.",
+                DesignWarning,
+                stacklevel=4,
+            )
+    return RowChoice(rows, index if rows is None else index[rows], used, n_missing, n_zero)
+
+
+def _without(mask: Mask, rows: Rows | None) -> Rows:
+    """Positions of the rows that are not in `mask`."""
+    kept = np.flatnonzero(~mask)
+    return kept if rows is None else rows[kept]
+
+
+def _report_missing(
+    counts: Mapping[str, int], n_missing: int, n: int, response: str, missing: str
+) -> None:
+    """Refuse missing values, or a loss of all rows."""
+    found = ", ".join(f"{name!r}: {count}" for name, count in counts.items())
+    if missing != "drop":
+        raise DesignError(
+            f"{n_missing} of {n} rows have missing values ({found}). "
+            "Use missing='drop' to leave these rows out."
+        )
+    if counts.get(response) == n:
+        raise DesignError(f"response {response!r} has only missing values.")
+    if n_missing == n:
+        raise DesignError(f"no row is left: all {n} have missing values ({found}).")
+
+
+def missing_rows(
+    columns: Mapping[str, pd.Series], rows: Rows | None = None
+) -> tuple[Mask, dict[str, int]]:
+    """Rows with NaN, None, NaT or NA in any column, and how many there are in each column."""
+    total: Mask | None = None
+    counts = {}
+    n = 0
+    for name, column in columns.items():
+        n = len(column) if rows is None else len(rows)
+        if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iub":
+            continue
+        missing = column.isna().to_numpy()
+        missing = missing if rows is None else missing[rows]
+        count = int(np.count_nonzero(missing))
+        if count:
+            counts[name] = count
+            total = missing if total is None else total | missing
+    return (np.zeros(n, dtype=bool) if total is None else total), counts
+
+
+def subset_rows(table: Table, subset: Any) -> Rows | None:
+    """Positions of the rows that ``data.loc[subset]`` would take.
+
+    Parameters
+    ----------
+    table : Table
+    subset : array-like of bool (n,), or of labels of the index, or slice of labels, or None
+
+    Returns
+    -------
+    ndarray of intp, or None for all rows
+
+    Raises
+    ------
+    DesignError
+        If `subset` has another length, missing values, or labels the data do not have.
+    """
+    if subset is None:
+        return None
+    if isinstance(subset, slice):
+        taken = table.index.slice_indexer(subset.start, subset.stop, subset.step)
+        return np.arange(len(table), dtype=np.intp)[taken]
+    if isinstance(subset, pd.Series) and subset.dtype.kind == "b":
+        subset = _aligned_mask(subset, table.index)
+    labels = pd.Index(subset)
+    if labels.dtype.kind == "b":
+        if len(labels) != len(table):
+            raise DesignError(f"subset has {len(labels)} values; the data have {len(table)} rows.")
+        if labels.isna().any():
+            raise DesignError("subset has missing values. Use .fillna(False).")
+        return np.flatnonzero(labels.to_numpy(dtype=bool))
+    positions, absent = table.index.get_indexer_non_unique(labels)
+    if len(absent):
+        raise DesignError(
+            f"subset has the label {quoted(labels[absent[0]])}, not in the data's index."
+        )
+    return np.asarray(positions, dtype=np.intp)
+
+
+def _aligned_mask(mask: pd.Series, index: pd.Index) -> pd.Series:
+    """A boolean Series in the order of the data, as .loc aligns it."""
+    if mask.index.equals(index):
+        return mask
+    if not (mask.index.is_unique and index.isin(mask.index).all()):
+        raise DesignError("subset is a Series whose index is not that of the data.")
+    return mask.reindex(index)

@@ -1,0 +1,171 @@
+"""The record of a fit, in the user's units: what results and inference read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+from mixedlm_ext.assemble import response
+from mixedlm_ext.design import Design
+from mixedlm_ext.objective import Evaluation, Objective
+from mixedlm_ext.optimize import Optimization
+from mixedlm_ext.pls import Problem
+
+Array = NDArray[np.float64]
+
+__all__ = ["Fit"]
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """Estimates of one model, and the way back to the engine.
+
+    Attributes
+    ----------
+    design : Design
+    problem : Problem
+        What the engine worked on.
+    reml : bool
+    fixed_sigma : float or None
+        The residual standard deviation when it was given rather than estimated.
+    theta : ndarray (m,)
+        Relative covariance parameters, in the order of the formula.
+    objective : float
+        REML criterion, or minus twice the log-likelihood.
+    sigma : float
+        Residual standard deviation (of a row with weight one).
+    beta : ndarray (p,)
+        Fixed effects.
+    unscaled_cov : ndarray (p, p)
+        (X'V⁻¹X)⁻¹; times σ² it is the covariance of beta.
+    b, u : tuple of ndarray (levels, k)
+        Conditional modes of each term, and their spherical form (b = Tu).
+    pwrss, logdet_L, logdet_RX : float
+        Penalized residual sum of squares, log|M|, log|X'V⁻¹X|.
+    singular_terms : tuple of bool
+        Whether each term's estimated covariance is singular.
+    optimization : Optimization
+    """
+
+    design: Design
+    problem: Problem
+    reml: bool
+    fixed_sigma: float | None
+    theta: Array
+    objective: float
+    sigma: float
+    beta: Array
+    unscaled_cov: Array
+    b: tuple[Array, ...]
+    u: tuple[Array, ...]
+    pwrss: float
+    logdet_L: float
+    logdet_RX: float
+    singular_terms: tuple[bool, ...]
+    optimization: Optimization
+
+    @classmethod
+    def from_evaluation(
+        cls,
+        design: Design,
+        objective: Objective,
+        evaluation: Evaluation,
+        optimization: Optimization,
+    ) -> Fit:
+        """Carry the engine's solution back to the user's units."""
+        problem, pls = objective.problem, evaluation.pls
+        cp, covariance = problem.cp, problem.covariance
+        beta, unscaled_cov = _fixed_effects(problem, evaluation)
+        u = _by_term(problem, [T.T @ cp.block(evaluation.v, i)
+                                      for i, T in enumerate(pls.factor.templates)])
+        return cls(
+            design=design,
+            problem=problem,
+            reml=objective.reml,
+            fixed_sigma=objective.sigma,
+            theta=covariance.unstandardize(pls.theta),
+            objective=evaluation.value,
+            sigma=float(np.sqrt(evaluation.scale)),
+            beta=beta,
+            unscaled_cov=unscaled_cov,
+            b=_modes(problem, pls.b),
+            u=u,
+            pwrss=pls.pwrss,
+            logdet_L=pls.logdet_L,
+            logdet_RX=pls.logdet_RX + cp.logdet_R,
+            singular_terms=tuple(covariance.singular_terms(pls.theta)),
+            optimization=optimization,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what `engine` and `conditional_cov` can compute again."""
+        return {k: v for k, v in self.__dict__.items() if k not in ("engine", "conditional_cov")}
+
+    @cached_property
+    def engine(self) -> Evaluation:
+        """The criterion at the estimate, with its factor and derivatives."""
+        objective = Objective(self.problem, self.reml, self.fixed_sigma)
+        return objective.at(self.problem.covariance.standardize(self.theta))
+
+    @property
+    def templates(self) -> list[Array]:
+        """T of each term, in the order of the formula."""
+        return self.problem.covariance.term_templates(self.theta)
+
+    @property
+    def random_cov(self) -> list[Array]:
+        """Covariance matrix σ²TT' of each term's random effects."""
+        return [self.sigma**2 * T @ T.T for T in self.templates]
+
+    @cached_property
+    def conditional_cov(self) -> list[Array]:
+        """Covariance of each term's random effects given y, with beta and theta as known, (levels, k, k)."""
+        blocks = self.engine.pls.factor.covariance_blocks()
+        out = []
+        for term in self.problem.covariance.terms:
+            own = slice(term.first, term.first + term.k)
+            N = blocks[term.block][own, own].transpose(2, 0, 1)
+            inverse = np.linalg.inv(term.whitening)
+            out.append(self.sigma**2 * inverse @ N @ inverse.T)
+        return out
+
+    def fitted(self) -> Array:
+        """Return Xβ + Zb + offset, the conditional fitted values."""
+        design = self.design
+        out = design.y - response(design) + design.X @ self.beta
+        for term, b in zip(design.terms, self.b):
+            out += np.einsum("nk,nk->n", term.X, b[term.codes])
+        return np.asarray(out)
+
+
+def _fixed_effects(problem: Problem, e: Evaluation) -> tuple[Array, Array]:
+    """Return the coefficients of the user's X and their unscaled covariance."""
+    cp, pls = problem.cp, e.pls
+    if cp.p == 0:
+        return np.zeros(0), np.zeros((0, 0))
+    beta = cp.beta_ols + solve_triangular(cp.R, pls.beta)
+    root = solve_triangular(cp.R, solve_triangular(pls.RX, np.eye(cp.p)))
+    return np.asarray(beta), np.asarray(root @ root.T)
+
+
+def _modes(problem: Problem, b: Array) -> tuple[Array, ...]:
+    """Return b of each term, (levels, k), in the user's units."""
+    cp = problem.cp
+    out = []
+    for term in problem.covariance.terms:
+        block = cp.block(b, term.block)[term.first : term.first + term.k]
+        out.append(np.ascontiguousarray(np.linalg.solve(term.whitening, block).T))
+    return tuple(out)
+
+
+def _by_term(problem: Problem, blocks: list[Array]) -> tuple[Array, ...]:
+    """Split (k, levels) arrays of the blocks into (levels, k) arrays of the terms."""
+    return tuple(
+        np.ascontiguousarray(blocks[t.block][t.first : t.first + t.k].T)
+        for t in problem.covariance.terms
+    )

@@ -1,0 +1,73 @@
+"""statsmodels' container of endog and exog, made to pickle and to be cheap on millions of rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import patsy
+from statsmodels.base.data import ModelData, PandasData
+
+from mixedlm_ext.design import Design
+
+__all__ = ["model_data"]
+
+
+def model_data(
+    endog: pd.Series, exog: pd.DataFrame, hasconst: bool | None, design: Design, as_arrays: bool
+) -> ModelData:
+    """Return the container whose results carry pandas' labels, or plain arrays."""
+    kind = _ArrayData if as_arrays else _FrameData
+    return kind(endog, exog, hasconst=hasconst, design=design)
+
+
+class _DesignData(ModelData):  # type: ignore[misc]
+    """What both containers do in another way than statsmodels."""
+
+    def __init__(self, endog: Any, exog: Any, hasconst: bool | None, design: Design) -> None:
+        self._design = design
+        super().__init__(endog, exog, hasconst=hasconst)
+        if design.formula is not None:
+            self.formula = design.formula.fixed
+            self.frame = design.frame
+
+    @property
+    def model_spec(self) -> patsy.DesignInfo | None:
+        """patsy's description of the fixed part, rebuilt when needed because it cannot be pickled."""
+        return self._design.fixed_info
+
+    def _handle_constant(self, hasconst: bool | None) -> None:
+        """Find a constant column, or one that the columns of X imply, from X'X."""
+        self.const_idx = None
+        self.k_constant = int(bool(hasconst))
+        X = self.exog
+        if hasconst is False or X.shape[1] == 0:
+            return
+        constant = np.flatnonzero((X == X[0]).all(axis=0) & (X[0] != 0))
+        if len(constant):
+            self.const_idx, self.k_constant = int(constant[0]), 1
+        elif hasconst is None:
+            sums = X.sum(axis=0)
+            implied = sums @ np.linalg.lstsq(X.T @ X, sums)[0]
+            self.k_constant = int(abs(implied - len(X)) < 1e-8 * len(X))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return dict(self.__dict__)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+
+class _FrameData(_DesignData, PandasData):  # type: ignore[misc]
+    """Labels come from pandas."""
+
+
+class _ArrayData(_DesignData):
+    """Results are plain arrays; names are still known."""
+
+    def __init__(self, endog: Any, exog: Any, hasconst: bool | None, design: Design) -> None:
+        super().__init__(np.asarray(endog), np.asarray(exog), hasconst, design)
+
+    def _get_names(self, arr: Any) -> list[str]:
+        return [self._design.endog_name] if arr.ndim == 1 else list(self._design.x_names)

@@ -1,0 +1,395 @@
+"""`MixedLMResults`: what statsmodels' users know by statsmodels' names, lme4's users by lme4's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import statsmodels.base.model as base
+import statsmodels.base.wrapper as wrap
+from numpy.typing import NDArray
+from statsmodels.iolib import summary2
+from statsmodels.iolib.summary import Summary
+from statsmodels.stats.contrast import WaldTestResults
+from statsmodels.tools._decorators import cache_readonly, cached_data, cached_value
+
+from mixedlm_ext.fit import Fit
+from mixedlm_ext.optimize import Optimization
+from mixedlm_ext.predict import WHICH, check_choice, predict_new
+from mixedlm_ext.random_effects import (
+    conditional_covariances,
+    conditional_modes,
+    conditional_sds,
+    group_coefficients,
+)
+from mixedlm_ext.summary import make_summary, summary_notes
+from mixedlm_ext.varcorr import varcorr_frame
+from mixedlm_ext.wald import term_tests
+
+if TYPE_CHECKING:
+    from mixedlm_ext.model import MixedLM
+
+Array = NDArray[np.float64]
+
+__all__ = ["MixedLMResults", "MixedLMResultsWrapper"]
+
+
+class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):  # type: ignore[misc]
+    """Results of a fitted linear mixed model.
+
+    Created by `MixedLM.fit`. ``params`` are the fixed effects; attributes and methods that statsmodels' results have
+    keep their meaning.
+
+    Attributes
+    ----------
+    params, bse, tvalues, pvalues : Series (p,)
+        Fixed effects with their standard errors and tests of being zero.
+    scale : float
+        Residual variance σ² (of a row with weight one).
+    sigma : float
+        Residual standard deviation.
+    theta : ndarray (m,)
+        Relative covariance parameters: for each random-effects term, in the order of the formula, the lower
+        triangle of its relative covariance factor, column by column.
+    objective : float
+        The REML criterion, or minus twice the log-likelihood.
+    reml : bool
+    method : str
+        "REML" or "ML".
+    converged : bool
+        The verdict of `optimization`.
+    singular : bool
+        Whether the estimated covariance of some random effects is singular.
+    optimization : Optimization
+        The log of the search: evaluations, criterion and theta at each step, verdict, message.
+    nobs : int
+    df_resid, df_model : int
+        Observations less fixed effects; fixed effects less the constant.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.dyestuff.load_pandas().data
+    >>> result = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data).fit()
+    >>> round(result.objective, 3)
+    319.654
+    >>> result.varcorr().round(2)
+          group       name  variance  std_dev
+    0     Batch  Intercept   1764.05    42.00
+    1  Residual              2451.25    49.51
+    """
+
+    model: MixedLM
+
+    def __init__(self, model: MixedLM, fit: Fit) -> None:
+        super().__init__(
+            model, fit.beta, normalized_cov_params=fit.unscaled_cov, scale=fit.sigma**2
+        )
+        self._cache: dict[str, Any] = {}
+        self.fit_record = fit
+        self.nobs = fit.problem.cp.n
+        self.df_resid = self.nobs - len(fit.beta)
+        self.df_model = len(fit.beta) - int(model.k_constant)
+        self.cov_type = "nonrobust"
+
+    # --- the fit ------------------------------------------------------------------------------
+
+    @property
+    def theta(self) -> Array:
+        """Relative covariance parameters."""
+        return self.fit_record.theta
+
+    @property
+    def sigma(self) -> float:
+        """Residual standard deviation."""
+        return self.fit_record.sigma
+
+    @property
+    def reml(self) -> bool:
+        """Whether the restricted likelihood was maximized."""
+        return self.fit_record.reml
+
+    @property
+    def method(self) -> str:
+        """ "REML" or "ML"."""
+        return "REML" if self.reml else "ML"
+
+    @property
+    def optimization(self) -> Optimization:
+        """The log of the search."""
+        return self.fit_record.optimization
+
+    @property
+    def converged(self) -> bool:
+        """Whether the search ended at a minimum."""
+        return self.optimization.converged
+
+    @property
+    def singular(self) -> bool:
+        """Whether the estimated covariance of some random-effects term is singular."""
+        return any(self.fit_record.singular_terms)
+
+    @property
+    def objective(self) -> float:
+        """The minimized criterion."""
+        return self.fit_record.objective
+
+    @cached_value
+    def llf(self) -> float:
+        """Log-likelihood; restricted log-likelihood under REML."""
+        return -0.5 * self.objective
+
+    @cache_readonly
+    def deviance(self) -> float:
+        """Minus twice the log-likelihood (not restricted), at the estimated theta."""
+        if not self.reml:
+            return self.objective
+        return self.model.objective(self.theta, reml=False, sigma=self.fit_record.fixed_sigma)
+
+    @cache_readonly
+    def df_modelwc(self) -> int:
+        """Number of parameters: fixed effects, theta, and sigma unless it was fixed."""
+        estimated_sigma = self.fit_record.fixed_sigma is None
+        return len(self.fit_record.beta) + len(self.theta) + int(estimated_sigma)
+
+    @property
+    def fe_params(self) -> Array:
+        """The fixed effects, as statsmodels' MixedLM names them."""
+        return self.params
+
+    @property
+    def bse_fe(self) -> Array:
+        """Standard errors of the fixed effects."""
+        return self.bse
+
+    # --- random effects -----------------------------------------------------------------------
+
+    @property
+    def n_groups(self) -> dict[str, int]:
+        """Number of levels of each grouping factor."""
+        return {term.group: len(term.levels) for term in self.fit_record.design.terms}
+
+    def varcorr(self) -> pd.DataFrame:
+        """Variances, standard deviations and correlations of the random effects.
+
+        Returns
+        -------
+        DataFrame
+            A row for each random-effects column and one for the residual; columns ``group``, ``name``, ``variance``,
+            ``std_dev``, and ``corr_1``, ``corr_2``, ...: correlations with the first, second, ... column of the term.
+        """
+        return varcorr_frame(self.fit_record)
+
+    @cache_readonly
+    def random_effects(self) -> dict[str, pd.DataFrame]:
+        """Conditional modes of the random effects: for each term a frame of levels by columns."""
+        return conditional_modes(self.fit_record)
+
+    @cache_readonly
+    def random_effects_sd(self) -> dict[str, pd.DataFrame]:
+        """Conditional standard deviations of the random effects, theta and the fixed effects as known."""
+        return conditional_sds(self.fit_record)
+
+    @cache_readonly
+    def random_effects_cov(self) -> dict[Any, Any]:
+        """Conditional covariances of the random effects.
+
+        A dict of level to covariance frame, as in statsmodels, when there is one term; with several terms a dict of
+        term name to such a dict.
+        """
+        out = conditional_covariances(self.fit_record)
+        return next(iter(out.values())) if len(out) == 1 else out
+
+    def group_coefs(self) -> dict[str, pd.DataFrame]:
+        """Coefficients of each level of each grouping factor: fixed effects plus conditional modes.
+
+        Returns
+        -------
+        dict of str to DataFrame
+            For each grouping factor a frame of levels by coefficients. Random-effects columns that are no fixed
+            effects have a fixed part of zero.
+        """
+        return group_coefficients(self.fit_record)
+
+    @cache_readonly
+    def cov_re(self) -> pd.DataFrame:
+        """Covariance matrix of the random effects of the only grouping factor."""
+        design = self.fit_record.design
+        if len(self.n_groups) > 1:
+            raise AttributeError(
+                "cov_re is defined for one grouping factor; this model has "
+                f"{', '.join(self.n_groups)}. Use varcorr()."
+            )
+        names = [c for term in design.terms for c in term.columns]
+        out = np.zeros((len(names), len(names)))
+        start = 0
+        for cov in self.fit_record.random_cov:
+            stop = start + len(cov)
+            out[start:stop, start:stop] = cov
+            start = stop
+        return pd.DataFrame(out, index=names, columns=names)
+
+    @cache_readonly
+    def vcomp(self) -> pd.Series:
+        """Variances of all random-effects columns, indexed by term and column."""
+        frame = self.varcorr().iloc[:-1]
+        return frame.set_index(["group", "name"])["variance"]
+
+    # --- values for the rows ------------------------------------------------------------------
+
+    @cached_data
+    def fittedvalues(self) -> Array:
+        """Xβ + Zb + offset at the conditional modes."""
+        return self.fit_record.fitted()
+
+    @cached_data
+    def resid(self) -> Array:
+        """Response less fitted values."""
+        return np.asarray(self.fit_record.design.y - self.fittedvalues)
+
+    def predict(
+        self,
+        exog: Any = None,
+        which: str = "conditional",
+        new_levels: str = "population",
+        offset: Any = None,
+    ) -> pd.Series:
+        """Predict the response.
+
+        Parameters
+        ----------
+        exog : DataFrame, polars.DataFrame, dict or array, optional
+            New data: the variables of the formula, or for a model made from arrays the columns of X. The data of the
+            fit by default.
+        which : {"conditional", "population"}
+            With the conditional modes of the random effects, or with random effects of zero.
+        new_levels : {"population", "error", "nan"}
+            What to do with levels of a grouping factor that the fit has not seen: predict with a random effect of
+            zero, raise, or return a missing value.
+        offset : array_like, optional
+            Known part of the linear predictor of the new rows, besides the formula's offset().
+
+        Returns
+        -------
+        Series
+            With the index of the data; missing where a needed value is missing.
+
+        Examples
+        --------
+        >>> from mixedlm_ext import MixedLM, datasets
+        >>> data = datasets.sleepstudy.load_pandas().data
+        >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+        >>> new = {"Days": [0, 5], "Subject": ["308", "nobody"]}
+        >>> result.predict(new).round(3).tolist()
+        [253.664, 303.742]
+        >>> result.predict(new, which="population").round(3).tolist()
+        [251.405, 303.742]
+        """
+        if exog is not None:
+            values, index = predict_new(self.fit_record, exog, which, new_levels, offset)
+            return pd.Series(values, index=index)
+        check_choice("which", which, WHICH)
+        if which == "conditional":
+            values = np.asarray(self.fittedvalues)
+        else:
+            design = self.fit_record.design
+            known = 0.0 if design.offset is None else design.offset
+            values = design.X @ self.fit_record.beta + known
+        return pd.Series(values, index=self.fit_record.design.index)
+
+    # --- tests and tables ---------------------------------------------------------------------
+
+    def wald_test_terms(
+        self,
+        skip_single: bool = False,
+        extra_constraints: Sequence[tuple[str, Any]] | None = None,
+        combine_terms: Sequence[str] | None = None,
+        scalar: bool = True,
+    ) -> WaldTestResults:
+        """Wald tests that all coefficients of a term are zero, for every term.
+
+        Parameters
+        ----------
+        skip_single : bool
+            Leave out terms of one coefficient.
+        extra_constraints : list of (name, matrix), optional
+            Further hypotheses.
+        combine_terms : list of str, optional
+            For each string, also test all terms whose names contain it together.
+        scalar : bool
+            Statistics as floats rather than arrays.
+
+        Returns
+        -------
+        WaldTestResults
+        """
+        return term_tests(self, skip_single, extra_constraints or [], combine_terms or [], scalar)
+
+    def summary(
+        self,
+        yname: str | None = None,
+        xname: Sequence[str] | None = None,
+        title: str | None = None,
+        alpha: float = 0.05,
+    ) -> Summary:
+        """Summarize the fit.
+
+        Parameters
+        ----------
+        yname : str, optional
+            Another name for the response.
+        xname : sequence of str, optional
+            Other names for the fixed effects.
+        title : str, optional
+        alpha : float
+            Level of the confidence intervals.
+
+        Returns
+        -------
+        Summary
+            ``tables[0]`` describes the model, ``tables[1]`` the fixed effects, ``tables[2]`` the variance components.
+        """
+        return make_summary(self, yname, xname, title, alpha)
+
+    def summary2(
+        self,
+        yname: str | None = None,
+        xname: Sequence[str] | None = None,
+        title: str | None = None,
+        alpha: float = 0.05,
+        float_format: str = "%.4f",
+    ) -> summary2.Summary:
+        """Summarize the fit in statsmodels' second format.
+
+        Parameters are those of `summary`; `float_format` formats the numbers.
+        """
+        out = summary2.Summary()
+        heading = title or "Results: Linear Mixed Model"
+        names = None if xname is None else list(xname)
+        out.add_base(self, alpha, float_format, xname=names, yname=yname, title=heading)
+        components = self.varcorr().set_index("group").fillna("")
+        out.add_df(components, float_format=float_format)
+        for note in summary_notes(self):
+            out.add_text(note)
+        return out
+
+    def remove_data(self) -> None:
+        """Remove everything that has one entry a row, from the results and from the model.
+
+        Tables, tests, random effects and prediction at new data go on working.
+        """
+        super().remove_data()
+        self.model.drop_rows()
+        object.__setattr__(self.fit_record, "design", self.model.design)
+
+
+class MixedLMResultsWrapper(base.LikelihoodResultsWrapper):  # type: ignore[misc]
+    """Attaches the names of the data to the results."""
+
+    _attrs = {"fe_params": "columns", "bse_fe": "columns"}
+    _wrap_attrs = wrap.union_dicts(base.LikelihoodResultsWrapper._wrap_attrs, _attrs)
+
+
+wrap.populate_wrapper(MixedLMResultsWrapper, MixedLMResults)

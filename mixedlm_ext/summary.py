@@ -1,0 +1,168 @@
+"""The printed summary, in statsmodels' format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from statsmodels.iolib.summary import Summary, forg
+from statsmodels.iolib.table import SimpleTable
+from statsmodels.iolib.tableformatting import fmt_params
+
+
+if TYPE_CHECKING:
+    from mixedlm_ext.results import MixedLMResults
+
+__all__ = ["make_summary", "summary_notes"]
+
+_WIDTH = 78
+
+
+def make_summary(
+    results: MixedLMResults,
+    yname: str | None,
+    xname: Sequence[str] | None,
+    title: str | None,
+    alpha: float,
+) -> Summary:
+    """Return the tables: the model, the fixed effects, the variance components; and the notes."""
+    out = Summary()
+    left, right = _model_items(results)
+    heading = title or "Linear Mixed Model Regression Results"
+    out.add_table_2cols(results, title=heading, gleft=left, gright=right, yname=yname, xname=xname)
+    out.tables.append(_fixed_effects_table(results, xname, alpha))
+    out.tables.append(_variance_table(results))
+    out.add_extra_txt(summary_notes(results))
+    return out
+
+
+def _model_items(results: MixedLMResults) -> tuple[list[Any], list[Any]]:
+    """Return the name and value pairs of the left and right half of the first table."""
+    criterion = "REML criterion:" if results.reml else "-2 Log-Likelihood:"
+    left: list[Any] = [
+        ("Dep. Variable:", None),
+        ("Model:", None),
+        ("Method:", [results.method]),
+        ("Date:", None),
+        ("Time:", None),
+        ("No. Observations:", [f"{results.nobs:d}"]),
+        ("Df Residuals:", [f"{results.df_resid:d}"]),
+        ("Converged:", ["Yes" if results.converged else "No"]),
+    ]
+    right = [
+        (criterion, [f"{results.objective:#10.7g}"]),
+        ("Log-Likelihood:", None),
+        ("AIC:", [f"{results.aic:#8.5g}"]),
+        ("BIC:", [f"{results.bic:#8.5g}"]),
+        ("Scale:", [f"{results.scale:#8.5g}"]),
+        ("No. Groups:", [", ".join(f"{count:d}" for count in results.n_groups.values())]),
+    ]
+    return left, right
+
+
+def _fixed_effects_table(
+    results: MixedLMResults, xname: Sequence[str] | None, alpha: float
+) -> SimpleTable:
+    """Return coefficients, standard errors, tests and intervals."""
+    names = list(results.model.exog_names if xname is None else xname)
+    if len(names) != len(results.params):
+        raise ValueError(f"xname has {len(names)} names for {len(results.params)} fixed effects")
+    if not names:
+        return SimpleTable([["No fixed effects"]], txt_fmt=_format([_WIDTH], "l"))
+    statistic = "t" if results.use_t else "z"
+    lower, upper = np.asarray(results.conf_int(alpha)).T
+    columns = {
+        "coef": [forg(value, prec=4) for value in np.asarray(results.params)],
+        "std err": [forg(value) for value in np.asarray(results.bse)],
+        statistic: [forg(value) for value in np.asarray(results.tvalues)],
+        f"P>|{statistic}|": [f"{value:#6.3f}" for value in np.asarray(results.pvalues)],
+        f"[{alpha / 2:g}": [forg(value) for value in lower],
+        f"{1 - alpha / 2:g}]": [forg(value) for value in upper],
+    }
+    cells = [[cell.strip() for cell in row] for row in zip(*columns.values())]
+    least = [max(len(h), *(len(c) for c in column)) for h, column in zip(columns, zip(*cells))]
+    stub = max(10, *(len(name) for name in names))
+    widths = _narrow([10, 10, 10, 10, 11, 11], least, stub)
+    return SimpleTable(cells, list(columns), names, txt_fmt=_format([stub, *widths], "r"))
+
+
+def _narrow(widths: list[int], least: list[int], stub: int) -> list[int]:
+    """Narrow the columns, the widest first, so that a table with long names keeps to the page."""
+    widths = [max(w, low) for w, low in zip(widths, least)]
+    while stub + sum(widths) + len(widths) > _WIDTH:
+        spare = [w - low for w, low in zip(widths, least)]
+        if max(spare) <= 0:
+            break
+        widths[spare.index(max(spare))] -= 1
+    return widths
+
+
+def _variance_table(results: MixedLMResults) -> SimpleTable:
+    """Return variances, standard deviations and correlations of the random effects."""
+    frame = results.varcorr()
+    corr = [name for name in frame.columns if name.startswith("corr_")]
+    rows, stubs, previous = [], [], None
+    for record in frame.to_dict("records"):
+        group = record["group"]
+        stubs.append(group if group != previous else "")
+        cells = [record["name"], _number(record["variance"], 4), _number(record["std_dev"], 3)]
+        rows.append(cells + [_number(record[name], 3) for name in corr])
+        previous = group
+    stub = max(10, *(len(s) for s in stubs))
+    numbers = [12, 10] + [7] * len(corr)
+    spare = _WIDTH - stub - sum(numbers) - len(numbers) - 1
+    name = max(spare, *(len(row[0]) for row in rows))
+    header = ["Name".ljust(name), "variance", "std dev"] + (["corr"] + [""] * (len(corr) - 1))[: len(corr)]
+    return SimpleTable(
+        [[group, *row] for group, row in zip(stubs, rows)],
+        ["Groups".ljust(stub), *header],
+        txt_fmt=_format([stub, name, *numbers], "ll" + "r" * len(numbers)),
+    )
+
+
+def _number(value: float, digits: int) -> str:
+    """Format a number, blank for nan."""
+    if np.isnan(value):
+        return ""
+    size = abs(value)
+    if value != 0 and (size < 10.0 ** (1 - digits) or size >= 1e7):
+        return f"{value:.{digits}g}"
+    return f"{value:.{digits}f}"
+
+
+def _format(widths: list[int], aligns: str) -> dict[str, Any]:
+    """Return statsmodels' text format with other widths."""
+    out = dict(fmt_params)
+    out.update(colwidths=widths, data_aligns=aligns, data_fmts=["%s"])
+    return out
+
+
+def summary_notes(results: MixedLMResults) -> list[str]:
+    """Return the remarks under the tables, a sentence or two each."""
+    groups = ", ".join(f"{name} ({count})" for name, count in results.n_groups.items())
+    notes = [f"Groups: {groups}."]
+    if len(results.params):
+        notes.append("P-values and intervals of the fixed effects use the normal approximation.")
+    design = results.fit_record.design
+    if results.fit_record.fixed_sigma is not None:
+        notes.append(f"The residual standard deviation was fixed at {results.sigma:g}.")
+    singular = [
+        term.name for term, flag in zip(design.terms, results.fit_record.singular_terms) if flag
+    ]
+    if singular:
+        notes.append(
+            f"The covariance of the random effects of {', '.join(singular)} is singular: some variance "
+            "is estimated as zero, or some correlation as one."
+        )
+    if design.dropped:
+        notes.append(f"Not estimable and dropped: {', '.join(design.dropped)}.")
+    if design.n_missing:
+        notes.append(f"Rows with missing values left out: {design.n_missing}.")
+    if design.n_zero_weight:
+        notes.append(f"Rows with zero weight left out: {design.n_zero_weight}.")
+    if not results.converged:
+        notes.append(f"Not converged: {results.optimization.message}.")
+    return notes
+
+
