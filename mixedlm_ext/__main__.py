@@ -1,6 +1,7 @@
 """The command line: fit one model to a file and print its summary.
 
-``python -m mixedlm_ext`` fits sleepstudy; ``mixedlm "y ~ x + (1 | g)" data.csv`` fits a CSV or Parquet file.
+``python -m mixedlm_ext`` fits sleepstudy; ``mixedlm "y ~ x + (1 | g)" data.csv`` fits a CSV or
+Parquet file.
 """
 
 from __future__ import annotations

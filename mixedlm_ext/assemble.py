@@ -1,4 +1,4 @@
-"""From a design to the engine's problem: merge terms into blocks, whiten their columns, order the blocks."""
+"""From a design to the engine's problem: terms merged into blocks, columns whitened."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 
 from mixedlm_ext.covariance import Covariance, TermCovariance
 from mixedlm_ext.design import Design, TermDesign
 from mixedlm_ext.linalg.crossproducts import BlockData, cross_products
 from mixedlm_ext.linalg.factor import Pattern
 from mixedlm_ext.linalg.orthogonal import lower_whitening
+from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.pls import Problem
 
 Array = NDArray[np.float64]
@@ -82,7 +82,7 @@ def _whitening(term: TermDesign, weights: Array | None) -> Array:
 
 def _whitened(term: TermDesign, whitening: Array) -> list[Array | None]:
     """Return the columns of XR⁻¹, None for a column of ones."""
-    inverse = np.asarray(solve_triangular(whitening, np.eye(len(whitening)), lower=True))
+    inverse = solve_upper(whitening.T, np.eye(len(whitening)), transpose=True)
     if len(inverse) == 1:
         column = term.X[:, 0] * inverse[0, 0]
         return [None if (column == 1.0).all() else column]

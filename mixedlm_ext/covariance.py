@@ -1,20 +1,21 @@
 """The map between theta and the relative covariance factor Lambda(theta).
 
-Lambda is block diagonal. A *block* collects the random-effects terms that share a grouping factor; for
-every level of that factor it repeats one lower-triangular *template* T, itself block diagonal over the
-merged terms. theta holds the free entries of the templates: terms in the order of the formula, within a
-term the columns of the lower triangle one after the other (Bates, Mächler, Bolker & Walker 2015, sec. 2.3).
+Lambda is block diagonal. A *block* collects the random-effects terms that share a grouping factor;
+for every level of that factor it repeats one lower-triangular *template* T, itself block diagonal
+over the merged terms. theta holds the free entries of the templates: terms in the order of the
+formula, within a term the columns of the lower triangle one after the other (Bates, Mächler, Bolker
+& Walker 2015, sec. 2.3).
 
 The engine works in *standardized* templates: it whitens the columns of each term's design, so that
-Z'WZ averages to the identity, and estimates T_std = R T, where R is the whitening factor. R is lower
-triangular, so T_std is too, and theta_std is a linear function of theta. A covariate in other units, or
-measured from another origin, gives the same standardized problem.
+Z'WZ averages to the identity, and estimates T_std = R T, where R is the whitening factor. R is
+lower triangular, so T_std is too, and theta_std is a linear function of theta. A covariate in other
+units, or measured from another origin, gives the same standardized problem.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -129,6 +130,11 @@ class Covariance:
     def start(self) -> Array:
         """Return the standardized start: T = I, each whitened column as variable as the noise."""
         return (self.rows == self.columns).astype(float)
+
+    def only(self, block: int) -> Covariance:
+        """Return the covariance of the model that has only one of the blocks."""
+        terms = [replace(term, block=0) for term in self.terms if term.block == block]
+        return Covariance(terms, [self.block_sizes[block]])
 
     def templates(self, theta: Array) -> list[Array]:
         """Return the template of each block."""

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 
 from mixedlm_ext.assemble import response
 from mixedlm_ext.design import Design
+from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.objective import Evaluation, Objective
 from mixedlm_ext.optimize import Optimization
 from mixedlm_ext.pls import Problem
@@ -81,8 +81,9 @@ class Fit:
         problem, pls = objective.problem, evaluation.pls
         cp, covariance = problem.cp, problem.covariance
         beta, unscaled_cov = _fixed_effects(problem, evaluation)
-        u = _by_term(problem, [T.T @ cp.block(evaluation.v, i)
-                                      for i, T in enumerate(pls.factor.templates)])
+        u = _by_term(
+            problem, [T.T @ cp.block(evaluation.v, i) for i, T in enumerate(pls.factor.templates)]
+        )
         return cls(
             design=design,
             problem=problem,
@@ -124,7 +125,7 @@ class Fit:
 
     @cached_property
     def conditional_cov(self) -> list[Array]:
-        """Covariance of each term's random effects given y, with beta and theta as known, (levels, k, k)."""
+        """Covariance (levels, k, k) of each term's b given y, with beta and theta as known."""
         blocks = self.engine.pls.factor.covariance_blocks()
         out = []
         for term in self.problem.covariance.terms:
@@ -146,11 +147,9 @@ class Fit:
 def _fixed_effects(problem: Problem, e: Evaluation) -> tuple[Array, Array]:
     """Return the coefficients of the user's X and their unscaled covariance."""
     cp, pls = problem.cp, e.pls
-    if cp.p == 0:
-        return np.zeros(0), np.zeros((0, 0))
-    beta = cp.beta_ols + solve_triangular(cp.R, pls.beta)
-    root = solve_triangular(cp.R, solve_triangular(pls.RX, np.eye(cp.p)))
-    return np.asarray(beta), np.asarray(root @ root.T)
+    beta = cp.beta_ols + solve_upper(cp.R, pls.beta)
+    root = solve_upper(cp.R, solve_upper(pls.RX, np.eye(cp.p)))
+    return beta, np.asarray(root @ root.T)
 
 
 def _modes(problem: Problem, b: Array) -> tuple[Array, ...]:

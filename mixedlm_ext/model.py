@@ -1,4 +1,4 @@
-"""`MixedLM`: a linear mixed model in statsmodels' dress, specified by an lme4 formula or by arrays."""
+"""`MixedLM`: a linear mixed model in statsmodels' dress, from a formula or from arrays."""
 
 from __future__ import annotations
 
@@ -32,16 +32,18 @@ from mixedlm_ext.objective import Objective
 from mixedlm_ext.optimize import optimize
 from mixedlm_ext.pls import Problem
 from mixedlm_ext.results import MixedLMResults, MixedLMResultsWrapper
+from mixedlm_ext.start import start_values
 
 Array = NDArray[np.float64]
 
 __all__ = ["MixedLM"]
 
 
-class MixedLM(base.LikelihoodModel):  # type: ignore[misc]
+class MixedLM(base.LikelihoodModel):
     """Linear mixed model with any number of nested, crossed or partially crossed random effects.
 
-    y given b is normal with mean Xβ + Zb + offset and variance σ²/w; b is normal with mean zero and covariance σ²ΛΛ'.
+    y given b is normal with mean Xβ + Zb + offset and variance σ²/w; b is normal with mean zero and
+    covariance σ²ΛΛ'.
 
     Parameters
     ----------
@@ -56,8 +58,8 @@ class MixedLM(base.LikelihoodModel):  # type: ignore[misc]
     offset : array_like (n,), optional
         Known part of the linear predictor.
     missing : {"none", "drop", "raise"}
-        What to do with rows that have missing values. "none" does not look for them in arrays; a model that then
-        meets one says so.
+        What to do with rows that have missing values. "none" does not look for them in arrays; a
+        model that then meets one says so.
     hasconst : bool, optional
         Whether X holds a constant; found out by default.
 
@@ -72,8 +74,9 @@ class MixedLM(base.LikelihoodModel):  # type: ignore[misc]
 
     Notes
     -----
-    Estimates minimize the profiled REML criterion or deviance of Bates, Mächler, Bolker & Walker (2015, Journal of Statistical
-    Software 67(1)), equations 35 and 41, over the relative covariance parameters theta.
+    Estimates minimize the profiled REML criterion or deviance of Bates, Mächler, Bolker & Walker
+    (2015, Journal of Statistical Software 67(1)), equations 35 and 41, over the relative covariance
+    parameters theta.
 
     Examples
     --------
@@ -176,7 +179,8 @@ class MixedLM(base.LikelihoodModel):  # type: ignore[misc]
             statsmodels' spelling of the random effects, instead of terms in the formula.
         hasconst : bool, optional
         eval_env : int or mapping
-            How many frames further up to look for variables that are not in the data; or the variables themselves.
+            How many frames further up to look for variables that are not in the data; or the
+            variables themselves.
 
         Returns
         -------
@@ -191,15 +195,15 @@ class MixedLM(base.LikelihoodModel):  # type: ignore[misc]
 
         Notes
         -----
-        ====================  ============================================================================
-        ``(1 | g)``           an intercept for each level of g
-        ``(x | g)``           intercept and slope of x, correlated
-        ``(0 + x | g)``       slope only
-        ``(x || g)``          intercept and slope, uncorrelated; for a factor all its columns are uncorrelated,
+        ====================
+        ============================================================================ ``(1 | g)``
+        an intercept for each level of g ``(x | g)``           intercept and slope of x, correlated
+        ``(0 + x | g)``       slope only ``(x || g)``          intercept and slope, uncorrelated;
+        for a factor all its columns are uncorrelated,
                               unlike lme4's expansion of ``||``
-        ``(1 | a/b)``         ``(1 | a) + (1 | a:b)``
-        ``offset(z)``         a known term of the linear predictor
-        ====================  ============================================================================
+        ``(1 | a/b)``         ``(1 | a) + (1 | a:b)`` ``offset(z)``         a known term of the
+        linear predictor ====================
+        ============================================================================
 
         Examples
         --------
@@ -213,8 +217,8 @@ class MixedLM(base.LikelihoodModel):  # type: ignore[misc]
         scope = _caller_scope(eval_env) if isinstance(eval_env, int) else eval_env
         if groups is None and (re_formula is not None or vc_formula is not None):
             raise DesignError(
-                "re_formula and vc_formula need groups=. Write the random effects into the formula, "
-                "(x | g), or name the grouping column with groups='g'."
+                "re_formula and vc_formula need groups=. Write the random effects into the "
+                "formula, (x | g), or name the grouping column with groups='g'."
             )
         parsed, data = (
             (parse_formula(formula), data)
@@ -328,7 +332,8 @@ class MixedLM(base.LikelihoodModel):  # type: ignore[misc]
         start_params : array_like (m,), optional
             Covariance parameters theta to start from.
         method : str
-            "newton"; or, as a cross-check, "bobyqa" (SciPy's COBYQA), "nelder-mead", "powell", "bfgs", "lbfgs".
+            "newton"; or, as a cross-check, "bobyqa" (SciPy's COBYQA), "nelder-mead", "powell",
+            "bfgs", "lbfgs".
         maxiter : int, optional
             Evaluations of the criterion at most.
         tol : float
@@ -357,8 +362,7 @@ class MixedLM(base.LikelihoodModel):  # type: ignore[misc]
         _refuse_unknown("fit", kwargs, _FIT_ARGUMENTS)
         _check_fit_arguments(sigma, maxiter, tol)
         objective = Objective(self.problem, bool(reml), sigma)
-        covariance = self.problem.covariance
-        start = covariance.start() if start_params is None else self._standardize(start_params)
+        start = start_values(objective) if start_params is None else self._standardize(start_params)
         report = _print_progress if progress is True else (progress or None)
         evaluation, log = optimize(objective, start, method, maxiter, tol, report)
         fit = Fit.from_evaluation(self.design, objective, evaluation, log)
@@ -429,10 +433,13 @@ def _translate(
 
 def _check_fit_arguments(sigma: Any, maxiter: Any, tol: Any) -> None:
     """Refuse values that make no sense before anything is computed."""
-    if sigma is not None and not (np.isscalar(sigma) and np.isfinite(sigma) and sigma > 0):
+    is_number = isinstance(sigma, (int, float, np.number))
+    if sigma is not None and not (is_number and np.isfinite(sigma) and sigma > 0):
         raise FitError(f"sigma={sigma!r} is no standard deviation. Pass a positive number.")
     if maxiter is not None and not maxiter >= 1:
-        raise FitError(f"maxiter={maxiter!r} leaves nothing to do. Pass a whole number of 1 or more.")
+        raise FitError(
+            f"maxiter={maxiter!r} leaves nothing to do. Pass a whole number of 1 or more."
+        )
     if not tol > 0:
         raise FitError(f"tol={tol!r} can never be reached. Pass a positive number, such as 1e-8.")
 
@@ -446,7 +453,9 @@ def _warn(fit: Fit) -> None:
     """Warn of a search that failed and of a singular estimate, naming the terms."""
     if not fit.optimization.converged:
         warnings.warn(
-            f"The fit did not converge: {fit.optimization.message}", ConvergenceWarning, stacklevel=3
+            f"The fit did not converge: {fit.optimization.message}",
+            ConvergenceWarning,
+            stacklevel=3,
         )
     names = [t.text for t, flag in zip(fit.design.terms, fit.singular_terms) if flag]
     if names:

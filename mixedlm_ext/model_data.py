@@ -22,7 +22,7 @@ def model_data(
     return kind(endog, exog, hasconst=hasconst, design=design)
 
 
-class _DesignData(ModelData):  # type: ignore[misc]
+class _DesignData(ModelData):
     """What both containers do in another way than statsmodels."""
 
     def __init__(self, endog: Any, exog: Any, hasconst: bool | None, design: Design) -> None:
@@ -34,7 +34,7 @@ class _DesignData(ModelData):  # type: ignore[misc]
 
     @property
     def model_spec(self) -> patsy.DesignInfo | None:
-        """patsy's description of the fixed part, rebuilt when needed because it cannot be pickled."""
+        """patsy's description of the fixed part; rebuilt when needed, it cannot be pickled."""
         return self._design.fixed_info
 
     def _handle_constant(self, hasconst: bool | None) -> None:
@@ -44,7 +44,7 @@ class _DesignData(ModelData):  # type: ignore[misc]
         X = self.exog
         if hasconst is False or X.shape[1] == 0:
             return
-        constant = np.flatnonzero((X == X[0]).all(axis=0) & (X[0] != 0))
+        constant = np.flatnonzero((X[0] == X).all(axis=0) & (X[0] != 0))
         if len(constant):
             self.const_idx, self.k_constant = int(constant[0]), 1
         elif hasconst is None:
@@ -59,7 +59,7 @@ class _DesignData(ModelData):  # type: ignore[misc]
         self.__dict__.update(state)
 
 
-class _FrameData(_DesignData, PandasData):  # type: ignore[misc]
+class _FrameData(_DesignData, PandasData):
     """Labels come from pandas."""
 
 

@@ -2,8 +2,8 @@
 
 With V = W⁻¹ + ZΛΛ'Z', P = V⁻¹ - V⁻¹X(X'V⁻¹X)⁻¹X'V⁻¹, r² = y'Py and df = n (ML) or n - p (REML):
 
-    ML     d(θ) = log|M| - log|W| + n [1 + log(2πr²/n)]                           (BBMW 2015, eq. 35)
-    REML   d(θ) = log|M| + log|R_X|² - log|W| + (n-p) [1 + log(2πr²/(n-p))]       (eq. 41)
+    ML     d(θ) = log|M| - log|W| + n [1 + log(2πr²/n)]                           (BBMW 2015, eq.
+    35) REML   d(θ) = log|M| + log|R_X|² - log|W| + (n-p) [1 + log(2πr²/(n-p))]       (eq. 41)
 
 A residual standard deviation that is fixed replaces df [1 + log(2πr²/df)] by df log(2πσ²) + r²/σ².
 """
@@ -15,8 +15,8 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 
+from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.pls import PenalizedLeastSquares, Problem, solve
 
 Array = NDArray[np.float64]
@@ -47,7 +47,7 @@ class Objective:
         return Evaluation(self, solve(self.problem, theta))
 
     def hessian(self, theta: Array, step: float = 1e-4) -> Array:
-        """Return the exact Hessian by central differences of the analytic gradient, 2m evaluations."""
+        """Return the Hessian by central differences of the exact gradient, 2m evaluations."""
         m = len(theta)
         out = np.empty((m, m))
         for j in range(m):
@@ -100,7 +100,7 @@ class Evaluation:
         cp = self._objective.problem.cp
         if self._objective.reml and cp.p:
             B = self.pls.factor.back_solve(self.pls.RZX)
-            U = solve_triangular(self.pls.RX, (cp.ZX - cp.ZZ @ B).T, trans=1).T  # Z'V⁻¹X R_X⁻¹
+            U = solve_upper(self.pls.RX, (cp.ZX - cp.ZZ @ B).T, transpose=True).T  # Z'V⁻¹X R_X⁻¹
             for i, T in enumerate(self.pls.factor.templates):
                 XX = _level_products(cp.block(np.ascontiguousarray(U), i))
                 K[i] = K[i] - XX
@@ -126,8 +126,8 @@ class Evaluation:
     def hessian_model(self) -> Array:
         """The average-information Hessian (Gilmour, Thompson & Cullis 1995) carried to theta.
 
-        H = E'(Z'PZ)E/σ² - ss'/df + C: E holds the working vectors [dΓ v], s = E'v/σ² (none when σ is fixed), and
-        C is the curvature of Γ = TT' against G = K - S.
+        H = E'(Z'PZ)E/σ² - ss'/df + C: E holds the working vectors [dΓ v], s = E'v/σ² (no such term
+        when σ is fixed), and C is the curvature of Γ = TT' against G = K - S.
         """
         K, _ = self._information
         E = self._working_vectors()
@@ -137,6 +137,11 @@ class Evaluation:
             information -= np.outer(s, s) / self._objective.df
         G = [k - s for k, s in zip(K, self._scores)]
         return information + self._objective.problem.covariance.curvature(G)
+
+    def release(self) -> None:
+        """Compute the derivatives and free the factor, which may be as large as all the rest."""
+        _ = self.gradient, self.hessian_model, self.v
+        self.pls.factor.release()
 
     def _working_vectors(self) -> Array:
         """Return E (q, m): column ab is (e_aT_b' + T_be_a')v_l at every level of its block."""
@@ -162,7 +167,7 @@ class Evaluation:
         c = pls.factor.half_solve(AE)
         out = E.T @ AE - c.T @ c
         if cp.p:
-            x = solve_triangular(pls.RX, cp.ZX.T @ E - pls.RZX.T @ c, trans=1)
+            x = solve_upper(pls.RX, cp.ZX.T @ E - pls.RZX.T @ c, transpose=True)
             out -= x.T @ x
         return np.asarray(0.5 * (out + out.T))
 

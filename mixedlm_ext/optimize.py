@@ -1,9 +1,9 @@
 """Minimize the criterion over theta: trust-region Newton, or a SciPy method as a cross-check.
 
-theta is not bounded: the criterion is even in the sign of each column of a template, so a variance of zero is an ordinary
-stationary point. There the average-information part of the Hessian vanishes in that column's directions and the curvature C
-of Γ = TT' takes over, so that steps still converge quadratically; a negative eigenvalue there means that zero is a
-saddle and the step leaves it.
+theta is not bounded: the criterion is even in the sign of each column of a template, so a variance
+of zero is an ordinary stationary point. There the average-information part of the Hessian vanishes
+in that column's directions and the curvature C of Γ = TT' takes over, so that steps still converge
+quadratically; a negative eigenvalue there means that zero is a saddle and the step leaves it.
 """
 
 from __future__ import annotations
@@ -139,14 +139,15 @@ def _judge(
 ) -> Optimization:
     """Give the verdict on where a search ended, whatever the method."""
     step = _Model(best.gradient, best.hessian_model).step(np.inf)
+    best.release()
     # A method without derivatives stops at differences of the criterion, which leave more to gain.
     gain = tol if method == "newton" else max(tol, 1e-5)
     noise = 1e-13 * abs(best.value)
     if step.curvature < 0:
         verdict = "saddle point"
         message = (
-            f"the Hessian has a negative eigenvalue ({step.curvature:.3g}): the criterion can still "
-            "decrease. Try other start_params."
+            f"the Hessian has a negative eigenvalue ({step.curvature:.3g}): the criterion "
+            "can still decrease. Try other start_params."
         )
     elif step.decrease <= gain + noise:
         verdict = "converged"
@@ -155,8 +156,8 @@ def _judge(
         limit = len(log.objective) and log.evaluations >= 1
         verdict = "iteration limit" if limit else "no progress"
         message = (
-            f"stopped after {log.evaluations} evaluations although a Newton step would lower the criterion by "
-            f"{step.decrease:.2g}. Raise maxiter, or try other start_params."
+            f"stopped after {log.evaluations} evaluations although a Newton step would lower the "
+            f"criterion by {step.decrease:.2g}. Raise maxiter, or try other start_params."
         )
     covariance = objective.problem.covariance
     return Optimization(
@@ -171,9 +172,7 @@ def _judge(
     )
 
 
-def _newton(
-    objective: Objective, start: Array, maxiter: int, tol: float, log: _Log
-) -> Evaluation:
+def _newton(objective: Objective, start: Array, maxiter: int, tol: float, log: _Log) -> Evaluation:
     """Trust-region Newton: exact gradient, average-information Hessian, exact subproblem."""
     current = objective.at(start)
     log.evaluations = 1
@@ -181,6 +180,7 @@ def _newton(
     radius = max(1.0, float(np.linalg.norm(start)))
     while log.evaluations < maxiter:
         step = _Model(current.gradient, current.hessian_model).step(radius)
+        current.release()
         last = step.decrease <= tol and step.curvature >= 0
         if step.decrease <= 1e-15 * abs(current.value) or not np.isfinite(step.decrease):
             break
@@ -208,7 +208,7 @@ def _try(objective: Objective, theta: Array) -> Evaluation | None:
 
 @dataclass(frozen=True)
 class _Step:
-    """A step, what the model promises of it, and the model's most negative curvature (0 if none)."""
+    """A step, the decrease it promises, and the most negative curvature (0 if none)."""
 
     vector: Array
     decrease: float
@@ -249,7 +249,7 @@ class _Model:
         return _Step(self.vectors @ s, decrease, lowest)
 
     def _interior(self) -> Array:
-        """Return the Newton step; along a flat direction the gradient is noise and is left alone."""
+        """Return the Newton step; a gradient along a flat direction is noise and left alone."""
         s = np.zeros_like(self.g)
         curved = ~self.flat
         s[curved] = -self.g[curved] / self.values[curved]
@@ -272,9 +272,7 @@ class _Model:
         return np.asarray(-self.g / (self.values + mu))
 
 
-def _scipy(
-    objective: Objective, start: Array, method: str, maxiter: int, log: _Log
-) -> Evaluation:
+def _scipy(objective: Objective, start: Array, method: str, maxiter: int, log: _Log) -> Evaluation:
     """Search with a SciPy optimizer, keeping the best point it visited."""
     best: list[Evaluation] = []
 
@@ -301,5 +299,5 @@ def _scipy(
         "L-BFGS-B": {"maxfun": maxiter, "gtol": 1e-7, "ftol": 1e-15},
     }
     jac = gradient if method in _GRADIENT_METHODS else None
-    minimize(value, start, method=method, jac=jac, options=options[method])
+    minimize(value, start, method=method, jac=jac, options=options[method])  # type: ignore[call-overload]
     return best[0]

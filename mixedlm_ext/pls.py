@@ -1,7 +1,7 @@
 """Penalized least squares at one theta (Bates, Mächler, Bolker & Walker 2015, sec. 3.4).
 
-Equation numbers at the margin are those of the paper. X stands for the orthonormal basis of the model matrix
-and y for its residual on X (see linalg/crossproducts.py), so X'WX = I and X'Wy = 0.
+Equation numbers at the margin are those of the paper. X stands for the orthonormal basis of the
+model matrix and y for its residual on X (see linalg/crossproducts.py), so X'WX = I and X'Wy = 0.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 
 from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.linalg.crossproducts import CrossProducts
 from mixedlm_ext.linalg.factor import Factor, Pattern
+from mixedlm_ext.linalg.triangular import solve_upper
 
 Array = NDArray[np.float64]
 
@@ -73,14 +73,14 @@ def solve(problem: Problem, theta: Array) -> PenalizedLeastSquares:
         If theta is so large that nothing of y or of X is left to the residual.
     """
     cp = problem.cp
-    L = _factor(problem, theta)  #                          LL' = Λ'Z'WZΛ + I                  (18)
+    L = _factor(problem, theta)  #                           LL' = Λ'Z'WZΛ + I             (18)
     half = L.half_solve(np.column_stack([cp.Zy, cp.ZX]))
-    cu, RZX = half[:, 0], half[:, 1:]  #                    Lc_u = Λ'Z'Wy, LR_ZX = Λ'Z'WX      (48, 49)
-    RX = _cholesky(np.eye(cp.p) - RZX.T @ RZX)  #           R_X'R_X = X'WX - R_ZX'R_ZX         (50)
-    cbeta = _solve(RX, -RZX.T @ cu, transpose=True)  #      R_X'c_β = X'Wy - R_ZX'c_u          (51)
-    beta = _solve(RX, cbeta)  #                             R_Xβ = c_β                         (51)
-    b = L.back_solve((cu - RZX @ beta)[:, None])[:, 0]  #   L'u = c_u - R_ZXβ, b = Λu          (52)
-    pwrss = cp.yy - cu @ cu - cbeta @ cbeta  #              r² at the minimum
+    cu, RZX = half[:, 0], half[:, 1:]  #                     Lc_u = Λ'Z'Wy, LR_ZX = Λ'Z'WX (48, 49)
+    RX = _cholesky(np.eye(cp.p) - RZX.T @ RZX)  #            R_X'R_X = X'WX - R_ZX'R_ZX    (50)
+    cbeta = solve_upper(RX, -RZX.T @ cu, transpose=True)  #  R_X'c_β = X'Wy - R_ZX'c_u     (51)
+    beta = solve_upper(RX, cbeta)  #                         R_Xβ = c_β                    (51)
+    b = L.back_solve((cu - RZX @ beta)[:, None])[:, 0]  #    L'u = c_u - R_ZXβ, b = Λu     (52)
+    pwrss = cp.yy - cu @ cu - cbeta @ cbeta  #               r² at the minimum
     if not pwrss > 0:
         raise _degenerate()
     logdet_RX = 2.0 * float(np.log(np.diag(RX)).sum())
@@ -98,20 +98,14 @@ def _factor(problem: Problem, theta: Array) -> Factor:
 def _cholesky(M: Array) -> Array:
     """Return the upper-triangular Cholesky factor."""
     try:
-        return np.linalg.cholesky(M).T
+        return np.asarray(np.linalg.cholesky(M).T, dtype=float)
     except np.linalg.LinAlgError:
         raise _degenerate() from None
 
 
-def _solve(R: Array, c: Array, transpose: bool = False) -> Array:
-    """Solve Rx = c, or R'x = c, for an upper-triangular R (maybe 0 × 0)."""
-    if len(R) == 0:
-        return c
-    return np.asarray(solve_triangular(R, c, trans=int(transpose), check_finite=False))
-
-
 def _degenerate() -> FitError:
     return FitError(
-        "the random effects reproduce the response (or a fixed effect) to working precision, so no residual "
-        "variance is left to estimate. Drop a random-effects term, or pass sigma= if it is known."
+        "the random effects reproduce the response (or a fixed effect) to working precision, so no "
+        "residual variance is left to estimate. Drop a random-effects term, or pass sigma= if it "
+        "is known."
     )

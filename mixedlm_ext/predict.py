@@ -69,9 +69,9 @@ def _contribution(new: NewData, name: str, b: Array, new_levels: str) -> Array:
     if new_levels == "error" and unseen.any():
         row = new.index[int(np.flatnonzero(unseen)[0])]
         raise DesignError(
-            f"{int(unseen.sum())} rows have levels of {name!r} that the fit has not seen (first at row "
-            f"{row!r}). Use new_levels='population' to predict them with a random effect of zero, or "
-            "new_levels='nan'."
+            f"{int(unseen.sum())} rows have levels of {name!r} that the fit has not seen (first at "
+            f"row {row!r}). Use new_levels='population' to predict them with a random effect of "
+            "zero, or new_levels='nan'."
         )
     part = np.einsum("nk,nk->n", X, b[np.maximum(codes, 0)])
     return np.where(codes < 0, np.nan if new_levels == "nan" else 0.0, part)

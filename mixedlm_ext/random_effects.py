@@ -40,8 +40,7 @@ def conditional_covariances(fit: Fit) -> dict[str, dict[Any, pd.DataFrame]]:
     for term, cov in zip(fit.design.terms, fit.conditional_cov):
         names = list(term.columns)
         out[term.name] = {
-            level: pd.DataFrame(c, index=names, columns=names)
-            for level, c in zip(term.levels, cov)
+            level: pd.DataFrame(c, index=names, columns=names) for level, c in zip(term.levels, cov)
         }
     return out
 

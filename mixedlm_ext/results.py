@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -36,11 +36,11 @@ Array = NDArray[np.float64]
 __all__ = ["MixedLMResults", "MixedLMResultsWrapper"]
 
 
-class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):  # type: ignore[misc]
+class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):
     """Results of a fitted linear mixed model.
 
-    Created by `MixedLM.fit`. ``params`` are the fixed effects; attributes and methods that statsmodels' results have
-    keep their meaning.
+    Created by `MixedLM.fit`. ``params`` are the fixed effects; attributes and methods that
+    statsmodels' results have keep their meaning.
 
     Attributes
     ----------
@@ -51,8 +51,8 @@ class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):  # type: ig
     sigma : float
         Residual standard deviation.
     theta : ndarray (m,)
-        Relative covariance parameters: for each random-effects term, in the order of the formula, the lower
-        triangle of its relative covariance factor, column by column.
+        Relative covariance parameters: for each random-effects term, in the order of the formula,
+        the lower triangle of its relative covariance factor, column by column.
     objective : float
         The REML criterion, or minus twice the log-likelihood.
     reml : bool
@@ -177,8 +177,9 @@ class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):  # type: ig
         Returns
         -------
         DataFrame
-            A row for each random-effects column and one for the residual; columns ``group``, ``name``, ``variance``,
-            ``std_dev``, and ``corr_1``, ``corr_2``, ...: correlations with the first, second, ... column of the term.
+            A row for each random-effects column and one for the residual; columns ``group``,
+            ``name``, ``variance``, ``std_dev``, and ``corr_1``, ``corr_2``, ...: correlations with
+            the first, second, ... column of the term.
         """
         return varcorr_frame(self.fit_record)
 
@@ -189,15 +190,15 @@ class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):  # type: ig
 
     @cache_readonly
     def random_effects_sd(self) -> dict[str, pd.DataFrame]:
-        """Conditional standard deviations of the random effects, theta and the fixed effects as known."""
+        """Conditional standard deviations of the random effects, the rest as known."""
         return conditional_sds(self.fit_record)
 
     @cache_readonly
     def random_effects_cov(self) -> dict[Any, Any]:
         """Conditional covariances of the random effects.
 
-        A dict of level to covariance frame, as in statsmodels, when there is one term; with several terms a dict of
-        term name to such a dict.
+        A dict of level to covariance frame, as in statsmodels, when there is one term; with several
+        terms a dict of term name to such a dict.
         """
         out = conditional_covariances(self.fit_record)
         return next(iter(out.values())) if len(out) == 1 else out
@@ -208,8 +209,8 @@ class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):  # type: ig
         Returns
         -------
         dict of str to DataFrame
-            For each grouping factor a frame of levels by coefficients. Random-effects columns that are no fixed
-            effects have a fixed part of zero.
+            For each grouping factor a frame of levels by coefficients. Random-effects columns that
+            are no fixed effects have a fixed part of zero.
         """
         return group_coefficients(self.fit_record)
 
@@ -261,13 +262,13 @@ class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):  # type: ig
         Parameters
         ----------
         exog : DataFrame, polars.DataFrame, dict or array, optional
-            New data: the variables of the formula, or for a model made from arrays the columns of X. The data of the
-            fit by default.
+            New data: the variables of the formula, or for a model made from arrays the columns of
+            X. The data of the fit by default.
         which : {"conditional", "population"}
             With the conditional modes of the random effects, or with random effects of zero.
         new_levels : {"population", "error", "nan"}
-            What to do with levels of a grouping factor that the fit has not seen: predict with a random effect of
-            zero, raise, or return a missing value.
+            What to do with levels of a grouping factor that the fit has not seen: predict with a
+            random effect of zero, raise, or return a missing value.
         offset : array_like, optional
             Known part of the linear predictor of the new rows, besides the formula's offset().
 
@@ -349,7 +350,8 @@ class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):  # type: ig
         Returns
         -------
         Summary
-            ``tables[0]`` describes the model, ``tables[1]`` the fixed effects, ``tables[2]`` the variance components.
+            ``tables[0]`` describes the model, ``tables[1]`` the fixed effects, ``tables[2]`` the
+            variance components.
         """
         return make_summary(self, yname, xname, title, alpha)
 
@@ -385,10 +387,10 @@ class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):  # type: ig
         object.__setattr__(self.fit_record, "design", self.model.design)
 
 
-class MixedLMResultsWrapper(base.LikelihoodResultsWrapper):  # type: ignore[misc]
+class MixedLMResultsWrapper(base.LikelihoodResultsWrapper):
     """Attaches the names of the data to the results."""
 
-    _attrs = {"fe_params": "columns", "bse_fe": "columns"}
+    _attrs: ClassVar = {"fe_params": "columns", "bse_fe": "columns"}
     _wrap_attrs = wrap.union_dicts(base.LikelihoodResultsWrapper._wrap_attrs, _attrs)
 
 

@@ -10,7 +10,6 @@ from statsmodels.iolib.summary import Summary, forg
 from statsmodels.iolib.table import SimpleTable
 from statsmodels.iolib.tableformatting import fmt_params
 
-
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults
 
@@ -113,7 +112,9 @@ def _variance_table(results: MixedLMResults) -> SimpleTable:
     numbers = [12, 10] + [7] * len(corr)
     spare = _WIDTH - stub - sum(numbers) - len(numbers) - 1
     name = max(spare, *(len(row[0]) for row in rows))
-    header = ["Name".ljust(name), "variance", "std dev"] + (["corr"] + [""] * (len(corr) - 1))[: len(corr)]
+    header = ["Name".ljust(name), "variance", "std dev"]
+    if corr:
+        header += ["corr", *[""] * (len(corr) - 1)]
     return SimpleTable(
         [[group, *row] for group, row in zip(stubs, rows)],
         ["Groups".ljust(stub), *header],
@@ -152,8 +153,8 @@ def summary_notes(results: MixedLMResults) -> list[str]:
     ]
     if singular:
         notes.append(
-            f"The covariance of the random effects of {', '.join(singular)} is singular: some variance "
-            "is estimated as zero, or some correlation as one."
+            f"The covariance of the random effects of {', '.join(singular)} is singular: some "
+            "variance is estimated as zero, or some correlation as one."
         )
     if design.dropped:
         notes.append(f"Not estimable and dropped: {', '.join(design.dropped)}.")
@@ -164,5 +165,3 @@ def summary_notes(results: MixedLMResults) -> list[str]:
     if not results.converged:
         notes.append(f"Not converged: {results.optimization.message}.")
     return notes
-
-

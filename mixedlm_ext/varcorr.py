@@ -35,9 +35,10 @@ def varcorr_frame(fit: Fit) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row for each random-effects column, in the order of the formula, and one for the residual; columns
-        ``group``, ``name``, ``variance``, ``std_dev`` and, where terms have correlated columns, ``corr_1``,
-        ``corr_2``, ...: the correlation with the first, second, ... column of the same term.
+        One row for each random-effects column, in the order of the formula, and one for the
+        residual; columns ``group``, ``name``, ``variance``, ``std_dev`` and, where terms have
+        correlated columns, ``corr_1``, ``corr_2``, ...: the correlation with the first, second, ...
+        column of the same term.
     """
     widths = [len(t.columns) for t in fit.design.terms if t.structure != "diag"]
     n_corr = max(widths, default=1) - 1

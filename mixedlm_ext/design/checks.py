@@ -181,30 +181,45 @@ def _check_columns(term: TermDesign) -> None:
     low, high = term.X.min(axis=0), term.X.max(axis=0)
     for name, lowest, highest in zip(term.columns, low, high, strict=True):
         if name != "Intercept" and lowest == highest:
-            advice = "Drop it." if "Intercept" in term.columns else f"Write (1 | {term.group})."
+            intercept = f"A random intercept is (1 | {term.group})."
+            advice = "Drop it." if "Intercept" in term.columns else intercept
             raise DesignError(
                 f"random slope {name!r} of {term.text} is constant ({lowest:g}) in the data. "
                 f"{advice}"
             )
-    kept = set(independent_columns(term.X).tolist())
-    for j, name in enumerate(term.columns):
-        if j not in kept:
-            raise DesignError(
-                f"random slope {name!r} of {term.text} is a combination of the columns before it "
-                f"({', '.join(map(repr, term.columns[:j]))}). Drop it."
-            )
+    dependent = _dependent_column(term)
+    if dependent is not None:
+        j, before = dependent
+        raise DesignError(
+            f"random slope {term.columns[j]!r} of {term.text} is a combination of the columns "
+            f"before it ({', '.join(repr(term.columns[i]) for i in before)}). Drop it."
+        )
+
+
+def _dependent_column(term: TermDesign) -> tuple[int, Sequence[int]] | None:
+    """A column without a variance of its own, and the columns before that make it up."""
+    k = term.X.shape[1]
+    if term.structure != "diag":
+        rest = set(range(k)).difference(independent_columns(term.X).tolist())
+        return (min(rest), range(min(rest))) if rest else None
+    # one variance a column: only proportional columns cannot be told apart
+    for j in range(k):
+        for i in range(j):
+            if len(independent_columns(term.X[:, [i, j]])) < 2:
+                return j, [i]
+    return None
 
 
 def repeated_column(
-    terms: Sequence[TermDesign], groups: Sequence[frozenset[Any]]
+    terms: Sequence[TermDesign], groups: Sequence[Any]
 ) -> tuple[int, str, str] | None:
     """Find a column that two terms give to the same grouping factor.
 
     Parameters
     ----------
     terms : sequence of TermDesign
-    groups : sequence of frozenset
-        What identifies the grouping factor of each term, whatever the order in an interaction.
+    groups : sequence
+        What identifies the grouping factor of each term.
 
     Returns
     -------

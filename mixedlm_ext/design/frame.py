@@ -160,27 +160,32 @@ class ColumnType:
 
 
 def evaluation_columns(
-    frame: pd.DataFrame, in_expressions: Mapping[str, bool]
+    frame: pd.DataFrame, uses: Mapping[str, str]
 ) -> tuple[dict[str, Any], dict[str, ColumnType]]:
     """Prepare columns without missing values for patsy, and remember their types.
 
     Parameters
     ----------
     frame : DataFrame
-    in_expressions : mapping of str to bool
-        The columns to prepare. True for one that stands within an expression: it becomes a Series
-        (with positions for an index), so that its methods work there. The others become arrays or
-        Categoricals, much faster in patsy.
+    uses : mapping of str to {"array", "factor", "series"}
+        The columns to prepare, and how the formula uses them. One that stands within an expression
+        becomes a Series (with positions for an index), so that its methods work there. Others
+        become arrays, or Categoricals if they hold text or stand in ``C()``: patsy loops in Python
+        over the values of other factors.
     """
     columns, types = {}, {}
-    for name, inside in in_expressions.items():
+    for name, use in uses.items():
         values = plain_values(frame[name])
-        if not inside and not isinstance(values, pd.Categorical) and values.dtype == object:
-            # patsy loops in Python over the values of anything but a Categorical
+        as_factor = "OM" if use == "array" else "OMiuf" if use == "factor" else ""
+        if not isinstance(values, pd.Categorical) and values.dtype.kind in as_factor:
             values = pd.Categorical.from_codes(*level_codes(values))
         types[name] = _type_of(values, str(frame[name].dtype))
-        columns[name] = pd.Series(values, dtype=values.dtype) if inside else values
+        columns[name] = _as_used(values, use)
     return columns, types
+
+
+def _as_used(values: Any, use: str) -> Any:
+    return pd.Series(values, dtype=values.dtype) if use == "series" else values
 
 
 def _type_of(values: Any, dtype: str) -> ColumnType:
@@ -216,7 +221,7 @@ _NUMBERS_AS_OBJECTS: dict[str, Any] = {
 
 
 def evaluation_columns_like(
-    frame: pd.DataFrame, in_expressions: Mapping[str, bool], types: Mapping[str, ColumnType]
+    frame: pd.DataFrame, uses: Mapping[str, str], types: Mapping[str, ColumnType]
 ) -> dict[str, Any]:
     """Prepare columns of new data as those of the fit were, whose `types` are given.
 
@@ -226,14 +231,16 @@ def evaluation_columns_like(
         If a numeric column is not numeric any more, or a factor has a level not seen in the fit.
     """
     columns = {}
-    for name, inside in in_expressions.items():
+    for name, use in uses.items():
         fitted = types[name]
         values = plain_values(frame[name])
         if fitted.kind == "number":
             values = _same_number(values, name, fitted)
         elif fitted.categories is not None:
-            values = _same_categories(values, frame[name], fitted.categories, strict=not inside)
-        columns[name] = pd.Series(values, dtype=values.dtype) if inside else values
+            values = _same_categories(
+                values, frame[name], fitted.categories, strict=use != "series"
+            )
+        columns[name] = _as_used(values, use)
     return columns
 
 

@@ -182,7 +182,6 @@ def _terms(
 ) -> tuple[TermDesign, ...]:
     """Columns and level codes of the random terms, checked."""
     laid: list[TermDesign] = []
-    groups = []
     for term in terms:
         X = _stack(term.exog, choice, n)
         check_matrix(X, term.columns, f"the random term {term.text}", choice.index)
@@ -196,7 +195,11 @@ def _terms(
             TermDesign(name, term.group, term.columns, X, codes, levels, term.structure, term.text)
         )
         check_term(laid[-1], allow_saturated=allow_saturated)
-        groups.append(frozenset([term.group]))
+    # names of arrays say little: two terms have one grouping factor if their codes agree
+    groups = [
+        next(i for i, other in enumerate(laid) if np.array_equal(term.codes, other.codes))
+        for term in laid
+    ]
     repeated = repeated_column(laid, groups)
     if repeated is not None:
         i, column, advice = repeated

@@ -50,13 +50,13 @@ def level_codes(values: Any, name: str = "group") -> tuple[Codes, pd.Index]:
         raise DesignError(
             f"grouping factor {name!r} has {np.ndim(values)} dimensions; it needs one value a row."
         )
-    if isinstance(getattr(values, "dtype", None), pd.CategoricalDtype):
-        categorical = pd.Categorical(values)
-        codes, levels = _compress(categorical.codes, categorical.categories)
+    series = values if isinstance(values, pd.Series) else pd.Series(values)
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        codes, levels = _compress(series.cat.codes.to_numpy(), series.cat.categories)
+    elif isinstance(series.dtype, np.dtype) and series.dtype.kind in "iu" and len(series):
+        codes, levels = _integer_codes(series.to_numpy())
     else:
-        array = getattr(values, "array", values)
-        array = array if hasattr(array, "dtype") else pd.Series(list(array)).array
-        codes, levels = _plain_codes(array, name)
+        codes, levels = _other_codes(series, name)
     if order is not None:
         codes, levels = _reorder(codes, levels, order, name)
     return codes, levels.rename(name)
@@ -81,18 +81,24 @@ def _reorder(codes: Codes, levels: pd.Index, order: pd.Index, name: str) -> tupl
     return _compress(np.where(codes >= 0, place[codes], -1), order)
 
 
-def _plain_codes(values: Any, name: str) -> tuple[Codes, pd.Index]:
-    """Codes of values that are not categorical, levels sorted."""
-    if isinstance(values.dtype, pd.api.extensions.ExtensionDtype):
-        values = pd.Series(values).array
-    elif values.dtype.kind in "iu" and len(values):
-        low, high = int(values.min()), int(values.max())
-        if high - low <= 4 * len(values) + 1024:  # a table of the range beats hashing
-            shifted = np.asarray(values).astype(np.int64) - low
-            codes, present = _compress(shifted, pd.RangeIndex(high - low + 1))
-            return codes, pd.Index((np.asarray(present) + low).astype(values.dtype))
+def _integer_codes(values: npt.NDArray[np.integer[Any]]) -> tuple[Codes, pd.Index]:
+    """Codes of integers, by a table of their range where it is not much longer than they are."""
+    low, high = int(values.min()), int(values.max())
+    if high - low > 4 * len(values) + 1024:
+        levels, codes = np.unique(values, return_inverse=True)
+        return codes.astype(np.intp, copy=False), pd.Index(levels)
+    # short integers would overflow; in 64 bits this difference does not
+    wide = values.astype(np.int64) if values.dtype.itemsize < 8 else values
+    shifted = (wide - wide.dtype.type(low)).astype(np.intp)
+    codes, present = _compress(shifted, pd.RangeIndex(high - low + 1))
+    levels = np.asarray(present).astype(wide.dtype) + wide.dtype.type(low)
+    return codes, pd.Index(levels.astype(values.dtype))
+
+
+def _other_codes(series: pd.Series, name: str) -> tuple[Codes, pd.Index]:
+    """Codes of values that are neither categorical nor plain integers; only levels are sorted."""
     try:
-        codes, uniques = pd.factorize(values)
+        codes, uniques = pd.factorize(series.array)
     except TypeError:
         raise DesignError(f"grouping factor {name!r} has values that cannot be hashed.") from None
     levels = _plain_index(uniques)
@@ -105,12 +111,12 @@ def _plain_codes(values: Any, name: str) -> tuple[Codes, pd.Index]:
 
 def _plain_index(uniques: Any) -> pd.Index:
     """Index of the distinct values, nullable types turned into plain ones."""
-    index: pd.Index = pd.Index(uniques)
+    index: pd.Index = pd.Index(uniques, tupleize_cols=False)
     numpy_dtype = getattr(index.dtype, "numpy_dtype", None)
     if isinstance(numpy_dtype, np.dtype) and numpy_dtype.kind in "biuf":
         index = pd.Index(index.to_numpy(dtype=numpy_dtype))
     elif isinstance(index.dtype, pd.StringDtype | pd.ArrowDtype) or index.dtype == object:
-        index = pd.Index(index.to_numpy(dtype=object).tolist())
+        index = pd.Index(index.to_numpy(dtype=object).tolist(), tupleize_cols=False)
     return index
 
 

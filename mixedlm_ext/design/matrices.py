@@ -68,8 +68,8 @@ class FormulaMatrices:
     def __init__(self, formula: MixedFormula, frame: pd.DataFrame, scope: Scope) -> None:
         self.formula = formula
         self.code = read_formula(formula)
-        self._in_expressions = _columns_in_expressions(self.code.pieces, frame)
-        data, self._types = evaluation_columns(frame, self._in_expressions)
+        self._uses = _column_uses(self.code.pieces, frame)
+        data, self._types = evaluation_columns(frame, self._uses)
         # for the matrices of the fit; released by training_data
         self._training: dict[str, Any] | None = data
         self._refuse_complex(data)
@@ -105,8 +105,8 @@ class FormulaMatrices:
 
     def new_data(self, frame: pd.DataFrame, pieces: Sequence[Piece]) -> dict[str, Any]:
         """Prepare columns of new data for `pieces` of the formula, as those of the fit were."""
-        names = _columns_in_expressions(pieces, frame)
-        wanted = {name: self._in_expressions[name] for name in names}
+        names = _column_uses(pieces, frame)
+        wanted = {name: self._uses[name] for name in names}
         return evaluation_columns_like(frame, wanted, self._types)
 
     def memorable_rows(self, frame: pd.DataFrame) -> npt.NDArray[np.intp]:
@@ -119,7 +119,7 @@ class FormulaMatrices:
         stateful += [expression.state["transforms"] for expression in self._expressions.values()]
         if any(stateful):
             return np.arange(len(frame), dtype=np.intp)
-        data, types = evaluation_columns(frame, self._in_expressions)
+        data, types = evaluation_columns(frame, self._uses)
         with self._errors():
             categorical = [
                 factor.eval(info.state, data)
@@ -172,6 +172,9 @@ class FormulaMatrices:
         except patsy.PatsyError as error:
             piece = piece or self._piece_of(error)
             place, span = (piece.place, piece.span) if piece else ("the formula", (0, 0))
+            if "expected levels" in error.message:
+                message = error.message.removeprefix("Error converting data to categorical: ")
+                raise DesignError(f"{place}, in a factor: {message}.") from error
             raise patsy_error(error, self.formula, place, span) from error
         except TypeError as error:  # complex values, which patsy casts to float
             raise DesignError(f"the matrices of the formula cannot be built: {error}.") from error
@@ -185,14 +188,15 @@ class FormulaMatrices:
         )
 
 
-def _columns_in_expressions(pieces: Sequence[Piece], frame: pd.DataFrame) -> dict[str, bool]:
-    """Columns the pieces evaluate; True for one that stands within a larger expression."""
-    inside: dict[str, bool] = {}
+def _column_uses(pieces: Sequence[Piece], frame: pd.DataFrame) -> dict[str, str]:
+    """How the pieces use each column: as an "array", a "factor" in C(), or within expressions."""
+    uses: dict[str, str] = {}
     for piece in pieces:
         names = code_names(piece.code)
         if piece.role == "group" and names.plain:
             continue  # goes to the level codes as it is
         for name in sorted(names.values):
             if name in frame.columns:
-                inside[name] = inside.get(name, False) or name != names.bare
-    return inside
+                use = "series" if name != names.bare else "array" if names.plain else "factor"
+                uses[name] = use if uses.get(name, use) == use else "series"
+    return uses

@@ -66,10 +66,12 @@ def independent_columns(X: Floats, weights: Floats | None = None) -> npt.NDArray
 
 def _is_well_conditioned(X: Floats) -> bool:
     """Whether the Gram matrix of the unit-length columns is clearly positive definite."""
-    with np.errstate(all="ignore"):
-        gram = X.T @ X
-        lengths = np.sqrt(np.diag(gram))
-        gram = gram / np.outer(lengths, lengths)
     if X.shape[1] == 0:
         return True
-    return bool(np.isfinite(gram).all() and np.linalg.eigvalsh(gram)[0] > _GRAM_SAFE)
+    with np.errstate(over="ignore", invalid="ignore"):
+        gram = X.T @ X
+    squares = np.diag(gram)
+    if not (squares.min() > 1e-280 and squares.max() < 1e280):  # digits are lost, or a zero column
+        return False
+    lengths = np.sqrt(squares)
+    return bool(np.linalg.eigvalsh(gram / np.outer(lengths, lengths))[0] > _GRAM_SAFE)

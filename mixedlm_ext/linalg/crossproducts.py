@@ -1,24 +1,24 @@
 """The cross-products A = [Z X y]'W[Z X y]: the only place where rows of data are touched.
 
-Columns of Z belong to blocks (see covariance.py); within a block the coefficient of column a at level l has
-index a·levels + l. X is replaced by an orthonormal basis Q of its weighted columns and y by its residual on
-X, so that Q'WQ = I and Q'Wy = 0: the criterion changes by a constant, and digits are kept when y is far from
-zero or columns of X are nearly dependent.
+Columns of Z belong to blocks (see covariance.py); within a block the coefficient of column a at
+level l has index a·levels + l. X is replaced by an orthonormal basis Q of its weighted columns and
+y by its residual on X, so that Q'WQ = I and Q'Wy = 0: the criterion changes by a constant, and
+digits are kept when y is far from zero or columns of X are nearly dependent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.linalg import solve_triangular
 
+from mixedlm_ext.linalg.keys import number_keys
 from mixedlm_ext.linalg.orthogonal import orthonormal_basis
+from mixedlm_ext.linalg.triangular import solve_upper
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -130,6 +130,18 @@ class CrossProducts:
         part = stacked[self.offsets[i] : self.offsets[i + 1]]
         return part.reshape(k, levels, *stacked.shape[1:])
 
+    def only(self, i: int) -> CrossProducts:
+        """Return the cross-products of the model that has only block i."""
+        own = slice(self.offsets[i], self.offsets[i + 1])
+        return replace(
+            self,
+            shapes=(self.shapes[i],),
+            diagonal=[self.diagonal[i]],
+            couplings={},
+            ZX=self.ZX[own],
+            Zy=self.Zy[own],
+        )
+
     @cached_property
     def ZZ(self) -> sparse.csr_array:
         """Z'WZ as one sparse matrix."""
@@ -205,8 +217,7 @@ def _residualize(y: Array, X: Array, root: Array | None) -> tuple[Array, Array, 
     residual = y - Q @ coefficients
     correction = Q.T @ residual  # a second projection takes out what rounding left of a large mean
     residual = residual - Q @ correction
-    beta = np.asarray(solve_triangular(R, coefficients + correction)) if X.shape[1] else np.zeros(0)
-    return Q, R, residual, beta
+    return Q, R, residual, solve_upper(R, coefficients + correction)
 
 
 def _weighted_columns(block: BlockData, root: Array | None) -> list[Array | None]:
@@ -251,24 +262,10 @@ def _couple(
 ) -> Coupling:
     """Return Z_i'WZ_j of two blocks on the pairs of levels that occur."""
     key = one.codes * two.levels + two.codes
-    pair, uniques = _enumerate_pairs(key, one.levels * two.levels)
+    pair, uniques = number_keys(key, one.levels * two.levels)
     values = np.empty((one.k, two.k, len(uniques)))
     for a in range(one.k):
         for b in range(two.k):
             values[a, b] = _sums(pair, _times(columns1[a], columns2[b]), len(uniques))
     rows, columns = np.divmod(uniques, two.levels)
     return Coupling(rows, columns, values)
-
-
-def _enumerate_pairs(key: Index, possible: int) -> tuple[Index, Index]:
-    """Number the distinct keys in increasing order; return each row's number and the keys."""
-    if possible <= 4 * len(key) + 1000:  # a table of all keys is cheaper than hashing
-        present = np.bincount(key, minlength=possible) > 0
-        uniques = np.flatnonzero(present)
-        number = np.cumsum(present) - 1
-        return number[key], uniques
-    codes, uniques = pd.factorize(key)
-    order = np.argsort(uniques)
-    rank = np.empty(len(order), dtype=np.intp)
-    rank[order] = np.arange(len(order))
-    return rank[codes], uniques[order]

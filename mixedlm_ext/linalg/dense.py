@@ -1,4 +1,4 @@
-"""The dense root of the factor: S = Λ'BΛ + I by LAPACK, for the columns that no stage eliminates."""
+"""The dense root of the factor: S = Λ'BΛ + I for the columns that no stage eliminates."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class DenseFactor:
         self.root, self.B, self.T = root, B, templates
         S = self._right(self._left(B, transpose=True))
         S.ravel()[:: root.size + 1] += 1.0
-        # S is symmetric and C-ordered, so its transpose is the column-major matrix that LAPACK wants.
+        # S is symmetric and C-ordered, so its transpose is the column-major LAPACK matrix.
         self.L, info = lapack.dpotrf(S.T, lower=1, clean=1, overwrite_a=1)
         if info != 0:
             raise np.linalg.LinAlgError("Λ'Z'WZΛ + I is not positive definite")
@@ -94,16 +94,11 @@ class DenseFactor:
         return self._left(np.asarray(blas.dtrsm(1.0, self.L, c, lower=1, trans_a=1)))
 
     @cached_property
-    def _S_inverse(self) -> Array:
-        """S⁻¹, symmetric."""
-        inverse, _ = lapack.dpotri(self.L, lower=1)
-        _mirror(inverse)
-        return np.asarray(inverse.T)
-
-    @cached_property
     def _S_inverse_Lambda_t(self) -> Array:
         """S⁻¹Λ', C-ordered."""
-        return self._right(self._S_inverse.copy(), transpose=True)
+        inverse, _ = lapack.dpotri(self.L, lower=1)
+        _mirror(inverse)
+        return self._right(inverse.T, transpose=True)
 
     def inverse(self) -> Array:
         """Return N = ΛS⁻¹Λ'."""
@@ -111,17 +106,12 @@ class DenseFactor:
 
     def inverse_at(self, cells: Index) -> Array:
         """Return the entries of N at `cells`."""
-        if all(k == 1 for k in self.root.k):
-            scale = np.concatenate(
-                [np.full(s.stop - s.start, T[0, 0]) for s, T in zip(self.root.slices, self.T)]
-            )
-            i, j = np.divmod(cells, self.root.size)
-            return np.asarray(self._S_inverse.ravel()[cells] * scale[i] * scale[j])
-        return np.asarray(self._inverse.ravel()[cells])
-
-    @cached_property
-    def _inverse(self) -> Array:
-        return self.inverse()
+        if any(k > 1 for k in self.root.k):
+            return np.asarray(self.inverse().ravel()[cells])
+        # scalar templates: scale the rows of the few entries rather than all
+        widths = [part.stop - part.start for part in self.root.slices]
+        scale = np.repeat([T[0, 0] for T in self.T], widths)
+        return np.asarray(self._S_inverse_Lambda_t.ravel()[cells] * scale[cells // self.root.size])
 
     def add_information(self, K: list[Array], KT: list[Array]) -> None:
         """Add Σ_l [Z'V⁻¹Z]_ll to K and its product with T to KT, for each block of the root.
@@ -145,8 +135,8 @@ class DenseFactor:
         return np.einsum("albl->ab", diagonal) - np.einsum("qal,qbl->ab", Y, Y, optimize=True)
 
     def covariance_blocks(self, out: list[Array]) -> None:
-        """Write the k × k diagonal blocks of N into `out`, one (k, k, levels) array for each block."""
-        N = self._inverse
+        """Write the diagonal blocks of N into `out`, (k, k, levels) for each block of the model."""
+        N = self.inverse()
         for i, part, k, levels in zip(
             self.root.blocks, self.root.slices, self.root.k, self.root.levels
         ):

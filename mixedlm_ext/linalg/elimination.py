@@ -1,7 +1,7 @@
 """One stage of the blocked factor: a part of Z whose levels are not joined to one another.
 
-With D_l the k × k diagonal blocks of the part and C its coupling to the rest, both cross-products under V⁻¹ of the stages
-before, and T the template:
+With D_l the k × k diagonal blocks of the part and C its coupling to the rest, both cross-products
+under V⁻¹ of the stages before, and T the template:
 
     M_l = T'D_lT + I = L_lL_l',    N_l = T M_l⁻¹T',    F_l = I - D_lN_l
     what remains:                  A_rest - C'NC = A_rest - H'H,   H_l = L_l⁻¹T'C_l
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +58,8 @@ class Elimination:
     ----------
     part : Part
     rows, columns : ndarray (entries,)
-        The coupling: level (position within the part) and column of Z in the order of elimination, by row.
+        The coupling: level (position within the part) and column of Z in the order of elimination,
+        by row.
     rest : Elimination, DenseRoot or None
         What remains.
     storage : Storage, optional
@@ -104,6 +104,7 @@ class Elimination:
         self.coupling_cells = storage.cells(own[:, self.rows], self.columns + part.stop)
         row, column = np.divmod(storage.keys, storage.size)
         self.rest_cells = np.flatnonzero(column >= part.stop)
+        self.rest_places = self.rest_cells  # nothing, when nothing remains
         if self.rest is not None:
             r, c = row[self.rest_cells] - part.stop, column[self.rest_cells] - part.stop
             self.rest_places = self.rest.cells(r, c)
@@ -115,17 +116,13 @@ class Elimination:
         if not dense or prefer_pairs(self.rows, self.n_rest, self.part.k):
             s, t = pairs_in_rows(self.rows)
             cells = self.rest.cells(self.columns[s], self.columns[t])
-            return PairGram(self.rows, self.part.n, s, t, cells)
+            return PairGram(self.rows, self.part.n, s, t, cells, self.rest.n_cells)
         return DenseGram(self.rows, self.columns, self.part.n, self.n_rest)
 
     def factor(self, cells: Array, templates: Sequence[Array]) -> EliminationFactor:
         """Factor this stage and the rest from the values of the storage's cells."""
         D, C = cells[self.diagonal_cells], cells[self.coupling_cells]
-        if self.rest is None:
-            return EliminationFactor(self, D, C, None, None, templates)
-        return EliminationFactor(
-            self, D, C, self.rest_places, cells[self.rest_cells], templates
-        )
+        return EliminationFactor(self, D, C, self.rest_places, cells[self.rest_cells], templates)
 
 
 def _size(rest: Elimination | DenseRoot) -> int:
@@ -144,7 +141,7 @@ class EliminationFactor:
     stage : Elimination
     D : ndarray (k, k, levels)
     C : ndarray (k, entries)
-    places, values : ndarray or None
+    places, values : ndarray
         Cells of the rest before this stage, and where they go.
     templates : sequence of ndarray
         Of every block.
@@ -157,8 +154,8 @@ class EliminationFactor:
         stage: Elimination,
         D: Array,
         C: Array,
-        places: Index | None,
-        values: Array | None,
+        places: Index,
+        values: Array,
         templates: Sequence[Array],
     ) -> None:
         self.stage, self.D, self.C = stage, D, C
@@ -189,7 +186,9 @@ class EliminationFactor:
         """H as one sparse matrix, (k·levels, rest)."""
         stage, k = self.stage, len(self.T)
         entries = len(stage.rows)
-        indptr = np.concatenate([stage.indptr[:-1] + a * entries for a in range(k)] + [[k * entries]])
+        indptr = np.concatenate(
+            [stage.indptr[:-1] + a * entries for a in range(k)] + [[k * entries]]
+        )
         return sparse.csr_array(
             (self.H.ravel(), np.tile(stage.columns, k), indptr),
             shape=(k * stage.part.n, stage.n_rest),
@@ -236,7 +235,7 @@ class EliminationFactor:
         return F
 
     def add_information(self, K: list[Array], KT: list[Array]) -> None:
-        """Add Σ_l [Z'V⁻¹Z]_ll to K and its product with T to KT, for this block and those of the rest."""
+        """Add Σ_l [Z'V⁻¹Z]_ll to K and its product with T to KT, here and in the rest."""
         own = small.product(self._F, self.D).sum(axis=2)
         if self.rest is not None:
             own = own - self.stage.gram.information(self._expand(self._F), self.rest)

@@ -30,8 +30,8 @@ class Pattern:
 
     Notes
     -----
-    ``order`` holds, for each column in the order of elimination, its index in the order of `cp`; it is None when
-    the two orders are the same.
+    ``order`` holds, for each column in the order of elimination, its index in the order of `cp`; it
+    is None when the two orders are the same.
     """
 
     def __init__(self, cp: CrossProducts, plan: Plan | None = None) -> None:
@@ -39,7 +39,8 @@ class Pattern:
         self.plan = make_plan(cp) if plan is None else plan
         order = np.concatenate(
             [
-                cp.offsets[p.block] + (np.arange(p.k)[:, None] * cp.shapes[p.block][1] + p.levels).ravel()
+                cp.offsets[p.block]
+                + (np.arange(p.k)[:, None] * cp.shapes[p.block][1] + p.levels).ravel()
                 for p in self.plan.parts
             ]
         )
@@ -62,11 +63,12 @@ class Pattern:
             return
         assert self.top is not None
         self._C = self._first_coupling(self.top)
+        self._places, self._values = np.zeros(0, np.intp), np.zeros(0)
         if self.top.rest is not None:
             self._places, self._values = self._constant_cells(self.top.rest, self.top.part.stop)
 
     def _expand(self, u: Index, v: Index) -> tuple[Index, Index, Index]:
-        """Return columns of all entries that belong to the joined nodes u, v, and which pair each comes from."""
+        """Return the entries of the joined nodes u, v: rows, columns, and the pair each is of."""
         ku, kv = self._count[u], self._count[v]
         rows, columns, source = [], [], []
         for a in range(int(self._count.max())):
@@ -86,7 +88,7 @@ class Pattern:
         return stage.rows[entry], self._first[nodes] + b * self._stride[nodes]
 
     def _storage(self, number: int) -> Storage:
-        """Return the cells of what remains before stage `number`: its edges and the diagonal blocks."""
+        """Return the cells of what remains before stage `number`: edges and diagonal blocks."""
         u, v = self.plan.edges[number - 1]
         offsets = node_offsets(self.plan.shapes)
         left = [offsets[p.block] + p.levels for p in self.plan.parts[number:]]
@@ -98,7 +100,7 @@ class Pattern:
         return Storage(keys, self.cp.q)
 
     def _first_coupling(self, top: Elimination) -> Array:
-        """Return the values of the first stage's coupling, (k, entries), from the cross-products."""
+        """Return the values (k, entries) of the first stage's coupling."""
         cp, i = self.cp, top.part.block
         k = cp.shapes[i][0]
         out = np.zeros((k, len(top.rows)))
@@ -149,8 +151,8 @@ class Pattern:
             return Factor(self, self.top.factor(cells, templates), templates)
         assert self.top is not None
         D = self.cp.diagonal[self.top.part.block]
-        rest = (None, None) if self.top.rest is None else (self._places, self._values)
-        return Factor(self, EliminationFactor(self.top, D, self._C, *rest, templates), templates)
+        stages = EliminationFactor(self.top, D, self._C, self._places, self._values, templates)
+        return Factor(self, stages, templates)
 
 
 class Factor:
@@ -172,13 +174,17 @@ class Factor:
         self.templates = templates
         self.logdet = stages.logdet
 
+    def release(self) -> None:
+        """Free the memory; solves are no longer possible."""
+        self.__dict__.pop("_stages", None)
+
     def half_solve(self, r: Array) -> Array:
         """Return L⁻¹Λ'r for r (q, c), rows in the order of elimination."""
         order = self._pattern.order
         return self._stages.half_solve(r if order is None else r[order])
 
     def back_solve(self, c: Array) -> Array:
-        """Return ΛL⁻ᵀc for c (q, c) as `half_solve` gives it, rows in the order of the cross-products."""
+        """Return ΛL⁻ᵀc for c (q, c) in the order of elimination, as `half_solve` gives it."""
         order = self._pattern.order
         b = self._stages.back_solve(c)
         if order is None:

@@ -1,8 +1,8 @@
 """Products of a stage's coupling with itself, H'H, and of an inverse between two of its rows.
 
-The coupling of a stage has one sparse row per eliminated column; the k rows of a level share their pattern. Two classes
-do the same four things: `PairGram` from the list of all pairs of entries in a row, `DenseGram` by dense
-blocks of rows. Which is cheaper depends only on the pattern.
+The coupling of a stage has one sparse row per eliminated column; the k rows of a level share their
+pattern. Two classes do the same four things: `PairGram` from the list of all pairs of entries in a
+row, `DenseGram` by dense blocks of rows. Which is cheaper depends only on the pattern.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import blas
 
+from mixedlm_ext.linalg.keys import number_keys
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -76,13 +77,19 @@ class PairGram:
         The pairs, s >= t.
     cells : ndarray (pairs,)
         The cell of the remaining matrix where the product of each pair belongs.
+    n_cells : int
+        Cells of the remaining matrix.
     """
 
-    def __init__(self, rows: Index, levels: int, s: Index, t: Index, cells: Index) -> None:
+    def __init__(
+        self, rows: Index, levels: int, s: Index, t: Index, cells: Index, n_cells: int
+    ) -> None:
         self.rows, self.levels = rows, levels
         self.s, self.t = s, t
-        self.cells, self.cell_of_pair = np.unique(cells, return_inverse=True)
-        self.double = np.where(s == t, 0.5, 1.0)  # a pair of distinct entries counts twice, once each way
+        self.cell_of_pair, self.cells = number_keys(cells, n_cells)
+        self.double = np.where(
+            s == t, 0.5, 1.0
+        )  # a pair of distinct entries counts twice, once each way
 
     def subtract(self, H: Array, out: Array) -> None:
         """Subtract Σ_a H_a'H_a, lower triangle, from the cells `out`."""
@@ -175,5 +182,3 @@ class DenseGram:
             for (entries, D), i in zip(self._chunks(h), self.bounds[:-1]):
                 out[a, entries] = (D @ N)[self.rows[entries] - i, self.columns[entries]]
         return out
-
-

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
+
+from mixedlm_ext.linalg.triangular import solve_upper
 
 Array = NDArray[np.float64]
 
@@ -31,8 +32,8 @@ def orthonormal_basis(X: Array) -> tuple[Array, Array]:
 
     Notes
     -----
-    Cholesky QR done twice (Yamamoto, Nakatsukasa, Yanagisawa & Fukaya 2015) on scaled columns; Householder QR
-    when the columns are too close to dependent for it.
+    Cholesky QR done twice (Yamamoto, Nakatsukasa, Yanagisawa & Fukaya 2015) on scaled columns;
+    Householder QR when the columns are too close to dependent for it.
     """
     p = X.shape[1]
     if p == 0:
@@ -46,7 +47,7 @@ def orthonormal_basis(X: Array) -> tuple[Array, Array]:
     R = np.eye(p)
     for _ in range(2):
         U = np.linalg.cholesky(G).T
-        Q = Q @ np.asarray(solve_triangular(U, np.eye(p)))
+        Q = Q @ solve_upper(U, np.eye(p))
         R = U @ R
         G = Q.T @ Q
     return Q, R * norms
@@ -55,7 +56,8 @@ def orthonormal_basis(X: Array) -> tuple[Array, Array]:
 def lower_whitening(G: Array, structure: str) -> Array:
     """Return the lower-triangular R with R'R = G, or only its scales for a diagonal structure.
 
-    A G that is singular to working precision has no whitening; its scales are then all that is used.
+    A G that is singular to working precision has no whitening; its scales are then all that is
+    used.
     """
     scales = np.sqrt(np.diag(G))
     scales = np.where(scales > 0, scales, 1.0)

@@ -1,10 +1,10 @@
 """The order in which the columns of Z are eliminated, chosen once from the pattern of Z'Z.
 
-A *node* is one level of one block and stands for its k columns of Z; two nodes are joined when they meet
-in some row. A set of nodes that are not joined to one another is eliminated together, level by level, which joins
-the neighbours of each. The largest block goes first; then whole blocks that are still unjoined (nested factors), or
-unjoined subsets of a block with few neighbours (sparsely crossed factors), as long as that is cheaper than to
-factor what remains as one dense matrix.
+A *node* is one level of one block and stands for its k columns of Z; two nodes are joined when they
+meet in some row. A set of nodes that are not joined to one another is eliminated together, level by
+level, which joins the neighbours of each. The largest block goes first; then whole blocks that are
+still unjoined (nested factors), or unjoined subsets of a block with few neighbours (sparsely
+crossed factors), as long as that is cheaper than to factor what remains as one dense matrix.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ class Plan:
     stages : list of Stage
     root : list of Part
     edges : list of (ndarray, ndarray)
-        The joined nodes that remain after each stage, fill included; only where the next stage needs them.
+        The joined nodes that remain after each stage, fill included; only where the next stage
+        needs them.
     """
 
     stages: list[Stage]
@@ -102,7 +103,7 @@ class Plan:
         return [stage.part for stage in self.stages] + self.root
 
     def node_columns(self) -> tuple[Index, Index, Index]:
-        """Return for every node its first column, the stride between its columns, and their number."""
+        """Return for every node its first column, their stride, and their number."""
         first, stride, count = (np.empty(sum(n for _, n in self.shapes), np.intp) for _ in range(3))
         offsets = node_offsets(self.shapes)
         for part in self.parts:
@@ -157,7 +158,10 @@ class _Planner:
         self.block_of = np.repeat(np.arange(len(levels)), levels)
         self.k_of = np.repeat([k for k, _ in cp.shapes], levels)
         self.alive = np.ones(len(self.block_of), bool)
-        pairs = [(self.offsets[i] + c.rows, self.offsets[j] + c.columns) for (i, j), c in cp.couplings.items()]
+        pairs = [
+            (self.offsets[i] + c.rows, self.offsets[j] + c.columns)
+            for (i, j), c in cp.couplings.items()
+        ]
         self.u = np.concatenate([u for u, _ in pairs]) if pairs else np.zeros(0, np.intp)
         self.v = np.concatenate([v for _, v in pairs]) if pairs else np.zeros(0, np.intp)
         self.start = 0
@@ -192,7 +196,7 @@ class _Planner:
         return Stage(part, rows[order], others[order])
 
     def _next(self, stage: Stage) -> Index | None:
-        """Join the neighbours of the stage and return the next nodes to eliminate, None for a dense root."""
+        """Join the stage's neighbours; return what to eliminate next, None for a dense root."""
         columns = int(self.k_of[self.alive].sum())
         if columns <= _SMALL_REST:
             return None
@@ -231,7 +235,7 @@ class _Planner:
         alive = np.flatnonzero(self.alive)
         if degree[alive].sum() >= 0.25 * len(alive) ** 2:
             return None
-        # One round of Luby's algorithm, low degrees first: a node is taken that precedes all its neighbours.
+        # One round of Luby's algorithm, low degrees first: take what precedes all its neighbours.
         rank = np.empty(n, np.intp)
         rank[np.argsort(degree, kind="stable")] = np.arange(n)
         first = self.alive & (degree <= max(2.0, 2.0 * np.median(degree[alive])))

@@ -1,7 +1,7 @@
 """Algebra on stacks of small matrices, laid out (k, k, levels).
 
-The last axis runs over the levels of a grouping factor and is contiguous: every operation loops over the
-small k in Python and is vectorized over levels.
+The last axis runs over the levels of a grouping factor and is contiguous: every operation loops
+over the small k in Python and is vectorized over levels.
 """
 
 from __future__ import annotations

@@ -1,0 +1,156 @@
+"""Fit one problem with one Python package in a process of its own; `compare.py` runs this and reads the report.
+
+Run as ``python run_one.py PACKAGE TASK.json REPORT.json``. The task holds the path of the pickled data, the formulas,
+and the seconds below which a first fit is followed by a second one whose time counts. "ready" is printed when the
+data are in memory. `run_lme4.R` does the same in R.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+Task = dict[str, Any]
+Fit = Callable[[], Any]
+Report = Callable[[Any], dict[str, Any]]
+
+_STATUS = Path("/proc/self/status")
+
+
+def fit_mixedlm_ext(task: Task, data: pd.DataFrame) -> tuple[Fit, Report]:
+    """Return the fit by this package, and what to report of its result."""
+    from mixedlm_ext import MixedLM
+
+    def fit() -> Any:
+        return MixedLM.from_formula(task["formula"], data).fit(reml=task["reml"])
+
+    def report(result: Any) -> dict[str, Any]:
+        return {
+            "objective": result.objective,
+            "evaluations": result.optimization.evaluations,
+            "converged": result.converged,
+            "singular": result.singular,
+        }
+
+    return fit, report
+
+
+def fit_statsmodels(task: Task, data: pd.DataFrame) -> tuple[Fit, Report]:
+    """Return the fit by statsmodels' own MixedLM, and what to report of its result."""
+    import statsmodels.formula.api as smf
+
+    terms = dict(task["statsmodels"])
+    if terms["groups"] is None:
+        terms["groups"] = np.ones(len(data))
+    evaluations = 0
+
+    def fit() -> Any:
+        nonlocal evaluations
+        evaluations = 0
+        model = smf.mixedlm(task["fixed"], data, **terms)
+        loglike = model.loglike
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            nonlocal evaluations
+            evaluations += 1
+            return loglike(*args, **kwargs)
+
+        model.loglike = counted
+        return model.fit(reml=task["reml"])
+
+    def report(result: Any) -> dict[str, Any]:
+        return {
+            "objective": -2.0 * result.llf,
+            "evaluations": evaluations,
+            "converged": result.converged,
+        }
+
+    return fit, report
+
+
+PACKAGES = {"mixedlm_ext": fit_mixedlm_ext, "statsmodels": fit_statsmodels}
+
+
+def memory(field: str) -> int | None:
+    """Return the process's memory in bytes: "VmRSS" now, "VmHWM" at its peak.
+
+    ``ru_maxrss`` serves for both where the system does not have these; on Linux it would not do, because a new process
+    inherits it from its parent.
+    """
+    if _STATUS.exists():
+        line = next(s for s in _STATUS.read_text().splitlines() if s.startswith(field + ":"))
+        return 1024 * int(line.split()[1])
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def forget_peak() -> None:
+    """Start a new measurement of the peak, where the system can."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def measure(fit: Fit, report: Report, warm_below: float) -> dict[str, Any]:
+    """Fit once or twice and report time, memory and result.
+
+    Parameters
+    ----------
+    fit, report : callable
+    warm_below : float
+        Seconds of the first fit below which it counts as a warm-up.
+
+    Returns
+    -------
+    dict
+    """
+    gc.collect()
+    peak_before = memory("VmHWM")
+    forget_peak()
+    before = memory("VmRSS")
+    print("ready", flush=True)
+    result, seconds = _timed(fit)
+    peak = memory("VmHWM")
+    if seconds < warm_below:
+        del result
+        result, seconds = _timed(fit)
+    known = peak is not None and before is not None and peak_before is not None
+    return {
+        "seconds": seconds,
+        "peak": max(peak, peak_before) if known else None,
+        "above": peak - before if known else None,
+        **report(result),
+    }
+
+
+def _timed(fit: Fit) -> tuple[Any, float]:
+    """Return a result and how long it took."""
+    start = time.perf_counter()
+    result = fit()
+    return result, time.perf_counter() - start
+
+
+def main() -> None:
+    """Read the task, measure, write the report."""
+    package, task_file, report_file = sys.argv[1:]
+    task = json.loads(Path(task_file).read_text())
+    fit, report = PACKAGES[package](task, pd.read_pickle(task["data"]))
+    outcome = measure(fit, report, task["warm_below"])
+    Path(report_file).write_text(json.dumps(outcome, default=float))
+
+
+if __name__ == "__main__":
+    main()

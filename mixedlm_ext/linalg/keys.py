@@ -1,0 +1,44 @@
+"""Numbering distinct integer keys without sorting all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Index = NDArray[np.intp]
+
+__all__ = ["number_keys"]
+
+
+def number_keys(keys: Index, possible: int) -> tuple[Index, Index]:
+    """Number the distinct keys in increasing order.
+
+    Parameters
+    ----------
+    keys : ndarray (n,)
+        Integers from 0 to possible - 1.
+    possible : int
+
+    Returns
+    -------
+    numbers : ndarray (n,)
+        The number of each key.
+    distinct : ndarray
+        The keys in the order of their numbers.
+
+    Examples
+    --------
+    >>> numbers, distinct = number_keys(np.array([7, 2, 7]), 10)
+    >>> numbers.tolist(), distinct.tolist()
+    ([1, 0, 1], [2, 7])
+    """
+    if possible <= 4 * len(keys) + 1000:  # a table of all keys is cheaper than hashing
+        present = np.zeros(possible, bool)
+        present[keys] = True
+        return (np.cumsum(present) - 1)[keys], np.flatnonzero(present)
+    codes, distinct = pd.factorize(keys)
+    order = np.argsort(distinct)
+    rank = np.empty(len(order), dtype=np.intp)
+    rank[order] = np.arange(len(order))
+    return rank[codes], distinct[order]

@@ -1,0 +1,360 @@
+"""The factor of Lambda'Z'WZ Lambda + I by every way of elimination, against dense linear algebra.
+
+Models of a size that a test can afford would all be factored as one dense matrix; constants of
+plan.py are changed so that stages, chains of stages and unjoined subsets are taken too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from mixedlm_ext.covariance import Covariance, TermCovariance
+from mixedlm_ext.linalg import elimination, gram, plan
+from mixedlm_ext.linalg.crossproducts import BlockData, CrossProducts, cross_products
+from mixedlm_ext.linalg.dense import DenseRoot
+from mixedlm_ext.linalg.factor import Pattern
+from mixedlm_ext.linalg.gram import DenseGram, PairGram
+from mixedlm_ext.objective import Objective
+from mixedlm_ext.pls import Problem
+
+Array = np.ndarray
+
+ALWAYS_STAGES = {"_SMALL": 0}
+ALWAYS_CHAINS = {"_SMALL": 0, "_SMALL_REST": 0, "_STAGE": 0.0, "_PAIR": 0.0, "_DENSE_FLOP": 1.0}
+NEVER_SUBSETS = {"_SMALL": 0, "_SMALL_REST": 0, "_STAGE": 1e9}
+
+
+# ---------------------------------------------------------------- designs
+
+
+def products(codes: list[Array], k: list[int], seed: int = 0) -> CrossProducts:
+    """Cross-products of blocks with k columns a level: one of ones, the rest at random."""
+    rng = np.random.default_rng(seed)
+    n = len(codes[0])
+    blocks = [
+        BlockData(c, [None, *rng.standard_normal((width - 1, n))], int(c.max()) + 1)
+        for c, width in zip(codes, k, strict=True)
+    ]
+    blocks.sort(key=lambda block: -block.size)
+    X = np.column_stack([np.ones(n), rng.standard_normal(n)])
+    return cross_products(rng.standard_normal(n), X, blocks, rng.uniform(0.3, 3.0, n))
+
+
+def partial(k: list[int], levels: tuple[int, ...] = (40, 15, 6), n: int = 240) -> CrossProducts:
+    """Partially crossed factors."""
+    rng = np.random.default_rng(2)
+    return products([rng.permutation(np.arange(n) % q) for q in levels[: len(k)]], k)
+
+
+def nested(k: list[int], crossed: bool = False) -> CrossProducts:
+    """180 in 60 in 20 levels; maybe a factor of 4 across."""
+    g = np.repeat(np.arange(180), 3)
+    across = [np.random.default_rng(3).permutation(np.arange(540) % 4)] if crossed else []
+    return products([g, g // 3, g // 9, *across], k)
+
+
+def mobility(k: list[int]) -> CrossProducts:
+    """300 workers who are with one or two of 120 firms each; maybe a factor of 3 across."""
+    rng = np.random.default_rng(4)
+    worker = np.repeat(np.arange(300), 4)
+    first, second = rng.permutation(np.arange(300) % 120), rng.integers(0, 120, 300)
+    firm = np.where(np.arange(1200) % 4 < 2, first[worker], second[worker])
+    return products([worker, firm, rng.permutation(np.arange(1200) % 3)][: len(k)], k)
+
+
+@dataclass(frozen=True)
+class Way:
+    """A design, how its elimination is forced, and what must come of it."""
+
+    design: Callable[[], CrossProducts]
+    stages: int
+    """At least so many."""
+    root: int
+    """Exactly so many parts."""
+    constants: dict[str, Any]
+    pairs: bool | None = None
+    """Forces PairGram or DenseGram."""
+    subsets: bool = False
+    """Whether some block is taken in several parts."""
+
+
+WAYS = {
+    "root only": Way(lambda: partial([1, 1], (30, 12)), 0, 2, {}),
+    "root only, k = 2 and 3": Way(lambda: partial([2, 3], (30, 12)), 0, 2, {}),
+    "root of three": Way(lambda: partial([2, 1, 2], (20, 10, 5)), 0, 3, {}),
+    "one factor": Way(lambda: partial([1]), 1, 0, {}),
+    "one factor, k = 3": Way(lambda: partial([3]), 1, 0, {}),
+    "stage and root, pairs": Way(lambda: partial([1, 1]), 1, 1, ALWAYS_STAGES, pairs=True),
+    "stage and root, pairs, k = 2 and 3": Way(
+        lambda: partial([2, 3]), 1, 1, ALWAYS_STAGES, pairs=True
+    ),
+    "stage and root of two, pairs": Way(
+        lambda: partial([2, 1, 2]), 1, 2, ALWAYS_STAGES, pairs=True
+    ),
+    "stage and root, dense": Way(lambda: partial([1, 1]), 1, 1, ALWAYS_STAGES, pairs=False),
+    "stage and root, dense, k = 2 and 3": Way(
+        lambda: partial([2, 3]), 1, 1, ALWAYS_STAGES, pairs=False
+    ),
+    "stage and root of two, dense": Way(
+        lambda: partial([2, 1, 2]), 1, 2, ALWAYS_STAGES, pairs=False
+    ),
+    "nested chain": Way(lambda: nested([1, 1, 1]), 3, 0, NEVER_SUBSETS),
+    "nested chain, k = 1, 2 and 3": Way(lambda: nested([1, 2, 3]), 3, 0, NEVER_SUBSETS),
+    "nested chain and root": Way(lambda: nested([2, 1, 2, 1], True), 3, 1, NEVER_SUBSETS),
+    "nested chain and dense root": Way(
+        lambda: nested([2, 1, 2, 2], True), 3, 1, NEVER_SUBSETS, pairs=False
+    ),
+    "subsets": Way(lambda: mobility([1, 1]), 3, 1, ALWAYS_CHAINS, subsets=True),
+    "subsets, k = 2": Way(lambda: mobility([2, 2]), 3, 1, ALWAYS_CHAINS, subsets=True),
+    "subsets, k = 1 and 2": Way(lambda: mobility([1, 2]), 3, 1, ALWAYS_CHAINS, subsets=True),
+    "subsets, three factors": Way(
+        lambda: mobility([2, 1, 2]), 3, 2, ALWAYS_CHAINS, subsets=True
+    ),
+    "subsets, dense end": Way(
+        lambda: mobility([2, 2]), 3, 1, ALWAYS_CHAINS, pairs=False, subsets=True
+    ),
+}
+
+
+@cache
+def design(name: str) -> CrossProducts:
+    return WAYS[name].design()
+
+
+@pytest.fixture(params=WAYS)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def pattern(name: str, monkeypatch: pytest.MonkeyPatch) -> Pattern:
+    """The pattern of a way, after a check that it is what its name says."""
+    way = WAYS[name]
+    for constant, value in way.constants.items():
+        monkeypatch.setattr(plan, constant, value)
+    if way.pairs is not None:
+        monkeypatch.setattr(elimination, "prefer_pairs", lambda *_: way.pairs)
+        monkeypatch.setattr(gram, "_CHUNK", 100)  # several chunks of rows
+    out = Pattern(design(name))
+    blocks = [part.block for part in out.plan.parts]
+    assert len(out.plan.stages) >= way.stages
+    assert way.stages or not out.plan.stages
+    assert len(out.plan.root) == way.root
+    assert (len(blocks) > len(set(blocks))) == way.subsets
+    assert isinstance(out.top, DenseRoot) == (not way.stages)
+    if way.stages and way.root and way.pairs is not None:
+        last = out.top
+        while isinstance(last.rest, elimination.Elimination):
+            assert isinstance(last.gram, PairGram)
+            last = last.rest
+        assert isinstance(last.gram, PairGram if way.pairs else DenseGram)
+    return out
+
+
+# ---------------------------------------------------------------- dense linear algebra
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A = Z'WZ, Lambda, and what follows from them."""
+
+    A: Array
+    N: Array
+    logdet: float
+    information: Array
+
+    @classmethod
+    def of(cls, cp: CrossProducts, templates: list[Array]) -> Dense:
+        A = cp.ZZ.toarray()
+        Lambda = np.zeros_like(A)
+        for i, T in enumerate(templates):
+            own = slice(cp.offsets[i], cp.offsets[i + 1])
+            Lambda[own, own] = np.kron(T, np.eye(cp.shapes[i][1]))
+        M = Lambda.T @ A @ Lambda + np.eye(len(A))
+        N = Lambda @ np.linalg.solve(M, Lambda.T)
+        return cls(A, N, float(np.linalg.slogdet(M)[1]), A - A @ N @ A)
+
+
+def diagonal_blocks(cp: CrossProducts, matrix: Array, i: int) -> Array:
+    """The k × k block of every level of block i, (k, k, levels)."""
+    k, levels = cp.shapes[i]
+    own = slice(cp.offsets[i], cp.offsets[i + 1])
+    return np.einsum("albl->abl", matrix[own, own].reshape(k, levels, k, levels))
+
+
+def templates_of(cp: CrossProducts, kind: str, seed: int = 6) -> list[Array]:
+    """Lower-triangular templates, ordinary or of deficient rank."""
+    rng = np.random.default_rng(seed)
+    out = [np.tril(rng.standard_normal((k, k))) for k, _ in cp.shapes]
+    for i, T in enumerate(out):
+        if kind == "zero" or (kind == "first zero" and i == 0) or (kind == "last zero" and i):
+            T[:] = 0.0
+        if kind == "corner zero":
+            T[0, 0] = 0.0
+        if kind == "column zero":
+            T[:, -1] = 0.0
+    return out
+
+
+KINDS = ["ordinary", "zero", "first zero", "last zero", "corner zero", "column zero"]
+each_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def assert_relative(actual: Any, expected: Any, tolerance: float = 1e-11) -> None:
+    """Agreement to `tolerance` times the largest entry."""
+    scale = max(float(np.max(np.abs(expected), initial=0.0)), 1e-6)
+    assert_allclose(actual, expected, rtol=0, atol=tolerance * scale)
+
+
+@each_kind
+def test_factor(pattern: Pattern, kind: str) -> None:
+    cp = pattern.cp
+    templates = templates_of(cp, kind)
+    factor, dense = pattern.factor(templates), Dense.of(cp, templates)
+    assert_allclose(factor.logdet, dense.logdet, rtol=1e-12, atol=1e-12)
+    r = np.random.default_rng(7).standard_normal((cp.q, 3))
+    for order in "CF":
+        rhs = np.array(r, order=order)
+        c = factor.half_solve(rhs)
+        assert_allclose(rhs, r, rtol=0)
+        assert_relative(c.T @ c, r.T @ dense.N @ r)
+        assert_relative(factor.back_solve(c), dense.N @ r)
+
+
+@each_kind
+def test_information(pattern: Pattern, kind: str) -> None:
+    cp = pattern.cp
+    templates = templates_of(cp, kind)
+    dense = Dense.of(cp, templates)
+    K, KT = pattern.factor(templates).information()
+    for i, T in enumerate(templates):
+        expected = diagonal_blocks(cp, dense.information, i).sum(axis=2)
+        assert_relative(K[i], expected, 1e-10)
+        assert_relative(KT[i], expected @ T, 1e-10)
+
+
+@each_kind
+def test_covariance_blocks(pattern: Pattern, kind: str) -> None:
+    cp = pattern.cp
+    templates = templates_of(cp, kind)
+    dense = Dense.of(cp, templates)
+    for i, got in enumerate(pattern.factor(templates).covariance_blocks()):
+        assert_relative(got, diagonal_blocks(cp, dense.N, i))
+
+
+def test_order_is_a_permutation(pattern: Pattern) -> None:
+    order = np.arange(pattern.cp.q) if pattern.order is None else pattern.order
+    assert_allclose(np.sort(order), np.arange(pattern.cp.q))
+    for stage in pattern.plan.stages:  # the levels of a stage are not joined to one another
+        assert (np.bincount(stage.rows, minlength=stage.part.n) >= 0).all()
+        own = plan.node_offsets(pattern.cp.shapes)[stage.part.block] + stage.part.levels
+        assert not np.isin(stage.nodes, own).any()
+
+
+@pytest.mark.parametrize("reml", [True, False], ids=["REML", "ML"])
+def test_criterion_is_the_same_every_way(name: str, pattern: Pattern, reml: bool) -> None:
+    """Value, gradient and Hessian model, against the plan of one dense root."""
+    cp = design(name)
+    terms = [TermCovariance(k, "us", i, 0, np.eye(k)) for i, (k, _) in enumerate(cp.shapes)]
+    covariance = Covariance(terms, [k for k, _ in cp.shapes])
+    blocks = range(len(cp.shapes))
+    whole = plan.Plan([], plan._whole_blocks(cp.shapes, blocks, 0), [], cp.shapes)
+    theta = np.random.default_rng(8).standard_normal(covariance.n_theta)
+    one, two = (
+        Objective(Problem(cp, covariance, p), reml).at(theta) for p in (pattern, Pattern(cp, whole))
+    )
+    assert_allclose(one.value, two.value, rtol=1e-12)
+    assert_relative(one.gradient, two.gradient, 1e-10)
+    assert_relative(one.hessian_model, two.hessian_model, 1e-10)
+
+
+# ---------------------------------------------------------------- any design, any plan
+
+
+@st.composite
+def sparse_designs(draw: st.DrawFn) -> CrossProducts:
+    """Two to four factors that meet at random, few rows for their levels."""
+    n = draw(st.integers(5, 60))
+    factors = draw(st.integers(2, 4))
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    codes = []
+    for _ in range(factors):
+        values = rng.integers(0, draw(st.integers(2, 40)), n)
+        codes.append(np.unique(values, return_inverse=True)[1])
+    k = [draw(st.integers(1, 3)) for _ in range(factors)]
+    return products(codes, k, seed=draw(st.integers(0, 100)))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    sparse_designs(),
+    st.sampled_from([{}, ALWAYS_STAGES, NEVER_SUBSETS, ALWAYS_CHAINS]),
+    st.sampled_from([True, False, None]),
+    st.sampled_from(KINDS),
+)
+def test_any_design(
+    cp: CrossProducts, constants: dict[str, Any], pairs: bool | None, kind: str
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for constant, value in constants.items():
+            patch.setattr(plan, constant, value)
+        if pairs is not None:
+            patch.setattr(elimination, "prefer_pairs", lambda *_: pairs)
+        pattern = Pattern(cp)
+    templates = templates_of(cp, kind)
+    factor, dense = pattern.factor(templates), Dense.of(cp, templates)
+    assert_allclose(factor.logdet, dense.logdet, rtol=1e-10, atol=1e-10)
+    r = np.random.default_rng(9).standard_normal((cp.q, 2))
+    assert_relative(factor.back_solve(factor.half_solve(r)), dense.N @ r, 1e-9)
+    K, KT = factor.information()
+    blocks = factor.covariance_blocks()
+    for i, T in enumerate(templates):
+        expected = diagonal_blocks(cp, dense.information, i).sum(axis=2)
+        scale = np.abs(diagonal_blocks(cp, dense.A, i)).sum()
+        assert_allclose(K[i] / scale, expected / scale, atol=1e-10)
+        assert_allclose(KT[i] / scale, expected @ T / scale, atol=1e-10)
+        assert_relative(blocks[i], diagonal_blocks(cp, dense.N, i), 1e-9)
+
+
+# ---------------------------------------------------------------- cross-products
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["unweighted", "weighted"])
+def test_cross_products(weighted: bool) -> None:
+    rng = np.random.default_rng(10)
+    n = 90
+    codes = [rng.permutation(np.arange(n) % q) for q in (12, 5)]
+    columns = [[np.ones(n), rng.standard_normal(n)], [rng.standard_normal(n)]]
+    w = rng.uniform(0.1, 4.0, n) if weighted else np.ones(n)
+    blocks = [
+        BlockData(codes[0], [None, columns[0][1]], 12),
+        BlockData(codes[1], columns[1], 5),
+    ]
+    y, X = 1e8 + rng.standard_normal(n), rng.standard_normal((n, 3))
+    cp = cross_products(y, X, blocks, w if weighted else None)
+    Z = np.hstack(
+        [
+            column[:, None] * (c[:, None] == np.arange(levels))
+            for c, levels, own in zip(codes, (12, 5), columns, strict=True)
+            for column in own
+        ]
+    )
+    root = np.sqrt(w)[:, None]
+    beta = np.linalg.lstsq(root * X, root[:, 0] * y)[0]
+    Q = X @ np.linalg.inv(cp.R)
+    assert_allclose(cp.ZZ.toarray(), Z.T @ (w[:, None] * Z), atol=1e-12)
+    assert_allclose(Q.T @ (w[:, None] * Q), np.eye(3), atol=1e-12)
+    assert_allclose(cp.ZX, Z.T @ (w[:, None] * Q), atol=1e-12)
+    assert_allclose(cp.beta_ols, beta, rtol=1e-10)
+    assert_allclose(cp.Zy, Z.T @ (w * (y - X @ beta)), rtol=1e-8)
+    assert_allclose(cp.yy, np.sum(w * (y - X @ beta) ** 2), rtol=1e-12)
+    assert_allclose(cp.logdet_W, np.log(w).sum(), atol=1e-12)
