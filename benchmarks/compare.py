@@ -2,14 +2,18 @@
 
 ::
 
-    python benchmarks/compare.py                        # the problems that take everyone seconds at most
+    python benchmarks/compare.py               # the problems that take everyone seconds at most
     python benchmarks/compare.py crossed_1e5 maximal --repeat 3 --timeout 900 --output table.md
-    python benchmarks/compare.py all                    # everything; takes hours because of the peers
+    python benchmarks/compare.py all           # everything; takes hours because of the peers
     python benchmarks/compare.py sleepstudy --only mixedlm_ext,lme4
 
-Every fit runs in a process of its own, the packages in turn (A B C A B C ...). Timed is what lies between a data frame in
-memory and a fitted result. The first fit of a process warms it up; if it took more than 5 seconds its own time counts.
-A package that is missing is left out and the table says so. lme4 needs ``Rscript`` on the path.
+Every repetition runs in a process of its own, the packages in turn (A B C A B C ...). Timed is what
+lies between a data frame in memory and a fitted result. The first fit of a process warms it up; if
+it took more than 5 seconds, for whichever package, its own time counts. Memory is that of the first
+fit; "above data" is the peak during it less what the process held before, and contains what
+lazy imports (and, in R, garbage not yet collected) take. "relative" is to the first package named,
+"above best" to the lowest objective that any of them reached. A package that is missing is left out
+and the table says so. lme4 needs ``Rscript`` on the path.
 """
 
 from __future__ import annotations
@@ -72,14 +76,17 @@ class Outcome:
         values = [r[key] for r in self.reports if r[key] is not None]
         return statistics.median(values) if values else None
 
+    def last(self, key: str) -> Any:
+        """Return what the last process reported, None if it did not."""
+        return self.reports[-1].get(key) if self.reports else None
+
     @property
     def note(self) -> str:
         """What a reader of the numbers has to know."""
-        last = self.reports[-1] if self.reports else {}
         notes = [self.failure] if self.failure else []
-        if not last.get("converged", True):
+        if self.last("converged") is False:
             notes.append("reports no convergence")
-        if last.get("singular", False):
+        if self.last("singular"):
             notes.append("singular")
         return ", ".join(notes)
 
@@ -140,8 +147,8 @@ def command(package: str, task: dict[str, Any], directory: Path, report: Path) -
 def run(outcome: Outcome, task: dict[str, Any], directory: Path, timeout: float) -> None:
     """Fit in a new process and add its report to `outcome`, or why there is none.
 
-    The clock of the timeout starts when the process has its data. It stops late enough for a second fit after a
-    warm-up, so a fit that is stopped has had more than its time.
+    The clock of the timeout starts when the process has its data. It stops late enough for a second
+    fit after a warm-up, so a fit that is stopped has had more than its time.
     """
     report, errors = directory / "report.json", directory / "errors.txt"
     report.unlink(missing_ok=True)
@@ -230,15 +237,14 @@ def table(outcomes: Sequence[Outcome]) -> str:
 def _lines(group: Sequence[Outcome]) -> list[str]:
     """Return the lines of one problem."""
     base = group[0].median("seconds")
-    objectives = [o.reports[-1]["objective"] for o in group if o.reports]
-    best = min(objectives, default=None)
+    best = min((o.last("objective") for o in group if o.reports), default=None)
     return [_line(outcome, base, best, first=outcome is group[0]) for outcome in group]
 
 
 def _line(outcome: Outcome, base: float | None, best: float | None, first: bool) -> str:
-    """Return the line of one package; `base` is the first package's time, `best` the lowest objective."""
+    """Return the line of one package, given the first one's time and the lowest objective."""
     seconds, peak, above = (outcome.median(key) for key in ("seconds", "peak", "above"))
-    last = outcome.reports[-1] if outcome.reports else None
+    objective, evaluations = outcome.last("objective"), outcome.last("evaluations")
     times = seconds / base if seconds is not None and base else None
     cells = [
         outcome.problem.name if first else "",
@@ -246,11 +252,11 @@ def _line(outcome: Outcome, base: float | None, best: float | None, first: bool)
         outcome.package,
         _cell(seconds, ".3g") if seconds is not None or not outcome.failure else outcome.failure,
         _cell(times, ".3g"),
-        _cell(peak and peak / 1e6, ".0f"),
-        _cell(above and above / 1e6, ".1f"),
-        _cell(last and last["objective"], ".6f"),
-        _cell(last["objective"] - best if last and best is not None else None, ".1e"),
-        _cell(last and last["evaluations"], ".0f"),
+        _cell(None if peak is None else peak / 1e6, ".0f"),
+        _cell(None if above is None else above / 1e6, ".1f"),
+        _cell(objective, ".6f"),
+        _cell(None if objective is None or best is None else objective - best, ".1e"),
+        _cell(evaluations, ".0f"),
         outcome.note if seconds is not None else "",
     ]
     return "| " + " | ".join(cells) + " |"
@@ -263,8 +269,8 @@ def _cell(value: float | None, form: str) -> str:
 
 def circumstances(r_versions: str | None, repeat: int) -> str:
     """Return machine, versions and date as Markdown."""
-    numpy_scipy = ("mixedlm_ext", "statsmodels", "numpy", "scipy", "pandas")
-    versions = [f"Python {platform.python_version()}", *map(_version, numpy_scipy)]
+    packages = ("mixedlm_ext", "statsmodels", "numpy", "scipy", "pandas")
+    versions = [f"Python {platform.python_version()}", *map(_version, packages)]
     threads = [f"{k}={v}" for k, v in os.environ.items() if k.endswith("_NUM_THREADS")]
     return "\n".join(
         [
@@ -273,7 +279,7 @@ def circumstances(r_versions: str | None, repeat: int) -> str:
             f"- Versions: {', '.join(versions)}",
             f"- R: {r_versions or 'not used'}",
             f"- Date: {datetime.date.today().isoformat()}",
-            f"- Seconds and memory are medians of {repeat} processes.",
+            f"- Seconds and memory: medians over {repeat} processes for each package.",
         ]
     )
 
@@ -316,7 +322,8 @@ def left_out(problems: Sequence[Problem], wanted: Sequence[str], lme4: bool) -> 
         lines.append(
             "- statsmodels' own MixedLM is left out of "
             + ", ".join(unable)
-            + ": it cannot state crossed factors, but as one group of all rows with dense matrices."
+            + ": it states crossed factors only as one group of all rows with dense matrices, "
+            "without correlated slopes."
         )
     return "\n".join(lines)
 

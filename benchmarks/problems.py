@@ -41,8 +41,8 @@ class StatsmodelsTerms:
     Parameters
     ----------
     groups : str, optional
-        Column of the grouping factor. None puts all rows into one group, so that crossed factors can be
-        variance components of it; its matrices are dense, which is for tiny data only.
+        Column of the grouping factor. None puts all rows into one group, so that crossed factors
+        can be variance components of it; its matrices are dense, which is for tiny data only.
     re_formula : str, optional
     vc_formula : mapping, optional
     """
@@ -69,7 +69,8 @@ class Problem:
     heavy : bool
         Some package takes more than a few seconds.
     statsmodels : StatsmodelsTerms, optional
-        None if statsmodels' own MixedLM cannot state the model, or only with matrices too large to try.
+        None if statsmodels' own MixedLM cannot state the model, or only with matrices too large to
+        try.
     """
 
     name: str
@@ -182,9 +183,9 @@ def mobility(workers: int, firms: int, years: int = 10, seed: int = 4) -> pd.Dat
 
     Notes
     -----
-    Of the workers 70 % stay at one firm, 20 % see two and 10 % three. The 100 firms of a region are neighbours, and
-    nine of ten moves stay within the region. Moves to any firm alone would make the factor of the firms nearly
-    dense, which is what the crossed problems measure.
+    Of the workers 70 % stay at one firm, 20 % see two and 10 % three. A region has 100 firms, and
+    nine of ten moves stay within the region. If all moves went anywhere, the factor of the firms
+    would be nearly dense, which is what the crossed problems measure.
     """
     rng = np.random.default_rng(seed)
     region = min(100, firms)
@@ -249,13 +250,13 @@ def slopes(rows: int, levels: tuple[int, int, int], seed: int = 6) -> pd.DataFra
     rng = np.random.default_rng(seed)
     x = rng.standard_normal(rows)
     y = 1.0 + 0.5 * x + rng.standard_normal(rows)
-    data = {"x": x}
+    factors = {}
     for name, count in zip("fgh", levels):
         codes = rng.integers(count, size=rows)
         b = rng.standard_normal((count, 2)) @ np.array([[0.6, 0.1], [0.0, 0.3]])
         y += b[codes, 0] + b[codes, 1] * x
-        data[name] = _factor(codes)
-    return pd.DataFrame({"y": y, **data})
+        factors[name] = _factor(codes)
+    return pd.DataFrame({"y": y, "x": x, **factors})
 
 
 def _popular(rng: np.random.Generator, levels: int, rows: int) -> Codes:
@@ -264,9 +265,10 @@ def _popular(rng: np.random.Generator, levels: int, rows: int) -> Codes:
     return rng.choice(levels, size=rows, p=weight / weight.sum())
 
 
-def _factor(codes: Codes) -> pd.Categorical:
+def _factor(codes: Codes) -> pd.Categorical[str]:
     """Return text labels, as grouping factors mostly are."""
-    return pd.Categorical.from_codes(codes, [f"L{i}" for i in range(int(codes.max()) + 1)])
+    labels = pd.Index([f"L{i}" for i in range(int(codes.max()) + 1)])
+    return pd.Categorical.from_codes(codes, labels)
 
 
 # --- shipped data ----------------------------------------------------------------------------
@@ -411,9 +413,7 @@ def _nested_problem(name: str, sizes: tuple[int, int, int, int], heavy: bool = F
     )
 
 
-def _crossed_problem(
-    name: str, rows: int, first: int, second: int, heavy: bool = False
-) -> Problem:
+def _crossed_problem(name: str, rows: int, first: int, second: int, heavy: bool = False) -> Problem:
     """Return the problem of `crossed` data."""
     return Problem(
         name,

@@ -1,8 +1,8 @@
-"""Fit one problem with one Python package in a process of its own; `compare.py` runs this and reads the report.
+"""Fit one problem with one Python package in a process of its own, for `compare.py`.
 
-Run as ``python run_one.py PACKAGE TASK.json REPORT.json``. The task holds the path of the pickled data, the formulas,
-and the seconds below which a first fit is followed by a second one whose time counts. "ready" is printed when the
-data are in memory. `run_lme4.R` does the same in R.
+Run as ``python run_one.py PACKAGE TASK.json REPORT.json``. The task holds the path of the pickled
+data, the formulas, and the seconds below which a first fit is followed by a second one whose time
+counts. "ready" is printed when the data are in memory. `run_lme4.R` does the same in R.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ PACKAGES = {"mixedlm_ext": fit_mixedlm_ext, "statsmodels": fit_statsmodels}
 def memory(field: str) -> int | None:
     """Return the process's memory in bytes: "VmRSS" now, "VmHWM" at its peak.
 
-    ``ru_maxrss`` serves for both where the system does not have these; on Linux it would not do, because a new process
-    inherits it from its parent.
+    ``ru_maxrss`` serves for both where the system does not have these; on Linux it would not do,
+    because a new process inherits it from its parent.
     """
     if _STATUS.exists():
         line = next(s for s in _STATUS.read_text().splitlines() if s.startswith(field + ":"))
@@ -118,22 +118,18 @@ def measure(fit: Fit, report: Report, warm_below: float) -> dict[str, Any]:
     dict
     """
     gc.collect()
-    peak_before = memory("VmHWM")
+    peak_before, before = memory("VmHWM"), memory("VmRSS")
     forget_peak()
-    before = memory("VmRSS")
     print("ready", flush=True)
     result, seconds = _timed(fit)
     peak = memory("VmHWM")
     if seconds < warm_below:
         del result
         result, seconds = _timed(fit)
-    known = peak is not None and before is not None and peak_before is not None
-    return {
-        "seconds": seconds,
-        "peak": max(peak, peak_before) if known else None,
-        "above": peak - before if known else None,
-        **report(result),
-    }
+    outcome = {"seconds": seconds, "peak": None, "above": None, **report(result)}
+    if peak is not None and before is not None and peak_before is not None:
+        outcome.update(peak=max(peak, peak_before), above=peak - before)
+    return outcome
 
 
 def _timed(fit: Fit) -> tuple[Any, float]:

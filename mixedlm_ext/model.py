@@ -26,6 +26,7 @@ from mixedlm_ext.design import (
 )
 from mixedlm_ext.errors import DesignError, FitError, SingularFitWarning, did_you_mean
 from mixedlm_ext.fit import Fit
+from mixedlm_ext.inference.ddf import check_method
 from mixedlm_ext.formula import MixedFormula, parse_formula, translate_statsmodels
 from mixedlm_ext.model_data import model_data
 from mixedlm_ext.objective import Objective
@@ -319,6 +320,7 @@ class MixedLM(base.LikelihoodModel):
         method: str = "newton",
         maxiter: int | None = None,
         tol: float = 1e-8,
+        ddf: str = "satterthwaite",
         sigma: float | None = None,
         progress: bool | Callable[[int, float], None] = False,
         **kwargs: Any,
@@ -338,6 +340,8 @@ class MixedLM(base.LikelihoodModel):
             Evaluations of the criterion at most.
         tol : float
             Newton's method ends when another step would lower the criterion by less than this.
+        ddf : {"satterthwaite", "kenward-roger", "residual", "normal"}
+            Degrees of freedom of tests and intervals of the fixed effects.
         sigma : float, optional
             The residual standard deviation if it is known, as in a meta-analysis.
         progress : bool or callable
@@ -360,14 +364,14 @@ class MixedLM(base.LikelihoodModel):
             If the estimated covariance of some random effects is singular.
         """
         _refuse_unknown("fit", kwargs, _FIT_ARGUMENTS)
-        _check_fit_arguments(sigma, maxiter, tol)
+        _check_fit_arguments(ddf, sigma, maxiter, tol)
         objective = Objective(self.problem, bool(reml), sigma)
         start = start_values(objective) if start_params is None else self._standardize(start_params)
         report = _print_progress if progress is True else (progress or None)
         evaluation, log = optimize(objective, start, method, maxiter, tol, report)
         fit = Fit.from_evaluation(self.design, objective, evaluation, log)
         _warn(fit)
-        return MixedLMResultsWrapper(MixedLMResults(self, fit))
+        return MixedLMResultsWrapper(MixedLMResults(self, fit, ddf))
 
     def predict(self, params: Any, exog: Any = None) -> Array:
         """Return Xβ for given fixed effects, shape (m,); see `MixedLMResults.predict` for more."""
@@ -391,7 +395,7 @@ _FORMULA_ARGUMENTS = (
 )  # fmt: skip
 _ARRAY_ARGUMENTS = ("endog", "exog", "random", "weights", "offset", "missing", "hasconst")
 _FIT_ARGUMENTS = (
-    "reml", "start_params", "method", "maxiter", "tol", "sigma", "progress",
+    "reml", "start_params", "method", "maxiter", "tol", "ddf", "sigma", "progress",
 )  # fmt: skip
 
 
@@ -431,8 +435,9 @@ def _translate(
     return parsed, data
 
 
-def _check_fit_arguments(sigma: Any, maxiter: Any, tol: Any) -> None:
+def _check_fit_arguments(ddf: Any, sigma: Any, maxiter: Any, tol: Any) -> None:
     """Refuse values that make no sense before anything is computed."""
+    check_method(ddf)
     is_number = isinstance(sigma, (int, float, np.number))
     if sigma is not None and not (is_number and np.isfinite(sigma) and sigma > 0):
         raise FitError(f"sigma={sigma!r} is no standard deviation. Pass a positive number.")

@@ -94,15 +94,28 @@ class Evaluation:
         return np.asarray(cp.Zy - cp.ZX @ pls.beta - cp.ZZ @ pls.b)
 
     @cached_property
+    def U(self) -> Array:
+        """Z'V⁻¹X R_X⁻¹ = Z'W(X - ZΛM⁻¹Λ'Z'WX) R_X⁻¹, (q, p)."""
+        cp, pls = self._objective.problem.cp, self.pls
+        remaining = cp.ZX - cp.ZZ @ pls.factor.back_solve(pls.RZX)
+        return solve_upper(pls.RX, remaining.T, transpose=True).T
+
+    @property
+    def pwrss_gradient(self) -> Array:
+        """∂r²/∂T_i = -2σ²S_iT_i at the free entries."""
+        T = self.pls.factor.templates
+        parts = [-2.0 * self.scale * s @ t for s, t in zip(self._scores, T)]
+        return self._objective.problem.covariance.free_entries(parts)
+
+    @cached_property
     def _information(self) -> tuple[list[Array], list[Array]]:
         """K_i and K_iT_i, with Z'PZ for REML and Z'V⁻¹Z for ML."""
         K, KT = self.pls.factor.information()
         cp = self._objective.problem.cp
         if self._objective.reml and cp.p:
-            B = self.pls.factor.back_solve(self.pls.RZX)
-            U = solve_upper(self.pls.RX, (cp.ZX - cp.ZZ @ B).T, transpose=True).T  # Z'V⁻¹X R_X⁻¹
+            U = np.ascontiguousarray(self.U)
             for i, T in enumerate(self.pls.factor.templates):
-                XX = _level_products(cp.block(np.ascontiguousarray(U), i))
+                XX = _level_products(cp.block(U, i))
                 K[i] = K[i] - XX
                 KT[i] = KT[i] - XX @ T
         return K, KT

@@ -297,7 +297,5 @@ def _scipy(objective: Objective, start: Array, method: str, maxiter: int, log: _
         "Powell": {"maxfev": maxiter, "xtol": 1e-8, "ftol": 1e-12},
         "BFGS": {"maxiter": maxiter, "gtol": 1e-7},
         "L-BFGS-B": {"maxfun": maxiter, "gtol": 1e-7, "ftol": 1e-15},
-    }
-    jac = gradient if method in _GRADIENT_METHODS else None
-    minimize(value, start, method=method, jac=jac, options=options[method])  # type: ignore[call-overload]
-    return best[0]
+    } jac = gradient if method in _GRADIENT_METHODS else None minimize(value, start, method=method,
+    jac=jac, options=options[method])  # type: ignore[call-overload] return best[0]

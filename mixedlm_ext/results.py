@@ -12,10 +12,12 @@ import statsmodels.base.wrapper as wrap
 from numpy.typing import NDArray
 from statsmodels.iolib import summary2
 from statsmodels.iolib.summary import Summary
-from statsmodels.stats.contrast import WaldTestResults
+from statsmodels.stats.contrast import ContrastResults, WaldTestResults
 from statsmodels.tools._decorators import cache_readonly, cached_data, cached_value
 
 from mixedlm_ext.fit import Fit
+from mixedlm_ext.inference.ddf import degrees_of_freedom
+from mixedlm_ext.inference.wald import f_contrast, t_contrasts, term_tests
 from mixedlm_ext.optimize import Optimization
 from mixedlm_ext.predict import WHICH, check_choice, predict_new
 from mixedlm_ext.random_effects import (
@@ -26,7 +28,6 @@ from mixedlm_ext.random_effects import (
 )
 from mixedlm_ext.summary import make_summary, summary_notes
 from mixedlm_ext.varcorr import varcorr_frame
-from mixedlm_ext.wald import term_tests
 
 if TYPE_CHECKING:
     from mixedlm_ext.model import MixedLM
@@ -67,6 +68,10 @@ class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):
     nobs : int
     df_resid, df_model : int
         Observations less fixed effects; fixed effects less the constant.
+    ddf : str
+        Method of the degrees of freedom in tests and intervals of the fixed effects.
+    df_resid_inference : ndarray (p,)
+        Those degrees of freedom, for each fixed effect.
 
     Examples
     --------
@@ -83,9 +88,14 @@ class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):
 
     model: MixedLM
 
-    def __init__(self, model: MixedLM, fit: Fit) -> None:
+    def __init__(self, model: MixedLM, fit: Fit, ddf: str = "satterthwaite") -> None:
+        self.ddf_method = degrees_of_freedom(fit, ddf)
         super().__init__(
-            model, fit.beta, normalized_cov_params=fit.unscaled_cov, scale=fit.sigma**2
+            model,
+            fit.beta,
+            normalized_cov_params=self.ddf_method.cov() / fit.sigma**2,
+            scale=fit.sigma**2,
+            use_t=ddf != "normal",
         )
         self._cache: dict[str, Any] = {}
         self.fit_record = fit
@@ -301,6 +311,96 @@ class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):
         return pd.Series(values, index=self.fit_record.design.index)
 
     # --- tests and tables ---------------------------------------------------------------------
+
+    @property
+    def ddf(self) -> str:
+        """The method of the degrees of freedom, as ``fit(ddf=...)`` takes it."""
+        return self.ddf_method.name
+
+    @cache_readonly
+    def df_resid_inference(self) -> Array:
+        """Degrees of freedom of the t test of each fixed effect; infinite for "normal"."""
+        return self.ddf_method.t(np.eye(len(self.fit_record.beta)))
+
+    def with_ddf(self, ddf: str) -> MixedLMResultsWrapper:
+        """Return the same fit with tests by another method of degrees of freedom.
+
+        Parameters
+        ----------
+        ddf : {"satterthwaite", "kenward-roger", "residual", "normal"}
+
+        Returns
+        -------
+        MixedLMResults
+            Nothing is refitted, and this object is not changed.
+
+        Examples
+        --------
+        >>> from mixedlm_ext import MixedLM, datasets
+        >>> data = datasets.sleepstudy.load_pandas().data
+        >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+        >>> result.df_resid_inference.round(2).tolist()
+        [17.0, 17.0]
+        >>> result.with_ddf("normal").conf_int().round(3).loc["Days"].tolist()
+        [7.438, 13.497]
+        """
+        return MixedLMResultsWrapper(MixedLMResults(self.model, self.fit_record, ddf))
+
+    def t_test(
+        self, r_matrix: Any, cov_p: Any = None, use_t: bool | None = None
+    ) -> ContrastResults:
+        """Test each of several linear hypotheses Lβ = q.
+
+        Parameters
+        ----------
+        r_matrix : array_like, str or tuple
+            L with one column for each fixed effect; or an expression such as ``"x1 = x2, x3 = 1"``;
+            or a tuple (L, q).
+        cov_p : array_like, optional
+            Another covariance matrix of the fixed effects.
+        use_t : bool, optional
+            Student's t with the degrees of freedom of the fit, or the normal distribution.
+
+        Returns
+        -------
+        ContrastResults
+        """
+        if not (self.use_t if use_t is None else use_t):
+            return super().t_test(r_matrix, cov_p=cov_p, use_t=False)
+        return t_contrasts(self, r_matrix, cov_p)
+
+    def wald_test(
+        self,
+        r_matrix: Any,
+        cov_p: Any = None,
+        invcov: Any = None,
+        use_f: bool | None = None,
+        df_constraints: int | None = None,
+        scalar: bool = True,
+    ) -> ContrastResults:
+        """Test several linear hypotheses Lβ = q together.
+
+        Parameters
+        ----------
+        r_matrix : array_like, str or tuple
+            As for `t_test`.
+        cov_p, invcov : array_like, optional
+            Another covariance matrix of the fixed effects; the inverse covariance of Lβ.
+        use_f : bool, optional
+            F with the degrees of freedom of the fit, or chi-squared; follows `use_t` by default.
+        df_constraints : int, optional
+            Number of hypotheses, their rank by default.
+        scalar : bool
+            The statistic as a float rather than an array.
+
+        Returns
+        -------
+        ContrastResults
+        """
+        by_f = self.use_t if use_f is None else use_f
+        if not by_f or invcov is not None or df_constraints is not None:
+            return super().wald_test(r_matrix, cov_p, invcov, use_f, df_constraints, scalar)
+        return f_contrast(self, r_matrix, cov_p, scalar)
 
     def wald_test_terms(
         self,

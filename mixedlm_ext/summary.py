@@ -74,6 +74,10 @@ def _fixed_effects_table(
     columns = {
         "coef": [forg(value, prec=4) for value in np.asarray(results.params)],
         "std err": [forg(value) for value in np.asarray(results.bse)],
+    }
+    if results.use_t:
+        columns["df"] = [f"{value:.1f}" for value in results.df_resid_inference]
+    columns |= {
         statistic: [forg(value) for value in np.asarray(results.tvalues)],
         f"P>|{statistic}|": [f"{value:#6.3f}" for value in np.asarray(results.pvalues)],
         f"[{alpha / 2:g}": [forg(value) for value in lower],
@@ -82,7 +86,8 @@ def _fixed_effects_table(
     cells = [[cell.strip() for cell in row] for row in zip(*columns.values())]
     least = [max(len(h), *(len(c) for c in column)) for h, column in zip(columns, zip(*cells))]
     stub = max(10, *(len(name) for name in names))
-    widths = _narrow([10, 10, 10, 10, 11, 11], least, stub)
+    wide = [10, 10, *([10] if results.use_t else []), 10, 10, 11, 11]
+    widths = _narrow(wide, least, stub)
     return SimpleTable(cells, list(columns), names, txt_fmt=_format([stub, *widths], "r"))
 
 
@@ -144,7 +149,7 @@ def summary_notes(results: MixedLMResults) -> list[str]:
     groups = ", ".join(f"{name} ({count})" for name, count in results.n_groups.items())
     notes = [f"Groups: {groups}."]
     if len(results.params):
-        notes.append("P-values and intervals of the fixed effects use the normal approximation.")
+        notes.append(results.ddf_method.note())
     design = results.fit_record.design
     if results.fit_record.fixed_sigma is not None:
         notes.append(f"The residual standard deviation was fixed at {results.sigma:g}.")

@@ -91,7 +91,9 @@ def example(
     columns["z"] = 3.0 + 2.0 * columns["z"]  # correlated with the intercept
     columns["d"] = 2.0 + columns["x"]
     codes = layout(kind, n, rng)
-    parsed = [text.replace("||", "!").replace("|", " ").replace("!", " diag ").split() for text in terms]
+    parsed = [
+        text.replace("||", "!").replace("|", " ").replace("!", " diag ").split() for text in terms
+    ]
     out = tuple(
         oracle.Term(
             np.column_stack([columns[c] for c in left]),

@@ -29,7 +29,7 @@ DATA = pd.DataFrame(
         "x": RNG.normal(size=N),
         "z": np.arange(N) % 7 + 1.0,
         "f": np.resize(list("abcd"), N),
-        "flag": np.resize([True, True, False], N),
+        "flag": np.resize([True, True, False, True, False], N),
         "Subject": np.arange(N) // 4,
         "h": np.arange(N) % 5,
         "one": 1,
@@ -392,7 +392,11 @@ def test_unhashable_groups() -> None:
         (lambda d: d.assign(f=pd.Categorical(["new", "a", "b"])), "the level 'new' in the new d"),
         (lambda d: d.assign(f=[1, 2, 3]), "column 'f' has the level 1 in the new data"),
         (lambda d: d.assign(uid=[0, 77, 1]), "column 'uid' has the level 77 in the new data"),
-        (lambda d: d.assign(flag=["x", "y", "z"]), "'x' does not match any of the expected lev"),
+        (
+            lambda d: d.assign(flag=["x", "y", "z"]),
+            "column 'flag' is not True or False in the new data",
+        ),
+        (lambda d: d.assign(flag=[0, 1, 2]), "(it holds 2); it was bool in the fit"),
         (lambda d: None, "data is a NoneType"),
     ],
 )

@@ -333,7 +333,7 @@ def test_zero_weights_leave_rows_out(frame: pd.DataFrame) -> None:
 
 def test_rank_deficiency_keeps_the_leftmost_columns(frame: pd.DataFrame) -> None:
     data = frame.assign(twice=2 * frame["x"], zero=0.0)
-    with pytest.warns(DesignWarning, match="rank deficient: 'twice', 'zero' cannot"):
+    with pytest.warns(DesignWarning, match="columns before: 'twice', 'zero'.$"):
         d = design("y ~ x + twice + zero + count + (1 | g)", data)
     assert d.x_names == ("Intercept", "x", "count")
     assert d.dropped == ("twice", "zero")
@@ -343,7 +343,7 @@ def test_rank_deficiency_keeps_the_leftmost_columns(frame: pd.DataFrame) -> None
 
 def test_empty_cell_of_a_crossed_design(frame: pd.DataFrame) -> None:
     data = frame[~((frame["f"] == "b") & (frame["h"] == 2))]
-    with pytest.warns(DesignWarning, match=r"f\[T.b\]:C\(h\)\[T.2\]"):
+    with pytest.warns(DesignWarning, match=r"columns before: 'f\[T.b\]:C\(h\)\[T.2\]'"):
         d = design("y ~ f * C(h) + (1 | g)", data)
     assert np.linalg.matrix_rank(d.X) == d.X.shape[1] == 11
 

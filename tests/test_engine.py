@@ -257,7 +257,9 @@ def test_small_matrices(k: int) -> None:
     L = small.cholesky(S)
     for got, s in zip(by_level(L), by_level(S), strict=True):
         assert_allclose(got, np.linalg.cholesky(s), atol=1e-14)
-    for got, low, b in zip(by_level(small.solve_lower(L, B)), by_level(L), by_level(B), strict=True):
+    for got, low, b in zip(
+        by_level(small.solve_lower(L, B)), by_level(L), by_level(B), strict=True
+    ):
         assert_allclose(got, np.linalg.solve(low, b))
     for got, low in zip(by_level(small.solve_lower(L, T.T)), by_level(L), strict=True):
         assert_allclose(got, np.linalg.solve(low, T.T), atol=1e-14)

@@ -67,8 +67,8 @@ def keep_columns(
     dropped = tuple(names[wanted[j]] for j in range(len(wanted)) if j not in set(kept.tolist()))
     if dropped:
         warnings.warn(
-            f"the fixed part is rank deficient: {list_names(dropped)} cannot be told from the "
-            "columns before and is left out.",
+            "the fixed part is rank deficient; left out, as combinations of the columns before: "
+            f"{list_names(dropped)}.",
             DesignWarning,
             stacklevel=stacklevel,
         )

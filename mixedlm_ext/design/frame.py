@@ -154,7 +154,7 @@ def one_per_row(values: Any, name: str, n: int, index: pd.Index | None = None) -
 class ColumnType:
     """What a column was in the data of the fit; new data must agree."""
 
-    kind: str  # "number", "category" or "other"
+    kind: str  # "number", "boolean", "category" or "other"
     dtype: str
     categories: pd.Index | None = None
 
@@ -191,7 +191,8 @@ def _as_used(values: Any, use: str) -> Any:
 def _type_of(values: Any, dtype: str) -> ColumnType:
     if isinstance(values, pd.Categorical):
         return ColumnType("category", dtype, values.categories)
-    return ColumnType("number" if values.dtype.kind in "iuf" else "other", dtype)
+    kinds = {"i": "number", "u": "number", "f": "number", "b": "boolean"}
+    return ColumnType(kinds.get(values.dtype.kind, "other"), dtype)
 
 
 def plain_values(column: pd.Series) -> Any:
@@ -236,6 +237,8 @@ def evaluation_columns_like(
         values = plain_values(frame[name])
         if fitted.kind == "number":
             values = _same_number(values, name, fitted)
+        elif fitted.kind == "boolean":
+            values = _same_boolean(values, name, fitted)
         elif fitted.categories is not None:
             values = _same_categories(
                 values, frame[name], fitted.categories, strict=use != "series"
@@ -251,6 +254,18 @@ def _same_number(values: Any, name: str, fitted: ColumnType) -> Any:
     raise DesignError(
         f"column {name!r} is not numeric in the new data (it holds {quoted(values[0])}); "
         f"it was {fitted.dtype} in the fit."
+    )
+
+
+def _same_boolean(values: Any, name: str, fitted: ColumnType) -> Any:
+    """True and False, or 0 and 1, where the fit had booleans."""
+    numeric = not isinstance(values, pd.Categorical) and values.dtype.kind in "biuf"
+    other = ~np.isin(values, (0, 1)) if numeric else np.ones(len(values), dtype=bool)
+    if not other.any():
+        return values.astype(bool)
+    raise DesignError(
+        f"column {name!r} is not True or False in the new data "
+        f"(it holds {quoted(values[np.flatnonzero(other)[0]])}); it was {fitted.dtype} in the fit."
     )
 
 

@@ -22,7 +22,7 @@ __all__ = ["FormulaMatrices"]
 Floats = npt.NDArray[np.float64]
 
 
-class _RaiseUnlessNumber(patsy.NAAction):  # type: ignore[misc]
+class _RaiseUnlessNumber(patsy.NAAction):
     """Missing categories are an error; numbers are checked afterwards, with a better message."""
 
     def __init__(self) -> None:

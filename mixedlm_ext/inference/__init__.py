@@ -1,0 +1,1 @@
+"""Inference about the fixed effects: covariance, degrees of freedom, tests."""
