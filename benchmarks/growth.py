@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from problems import crossed, longitudinal
+from simulate import crossed, longitudinal
 
 from mixedlm_ext import MixedLM
 

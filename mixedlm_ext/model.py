@@ -24,10 +24,11 @@ from mixedlm_ext.design import (
     design_from_arrays,
     design_from_formula,
 )
+from mixedlm_ext.design.checks import check_levels
 from mixedlm_ext.errors import DesignError, FitError, SingularFitWarning, did_you_mean
 from mixedlm_ext.fit import Fit
-from mixedlm_ext.inference.ddf import check_method
 from mixedlm_ext.formula import MixedFormula, parse_formula, translate_statsmodels
+from mixedlm_ext.inference.ddf import check_method
 from mixedlm_ext.model_data import model_data
 from mixedlm_ext.objective import Objective
 from mixedlm_ext.optimize import optimize
@@ -109,7 +110,13 @@ class MixedLM(base.LikelihoodModel):
             )
         terms = [random] if isinstance(random, RandomTerm) else list(random)
         design = design_from_arrays(
-            endog, exog, terms, weights=weights, offset=offset, missing=missing
+            endog,
+            exog,
+            terms,
+            weights=weights,
+            offset=offset,
+            missing=missing,
+            allow_saturated=weights is not None,
         )
         as_arrays = not hasattr(endog, "index") and not hasattr(exog, "index")
         self._set_up(design, hasconst, as_arrays)
@@ -196,22 +203,23 @@ class MixedLM(base.LikelihoodModel):
 
         Notes
         -----
-        ====================
-        ============================================================================ ``(1 | g)``
-        an intercept for each level of g ``(x | g)``           intercept and slope of x, correlated
-        ``(0 + x | g)``       slope only ``(x || g)``          intercept and slope, uncorrelated;
-        for a factor all its columns are uncorrelated,
-                              unlike lme4's expansion of ``||``
-        ``(1 | a/b)``         ``(1 | a) + (1 | a:b)`` ``offset(z)``         a known term of the
-        linear predictor ====================
-        ============================================================================
+        ===================  ================================================================
+        ``(1 | g)``          an intercept for each level of g
+        ``(x | g)``          intercept and slope of x, correlated
+        ``(0 + x | g)``      slope only
+        ``(x || g)``         intercept and slope, uncorrelated; for a factor all its columns are
+                             uncorrelated, unlike lme4's expansion of ``||``
+        ``(1 | a/b)``        ``(1 | a) + (1 | a:b)``
+        ``(1 | a:b)``        the combinations of a and b that occur
+        ``offset(z)``        a known term of the linear predictor
+        ===================  ================================================================
 
         Examples
         --------
         >>> from mixedlm_ext import MixedLM, datasets
         >>> data = datasets.penicillin.load_pandas().data
         >>> model = MixedLM.from_formula("diameter ~ 1 + (1 | plate) + (1 | sample)", data)
-        >>> model.fit().sigma.round(4)
+        >>> round(model.fit().sigma, 4)
         0.5499
         """
         _refuse_unknown("from_formula", kwargs, _FORMULA_ARGUMENTS)
@@ -235,6 +243,7 @@ class MixedLM(base.LikelihoodModel):
             missing=missing,
             subset=subset,
             drop_cols=drop_cols,
+            allow_saturated=weights is not None,
         )
         model = cls.__new__(cls)
         model._set_up(design, hasconst, as_arrays=False)
@@ -365,6 +374,9 @@ class MixedLM(base.LikelihoodModel):
         """
         _refuse_unknown("fit", kwargs, _FIT_ARGUMENTS)
         _check_fit_arguments(ddf, sigma, maxiter, tol)
+        if sigma is None and self.weights is not None:  # put off until sigma was seen to be unknown
+            for term in self.design.terms:
+                check_levels(term)
         objective = Objective(self.problem, bool(reml), sigma)
         start = start_values(objective) if start_params is None else self._standardize(start_params)
         report = _print_progress if progress is True else (progress or None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -291,11 +291,13 @@ def _scipy(objective: Objective, start: Array, method: str, maxiter: int, log: _
             return best[0].gradient
         return objective.at(np.asarray(theta, dtype=float)).gradient
 
-    options: dict[str, dict[str, Any]] = {
+    options: dict[str, Any] = {
         "COBYQA": {"maxfev": maxiter, "final_tr_radius": 1e-8},
         "Nelder-Mead": {"maxfev": maxiter, "xatol": 1e-7, "fatol": 1e-10, "adaptive": True},
         "Powell": {"maxfev": maxiter, "xtol": 1e-8, "ftol": 1e-12},
         "BFGS": {"maxiter": maxiter, "gtol": 1e-7},
         "L-BFGS-B": {"maxfun": maxiter, "gtol": 1e-7, "ftol": 1e-15},
-    } jac = gradient if method in _GRADIENT_METHODS else None minimize(value, start, method=method,
-    jac=jac, options=options[method])  # type: ignore[call-overload] return best[0]
+    }
+    jac = gradient if method in _GRADIENT_METHODS else None
+    minimize(value, start, method=cast(Any, method), jac=jac, options=options[method])
+    return best[0]

@@ -220,7 +220,8 @@ def test_as_many_levels_as_observations() -> None:
     assert str(caught.value) == (
         "grouping factor 'uid' has 40 levels for 40 observations; "
         "a random intercept needs repeated levels.\n"
-        "Use a coarser factor or drop (1 | uid)."
+        "Use a coarser factor or drop (1 | uid). With known variances, as in a meta-analysis, pass "
+        "weights=1/variance and fit(sigma=1)."
     )
     assert len(design("y ~ x + (1 | uid)", allow_saturated=True).terms[0].levels) == N
 

@@ -17,6 +17,7 @@ from mixedlm_ext.errors import DesignError
 
 __all__ = [
     "check_fixed_size",
+    "check_levels",
     "check_matrix",
     "check_response",
     "check_term",
@@ -142,11 +143,11 @@ def check_term(term: TermDesign, *, allow_saturated: bool = False) -> None:
     allow_saturated : bool
         Accept as many random effects as observations: right when sigma is known.
     """
-    _check_levels(term, allow_saturated)
+    check_levels(term, allow_saturated=allow_saturated)
     _check_columns(term)
 
 
-def _check_levels(term: TermDesign, allow_saturated: bool) -> None:
+def check_levels(term: TermDesign, *, allow_saturated: bool = False) -> None:
     """Compare the numbers of levels, of random effects and of observations."""
     n, k = term.X.shape
     q = len(term.levels)
@@ -164,7 +165,8 @@ def _check_levels(term: TermDesign, allow_saturated: bool) -> None:
         raise DesignError(
             f"{what} has {q} levels for {n} observations; "
             f"a random {kind} needs repeated levels.\n"
-            f"Use a coarser factor or drop {term.text}."
+            f"Use a coarser factor or drop {term.text}. With known variances, as in a "
+            "meta-analysis, pass weights=1/variance and fit(sigma=1)."
         )
     # independent columns are told apart one by one, as lme4 does for ||
     effects = q if term.structure == "diag" else q * k

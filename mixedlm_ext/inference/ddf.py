@@ -37,7 +37,7 @@ class DegreesOfFreedom(Protocol):
         """Return the degrees of freedom of each row of L (r, p), shape (r,)."""
 
     def f(self, L: Array) -> tuple[float, float]:
-        """Return scale and denominator degrees of freedom of the joint test of L (r, p), of rank r."""
+        """Return scale and degrees of freedom of the joint F test of L (r, p), of rank r."""
 
     def note(self) -> str:
         """Return one sentence for the summary."""

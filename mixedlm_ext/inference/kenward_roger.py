@@ -53,8 +53,8 @@ class KenwardRoger:
             )
         if q > _MOST_COLUMNS:
             raise FitError(
-                f"Kenward-Roger needs dense {q} × {q} matrices here; at most {_MOST_COLUMNS} columns "
-                "of Z are reasonable. Use ddf='satterthwaite'."
+                f"Kenward-Roger needs dense {q} × {q} matrices here; at most {_MOST_COLUMNS} "
+                "columns of Z are reasonable. Use ddf='satterthwaite'."
             )
         self._fit = fit
 
@@ -135,7 +135,7 @@ def _cross_products(fit: Fit) -> tuple[Array, Array, Array]:
 
 
 def _patterns(fit: Fit) -> tuple[list[Array], Array]:
-    """Return E and φ of every variance and covariance of the random effects that is not held fixed."""
+    """Return E and φ of every variance and covariance that is not held fixed."""
     cp, covariance = fit.problem.cp, fit.problem.covariance
     templates = fit.engine.pls.factor.templates
     E, phi = [], []

@@ -26,11 +26,11 @@ Array = NDArray[np.float64]
 __all__ = ["Satterthwaite", "fai_cornelius"]
 
 _AFFORDABLE = 60.0
-"""Seconds that the exact Hessian may take by the estimate below; above, the average information."""
+"""Seconds that the exact Hessian may take; beyond, the average information is used."""
 _CUBIC = 4e-11
 """Seconds of one evaluation divided by the cube of the columns of the dense root."""
 _FLAT = 1e-8
-"""Eigenvalues of the Hessian this small, relative to the largest, count as directions held fixed."""
+"""Eigenvalues of the Hessian this small, relative to the largest, count as zero."""
 
 
 class Satterthwaite:
@@ -59,13 +59,13 @@ class Satterthwaite:
 
     @cached_property
     def _gradients(self) -> Array:
-        """∂C/∂θ_j for every standardized θ_j, and ∂C/∂σ last unless it is fixed: (m or m + 1, p, p).
+        """∂C/∂θ_j for every standardized θ_j, then ∂C/∂σ unless it is fixed; (m + 1, p, p).
 
         ∂C/∂θ = σ² C₀X'V⁻¹ dV V⁻¹XC₀ with dV = Z dΓ Z' and C₀ = (X'V⁻¹X)⁻¹.
         """
         fit, e = self._fit, self._fit.engine
         cp, covariance = fit.problem.cp, fit.problem.covariance
-        M = solve_upper(e.pls.RX, np.linalg.inv(cp.R).T, transpose=True)
+        M = solve_upper(e.pls.RX, solve_upper(cp.R, np.eye(cp.p)).T, transpose=True)
         U = np.ascontiguousarray(e.U)
         out = []
         for j in range(covariance.n_theta):
@@ -109,7 +109,7 @@ class Satterthwaite:
             return np.where(spread > 0, 2.0 * variance**2 / spread, np.inf)
 
     def f(self, L: Array) -> tuple[float, float]:
-        """Return the degrees of freedom of the joint test, from those of L's principal directions."""
+        """Return the degrees of freedom of the joint test, from L's principal directions."""
         _, vectors = np.linalg.eigh(L @ self.cov() @ L.T)
         return 1.0, fai_cornelius(self.t(vectors.T @ L))
 
