@@ -471,7 +471,7 @@ class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):
         heading = title or "Results: Linear Mixed Model"
         names = None if xname is None else list(xname)
         out.add_base(self, alpha, float_format, xname=names, yname=yname, title=heading)
-        components = self.varcorr().set_index("group").fillna("")
+        components = self.varcorr().set_index("group").astype(object).fillna("")
         out.add_df(components, float_format=float_format)
         for note in summary_notes(self):
             out.add_text(note)
