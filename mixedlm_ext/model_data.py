@@ -32,6 +32,12 @@ class _DesignData(ModelData):
             self.formula = design.formula.fixed
             self.frame = design.frame
 
+    def drop_rows(self, design: Design) -> None:
+        """Keep only what a design without rows has."""
+        self._design = design
+        if design.formula is not None:
+            self.frame = design.frame
+
     @property
     def model_spec(self) -> patsy.DesignInfo | None:
         """patsy's description of the fixed part; rebuilt when needed, it cannot be pickled."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mixedlm_ext.design import NewData
+from mixedlm_ext.design import Design, NewData, RandomTerm
+from mixedlm_ext.design.names import quoted
 from mixedlm_ext.errors import DesignError, did_you_mean
 from mixedlm_ext.fit import Fit
 
@@ -29,7 +31,12 @@ def check_choice(argument: str, value: object, allowed: tuple[str, ...]) -> None
 
 
 def predict_new(
-    fit: Fit, data: Any, which: str, new_levels: str, offset: Any = None
+    fit: Fit,
+    data: Any,
+    which: str,
+    new_levels: str,
+    offset: Any = None,
+    random: Sequence[RandomTerm] | None = None,
 ) -> tuple[Array, pd.Index]:
     """Predict at new data.
 
@@ -44,6 +51,8 @@ def predict_new(
         What a level that the fit has not seen contributes: zero, an error, or a missing prediction.
     offset : array_like, optional
         Known part of the linear predictor, added to the formula's own offset.
+    random : sequence of RandomTerm, optional
+        The random terms at the new rows, for a model made from arrays.
 
     Returns
     -------
@@ -53,8 +62,7 @@ def predict_new(
     """
     check_choice("which", which, WHICH)
     check_choice("new_levels", new_levels, NEW_LEVELS)
-    names = [t.name for t in fit.design.terms] if which == "conditional" else []
-    new = fit.design.new_data(data, terms=names, offset=offset)
+    new = _new_data(fit.design, data, which == "conditional", offset, random)
     out = new.X @ fit.beta + new.offset
     for term, b in zip(fit.design.terms, fit.b):
         if term.name in new.terms:
@@ -62,16 +70,35 @@ def predict_new(
     return np.where(new.complete, out, np.nan), new.index
 
 
+def _new_data(
+    design: Design, data: Any, conditional: bool, offset: Any, random: Sequence[RandomTerm] | None
+) -> NewData:
+    """Return the matrices of the new rows, without random terms unless `conditional`."""
+    if design.formula is not None:
+        if random is not None:
+            raise DesignError(
+                "random= is for models made from arrays; this formula reads the data."
+            )
+        names = [term.name for term in design.terms] if conditional else []
+        return design.new_data(data, terms=names, offset=offset)
+    if conditional and random is None:
+        raise DesignError(
+            "the random terms of the new rows are missing. Pass random=[RandomTerm(groups), ...] "
+            "as to the model, or which='population' to predict with random effects of zero."
+        )
+    return design.new_arrays(data, random if conditional else None, offset=offset)
+
+
 def _contribution(new: NewData, name: str, b: Array, new_levels: str) -> Array:
     """Return the part of Zb that one term contributes."""
     X, codes = new.terms[name]
     unseen = (codes < 0) & new.complete
     if new_levels == "error" and unseen.any():
-        row = new.index[int(np.flatnonzero(unseen)[0])]
+        row = quoted(new.index[int(np.flatnonzero(unseen)[0])])
         raise DesignError(
-            f"{int(unseen.sum())} rows have levels of {name!r} that the fit has not seen (first at "
-            f"row {row!r}). Use new_levels='population' to predict them with a random effect of "
-            "zero, or new_levels='nan'."
+            f"the fit has not seen the level of {name!r} at row {row} (such rows: "
+            f"{int(unseen.sum())}). Use new_levels='population' to predict them with a random effect "
+            "of zero, or new_levels='nan'."
         )
     part = np.einsum("nk,nk->n", X, b[np.maximum(codes, 0)])
     return np.where(codes < 0, np.nan if new_levels == "nan" else 0.0, part)

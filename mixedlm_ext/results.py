@@ -10,11 +10,14 @@ import pandas as pd
 import statsmodels.base.model as base
 import statsmodels.base.wrapper as wrap
 from numpy.typing import NDArray
+from statsmodels.base.data import PandasData
 from statsmodels.iolib import summary2
 from statsmodels.iolib.summary import Summary
 from statsmodels.stats.contrast import ContrastResults, WaldTestResults
 from statsmodels.tools._decorators import cache_readonly, cached_data, cached_value
 
+from mixedlm_ext.design import RandomTerm
+from mixedlm_ext.errors import FitError
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.ddf import degrees_of_freedom
 from mixedlm_ext.inference.wald import f_contrast, t_contrasts, term_tests
@@ -253,6 +256,7 @@ class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):
     @cached_data
     def fittedvalues(self) -> Array:
         """Xβ + Zb + offset at the conditional modes."""
+        self._need_rows("its fitted values")
         return self.fit_record.fitted()
 
     @cached_data
@@ -266,7 +270,8 @@ class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):
         which: str = "conditional",
         new_levels: str = "population",
         offset: Any = None,
-    ) -> pd.Series:
+        random: Sequence[RandomTerm] | None = None,
+    ) -> pd.Series | Array:
         """Predict the response.
 
         Parameters
@@ -281,11 +286,14 @@ class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):
             random effect of zero, raise, or return a missing value.
         offset : array_like, optional
             Known part of the linear predictor of the new rows, besides the formula's offset().
+        random : sequence of RandomTerm, optional
+            The random terms at the new rows, for a model made from arrays.
 
         Returns
         -------
         Series
-            With the index of the data; missing where a needed value is missing.
+            With the index of the data; missing where a needed value is missing. An array if the
+            model and the new data are arrays.
 
         Examples
         --------
@@ -299,16 +307,31 @@ class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):
         [251.405, 303.742]
         """
         if exog is not None:
-            values, index = predict_new(self.fit_record, exog, which, new_levels, offset)
-            return pd.Series(values, index=index)
+            new = predict_new(self.fit_record, exog, which, new_levels, offset, random)
+            return self._label(*new, hasattr(exog, "index"))
         check_choice("which", which, WHICH)
+        self._need_rows("predictions for it")
         if which == "conditional":
             values = np.asarray(self.fittedvalues)
         else:
             design = self.fit_record.design
             known = 0.0 if design.offset is None else design.offset
             values = design.X @ self.fit_record.beta + known
-        return pd.Series(values, index=self.fit_record.design.index)
+        return self._label(values, self.fit_record.design.index)
+
+    def _label(self, values: Array, index: pd.Index, labelled: bool = False) -> pd.Series | Array:
+        """Attach the index, unless only arrays were given."""
+        if not (labelled or isinstance(self.model.data, PandasData)):
+            return values
+        return pd.Series(values, index=index)
+
+    def _need_rows(self, what: str) -> None:
+        """Raise if the data of the fit were removed."""
+        if len(self.fit_record.design.y) != self.nobs:
+            raise FitError(
+                f"the data of the fit were removed by remove_data(), and with them {what}. "
+                "Predict at new data, or fit the model again."
+            )
 
     # --- tests and tables ---------------------------------------------------------------------
 
@@ -398,9 +421,9 @@ class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):
         ContrastResults
         """
         by_f = self.use_t if use_f is None else use_f
-        if not by_f or invcov is not None or df_constraints is not None:
-            return super().wald_test(r_matrix, cov_p, invcov, use_f, df_constraints, scalar)
-        return f_contrast(self, r_matrix, cov_p, scalar)
+        if not by_f:
+            return super().wald_test(r_matrix, cov_p, invcov, False, df_constraints, scalar)
+        return f_contrast(self, r_matrix, cov_p, scalar, invcov, df_constraints)
 
     def wald_test_terms(
         self,
@@ -484,6 +507,7 @@ class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):
         """
         super().remove_data()
         self.model.drop_rows()
+        self.model.data.drop_rows(self.model.design)
         object.__setattr__(self.fit_record, "design", self.model.design)
 
 

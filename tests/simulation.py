@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import oracle
+import pandas as pd
 
 from mixedlm_ext import MixedLM, RandomTerm
-from mixedlm_ext.errors import DesignWarning
+from mixedlm_ext.errors import DesignWarning, SingularFitWarning
 
 Array = np.ndarray
 
@@ -130,3 +131,15 @@ def thetas(model: Example, seed: int = 1) -> dict[str, Array]:
         "last term zero": np.where(last_term, 0.0, random),
         "large": 20.0 * random,
     }
+
+
+def quietly(model: MixedLM, **arguments: Any) -> Any:
+    """Fit a model that may be singular; any other warning is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SingularFitWarning)
+        return model.fit(**arguments)
+
+
+def fit(formula: str, data: pd.DataFrame, weights: Any = None, **arguments: Any) -> Any:
+    """Fit a formula, quietly."""
+    return quietly(MixedLM.from_formula(formula, data, weights=weights), **arguments)

@@ -67,59 +67,36 @@ def assert_relative(actual: Any, expected: Any, tolerance: float, floor: float =
 @each_criterion
 @each_theta
 @each_example
-def test_objective(name: str, kind: str, reml: bool, sigma: float | None) -> None:
-    this = EXAMPLES[name]
-    theta = thetas(this)[kind]
-    expected = oracle.objective(**this.dense, theta=theta, reml=reml, sigma=sigma)
-    assert_allclose(this.model().objective(theta, reml=reml, sigma=sigma), expected, rtol=1e-9)
-
-
-@each_sigma
-@each_criterion
-@each_theta
-@each_example
-def test_gradient(name: str, kind: str, reml: bool, sigma: float | None) -> None:
-    this = EXAMPLES[name]
-    theta = thetas(this)[kind]
-    expected = oracle.gradient(**this.dense, theta=theta, reml=reml, sigma=sigma)
+def test_criterion_and_derivatives(name: str, kind: str, reml: bool, sigma: float | None) -> None:
+    this, model = EXAMPLES[name], EXAMPLES[name].model()
+    at = {"theta": thetas(this)[kind], "reml": reml, "sigma": sigma}
+    assert_allclose(model.objective(**at), oracle.objective(**this.dense, **at), rtol=1e-9)
     # The two halves of the gradient, each as large as n, cancel: the floor is theirs.
-    assert_relative(this.model().score(theta, reml=reml, sigma=sigma), expected, 1e-6, floor=1e-2)
+    assert_relative(model.score(**at), oracle.gradient(**this.dense, **at), 1e-6, floor=1e-2)
+    assert_relative(model.hessian(**at), oracle.hessian(**this.dense, **at), 1e-5)
+    problem = model.problem
+    J = problem.covariance.jacobian
+    point = Objective(problem, reml, sigma).at(problem.covariance.standardize(at["theta"]))
+    expected = average_information(this, **at)
+    assert_relative(J.T @ point.hessian_model @ J, expected, 1e-8)
 
 
-@each_sigma
-@each_criterion
-@each_theta
-@each_example
-def test_hessian(name: str, kind: str, reml: bool, sigma: float | None) -> None:
-    this = EXAMPLES[name]
-    theta = thetas(this)[kind]
-    expected = oracle.hessian(**this.dense, theta=theta, reml=reml, sigma=sigma)
-    assert_relative(this.model().hessian(theta, reml=reml, sigma=sigma), expected, 1e-5)
-
-
-@each_sigma
-@each_criterion
-@each_theta
-@each_example
-def test_hessian_model(name: str, kind: str, reml: bool, sigma: float | None) -> None:
-    """Average information: y'P V_i P V_j P y / s2 - ss'/df + tr(A V_ij) - y'P V_ij P y / s2."""
-    this = EXAMPLES[name]
-    theta = thetas(this)[kind]
+def average_information(
+    this: Example, theta: np.ndarray, reml: bool, sigma: float | None
+) -> np.ndarray:
+    """y'P V_i P V_j P y / s2 - ss'/df + tr(A V_ij) - y'P V_ij P y / s2, A = P or V^-1."""
     gls = oracle._gls(**this.dense, theta=theta)
     df, s2 = oracle._degrees(gls, reml), oracle._scale(gls, reml, sigma)
     working = np.array([V_i @ gls.Py for V_i in oracle.covariance_first(this.terms, theta)])
-    expected = working @ gls.P @ working.T / s2
+    out = working @ gls.P @ working.T / s2
     if sigma is None:
-        expected -= np.outer(working @ gls.Py, working @ gls.Py) / s2**2 / df
+        out -= np.outer(working @ gls.Py, working @ gls.Py) / s2**2 / df
     A = gls.P if reml else gls.V_inv
     for i in range(len(theta)):
         for j in range(len(theta)):
             V_ij = oracle.covariance_second(this.terms, i, j)
-            expected[i, j] += np.sum(A * V_ij) - gls.Py @ V_ij @ gls.Py / s2
-    problem = this.model().problem
-    J = problem.covariance.jacobian
-    H = Objective(problem, reml, sigma).at(problem.covariance.standardize(theta)).hessian_model
-    assert_relative(J.T @ H @ J, expected, 1e-8)
+            out[i, j] += np.sum(A * V_ij) - gls.Py @ V_ij @ gls.Py / s2
+    return out
 
 
 # ---------------------------------------------------------------- estimates

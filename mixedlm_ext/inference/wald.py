@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import patsy
 from numpy.typing import NDArray
+from scipy import stats
 from statsmodels.stats.contrast import ContrastResults, WaldTestResults
 from statsmodels.tools.sm_exceptions import ValueWarning
 
@@ -55,14 +56,26 @@ def t_contrasts(results: MixedLMResults, r_matrix: Any, cov_p: Array | None) -> 
 
 
 def f_contrast(
-    results: MixedLMResults, r_matrix: Any, cov_p: Array | None, scalar: bool
+    results: MixedLMResults,
+    r_matrix: Any,
+    cov_p: Array | None,
+    scalar: bool,
+    invcov: Array | None = None,
+    df_constraints: int | None = None,
 ) -> ContrastResults:
-    """Test all rows of a hypothesis together by F; redundant rows are set aside with a warning."""
+    """Test all rows of a hypothesis together by F; redundant rows are set aside with a warning.
+
+    `invcov` takes the place of the inverse covariance of Lβ, `df_constraints` that of its rank.
+    """
     L, q = hypothesis(results, r_matrix)
     cov = results.ddf_method.cov() if cov_p is None else np.asarray(cov_p)
     values, vectors = np.linalg.eigh(L @ cov @ L.T)
     kept = values > 1e-10 * max(float(values.max()), 0.0)
     rank = int(kept.sum())
+    if rank == 0:
+        raise FitError(
+            "the hypothesis has no coefficient other than zero; there is nothing to test."
+        )
     if rank < len(L):
         warnings.warn(
             f"the hypothesis has {len(L)} rows but rank {rank}; {rank} are tested",
@@ -70,11 +83,17 @@ def f_contrast(
             stacklevel=4,
         )
     independent = vectors[:, kept].T @ L
-    z = vectors[:, kept].T @ (L @ np.asarray(results.params) - q)
+    away = L @ np.asarray(results.params) - q
+    z = vectors[:, kept].T @ away
+    squared = (z**2 / values[kept]).sum() if invcov is None else away @ np.asarray(invcov) @ away
     scale, df = results.ddf_method.f(independent)
-    F = scale * float((z**2 / values[kept]).sum()) / rank
+    df_num = float(rank if df_constraints is None else df_constraints)
+    F = scale * float(squared) / df_num
     statistic = F if scalar else np.array([[F]])
-    return ContrastResults(F=statistic, df_denom=df, df_num=float(rank))
+    test = ContrastResults(F=statistic, df_denom=df, df_num=df_num)
+    if np.isinf(df):  # SciPy's F distribution has no limit there
+        test.pvalue = float(stats.chi2.sf(F * df_num, df_num))
+    return test
 
 
 def term_columns(results: MixedLMResults) -> dict[str, list[int]]:

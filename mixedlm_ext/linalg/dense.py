@@ -94,45 +94,59 @@ class DenseFactor:
         return self._left(np.asarray(blas.dtrsm(1.0, self.L, c, lower=1, trans_a=1)))
 
     @cached_property
-    def _S_inverse_Lambda_t(self) -> Array:
-        """S⁻¹Λ', C-ordered."""
+    def _S_inverse(self) -> Array:
+        """S⁻¹, C-ordered."""
         inverse, _ = lapack.dpotri(self.L, lower=1)
         _mirror(inverse)
-        return self._right(inverse.T, transpose=True)
+        return np.asarray(inverse.T)
 
     def inverse(self) -> Array:
         """Return N = ΛS⁻¹Λ'."""
-        return self._left(self._S_inverse_Lambda_t)
+        return self._left(self._right(self._S_inverse.copy(), transpose=True))
 
     def inverse_at(self, cells: Index) -> Array:
         """Return the entries of N at `cells`."""
         if any(k > 1 for k in self.root.k):
             return np.asarray(self.inverse().ravel()[cells])
-        # scalar templates: scale the rows of the few entries rather than all
+        # scalar templates: scale the few entries rather than all
         widths = [part.stop - part.start for part in self.root.slices]
         scale = np.repeat([T[0, 0] for T in self.T], widths)
-        return np.asarray(self._S_inverse_Lambda_t.ravel()[cells] * scale[cells // self.root.size])
+        rows, columns = np.divmod(cells, self.root.size)
+        return np.asarray(self._S_inverse.ravel()[cells] * scale[rows] * scale[columns])
 
     def add_information(self, K: list[Array], KT: list[Array]) -> None:
-        """Add Σ_l [Z'V⁻¹Z]_ll to K and its product with T to KT, for each block of the root.
-
-        Z'V⁻¹ZΛ = BΛS⁻¹, whose diagonal blocks are elementwise products of B and S⁻¹Λ'.
-        """
+        """Add Σ_l [Z'V⁻¹Z]_ll to K and its product with T to KT, for each block of the root."""
         for i, part, k, T in zip(self.root.blocks, self.root.slices, self.root.k, self.T):
-            product = self.B[part].reshape(k, -1) @ self._S_inverse_Lambda_t[part].reshape(k, -1).T
             values = np.linalg.svd(T, compute_uv=False)
-            KT[i] += product
             if values[-1] > _WELL_CONDITIONED * max(1.0, values[0]):
-                K[i] += np.linalg.solve(T.T, product.T).T
+                levels = (part.stop - part.start) // k
+                TKT = levels * np.eye(k) - self._S_inverse_of(part, k)  # Λ'Z'V⁻¹ZΛ = I - S⁻¹
+                own_T = np.linalg.solve(T.T, TKT)
+                own = np.linalg.solve(T.T, own_T.T).T
             else:
-                K[i] += self._information_of(part, k)
+                own = self._information_of(part, k)
+                own_T = own @ T
+            K[i] += own
+            KT[i] += own_T
+
+    def _S_inverse_of(self, part: slice, k: int) -> Array:
+        """Return Σ_l [S⁻¹]_ll of one part: from S⁻¹ if it is there, else from the columns of L⁻¹."""
+        if "_S_inverse" in self.__dict__:
+            n = (part.stop - part.start) // k
+            return np.einsum("albl->ab", self._S_inverse[part, part].reshape(k, n, k, n))
+        return _gram(self._L_inverse[:, part], k)
+
+    @cached_property
+    def _L_inverse(self) -> Array:
+        """L⁻¹, half the work of S⁻¹."""
+        inverse, _ = lapack.dtrtri(self.L, lower=1)
+        return np.asarray(inverse)
 
     def _information_of(self, part: slice, k: int) -> Array:
         """Return Σ_l [B - BΛS⁻¹Λ'B]_ll of one part, exact for a singular template too."""
-        Y = self.half_solve(np.ascontiguousarray(self.B[:, part]))
-        Y = Y.reshape(len(Y), k, -1)
-        diagonal = self.B[part, part].reshape(k, Y.shape[2], k, Y.shape[2])
-        return np.einsum("albl->ab", diagonal) - np.einsum("qal,qbl->ab", Y, Y, optimize=True)
+        n = (part.stop - part.start) // k
+        own = np.einsum("albl->ab", self.B[part, part].reshape(k, n, k, n))
+        return own - _gram(self.half_solve(self.B[part].T), k)
 
     def covariance_blocks(self, out: list[Array]) -> None:
         """Write the diagonal blocks of N into `out`, (k, k, levels) for each block of the model."""
@@ -143,6 +157,12 @@ class DenseFactor:
             n = len(levels)
             block = N[part, part].reshape(k, n, k, n)
             out[i][:, :, levels] = np.einsum("albl->abl", block)
+
+
+def _gram(Y: Array, k: int) -> Array:
+    """Return Σ_l Y_l'Y_l for column-major Y (q, k·levels)."""
+    rows = np.ascontiguousarray(Y.T).reshape(k, -1)
+    return np.asarray(rows @ rows.T)
 
 
 def _mirror(M: Array) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.linalg.crossproducts import CrossProducts
 from mixedlm_ext.linalg.dense import DenseFactor, DenseRoot
 from mixedlm_ext.linalg.elimination import Elimination, EliminationFactor, Storage
+from mixedlm_ext.linalg.keys import distinct_keys
 from mixedlm_ext.linalg.plan import Plan, Stage, make_plan, node_offsets
 
 Array = NDArray[np.float64]
@@ -96,7 +97,7 @@ class Pattern:
         r1, c1, _ = self._expand(u, v)
         r2, c2, _ = self._expand(own, own)
         rows, columns = np.concatenate([r1, r2]), np.concatenate([c1, c2])
-        keys = np.unique(np.maximum(rows, columns) * self.cp.q + np.minimum(rows, columns))
+        keys = distinct_keys(np.maximum(rows, columns) * self.cp.q + np.minimum(rows, columns))
         return Storage(keys, self.cp.q)
 
     def _first_coupling(self, top: Elimination) -> Array:

@@ -162,8 +162,8 @@ class DenseGram:
         """Return Σ_l H_l N H_l'."""
         total = np.zeros((len(H), len(H)))
         for rows in zip(*(self._chunks(h) for h in H)):
-            Y = np.array([rest.half_solve(D.T) for _, D in rows])
-            total += np.einsum("aqm,bqm->ab", Y, Y, optimize=True)
+            Y = [rest.half_solve(D.T).ravel(order="K") for _, D in rows]
+            total += np.array([[one @ two for two in Y] for one in Y])
         return total
 
     def levelwise(self, H: Array, rest: RestFactor) -> Array:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.linalg.crossproducts import CrossProducts
+from mixedlm_ext.linalg.keys import distinct_keys
 
 Index = NDArray[np.intp]
 
@@ -30,6 +31,8 @@ _PAIR = 2e-8
 """Seconds that one pair of neighbours costs in an elimination, its gradient included."""
 _STAGE = 1e-3
 """Seconds that a stage costs whatever its size."""
+_EDGE = 3e-8
+"""Seconds that one edge of the remaining graph costs when a stage copies it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +217,7 @@ class _Planner:
         a, b = stage.nodes[s], stage.nodes[t]
         n = len(self.alive)
         low, high = np.minimum(a, b), np.maximum(a, b)
-        key = np.unique(np.concatenate([self.u * n + self.v, low * n + high]))
+        key = distinct_keys(np.concatenate([self.u * n + self.v, low * n + high]))
         self.u, self.v = np.divmod(key, n)
 
     def _unjoined_block(self) -> Index | None:
@@ -248,7 +251,8 @@ class _Planner:
         nodes = nodes[self.block_of[nodes] == block]
         taken = len(nodes) * self.shapes[block][0]
         saved = _DENSE_FLOP * (float(columns) ** 3 - float(columns - taken) ** 3)
-        cost = _STAGE + _PAIR * float((degree[nodes].astype(float) ** 2).sum())
+        pairs = float((degree[nodes].astype(float) ** 2).sum())
+        cost = _STAGE + _EDGE * len(self.u) + _PAIR * pairs
         return nodes if saved > cost else None
 
     def _root(self) -> list[Part]:
