@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.pls import PenalizedLeastSquares, Problem, solve
+from mixedlm_ext.trust_region import QuadraticModel
 
 Array = NDArray[np.float64]
 
@@ -151,9 +152,14 @@ class Evaluation:
         G = [k - s for k, s in zip(K, self._scores)]
         return information + self._objective.problem.covariance.curvature(G)
 
+    @cached_property
+    def model(self) -> QuadraticModel:
+        """Gradient and Hessian model together, for steps."""
+        return QuadraticModel(self.gradient, self.hessian_model)
+
     def release(self) -> None:
-        """Compute the derivatives and free the factor, which may be as large as all the rest."""
-        _ = self.gradient, self.hessian_model, self.v
+        """Free the factor, which may be as large as all the rest; what is computed stays."""
+        _ = self.v
         self.pls.factor.release()
 
     def _working_vectors(self) -> Array:

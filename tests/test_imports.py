@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # not part of formula. The empty name is the package's own __init__.
 LAYERS: list[list[str]] = [
     ["errors", "datasets"],
-    ["formula", "covariance", "linalg"],
+    ["formula", "covariance", "linalg", "trust_region"],
     ["design", "pls"],
     ["assemble", "model_data", "objective"],
     ["optimize"],

@@ -20,8 +20,6 @@ import pytest
 import statsmodels.formula.api as statsmodels_smf
 from numpy.testing import assert_allclose
 from scipy import stats
-from statsmodels.iolib.summary2 import summary_col
-from statsmodels.stats.anova import anova_lm
 
 import mixedlm_ext.formula.api as smf
 from mixedlm_ext import MixedLM, RandomTerm, datasets
@@ -56,72 +54,18 @@ def refused(message: str, kind: type[Exception] = DesignError) -> Any:
 
 # ---------------------------------------------------------------- names and their meaning
 
+ATTRIBUTES = """params bse tvalues pvalues llf aic bic nobs df_model df_resid df_modelwc scale
+fittedvalues resid fe_params bse_fe cov_re random_effects random_effects_cov vcomp converged reml
+method theta sigma objective deviance singular random_effects_sd optimization use_t"""
+METHODS = """conf_int cov_params predict summary summary2 varcorr group_coefs t_test f_test wald_test
+wald_test_terms t_test_pairwise remove_data save load with_ddf"""
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "params",
-        "bse",
-        "tvalues",
-        "pvalues",
-        "llf",
-        "aic",
-        "bic",
-        "nobs",
-        "df_model",
-        "df_resid",
-        "df_modelwc",
-        "scale",
-        "fittedvalues",
-        "resid",
-        "fe_params",
-        "bse_fe",
-        "cov_re",
-        "random_effects",
-        "random_effects_cov",
-        "vcomp",
-        "converged",
-        "reml",
-        "method",
-        "theta",
-        "sigma",
-        "objective",
-        "deviance",
-        "singular",
-        "random_effects_sd",
-        "optimization",
-        "use_t",
-        "model",
-    ],
-)
-def test_attributes(name: str) -> None:
-    value = getattr(fit(), name)
-    assert not callable(value) or name == "model"
+
+@pytest.mark.parametrize("name", [*ATTRIBUTES.split(), *METHODS.split()])
+def test_names(name: str) -> None:
+    assert callable(getattr(fit(), name)) == (name in METHODS.split())
+    assert name in dir(fit())
     assert getattr(MixedLMResults, name, None).__doc__ or name in MixedLMResults.__doc__
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "conf_int",
-        "cov_params",
-        "predict",
-        "summary",
-        "summary2",
-        "varcorr",
-        "group_coefs",
-        "t_test",
-        "f_test",
-        "wald_test",
-        "wald_test_terms",
-        "t_test_pairwise",
-        "remove_data",
-        "save",
-        "load",
-    ],
-)
-def test_methods(name: str) -> None:
-    assert callable(getattr(fit(), name))
 
 
 @pytest.mark.parametrize("reml", [True, False], ids=["REML", "ML"])
@@ -216,7 +160,7 @@ def test_array_model_is_created_again() -> None:
     model = MixedLM(load()["Reaction"].to_numpy(), X, random, weights=w, offset=o)
     again = model.__class__(model.endog, model.exog, **model._get_init_kwds())
     assert_allclose(again.fit().params, model.fit().params, rtol=1e-12)
-    assert_allclose(again.fit().objective, model.fit().objective, rtol=1e-12)
+    assert again.random[0].columns == ("Intercept", "Days")
 
 
 # ---------------------------------------------------------------- against statsmodels' MixedLM
@@ -275,21 +219,6 @@ def test_groups_may_be_values() -> None:
         smf.mixedlm("Reaction ~ Days", load(), re_formula="1")
     with refused("the formula has random terms and groups= is given too", FormulaError):
         smf.mixedlm(SLEEPSTUDY, load(), groups="Subject")
-
-
-def test_functions_of_statsmodels_that_take_any_results() -> None:
-    ols = statsmodels_smf.ols("Reaction ~ Days", load()).fit()
-    text = str(summary_col([ols, fit()], info_dict={"N": lambda r: f"{r.nobs:.0f}"}))
-    assert "251.4051   251.4051" in text
-    assert "(6.8246)" in text
-    assert not hasattr(fit(), "ssr")
-    for refused_call in (
-        lambda: anova_lm(fit()),
-        lambda: anova_lm(fit(), typ=3),
-        lambda: anova_lm(ols, fit()),
-    ):
-        with refused("'ssr'", AttributeError):
-            refused_call()
 
 
 # ---------------------------------------------------------------- copies, files, removed data
@@ -464,7 +393,7 @@ def test_new_levels() -> None:
     assert_allclose(r.predict(new, new_levels="nan"), known, rtol=1e-6)
     assert_allclose(r.predict(new), [known[0], r.params @ [1, 5], known[2]], rtol=1e-6)
     assert r.predict(new).index.tolist() == [7, 7, 1]
-    with refused("1 rows have levels of 'Subject' that the fit has not seen (first at row 7)"):
+    with refused("the fit has not seen the level of 'Subject' at row 7 (such rows: 1). Use"):
         r.predict(new, new_levels="error")
     assert_allclose(
         r.predict(new, "population", "error"), r.params.iloc[0] + 10.46728596 * new.Days

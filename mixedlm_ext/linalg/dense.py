@@ -130,7 +130,7 @@ class DenseFactor:
             KT[i] += own_T
 
     def _S_inverse_of(self, part: slice, k: int) -> Array:
-        """Return Σ_l [S⁻¹]_ll of one part: from S⁻¹ if it is there, else from the columns of L⁻¹."""
+        """Return Σ_l [S⁻¹]_ll of one part, from S⁻¹ if it is there, else from L⁻¹."""
         if "_S_inverse" in self.__dict__:
             n = (part.stop - part.start) // k
             return np.einsum("albl->ab", self._S_inverse[part, part].reshape(k, n, k, n))

@@ -1,0 +1,73 @@
+"""The trust-region subproblem, solved exactly by an eigendecomposition: theta is short."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+
+Array = NDArray[np.float64]
+
+__all__ = ["QuadraticModel", "Step"]
+
+_CURVATURE_NOISE = 1e-7
+"""Eigenvalues of the Hessian this small, relative to the largest, count as zero."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step, the decrease it promises, and the most negative curvature (0 if none)."""
+
+    vector: Array
+    decrease: float
+    curvature: float
+
+    @property
+    def length(self) -> float:
+        return float(np.linalg.norm(self.vector))
+
+
+class QuadraticModel:
+    """The quadratic model g's + s'Hs/2 in the eigenbasis of H."""
+
+    def __init__(self, g: Array, H: Array) -> None:
+        values, self.vectors = np.linalg.eigh(H)
+        floor = _CURVATURE_NOISE * max(float(np.abs(values).max()), 1e-300)
+        self.flat = np.abs(values) <= floor
+        self.values = np.where(self.flat, 0.0, values)
+        self.g = self.vectors.T @ g
+        self.scale = floor / _CURVATURE_NOISE
+
+    def step(self, radius: float) -> Step:
+        """Return the minimizer of the model within `radius` (infinite: the Newton step)."""
+        lowest = min(0.0, float(self.values.min()))
+        s = self._interior() if lowest == 0 else None
+        if s is None or np.linalg.norm(s) > radius:
+            s = self._on_boundary(lowest, min(radius, 1e8))
+        decrease = -float(self.g @ s + 0.5 * (self.values * s) @ s)
+        return Step(self.vectors @ s, decrease, lowest)
+
+    def _interior(self) -> Array:
+        """Return the Newton step; a gradient along a flat direction is noise and left alone."""
+        s = np.zeros_like(self.g)
+        curved = ~self.flat
+        s[curved] = -self.g[curved] / self.values[curved]
+        return s
+
+    def _on_boundary(self, lowest: float, radius: float) -> Array:
+        """Return the solution of length `radius`: (H + μI)s = -g with μ >= -lowest."""
+
+        def excess(mu: float) -> float:
+            return float(np.linalg.norm(self.g / (self.values + mu))) - radius
+
+        low = -lowest + 1e-12 * self.scale
+        if excess(low) <= 0:  # the hard case: no gradient along the lowest eigenvector
+            s = np.where(self.values > lowest, -self.g / (self.values - lowest + 1e-300), 0.0)
+            missing = max(radius**2 - float(s @ s), 0.0)
+            s[int(np.argmin(self.values))] = np.sqrt(missing) if lowest < 0 else 0.0
+            return s
+        high = -lowest + float(np.linalg.norm(self.g)) / radius + 1e-12 * self.scale
+        mu = brentq(excess, low, high, xtol=1e-300, rtol=1e-10)
+        return np.asarray(-self.g / (self.values + mu))
