@@ -9,7 +9,7 @@ formula, within a term the columns of the lower triangle one after the other (Ba
 The engine works in *standardized* templates: it whitens the columns of each term's design, so that
 Z'WZ averages to the identity, and estimates T_std = R T, where R is the whitening factor. R is
 lower triangular, so T_std is too, and theta_std is a linear function of theta. A covariate in other
-units, or measured from another origin, gives the same standardized problem.
+units gives the same standardized problem; one measured from another origin gives it rotated.
 """
 
 from __future__ import annotations

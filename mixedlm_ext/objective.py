@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.pls import PenalizedLeastSquares, Problem, solve
+from mixedlm_ext.template_steps import TemplateSteps, chain_rule
 from mixedlm_ext.trust_region import QuadraticModel
 
 Array = NDArray[np.float64]
@@ -129,33 +130,60 @@ class Evaluation:
         return [v @ v.T / self.scale for v in blocks]
 
     @cached_property
-    def gradient(self) -> Array:
-        """∂d/∂T_i = 2(K_i - S_i)T_i at the free entries."""
+    def _template_gradient(self) -> list[Array]:
+        """∂d/∂T_i = 2(K_i - S_i)T_i, all k × k entries."""
         _, KT = self._information
         T = self.pls.factor.templates
-        parts = [2.0 * (kt - s @ t) for kt, s, t in zip(KT, self._scores, T)]
-        return self._objective.problem.covariance.free_entries(parts)
+        return [2.0 * (kt - s @ t) for kt, s, t in zip(KT, self._scores, T)]
+
+    @property
+    def gradient(self) -> Array:
+        """The gradient in theta."""
+        return self._objective.problem.covariance.free_entries(self._template_gradient)
 
     @cached_property
-    def hessian_model(self) -> Array:
-        """The average-information Hessian (Gilmour, Thompson & Cullis 1995) carried to theta.
-
-        H = E'(Z'PZ)E/σ² - ss'/df + C: E holds the working vectors [dΓ v], s = E'v/σ² (no such term
-        when σ is fixed), and C is the curvature of Γ = TT' against G = K - S.
-        """
+    def _gamma_gradient(self) -> list[Array]:
+        """∂d/∂Γ_i = G_i = K_i - S_i, the off-diagonal entries each on their own."""
         K, _ = self._information
+        return [k - s for k, s in zip(K, self._scores)]
+
+    @cached_property
+    def _gamma_information(self) -> Array:
+        """Average information of Γ (Gilmour, Thompson & Cullis 1995), in theta's order.
+
+        E'(Z'PZ)E/σ² - ss'/df: E holds the working vectors [dΓ v], s = E'v/σ² (no such term when σ
+        is fixed).
+        """
         E = self._working_vectors()
         information = self._quadratic_form(E) / self.scale
         if self._objective.sigma is None:
             s = E.T @ self.v / self.scale
             information -= np.outer(s, s) / self._objective.df
-        G = [k - s for k, s in zip(K, self._scores)]
-        return information + self._objective.problem.covariance.curvature(G)
+        return information
+
+    @cached_property
+    def hessian_model(self) -> Array:
+        """The average information carried to theta, plus the curvature C of Γ = TT'."""
+        covariance = self._objective.problem.covariance
+        chain = chain_rule(covariance, self.theta)
+        information = chain @ self._gamma_information @ chain.T
+        return np.asarray(information + covariance.curvature(self._gamma_gradient))
+
+    @cached_property
+    def _steps(self) -> TemplateSteps:
+        """The directions of a step from here."""
+        return TemplateSteps(self._objective.problem.covariance, self.theta)
 
     @cached_property
     def model(self) -> QuadraticModel:
-        """Gradient and Hessian model together, for steps."""
-        return QuadraticModel(self.gradient, self.hessian_model)
+        """The quadratic model of the criterion, for steps (see template_steps.py)."""
+        steps = self._steps
+        hessian = steps.hessian(self._gamma_information, self._gamma_gradient)
+        return QuadraticModel(steps.gradient(self._template_gradient), hessian)
+
+    def after(self, step: Array) -> Array:
+        """Return theta after a step of the model."""
+        return self._steps.apply(step)
 
     def release(self) -> None:
         """Free the factor, which may be as large as all the rest; what is computed stays."""
@@ -163,20 +191,15 @@ class Evaluation:
         self.pls.factor.release()
 
     def _working_vectors(self) -> Array:
-        """Return E (q, m): column ab is (e_aT_b' + T_be_a')v_l at every level of its block."""
+        """Return E (q, m): column ac is (e_ae_c' + e_ce_a')v_l at every level of its block."""
         cp, covariance = self._objective.problem.cp, self._objective.problem.covariance
         E = np.zeros((cp.q, covariance.n_theta))
-        for i, T in enumerate(self.pls.factor.templates):
+        for j in range(covariance.n_theta):
+            i, a, c = covariance.blocks[j], covariance.rows[j], covariance.columns[j]
             v = cp.block(self.v, i)
-            k, levels = v.shape
-            u = T.T @ v
-            start = cp.offsets[i]
-            for j in covariance.of_block[i]:
-                a, b = covariance.rows[j], covariance.columns[j]
-                column = E[start : start + k * levels, j].reshape(k, levels)
-                column += T[:, b, None] * v[a]
-                column[a] += u[b]
-                E[start : start + k * levels, j] = column.ravel()
+            column = cp.block(E[:, j], i)
+            column[a] += v[c]
+            column[c] += v[a]
         return E
 
     def _quadratic_form(self, E: Array) -> Array:

@@ -156,10 +156,7 @@ def _newton(objective: Objective, start: Array, tol: float, log: _Log) -> tuple[
         if spent or (converged and newton.decrease <= 1e-15 * abs(current.value)):
             return current, newton
         step = newton if newton.length <= radius else current.model.step(radius)
-        theta = current.theta + step.vector
-        if converged:
-            theta = objective.problem.covariance.canonical(theta)
-        trial = _try(objective, theta)
+        trial = _try(objective, current.after(step.vector))
         log.evaluations += 1
         ratio = _gain_ratio(current, trial, step)
         radius = _next_radius(radius, step, ratio)

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 LAYERS: list[list[str]] = [
     ["errors", "datasets"],
     ["formula", "covariance", "linalg", "trust_region"],
-    ["design", "pls"],
+    ["design", "pls", "template_steps"],
     ["assemble", "model_data", "objective"],
     ["optimize"],
     ["fit", "start"],

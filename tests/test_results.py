@@ -57,8 +57,8 @@ def refused(message: str, kind: type[Exception] = DesignError) -> Any:
 ATTRIBUTES = """params bse tvalues pvalues llf aic bic nobs df_model df_resid df_modelwc scale
 fittedvalues resid fe_params bse_fe cov_re random_effects random_effects_cov vcomp converged reml
 method theta sigma objective deviance singular random_effects_sd optimization use_t"""
-METHODS = """conf_int cov_params predict summary summary2 varcorr group_coefs t_test f_test wald_test
-wald_test_terms t_test_pairwise remove_data save load with_ddf"""
+METHODS = """conf_int cov_params predict summary summary2 varcorr group_coefs t_test f_test
+wald_test wald_test_terms t_test_pairwise remove_data save load with_ddf"""
 
 
 @pytest.mark.parametrize("name", [*ATTRIBUTES.split(), *METHODS.split()])

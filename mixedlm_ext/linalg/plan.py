@@ -207,8 +207,19 @@ class _Planner:
         if (width**2).sum() >= 0.25 * columns**2:
             return None
         self._fill(stage)
-        whole = self._unjoined_block()
-        return self._unjoined_subset(columns) if whole is None else whole
+        n = len(self.alive)
+        degree = np.bincount(self.u, minlength=n) + np.bincount(self.v, minlength=n)
+        for nodes in (self._unjoined_block(), self._unjoined_subset(degree)):
+            if len(nodes) and self._worth(nodes, degree, columns):
+                return nodes
+        return None
+
+    def _worth(self, nodes: Index, degree: Index, columns: int) -> bool:
+        """Say whether eliminating `nodes` costs less than it saves of a dense root of `columns`."""
+        taken = len(nodes) * int(self.k_of[nodes[0]])
+        saved = _DENSE_FLOP * (float(columns) ** 3 - float(columns - taken) ** 3)
+        pairs = float((degree[nodes].astype(float) ** 2).sum())
+        return saved > _STAGE + _EDGE * len(self.u) + _PAIR * pairs
 
     def _fill(self, stage: Stage) -> None:
         """Join all neighbours of each eliminated node with one another."""
@@ -220,24 +231,20 @@ class _Planner:
         key = distinct_keys(np.concatenate([self.u * n + self.v, low * n + high]))
         self.u, self.v = np.divmod(key, n)
 
-    def _unjoined_block(self) -> Index | None:
-        """Return what is left of the largest block none of whose levels are joined."""
-        blocks = np.unique(self.block_of[self.alive])
+    def _unjoined_block(self) -> Index:
+        """Return what is left of the largest block none of whose levels are joined, maybe none."""
         inside = self.block_of[self.u] == self.block_of[self.v]
-        joined = np.unique(self.block_of[self.u[inside]])
-        free = [i for i in blocks if i not in joined]
-        if not free:
-            return None
+        joined = self.block_of[self.u[inside]]
+        free = np.setdiff1d(self.block_of[self.alive], joined)
         nodes = [np.flatnonzero(self.alive & (self.block_of == i)) for i in free]
-        return max(nodes, key=lambda part: len(part) * int(self.k_of[part[0]]))
+        return max(nodes, key=len, default=np.zeros(0, np.intp))
 
-    def _unjoined_subset(self, columns: int) -> Index | None:
-        """Return unjoined nodes of one block with few neighbours, if they are worth a stage."""
+    def _unjoined_subset(self, degree: Index) -> Index:
+        """Return unjoined nodes of one block with few neighbours, maybe none."""
         n = len(self.alive)
-        degree = np.bincount(self.u, minlength=n) + np.bincount(self.v, minlength=n)
         alive = np.flatnonzero(self.alive)
         if degree[alive].sum() >= 0.25 * len(alive) ** 2:
-            return None
+            return alive[:0]
         # One round of Luby's algorithm, low degrees first: take what precedes all its neighbours.
         rank = np.empty(n, np.intp)
         rank[np.argsort(degree, kind="stable")] = np.arange(n)
@@ -246,14 +253,9 @@ class _Planner:
         first[later] = False
         nodes = np.flatnonzero(first)
         if not len(nodes):
-            return None
+            return nodes
         block = np.bincount(self.block_of[nodes]).argmax()
-        nodes = nodes[self.block_of[nodes] == block]
-        taken = len(nodes) * self.shapes[block][0]
-        saved = _DENSE_FLOP * (float(columns) ** 3 - float(columns - taken) ** 3)
-        pairs = float((degree[nodes].astype(float) ** 2).sum())
-        cost = _STAGE + _EDGE * len(self.u) + _PAIR * pairs
-        return nodes if saved > cost else None
+        return nodes[self.block_of[nodes] == block]
 
     def _root(self) -> list[Part]:
         """Collect what was not eliminated, block by block."""

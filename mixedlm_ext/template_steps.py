@@ -1,0 +1,146 @@
+"""Newton steps on whole templates instead of their lower triangles.
+
+Only Γ = TT' matters, and T stands for all its square roots TQ. A step that keeps T lower triangular is crooked near
+a singular Γ: where a column vanishes, the columns before it must move by the square of what it moves, divided by small
+diagonal entries. A step ΔT in all k² entries is straight there; T + ΔT is brought back to its lower-triangular square
+root afterwards. Steps along TΩ, Ω antisymmetric, only rotate T and are left out: T'ΔT is symmetric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.covariance import Covariance, TermCovariance
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+__all__ = ["TemplateSteps", "chain_rule"]
+
+_ROTATION_NOISE = 1e-10
+"""Singular values of the rotations' map this small, relative to the largest, count as zero."""
+
+
+def _entries(term: TermCovariance) -> tuple[Index, Index]:
+    """Return rows and columns of the entries of a term's template that a step may change."""
+    if term.structure == "diag":
+        return term.entries
+    rows, columns = np.divmod(np.arange(term.k**2), term.k)
+    return rows, columns
+
+
+def _chain(term: TermCovariance, T: Array, rows: Index, columns: Index) -> Array:
+    """Return ∂Γ_(ac)/∂T_(ab) = T_cb for the given entries ab and the pairs ac that theta lists."""
+    pair = np.zeros((term.k, term.k), np.intp)
+    pair[term.entries] = np.arange(term.n_theta)
+    pair = np.maximum(pair, pair.T)
+    out = np.zeros((len(rows), term.n_theta))
+    others = np.arange(term.k) if term.structure != "diag" else rows[:, None]
+    c = np.broadcast_to(others, (len(rows), np.shape(others)[-1]))
+    out[np.arange(len(rows))[:, None], pair[rows[:, None], c]] = T[c, columns[:, None]]
+    return out
+
+
+def chain_rule(covariance: Covariance, theta: Array) -> Array:
+    """Return ∂Γ/∂θ, (m, m): both list the same entries, Γ's off the diagonal counted once."""
+    out = np.zeros((covariance.n_theta, covariance.n_theta))
+    for term, part, T in zip(covariance.terms, covariance.slices, covariance.term_templates(theta)):
+        out[part, part] = _chain(term, T, *term.entries)
+    return out
+
+
+class TemplateSteps:
+    """The directions of a step from one theta.
+
+    Parameters
+    ----------
+    covariance : Covariance
+    theta : ndarray (m,)
+        Standardized.
+    """
+
+    def __init__(self, covariance: Covariance, theta: Array) -> None:
+        self.covariance = covariance
+        self.T = covariance.term_templates(theta)
+        entries = [_entries(term) for term in covariance.terms]
+        self.stops = np.cumsum([len(rows) for rows, _ in entries])
+        self.slices = [
+            slice(int(stop) - len(rows), int(stop)) for stop, (rows, _) in zip(self.stops, entries)
+        ]
+        self.entries = entries
+
+    @cached_property
+    def _basis(self) -> Array:
+        """Orthonormal columns that span the steps which are no rotations."""
+        blocks = [_horizontal(term, T) for term, T in zip(self.covariance.terms, self.T)]
+        out = np.zeros((int(self.stops[-1]), sum(b.shape[1] for b in blocks)))
+        column = 0
+        for part, block in zip(self.slices, blocks):
+            out[part, column : column + block.shape[1]] = block
+            column += block.shape[1]
+        return out
+
+    def gradient(self, matrices: Sequence[Array]) -> Array:
+        """Return the gradient along the basis from one matrix ∂d/∂T_i for each block."""
+        picked = []
+        for term, (rows, columns) in zip(self.covariance.terms, self.entries):
+            picked.append(matrices[term.block][rows + term.first, columns + term.first])
+        return np.asarray(self._basis.T @ np.concatenate(picked))
+
+    def hessian(self, information: Array, G: Sequence[Array]) -> Array:
+        """Return the Hessian along the basis.
+
+        Parameters
+        ----------
+        information : ndarray (m, m)
+            Of Γ, in theta's order.
+        G : sequence of ndarray
+            ∂d/∂Γ_i of each block; its curvature is C_(ab),(cd) = 2 [G_i]_ac δ_bd.
+        """
+        chain = np.zeros((int(self.stops[-1]), self.covariance.n_theta))
+        H = np.zeros((len(chain), len(chain)))
+        for term, own, part, T, (rows, columns) in zip(
+            self.covariance.terms, self.slices, self.covariance.slices, self.T, self.entries
+        ):
+            chain[own, part] = _chain(term, T, rows, columns)
+            same = columns[:, None] == columns[None, :]
+            H[own, own] = 2.0 * same * G[term.block][np.ix_(rows + term.first, rows + term.first)]
+        H += chain @ information @ chain.T
+        return np.asarray(self._basis.T @ H @ self._basis)
+
+    def apply(self, step: Array) -> Array:
+        """Return theta after a step along the basis, lower triangular, diagonals non-negative."""
+        full = self._basis @ step
+        out = []
+        for term, part, T, entries in zip(self.covariance.terms, self.slices, self.T, self.entries):
+            moved = T.copy()
+            moved[entries] += full[part]
+            out.append(_lower_root(moved)[term.entries])
+        return np.concatenate(out)
+
+
+def _horizontal(term: TermCovariance, T: Array) -> Array:
+    """Return orthonormal columns that span {ΔT : T'ΔT symmetric}, entries row by row."""
+    k = term.k
+    if term.structure == "diag" or k == 1:
+        return np.eye(k)
+    a, b = np.triu_indices(k, 1)
+    rotations = np.zeros((len(a), k, k))
+    which = np.arange(len(a))
+    rotations[which, :, b] += T[:, a].T
+    rotations[which, :, a] -= T[:, b].T
+    _, values, Vt = np.linalg.svd(rotations.reshape(len(a), k * k))
+    rank = int((values > _ROTATION_NOISE * max(values[0], 1e-300)).sum())
+    return np.asarray(Vt[rank:].T)
+
+
+def _lower_root(T: Array) -> Array:
+    """Return the lower-triangular L with LL' = TT' and a non-negative diagonal."""
+    if len(T) == 1:
+        return np.abs(T)
+    L = np.linalg.qr(T.T, mode="r").T
+    return np.asarray(L * np.where(np.diag(L) < 0, -1.0, 1.0))
