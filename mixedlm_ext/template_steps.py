@@ -1,9 +1,10 @@
 """Newton steps on whole templates instead of their lower triangles.
 
-Only Γ = TT' matters, and T stands for all its square roots TQ. A step that keeps T lower triangular is crooked near
-a singular Γ: where a column vanishes, the columns before it must move by the square of what it moves, divided by small
-diagonal entries. A step ΔT in all k² entries is straight there; T + ΔT is brought back to its lower-triangular square
-root afterwards. Steps along TΩ, Ω antisymmetric, only rotate T and are left out: T'ΔT is symmetric.
+Only Γ = TT' matters, and T stands for all its square roots TQ. A step that keeps T lower triangular
+is crooked near a singular Γ: where a column vanishes, the columns before it must move by the square
+of what it moves, divided by small diagonal entries. A step ΔT in all k² entries is straight there;
+T + ΔT is brought back to its lower-triangular square root afterwards. Steps along TΩ, Ω
+antisymmetric, only rotate T and are left out: T'ΔT is symmetric.
 """
 
 from __future__ import annotations
@@ -142,5 +143,5 @@ def _lower_root(T: Array) -> Array:
     """Return the lower-triangular L with LL' = TT' and a non-negative diagonal."""
     if len(T) == 1:
         return np.abs(T)
-    L = np.linalg.qr(T.T, mode="r").T
+    L = np.asarray(np.linalg.qr(T.T, mode="r")).T
     return np.asarray(L * np.where(np.diag(L) < 0, -1.0, 1.0))
