@@ -277,7 +277,3 @@ class EliminationFactor:
     def inverse_at(self, cells: Index) -> Array:
         """Return entries of ΛM⁻¹Λ' at `cells` of the storage."""
         return np.asarray(self._inverse_cells[cells])
-
-    def inverse(self) -> Array:
-        """Return ΛM⁻¹Λ', dense: only ever asked of a dense root."""
-        raise NotImplementedError

@@ -37,9 +37,6 @@ class RestFactor(Protocol):
     def half_solve(self, r: Array) -> Array:
         """Return L⁻¹Λ'r."""
 
-    def inverse(self) -> Array:
-        """Return Λ M⁻¹Λ' of the remaining columns."""
-
 
 class Gram(Protocol):
     """Products with the pattern of one coupling; values are (k, entries)."""
@@ -176,7 +173,8 @@ class DenseGram:
 
     def times_inverse(self, H: Array, rest: RestFactor) -> Array:
         """Return the entries of HN on the pattern of H."""
-        N = rest.inverse()
+        n = self.n_columns
+        N = rest.inverse_at(np.arange(n * n)).reshape(n, n)
         out = np.empty_like(H)
         for a, h in enumerate(H):
             for (entries, D), i in zip(self._chunks(h), self.bounds[:-1]):
