@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.linalg.small import inverse_is_safer
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.pls import PenalizedLeastSquares, Problem, solve
 from mixedlm_ext.template_steps import TemplateSteps, chain_rule
@@ -70,8 +71,8 @@ class Evaluation:
     theta : ndarray (m,)
         Standardized.
     pls : PenalizedLeastSquares
-    value : float
-        The criterion.
+    value, noise : float
+        The criterion, and the order of its rounding error.
     scale : float
         σ², profiled or fixed.
     """
@@ -88,19 +89,33 @@ class Evaluation:
             self.scale = sigma**2
             rest = df * np.log(2.0 * np.pi * self.scale) + pls.pwrss / self.scale
         self.value = float(log_determinants + objective.constant + rest)
+        # r² is what is left of y'Wy, and log r² counts df times
+        lost = float(np.finfo(float).eps) * objective.problem.cp.yy / pls.pwrss
+        self.noise = 1e-13 * abs(self.value) + 10.0 * df * lost
 
     @cached_property
     def v(self) -> Array:
-        """v = Z'Py = Z'W(y - Xβ - Zb)."""
+        """v = Z'Py = Z'V⁻¹(y - Xβ)."""
         cp, pls = self._objective.problem.cp, self.pls
-        return np.asarray(cp.Zy - cp.ZX @ pls.beta - cp.ZZ @ pls.b)
+        return self._weighed((cp.Zy - cp.ZX @ pls.beta)[:, None], pls.b[:, None])[:, 0]
+
+    def _weighed(self, ZH: Array, B: Array) -> Array:
+        """Return Z'V⁻¹H = Z'W(H - ZB) = Γ⁻¹B from Z'WH and B = ΛM⁻¹Λ'Z'WH, each (q, c)."""
+        cp = self._objective.problem.cp
+        out = np.ascontiguousarray(ZH - cp.ZZ @ B)
+        for i, T in enumerate(self.pls.factor.templates):
+            if inverse_is_safer(T, cp.largest[i]):
+                block = cp.block(out, i)
+                b = cp.block(np.ascontiguousarray(B), i).reshape(len(T), -1)
+                block[:] = np.linalg.solve(T @ T.T, b).reshape(block.shape)
+        return out
 
     @cached_property
     def U(self) -> Array:
-        """Z'V⁻¹X R_X⁻¹ = Z'W(X - ZΛM⁻¹Λ'Z'WX) R_X⁻¹, (q, p)."""
+        """Z'V⁻¹X R_X⁻¹, (q, p)."""
         cp, pls = self._objective.problem.cp, self.pls
-        remaining = cp.ZX - cp.ZZ @ pls.factor.back_solve(pls.RZX)
-        return solve_upper(pls.RX, remaining.T, transpose=True).T
+        ZVX = self._weighed(cp.ZX, pls.factor.back_solve(pls.RZX))
+        return solve_upper(pls.RX, ZVX.T, transpose=True).T
 
     @property
     def pwrss_gradient(self) -> Array:

@@ -36,6 +36,8 @@ _SCIPY_METHODS = {
     "lbfgs": "L-BFGS-B",
 }
 _GRADIENT_METHODS = {"BFGS", "L-BFGS-B"}
+_HIDDEN = 1e-4
+"""Rounding error of the criterion above which its minimum is not known."""
 METHODS = ("newton", *_SCIPY_METHODS)
 """Names that ``fit(method=...)`` takes."""
 
@@ -55,7 +57,7 @@ class Optimization:
         The relative covariance parameters there.
     converged : bool
     verdict : str
-        "converged", "iteration limit", "no progress" or "saddle point".
+        "converged", "iteration limit", "no progress", "saddle point" or "rounding".
     message : str
         The same in a sentence, with its numbers.
     predicted_decrease : float
@@ -136,7 +138,7 @@ def optimize(
     if not np.array_equal(canonical, best.theta):
         best = objective.at(canonical)
     best.release()
-    return best, _record(objective.problem.covariance, method, tol, log, step)
+    return best, _record(objective.problem.covariance, method, tol, best.noise, log, step)
 
 
 def _newton(objective: Objective, start: Array, tol: float, log: _Log) -> tuple[Evaluation, Step]:
@@ -151,7 +153,7 @@ def _newton(objective: Objective, start: Array, tol: float, log: _Log) -> tuple[
     radius = max(1.0, float(np.linalg.norm(start)))
     while True:
         newton = _newton_step(current)
-        converged = newton.curvature >= 0 and newton.decrease <= tol
+        converged = newton.curvature >= 0 and newton.decrease <= tol + current.noise
         spent = log.evaluations >= log.limit or radius < 1e-12
         if spent or (converged and newton.decrease <= 1e-15 * abs(current.value)):
             return current, newton
@@ -178,8 +180,7 @@ def _gain_ratio(current: Evaluation, trial: Evaluation | None, step: Step) -> fl
     """Return the decrease over what the model promised, both blurred by rounding."""
     if trial is None:
         return -np.inf
-    noise = 1e-13 * abs(current.value)
-    return (current.value - trial.value + noise) / (step.decrease + noise)
+    return (current.value - trial.value + current.noise) / (step.decrease + current.noise)
 
 
 def _next_radius(radius: float, step: Step, ratio: float) -> float:
@@ -191,14 +192,22 @@ def _next_radius(radius: float, step: Step, ratio: float) -> float:
     return radius
 
 
-def _record(covariance: Covariance, method: str, tol: float, log: _Log, step: Step) -> Optimization:
+def _record(
+    covariance: Covariance, method: str, tol: float, noise: float, log: _Log, step: Step
+) -> Optimization:
     """Give the verdict on where a search ended, whatever the method."""
-    noise = 1e-13 * abs(log.objective[-1])
     if step.curvature < 0:
         verdict = "saddle point"
         message = (
             f"the Hessian has a negative eigenvalue ({step.curvature:.3g}): the criterion "
             "can still decrease. Try other start_params."
+        )
+    elif noise > _HIDDEN:
+        verdict = "rounding"
+        message = (
+            f"rounding hides the last digits of the criterion (about {noise:.1g}): the random "
+            "effects vary too much more than the residual. Subtract from the response what is "
+            "known of the groups."
         )
     elif step.decrease <= tol + noise:
         verdict = "converged"

@@ -4,7 +4,9 @@ Only Γ = TT' matters, and T stands for all its square roots TQ. A step that kee
 is crooked near a singular Γ: where a column vanishes, the columns before it must move by the square
 of what it moves, divided by small diagonal entries. A step ΔT in all k² entries is straight there;
 T + ΔT is brought back to its lower-triangular square root afterwards. Steps along TΩ, Ω
-antisymmetric, only rotate T and are left out: T'ΔT is symmetric.
+antisymmetric, only rotate T and are left out: T'ΔT is symmetric. And a step is measured against
+what it moves: ΔT = RS with R = (I + TT')^½, so that a variance many times that of the noise moves
+by factors and a small one by amounts.
 """
 
 from __future__ import annotations
@@ -76,8 +78,8 @@ class TemplateSteps:
 
     @cached_property
     def _basis(self) -> Array:
-        """Orthonormal columns that span the steps which are no rotations."""
-        blocks = [_horizontal(term, T) for term, T in zip(self.covariance.terms, self.T)]
+        """RS for orthonormal S that span the steps which are no rotations."""
+        blocks = [_directions(term, T) for term, T in zip(self.covariance.terms, self.T)]
         out = np.zeros((int(self.stops[-1]), sum(b.shape[1] for b in blocks)))
         column = 0
         for part, block in zip(self.slices, blocks):
@@ -124,11 +126,19 @@ class TemplateSteps:
         return np.concatenate(out)
 
 
-def _horizontal(term: TermCovariance, T: Array) -> Array:
-    """Return orthonormal columns that span {ΔT : T'ΔT symmetric}, entries row by row."""
+def _directions(term: TermCovariance, T: Array) -> Array:
+    """Return RS, entries row by row, for an orthonormal basis S of the steps that do not rotate."""
     k = term.k
     if term.structure == "diag" or k == 1:
-        return np.eye(k)
+        return np.diag(np.sqrt(1.0 + np.diag(T) ** 2))
+    U, values, _ = np.linalg.svd(T)
+    R = (U * np.sqrt(1.0 + values**2)) @ U.T
+    return np.asarray(np.kron(R, np.eye(k)) @ _horizontal(R @ T))
+
+
+def _horizontal(T: Array) -> Array:
+    """Return orthonormal columns that span {S : T'S symmetric}, entries row by row."""
+    k = len(T)
     a, b = np.triu_indices(k, 1)
     rotations = np.zeros((len(a), k, k))
     which = np.arange(len(a))

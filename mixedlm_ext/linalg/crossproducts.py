@@ -120,6 +120,11 @@ class CrossProducts:
         return int(self.offsets[-1])
 
     @cached_property
+    def largest(self) -> list[Array]:
+        """The largest diagonal entries over the levels, (k,) for each block."""
+        return [np.einsum("aal->al", D).max(axis=1) for D in self.diagonal]
+
+    @cached_property
     def logdet_R(self) -> float:
         """log|R|², the constant that the orthonormal basis takes out of the REML criterion."""
         return float(2.0 * np.log(np.abs(np.diag(self.R))).sum())

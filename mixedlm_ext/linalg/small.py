@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-__all__ = ["cholesky", "congruence", "product", "solve_lower"]
+__all__ = ["cholesky", "congruence", "inverse_is_safer", "product", "solve_lower"]
 
 
 def congruence(T: Array, A: Array) -> Array:
@@ -59,3 +59,21 @@ def product(A: Array, B: Array) -> Array:
     if A.shape[1] == 1:
         return A * B
     return np.einsum("akl,kcl->acl", A, B)
+
+
+def inverse_is_safer(T: Array, largest: Array) -> bool:
+    """Say how to compute what is left when Λ'Z'WZΛ is much larger than I.
+
+    I - DN, and likewise Z'W(y - Zb), lose as many digits as M = T'DT + I has; Γ⁻¹N and Γ⁻¹b lose
+    the square of T's condition number. The smaller loss is the safer way.
+
+    Parameters
+    ----------
+    T : ndarray (k, k)
+    largest : ndarray (k,)
+        The largest diagonal entries of D over all levels.
+    """
+    values = np.linalg.svd(T, compute_uv=False)
+    return bool(values[0] < 1e6 * values[-1]) and bool(
+        (largest @ (T * T)).max() > (values[0] / values[-1]) ** 2
+    )
