@@ -219,10 +219,7 @@ def _residualize(y: Array, X: Array, root: Array | None) -> tuple[Array, Array, 
         X, y = X * root[:, None], y * root
     Q, R = orthonormal_basis(X)
     coefficients = Q.T @ y
-    residual = y - Q @ coefficients
-    correction = Q.T @ residual  # a second projection takes out what rounding left of a large mean
-    residual = residual - Q @ correction
-    return Q, R, residual, solve_upper(R, coefficients + correction)
+    return Q, R, y - Q @ coefficients, solve_upper(R, coefficients)
 
 
 def _weighted_columns(block: BlockData, root: Array | None) -> list[Array | None]:
