@@ -10,6 +10,7 @@ from mixedlm_ext.errors import (
     MixedLMError,
     SingularFitWarning,
 )
+from mixedlm_ext.inference.compare import anova
 from mixedlm_ext.model import MixedLM
 from mixedlm_ext.results import MixedLMResults
 
@@ -25,5 +26,6 @@ __all__ = [
     "MixedLMResults",
     "RandomTerm",
     "SingularFitWarning",
+    "anova",
     "datasets",
 ]

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mixedlm_ext import MixedLM, MixedLMError, __version__, datasets
@@ -75,7 +76,9 @@ def _fit(options: argparse.Namespace) -> Any:
         return MixedLM.from_formula(_EXAMPLE, data).fit(reml=not options.ml)
     if options.file is None:
         raise _UsageError('name a file after the formula: mixedlm "y ~ x + (1 | g)" data.csv')
-    model = MixedLM.from_formula(options.formula, _read(options.file), weights=options.weights)
+    scope = {"np": np, "pd": pd}
+    data = _read(options.file)
+    model = MixedLM.from_formula(options.formula, data, weights=options.weights, eval_env=scope)
     return model.fit(reml=not options.ml)
 
 
@@ -87,12 +90,19 @@ def _read(name: str) -> pd.DataFrame:
     try:
         if path.suffix in (".parquet", ".pq"):
             return pd.read_parquet(path)
-        return pd.read_csv(path)
+        return pd.read_csv(path, sep=_separator(path))
     except ImportError as error:
         raise _UsageError(f"to read {name!r}, install pyarrow: pip install pyarrow") from error
     except (ValueError, OSError) as error:  # pandas' and pyarrow's parse errors are among them
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise _UsageError(f"cannot read {name!r}: {first}") from error
+
+
+def _separator(path: Path) -> str:
+    """Return what separates the columns, from the first line: a comma, semicolon or tab."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        header = file.readline()
+    return max(",;\t", key=header.count)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,18 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.covariance import Covariance, TermCovariance
 from mixedlm_ext.design import Design, TermDesign
+from mixedlm_ext.errors import DesignError
 from mixedlm_ext.linalg.crossproducts import BlockData, cross_products
 from mixedlm_ext.linalg.factor import Pattern
-from mixedlm_ext.linalg.orthogonal import lower_whitening
-from mixedlm_ext.linalg.triangular import solve_upper
+from mixedlm_ext.linalg.orthogonal import whiten
 from mixedlm_ext.pls import Problem
 
 Array = NDArray[np.float64]
 
 __all__ = ["assemble", "response"]
+
+_REPRODUCED = 1e-10
+"""Share of a column's sum of squares below which the fixed part leaves nothing of it."""
 
 
 def assemble(design: Design) -> Problem:
@@ -30,7 +33,13 @@ def assemble(design: Design) -> Problem:
     Returns
     -------
     Problem
+
+    Raises
+    ------
+    DesignError
+        If a random term lies within the fixed part, or the response is of an extreme scale.
     """
+    _check_scale(design)
     groups = _merge(design.terms)
     groups.sort(key=lambda g: -len(design.terms[g[0]].levels) * _width(design.terms, g))
     terms: list[TermCovariance | None] = [None] * len(design.terms)
@@ -39,20 +48,31 @@ def assemble(design: Design) -> Problem:
         columns: list[Array | None] = []
         for i in members:
             term = design.terms[i]
-            whitening = _whitening(term, design.weights)
-            k = len(term.columns)
-            terms[i] = TermCovariance(k, term.structure, block, len(columns), whitening)
-            columns += _whitened(term, whitening)
+            own, whitening = _whitened(term, design.weights)
+            terms[i] = TermCovariance(len(own), term.structure, block, len(columns), whitening)
+            columns += own
         first = design.terms[members[0]]
         blocks.append(BlockData(first.codes, columns, len(first.levels)))
     covariance = Covariance([t for t in terms if t is not None], [b.k for b in blocks])
     cp = cross_products(response(design), design.X, blocks, design.weights)
-    return Problem(cp, covariance, Pattern(cp))
+    problem = Problem(cp, covariance, Pattern(cp))
+    _check_within(design, problem)
+    return problem
 
 
 def response(design: Design) -> Array:
     """Return the response less the offset."""
     return design.y if design.offset is None else design.y - design.offset
+
+
+def _check_scale(design: Design) -> None:
+    """Refuse a response whose squares are beyond double precision."""
+    peak = float(np.abs(response(design)).max())
+    if not 1e-140 < peak < 1e140:
+        raise DesignError(
+            f"response {design.endog_name!r} is of the order {peak:.0e}: its squares are beyond "
+            "what the computer's numbers can hold. Give it in other units."
+        )
 
 
 def _merge(terms: Sequence[TermDesign]) -> list[list[int]]:
@@ -74,16 +94,27 @@ def _width(terms: Sequence[TermDesign], members: Sequence[int]) -> int:
     return sum(len(terms[i].columns) for i in members)
 
 
-def _whitening(term: TermDesign, weights: Array | None) -> Array:
-    """Return the lower-triangular R with R'R = X'WX/n of the term's columns."""
-    X = term.X if weights is None else term.X * np.sqrt(weights)[:, None]
-    return lower_whitening(X.T @ X / len(X), term.structure)
+def _whitened(term: TermDesign, weights: Array | None) -> tuple[list[Array | None], Array]:
+    """Return the columns of XR⁻¹, None for a column of ones, and R with R'R = X'WX/n."""
+    root = None if weights is None else np.sqrt(weights)[:, None]
+    W, R = whiten(term.X if root is None else term.X * root, term.structure)
+    scale = np.sqrt(len(W))
+    columns = W * scale if root is None else W * scale / root
+    ones = len(R) == 1 and bool((np.abs(columns - 1.0) < 1e-14).all())
+    return [None] if ones else list(columns.T.copy()), R / scale
 
 
-def _whitened(term: TermDesign, whitening: Array) -> list[Array | None]:
-    """Return the columns of XR⁻¹, None for a column of ones."""
-    inverse = solve_upper(whitening.T, np.eye(len(whitening)), transpose=True)
-    if len(inverse) == 1:
-        column = term.X[:, 0] * inverse[0, 0]
-        return [None if (column == 1.0).all() else column]
-    return list((term.X @ inverse).T.copy())
+def _check_within(design: Design, problem: Problem) -> None:
+    """Refuse a random term with a column that the fixed effects reproduce at every level."""
+    cp = problem.cp
+    for term, own in zip(design.terms, problem.covariance.terms):
+        explained = cp.block(cp.ZX, own.block)[own.first : own.first + own.k]
+        total = np.einsum("aal->a", cp.diagonal[own.block])[own.first : own.first + own.k]
+        left = total - np.einsum("alp,alp->a", explained, explained)
+        for name, share in zip(term.columns, left / total):
+            if share < _REPRODUCED:
+                raise DesignError(
+                    f"{name!r} of {term.text} lies within the fixed part: a coefficient for every "
+                    f"level of {term.group!r} is there already, so that no variance is left to "
+                    f"estimate. Drop {term.group!r} from the fixed part, or {name!r} from the term."
+                )

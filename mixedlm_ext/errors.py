@@ -66,9 +66,10 @@ class SingularFitWarning(UserWarning):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the nearest of `known`, or an empty string."""
-    near = get_close_matches(name, [str(k) for k in known], n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    """Return ``" Did you mean 'x'?"`` for the nearest of `known` in any case, or ""."""
+    lower = {str(k).lower(): str(k) for k in known}
+    near = get_close_matches(str(name).lower(), lower, n=1)
+    return f" Did you mean {lower[near[0]]!r}?" if near else ""
 
 
 def _caret(formula: str, span: tuple[int, int]) -> str:

@@ -29,9 +29,11 @@ from mixedlm_ext.errors import DesignError, FitError, SingularFitWarning, did_yo
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.formula import MixedFormula, parse_formula, translate_statsmodels
 from mixedlm_ext.inference.ddf import check_method
+from mixedlm_ext.inference.robust import check_cov_type
+from mixedlm_ext.methods.model_simulation import ModelSimulationMethods
 from mixedlm_ext.model_data import model_data
 from mixedlm_ext.objective import Objective
-from mixedlm_ext.optimize import optimize
+from mixedlm_ext.optimize import METHODS, optimize
 from mixedlm_ext.pls import Problem
 from mixedlm_ext.results import MixedLMResults, MixedLMResultsWrapper
 from mixedlm_ext.start import start_values
@@ -41,7 +43,7 @@ Array = NDArray[np.float64]
 __all__ = ["MixedLM"]
 
 
-class MixedLM(base.LikelihoodModel):
+class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
     """Linear mixed model with any number of nested, crossed or partially crossed random effects.
 
     y given b is normal with mean Xβ + Zb + offset and variance σ²/w; b is normal with mean zero and
@@ -108,11 +110,16 @@ class MixedLM(base.LikelihoodModel):
                 "random is missing: a mixed model needs random-effects terms. "
                 "Pass random=[RandomTerm(groups)], or write a formula with MixedLM.from_formula."
             )
-        terms = [random] if isinstance(random, RandomTerm) else list(random)
+        terms = [random] if isinstance(random, RandomTerm) else random
+        if not np.iterable(terms):
+            raise DesignError(
+                f"random is {type(random).__name__}; it needs RandomTerm objects. "
+                "Pass random=[RandomTerm(groups)]."
+            )
         design = design_from_arrays(
             endog,
             exog,
-            terms,
+            list(terms),
             weights=weights,
             offset=offset,
             missing=missing,
@@ -130,16 +137,10 @@ class MixedLM(base.LikelihoodModel):
         exog = pd.DataFrame(design.X, index=index, columns=list(design.x_names), copy=False)
         super().__init__(endog, exog, hasconst=hasconst)
         self.weights, self.offset = design.weights, design.offset
-        self.random = [
-            RandomTerm(t.levels.take(t.codes), t.X, t.group, t.columns, t.structure)
-            if design.formula is None
-            else t
-            for t in design.terms
-        ]
         self._init_keys = ["random", "weights", "offset"]
         self.nobs = len(design.y)
         self.k_vars = len(design.x_names)
-        self._data_attr += ["weights", "offset", "random"]
+        self._data_attr += ["weights", "offset"]
         if design.formula is not None:
             self.formula = design.formula.fixed
             self.formula_full = design.formula.text
@@ -229,10 +230,10 @@ class MixedLM(base.LikelihoodModel):
                 "re_formula and vc_formula need groups=. Write the random effects into the "
                 "formula, (x | g), or name the grouping column with groups='g'."
             )
-        parsed, data = (
-            (parse_formula(formula), data)
+        parsed, scope = (
+            (parse_formula(formula), scope)
             if groups is None
-            else _translate(formula, data, groups, re_formula, vc_formula)
+            else _translate(formula, data, groups, re_formula, vc_formula, scope)
         )
         design = design_from_formula(
             parsed,
@@ -255,6 +256,14 @@ class MixedLM(base.LikelihoodModel):
     def random_terms(self) -> tuple[TermDesign, ...]:
         """The random-effects terms: columns, level codes and levels of each."""
         return self.design.terms
+
+    @property
+    def random(self) -> list[RandomTerm]:
+        """The terms as the constructor takes them."""
+        return [
+            RandomTerm(t.levels.take(t.codes), t.X, t.group, t.columns, t.structure)
+            for t in self.design.terms
+        ]
 
     @property
     def Z(self) -> sparse.csr_array:
@@ -299,22 +308,26 @@ class MixedLM(base.LikelihoodModel):
         >>> round(model.objective([0.713], reml=False), 6)
         327.342163
         """
-        return Objective(self.problem, reml, sigma).at(self._standardize(theta)).value
+        return self._criterion(reml, sigma).at(self._standardize(theta)).value
 
     def score(self, theta: Any, reml: bool = True, sigma: float | None = None) -> Array:
         """Return the gradient of `objective` in theta, shape (m,)."""
-        gradient = Objective(self.problem, reml, sigma).at(self._standardize(theta)).gradient
+        gradient = self._criterion(reml, sigma).at(self._standardize(theta)).gradient
         return np.asarray(self.problem.covariance.jacobian.T @ gradient)
 
     def hessian(self, theta: Any, reml: bool = True, sigma: float | None = None) -> Array:
         """Return the Hessian of `objective` in theta, shape (m, m)."""
         J = self.problem.covariance.jacobian
-        H = Objective(self.problem, reml, sigma).hessian(self._standardize(theta))
+        H = self._criterion(reml, sigma).hessian(self._standardize(theta))
         return np.asarray(J.T @ H @ J)
 
     def loglike(self, theta: Any, reml: bool = True) -> float:
         """Return the profiled (restricted) log-likelihood at given covariance parameters."""
         return -0.5 * self.objective(theta, reml)
+
+    def _criterion(self, reml: bool, sigma: float | None) -> Objective:
+        _check_sigma(sigma)
+        return Objective(self.problem, bool(reml), sigma)
 
     def _standardize(self, theta: Any) -> Array:
         covariance = self.problem.covariance
@@ -332,6 +345,8 @@ class MixedLM(base.LikelihoodModel):
         ddf: str = "satterthwaite",
         sigma: float | None = None,
         progress: bool | Callable[[int, float], None] = False,
+        cov_type: str = "nonrobust",
+        cov_kwds: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> MixedLMResultsWrapper:
         """Estimate the model.
@@ -355,6 +370,11 @@ class MixedLM(base.LikelihoodModel):
             The residual standard deviation if it is known, as in a meta-analysis.
         progress : bool or callable
             Print the criterion after each step; or call ``progress(evaluations, criterion)``.
+        cov_type : {"nonrobust", "cluster"}
+            The covariance of the fixed effects by the model, or robust against a wrong random part.
+        cov_kwds : mapping, optional
+            For "cluster": ``groups`` and ``kind`` of `MixedLMResults.get_robustcov_results`, which
+            then takes the place of `ddf`.
 
         Returns
         -------
@@ -373,7 +393,8 @@ class MixedLM(base.LikelihoodModel):
             If the estimated covariance of some random effects is singular.
         """
         _refuse_unknown("fit", kwargs, _FIT_ARGUMENTS)
-        _check_fit_arguments(ddf, sigma, maxiter, tol)
+        _check_fit_arguments(reml, method, maxiter, tol, ddf, sigma, progress)
+        check_cov_type(cov_type)
         if sigma is None and self.weights is not None:  # put off until sigma was seen to be unknown
             for term in self.design.terms:
                 check_levels(term)
@@ -383,12 +404,21 @@ class MixedLM(base.LikelihoodModel):
         evaluation, log = optimize(objective, start, method, maxiter, tol, report)
         fit = Fit.from_evaluation(self.design, objective, evaluation, log)
         _warn(fit)
-        return MixedLMResultsWrapper(MixedLMResults(self, fit, ddf))
+        results = MixedLMResultsWrapper(MixedLMResults(self, fit, ddf))
+        if cov_type == "nonrobust":
+            return results
+        return results.get_robustcov_results(cov_type, **(cov_kwds or {}))
 
     def predict(self, params: Any, exog: Any = None) -> Array:
         """Return Xβ for given fixed effects, shape (m,); see `MixedLMResults.predict` for more."""
         X = self.exog if exog is None else np.asarray(exog)
-        return np.asarray(X @ np.asarray(params))
+        beta = np.asarray(params)
+        if beta.shape != (len(self.design.x_names),):
+            raise FitError(
+                f"params has shape {beta.shape}; the model has {len(self.design.x_names)} fixed "
+                "effects. Pass a number for each, or use predict of the results."
+            )
+        return np.asarray(X @ beta)
 
     # --- pickling -----------------------------------------------------------------------------
 
@@ -408,6 +438,7 @@ _FORMULA_ARGUMENTS = (
 _ARRAY_ARGUMENTS = ("endog", "exog", "random", "weights", "offset", "missing", "hasconst")
 _FIT_ARGUMENTS = (
     "reml", "start_params", "method", "maxiter", "tol", "ddf", "sigma", "progress",
+    "cov_type", "cov_kwds",
 )  # fmt: skip
 
 
@@ -422,7 +453,10 @@ def _refuse_unknown(function: str, kwargs: Mapping[str, Any], known: Sequence[st
 
 def _caller_scope(depth: int) -> dict[str, Any]:
     """Return the variables that the caller of `from_formula` sees."""
-    frame = sys._getframe(2 + max(depth, 0))
+    try:
+        frame = sys._getframe(2 + max(depth, 0))
+    except ValueError:
+        raise FitError(f"eval_env={depth} goes up beyond the first caller. Pass 0.") from None
     return {} if depth < 0 else {**frame.f_globals, **frame.f_locals}
 
 
@@ -432,33 +466,62 @@ def _translate(
     groups: Any,
     re_formula: str | None,
     vc_formula: Mapping[str, str] | None,
-) -> tuple[MixedFormula, Any]:
-    """Translate statsmodels' spelling; grouping values that are no column become one."""
+    scope: Mapping[str, Any],
+) -> tuple[MixedFormula, Mapping[str, Any]]:
+    """Translate statsmodels' spelling; grouping values that are no column join the scope."""
     if not isinstance(groups, str):
-        name = getattr(groups, "name", None) or "groups"
-        frame = data if isinstance(data, pd.DataFrame) else pd.DataFrame(data)
-        data, groups = frame.assign(**{name: np.asarray(groups)}), name
+        values = groups if hasattr(groups, "dtype") else np.asarray(groups, dtype=object)
+        name = _groups_name(groups, data)
+        scope, groups = {**scope, name: values}, name
 
     def is_categorical(expression: str) -> bool:
         known = expression in data if hasattr(data, "__contains__") else False
         return known and not pd.api.types.is_numeric_dtype(pd.Series(data[expression]).dtype)
 
     parsed = translate_statsmodels(formula, groups, re_formula, vc_formula, is_categorical)
-    return parsed, data
+    return parsed, scope
 
 
-def _check_fit_arguments(ddf: Any, sigma: Any, maxiter: Any, tol: Any) -> None:
+def _groups_name(groups: Any, data: Any) -> str:
+    """Return the name of the column that the values are, or one that no column has."""
+    columns = data if hasattr(data, "__contains__") else ()
+    name = getattr(groups, "name", None)
+    if isinstance(name, str) and (name not in columns or pd.Series(data[name]).equals(groups)):
+        return name
+    return next(n for n in ("groups", "groups_", "groups__") if n not in columns)
+
+
+def _check_fit_arguments(
+    reml: Any, method: Any, maxiter: Any, tol: Any, ddf: Any, sigma: Any, progress: Any
+) -> None:
     """Refuse values that make no sense before anything is computed."""
     check_method(ddf)
-    is_number = isinstance(sigma, (int, float, np.number))
-    if sigma is not None and not (is_number and np.isfinite(sigma) and sigma > 0):
-        raise FitError(f"sigma={sigma!r} is no standard deviation. Pass a positive number.")
-    if maxiter is not None and not maxiter >= 1:
+    if not isinstance(reml, (bool, np.bool_)):
+        raise FitError(f"reml={reml!r} is neither True nor False. Pass reml=False for ML.")
+    if not isinstance(method, str) or method not in METHODS:
+        near = did_you_mean(str(method), METHODS)
+        raise FitError(f"method {method!r} is not known.{near} Use one of {', '.join(METHODS)}.")
+    if maxiter is not None and not (isinstance(maxiter, (int, np.integer)) and maxiter >= 1):
         raise FitError(
             f"maxiter={maxiter!r} leaves nothing to do. Pass a whole number of 1 or more."
         )
-    if not tol > 0:
+    if not _is_positive(tol):
         raise FitError(f"tol={tol!r} can never be reached. Pass a positive number, such as 1e-8.")
+    _check_sigma(sigma)
+    if not (isinstance(progress, bool) or callable(progress)):
+        raise FitError(f"progress={progress!r} is neither True, False nor a function.")
+
+
+def _check_sigma(sigma: Any) -> None:
+    """Refuse a residual standard deviation that is none."""
+    if sigma is not None and not (_is_positive(sigma) and 1e-140 < sigma < 1e140):
+        raise FitError(f"sigma={sigma!r} is no standard deviation. Pass a positive number.")
+
+
+def _is_positive(value: Any) -> bool:
+    """Say whether `value` is a positive, finite number."""
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    return number and bool(np.isfinite(value)) and bool(value > 0)
 
 
 def _print_progress(evaluations: int, criterion: float) -> None:

@@ -28,6 +28,7 @@ class _DesignData(ModelData):
     def __init__(self, endog: Any, exog: Any, hasconst: bool | None, design: Design) -> None:
         self._design = design
         super().__init__(endog, exog, hasconst=hasconst)
+        _ = self.xnames, self.ynames  # read off the data when first asked, and kept
         if design.formula is not None:
             self.formula = design.formula.fixed
             self.frame = design.frame

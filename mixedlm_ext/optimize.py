@@ -19,6 +19,7 @@ from scipy.optimize import minimize
 from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.errors import FitError, did_you_mean
 from mixedlm_ext.objective import Evaluation, Objective
+from mixedlm_ext.pls import degenerate
 from mixedlm_ext.trust_region import Step
 
 Array = NDArray[np.float64]
@@ -138,6 +139,8 @@ def optimize(
     if not np.array_equal(canonical, best.theta):
         best = objective.at(canonical)
     best.release()
+    if best.noise > 1.0:
+        raise degenerate()
     return best, _record(objective.problem.covariance, method, tol, best.noise, log, step)
 
 
@@ -257,9 +260,17 @@ def _scipy(objective: Objective, start: Array, method: str, log: _Log) -> Evalua
             return best[0].gradient
         return objective.at(np.asarray(theta, dtype=float)).gradient
 
+    # the default simplex is tiny along a theta of zero
+    simplex = np.vstack([start, start + 0.25 * np.eye(len(start))])
     options: dict[str, Any] = {
         "COBYQA": {"maxfev": log.limit, "final_tr_radius": 1e-8},
-        "Nelder-Mead": {"maxfev": log.limit, "xatol": 1e-7, "fatol": 1e-10, "adaptive": True},
+        "Nelder-Mead": {
+            "maxfev": log.limit,
+            "xatol": 1e-7,
+            "fatol": 1e-10,
+            "adaptive": True,
+            "initial_simplex": simplex,
+        },
         "Powell": {"maxfev": log.limit, "xtol": 1e-8, "ftol": 1e-12},
         "BFGS": {"maxiter": log.limit, "gtol": 1e-7},
         "L-BFGS-B": {"maxfun": log.limit, "gtol": 1e-7, "ftol": 1e-15},

@@ -19,7 +19,7 @@ from mixedlm_ext.linalg.triangular import solve_upper
 
 Array = NDArray[np.float64]
 
-__all__ = ["PenalizedLeastSquares", "Problem", "solve"]
+__all__ = ["PenalizedLeastSquares", "Problem", "degenerate", "solve"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ def solve(problem: Problem, theta: Array) -> PenalizedLeastSquares:
     b = L.back_solve((cu - RZX @ beta)[:, None])[:, 0]  #    L'u = c_u - R_ZXβ, b = Λu     (52)
     pwrss = cp.yy - cu @ cu - cbeta @ cbeta  #               r² at the minimum
     if not pwrss > 0:
-        raise _degenerate()
+        raise degenerate()
     logdet_RX = 2.0 * float(np.log(np.diag(RX)).sum())
     return PenalizedLeastSquares(theta, L, RZX, RX, beta, b, float(pwrss), L.logdet, logdet_RX)
 
@@ -92,7 +92,7 @@ def _factor(problem: Problem, theta: Array) -> Factor:
     try:
         return problem.pattern.factor(problem.covariance.templates(theta))
     except np.linalg.LinAlgError:
-        raise _degenerate() from None
+        raise degenerate() from None
 
 
 def _cholesky(M: Array) -> Array:
@@ -100,10 +100,11 @@ def _cholesky(M: Array) -> Array:
     try:
         return np.asarray(np.linalg.cholesky(M).T, dtype=float)
     except np.linalg.LinAlgError:
-        raise _degenerate() from None
+        raise degenerate() from None
 
 
-def _degenerate() -> FitError:
+def degenerate() -> FitError:
+    """Return the error for random effects that leave no residual."""
     return FitError(
         "the random effects reproduce the response (or a fixed effect) to working precision, so no "
         "residual variance is left to estimate. Drop a random-effects term, or pass sigma= if it "

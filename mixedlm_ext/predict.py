@@ -6,19 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design, NewData, RandomTerm
 from mixedlm_ext.design.names import quoted
 from mixedlm_ext.errors import DesignError, did_you_mean
 from mixedlm_ext.fit import Fit
+from mixedlm_ext.prediction_terms import Chosen
 
 Array = NDArray[np.float64]
 
-__all__ = ["check_choice", "predict_new"]
+__all__ = ["check_choice", "predict_rows", "rows_of_fit", "rows_to_predict"]
 
-WHICH = ("conditional", "population")
 NEW_LEVELS = ("population", "error", "nan")
 
 
@@ -30,67 +29,80 @@ def check_choice(argument: str, value: object, allowed: tuple[str, ...]) -> None
         raise DesignError(f"{argument}={value!r} is not known.{near} Use one of {choices}.")
 
 
-def predict_new(
-    fit: Fit,
+def rows_of_fit(design: Design) -> NewData:
+    """Return the rows of the fit in the form of new data."""
+    n = len(design.y)
+    return NewData(
+        X=design.X,
+        terms={term.name: (term.X, term.codes) for term in design.terms},
+        offset=np.zeros(n) if design.offset is None else design.offset,
+        index=design.index,
+        complete=np.ones(n, dtype=bool),
+    )
+
+
+def rows_to_predict(
+    design: Design,
     data: Any,
-    which: str,
-    new_levels: str,
+    chosen: Chosen,
     offset: Any = None,
     random: Sequence[RandomTerm] | None = None,
-) -> tuple[Array, pd.Index]:
-    """Predict at new data.
+) -> NewData:
+    """Return the matrices of new rows, of the random terms only those that are chosen.
 
     Parameters
     ----------
-    fit : Fit
+    design : Design
     data : DataFrame, dict or array
         As the model was built: the variables of the formula, or the columns of X.
-    which : {"conditional", "population"}
-        With the conditional modes of the random effects, or with zeros.
-    new_levels : {"population", "error", "nan"}
-        What a level that the fit has not seen contributes: zero, an error, or a missing prediction.
+    chosen : Chosen
     offset : array_like, optional
         Known part of the linear predictor, added to the formula's own offset.
     random : sequence of RandomTerm, optional
         The random terms at the new rows, for a model made from arrays.
-
-    Returns
-    -------
-    ndarray (m,)
-        nan where a needed value is missing.
-    Index (m,)
     """
-    check_choice("which", which, WHICH)
-    check_choice("new_levels", new_levels, NEW_LEVELS)
-    new = _new_data(fit.design, data, which == "conditional", offset, random)
-    out = new.X @ fit.beta + new.offset
-    for term, b in zip(fit.design.terms, fit.b):
-        if term.name in new.terms:
-            out = out + _contribution(new, term.name, b, new_levels)
-    return np.where(new.complete, out, np.nan), new.index
-
-
-def _new_data(
-    design: Design, data: Any, conditional: bool, offset: Any, random: Sequence[RandomTerm] | None
-) -> NewData:
-    """Return the matrices of the new rows, without random terms unless `conditional`."""
     if design.formula is not None:
         if random is not None:
             raise DesignError(
                 "random= is for models made from arrays; this formula reads the data."
             )
-        names = [term.name for term in design.terms] if conditional else []
-        return design.new_data(data, terms=names, offset=offset)
-    if conditional and random is None:
+        return design.new_data(data, terms=list(chosen), offset=offset)
+    if chosen and random is None:
         raise DesignError(
             "the random terms of the new rows are missing. Pass random=[RandomTerm(groups), ...] "
             "as to the model, or which='population' to predict with random effects of zero."
         )
-    return design.new_arrays(data, random if conditional else None, offset=offset)
+    return design.new_arrays(data, random if chosen else None, offset=offset)
+
+
+def predict_rows(fit: Fit, new: NewData, chosen: Chosen, new_levels: str) -> Array:
+    """Return Xβ + Zb + offset with the chosen random effects, the others zero.
+
+    Parameters
+    ----------
+    fit : Fit
+    new : NewData (m rows)
+    chosen : Chosen
+    new_levels : {"population", "error", "nan"}
+        What a level that the fit has not seen contributes: zero, an error, or a missing prediction.
+
+    Returns
+    -------
+    ndarray (m,)
+        nan where a needed value is missing.
+    """
+    check_choice("new_levels", new_levels, NEW_LEVELS)
+    out = new.X @ fit.beta + new.offset
+    for term, b in zip(fit.design.terms, fit.b):
+        if term.name in chosen:
+            out = out + _contribution(new, term.name, b * chosen[term.name], new_levels)
+    return np.where(new.complete, out, np.nan)
 
 
 def _contribution(new: NewData, name: str, b: Array, new_levels: str) -> Array:
     """Return the part of Zb that one term contributes."""
+    if name not in new.terms:
+        raise DesignError(f"random= has no term {name!r}. Add it, or leave it out of terms=.")
     X, codes = new.terms[name]
     unseen = (codes < 0) & new.complete
     if new_levels == "error" and unseen.any():

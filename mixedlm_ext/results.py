@@ -16,13 +16,17 @@ from statsmodels.iolib.summary import Summary
 from statsmodels.stats.contrast import ContrastResults, WaldTestResults
 from statsmodels.tools._decorators import cache_readonly, cached_data, cached_value
 
-from mixedlm_ext.design import RandomTerm
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.ddf import degrees_of_freedom
+from mixedlm_ext.inference.robust import ClusterRobust
 from mixedlm_ext.inference.wald import f_contrast, t_contrasts, term_tests
+from mixedlm_ext.methods.diagnostics import DiagnosticMethods
+from mixedlm_ext.methods.inference import InferenceMethods
+from mixedlm_ext.methods.prediction import PredictionMethods
+from mixedlm_ext.methods.profile import ProfileMethods
+from mixedlm_ext.methods.resampling import ResamplingMethods
 from mixedlm_ext.optimize import Optimization
-from mixedlm_ext.predict import WHICH, check_choice, predict_new
 from mixedlm_ext.random_effects import (
     conditional_covariances,
     conditional_modes,
@@ -40,7 +44,15 @@ Array = NDArray[np.float64]
 __all__ = ["MixedLMResults", "MixedLMResultsWrapper"]
 
 
-class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):
+class MixedLMResults(
+    DiagnosticMethods,
+    InferenceMethods,
+    PredictionMethods,
+    ProfileMethods,
+    ResamplingMethods,
+    base.LikelihoodModelResults,
+    base.ResultMixin,
+):
     """Results of a fitted linear mixed model.
 
     Created by `MixedLM.fit`. ``params`` are the fixed effects; attributes and methods that
@@ -91,21 +103,23 @@ class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):
 
     model: MixedLM
 
-    def __init__(self, model: MixedLM, fit: Fit, ddf: str = "satterthwaite") -> None:
-        self.ddf_method = degrees_of_freedom(fit, ddf)
+    def __init__(
+        self, model: MixedLM, fit: Fit, ddf: str | ClusterRobust = "satterthwaite"
+    ) -> None:
+        self.ddf_method = ddf if isinstance(ddf, ClusterRobust) else degrees_of_freedom(fit, ddf)
         super().__init__(
             model,
             fit.beta,
             normalized_cov_params=self.ddf_method.cov() / fit.sigma**2,
             scale=fit.sigma**2,
-            use_t=ddf != "normal",
+            use_t=self.ddf_method.name != "normal",
         )
         self._cache: dict[str, Any] = {}
         self.fit_record = fit
         self.nobs = fit.problem.cp.n
         self.df_resid = self.nobs - len(fit.beta)
         self.df_model = len(fit.beta) - int(model.k_constant)
-        self.cov_type = "nonrobust"
+        self.cov_type = "cluster" if isinstance(ddf, ClusterRobust) else "nonrobust"
 
     # --- the fit ------------------------------------------------------------------------------
 
@@ -264,61 +278,6 @@ class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):
         """Response less fitted values."""
         return np.asarray(self.fit_record.design.y - self.fittedvalues)
 
-    def predict(
-        self,
-        exog: Any = None,
-        which: str = "conditional",
-        new_levels: str = "population",
-        offset: Any = None,
-        random: Sequence[RandomTerm] | None = None,
-    ) -> pd.Series | Array:
-        """Predict the response.
-
-        Parameters
-        ----------
-        exog : DataFrame, polars.DataFrame, dict or array, optional
-            New data: the variables of the formula, or for a model made from arrays the columns of
-            X. The data of the fit by default.
-        which : {"conditional", "population"}
-            With the conditional modes of the random effects, or with random effects of zero.
-        new_levels : {"population", "error", "nan"}
-            What to do with levels of a grouping factor that the fit has not seen: predict with a
-            random effect of zero, raise, or return a missing value.
-        offset : array_like, optional
-            Known part of the linear predictor of the new rows, besides the formula's offset().
-        random : sequence of RandomTerm, optional
-            The random terms at the new rows, for a model made from arrays.
-
-        Returns
-        -------
-        Series
-            With the index of the data; missing where a needed value is missing. An array if the
-            model and the new data are arrays.
-
-        Examples
-        --------
-        >>> from mixedlm_ext import MixedLM, datasets
-        >>> data = datasets.sleepstudy.load_pandas().data
-        >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
-        >>> new = {"Days": [0, 5], "Subject": ["308", "nobody"]}
-        >>> result.predict(new).round(3).tolist()
-        [253.664, 303.742]
-        >>> result.predict(new, which="population").round(3).tolist()
-        [251.405, 303.742]
-        """
-        if exog is not None:
-            new = predict_new(self.fit_record, exog, which, new_levels, offset, random)
-            return self._label(*new, hasattr(exog, "index"))
-        check_choice("which", which, WHICH)
-        self._need_rows("predictions for it")
-        if which == "conditional":
-            values = np.asarray(self.fittedvalues)
-        else:
-            design = self.fit_record.design
-            known = 0.0 if design.offset is None else design.offset
-            values = design.X @ self.fit_record.beta + known
-        return self._label(values, self.fit_record.design.index)
-
     def _label(self, values: Array, index: pd.Index, labelled: bool = False) -> pd.Series | Array:
         """Attach the index, unless only arrays were given."""
         if not (labelled or isinstance(self.model.data, PandasData)):
@@ -345,7 +304,7 @@ class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):
         """Degrees of freedom of the t test of each fixed effect; infinite for "normal"."""
         return self.ddf_method.t(np.eye(len(self.fit_record.beta)))
 
-    def with_ddf(self, ddf: str) -> MixedLMResultsWrapper:
+    def with_ddf(self, ddf: str | ClusterRobust) -> MixedLMResultsWrapper:
         """Return the same fit with tests by another method of degrees of freedom.
 
         Parameters
@@ -516,6 +475,14 @@ class MixedLMResultsWrapper(base.LikelihoodResultsWrapper):
 
     _attrs: ClassVar = {"fe_params": "columns", "bse_fe": "columns"}
     _wrap_attrs = wrap.union_dicts(base.LikelihoodResultsWrapper._wrap_attrs, _attrs)
+    _wrap_methods: ClassVar = {"cov_params": "cov"}
+
+    def conf_int(self, alpha: float = 0.05, method: str | None = None, **options: Any) -> Any:
+        """Confidence intervals; see `MixedLMResults.conf_int`."""
+        limits = self._results.conf_int(alpha, method, **options)
+        if isinstance(limits, pd.DataFrame):
+            return limits
+        return self._results.model.data.wrap_output(limits, "columns")
 
 
 wrap.populate_wrapper(MixedLMResultsWrapper, MixedLMResults)

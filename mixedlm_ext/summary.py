@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ def make_summary(
     out.add_table_2cols(results, title=heading, gleft=left, gright=right, yname=yname, xname=xname)
     out.tables.append(_fixed_effects_table(results, xname, alpha))
     out.tables.append(_variance_table(results))
-    out.add_extra_txt(summary_notes(results))
+    out.add_extra_txt([textwrap.fill(note, _WIDTH) for note in summary_notes(results)])
     return out
 
 
@@ -68,7 +69,8 @@ def _fixed_effects_table(
     if len(names) != len(results.params):
         raise ValueError(f"xname has {len(names)} names for {len(results.params)} fixed effects")
     if not names:
-        return SimpleTable([["No fixed effects"]], txt_fmt=_format([_WIDTH], "l"))
+        row = ["No fixed effects", "", "", ""]  # statsmodels' LaTeX needs as many as in tables[0]
+        return SimpleTable([row], txt_fmt=_format([_WIDTH - 3, 0, 0, 0], "l"))
     statistic = "t" if results.use_t else "z"
     lower, upper = np.asarray(results.conf_int(alpha)).T
     columns = {
@@ -76,7 +78,7 @@ def _fixed_effects_table(
         "std err": [forg(value) for value in np.asarray(results.bse)],
     }
     if results.use_t:
-        columns["df"] = [f"{value:.1f}" for value in results.df_resid_inference]
+        columns["df"] = [_degrees(value) for value in results.df_resid_inference]
     columns |= {
         statistic: [forg(value) for value in np.asarray(results.tvalues)],
         f"P>|{statistic}|": [f"{value:#6.3f}" for value in np.asarray(results.pvalues)],
@@ -111,7 +113,7 @@ def _variance_table(results: MixedLMResults) -> SimpleTable:
         group = record["group"]
         stubs.append(group if group != previous else "")
         cells = [record["name"], _number(record["variance"], 4), _number(record["std_dev"], 3)]
-        rows.append(cells + [_number(record[name], 3) for name in corr])
+        rows.append(cells + [_correlation(record[name]) for name in corr])
         previous = group
     stub = max(10, *(len(s) for s in stubs))
     numbers = [12, 10] + [7] * len(corr)
@@ -128,13 +130,21 @@ def _variance_table(results: MixedLMResults) -> SimpleTable:
 
 
 def _number(value: float, digits: int) -> str:
-    """Format a number, blank for nan."""
-    if np.isnan(value):
-        return ""
+    """Format a variance or a standard deviation."""
     size = abs(value)
     if value != 0 and (size < 10.0 ** (1 - digits) or size >= 1e7):
         return f"{value:.{digits}g}"
     return f"{value:.{digits}f}"
+
+
+def _correlation(value: float) -> str:
+    """Format a correlation, blank where there is none."""
+    return "" if np.isnan(value) else f"{value:.3f}"
+
+
+def _degrees(value: float) -> str:
+    """Format degrees of freedom: 17.0, 7.9e+05 or inf."""
+    return f"{value:.1f}" if value < 1e5 or np.isinf(value) else f"{value:.2g}"
 
 
 def _format(widths: list[int], aligns: str) -> dict[str, Any]:
@@ -168,5 +178,5 @@ def summary_notes(results: MixedLMResults) -> list[str]:
     if design.n_zero_weight:
         notes.append(f"Rows with zero weight left out: {design.n_zero_weight}.")
     if not results.converged:
-        notes.append(f"Not converged: {results.optimization.message}.")
+        notes.append(f"Not converged: {results.optimization.message.rstrip('.')}.")
     return notes

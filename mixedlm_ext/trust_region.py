@@ -68,6 +68,6 @@ class QuadraticModel:
             missing = max(radius**2 - float(s @ s), 0.0)
             s[int(np.argmin(self.values))] = np.sqrt(missing) if lowest < 0 else 0.0
             return s
-        high = -lowest + float(np.linalg.norm(self.g)) / radius + 1e-12 * self.scale
-        mu = brentq(excess, low, high, xtol=1e-300, rtol=1e-10)
+        high = low + 1.001 * float(np.linalg.norm(self.g)) / radius
+        mu = brentq(excess, low, high, xtol=1e-300, rtol=1e-10) if excess(high) < 0 else high
         return np.asarray(-self.g / (self.values + mu))

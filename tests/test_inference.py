@@ -317,6 +317,28 @@ def test_singular_fits_have_finite_tests(formula: str, name: str, ddf: str) -> N
     assert np.isfinite(r.wald_test_terms().table.astype(float)).all(axis=None)
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1e9])
+@pytest.mark.parametrize("formula", [SLEEPSTUDY, "Reaction ~ Days + (1 | Subject)"])
+def test_units_do_not_matter(formula: str, unit: float) -> None:
+    data = load().assign(Reaction=unit * load()["Reaction"], Days=load()["Days"] / unit)
+    r = MixedLM.from_formula(formula, data).fit()
+    for ddf in ("satterthwaite", "kenward-roger"):
+        expected = fit(formula).with_ddf(ddf).df_resid_inference
+        assert_allclose(r.with_ddf(ddf).df_resid_inference, expected, rtol=1e-5)
+
+
+def test_variance_that_is_known() -> None:
+    """With a fixed σ the variance of the slope does not depend on θ in a balanced design."""
+    r = fit("Reaction ~ Days + (1 | Subject)", sigma=30.0)
+    assert_allclose(r.df_resid_inference, [22.47654626, np.inf], rtol=1e-6)
+    assert_allclose(r.pvalues["Days"], 2 * stats.norm.sf(r.tvalues["Days"]))
+    assert_allclose(r.f_test("Days = 0").pvalue, r.pvalues["Days"])
+    for ddf in ("satterthwaite", "kenward-roger"):
+        zero = fit(ddf=ddf).t_test([[0, 0], [0, 1]])
+        assert np.isnan(zero.tvalue[0])
+        assert_allclose(zero.df_denom, [np.inf, 17.0], rtol=1e-5)
+
+
 def test_no_fixed_effects() -> None:
     r = fit("Reaction ~ 0 + (1 | Subject)")
     for ddf in ("satterthwaite", "kenward-roger", "residual", "normal"):

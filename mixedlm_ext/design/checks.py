@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mixedlm_ext.design.frame import plain_values
+from mixedlm_ext.design.grouping import same_partition
 from mixedlm_ext.design.names import quoted
 from mixedlm_ext.design.rank import independent_columns
 from mixedlm_ext.design.records import TermDesign
+from mixedlm_ext.design.values import plain_values
 from mixedlm_ext.errors import DesignError
 
 __all__ = [
@@ -55,8 +57,7 @@ def number_vector(values: Any, what: str, n: int) -> Floats:
     if len(values) != n:
         raise DesignError(f"{what} has {len(values)} values; the data have {n} rows.")
     if isinstance(values, pd.Categorical) or values.dtype.kind not in "biufc":
-        shown = f" (it holds {quoted(values[0])})" if n else ""
-        raise DesignError(f"{what} is not numeric{shown}. Use a column of numbers.")
+        raise DesignError(f"{what} is not numeric{_what_instead(values)}")
     if values.dtype.kind == "b":
         raise DesignError(
             f"{what} is boolean; a linear mixed model needs numbers. "
@@ -67,18 +68,39 @@ def number_vector(values: Any, what: str, n: int) -> Floats:
     return np.ascontiguousarray(values, dtype=np.float64)
 
 
+def _what_instead(values: Any) -> str:
+    """What a column holds that is not numeric, and what to do about it."""
+    texts = pd.Series(np.asarray(values, dtype=object))
+    numbers = pd.to_numeric(texts, errors="coerce")
+    odd = texts[numbers.isna() | ~texts.map(lambda v: isinstance(v, str | int | float))]
+    if len(odd):
+        others = " beside numbers" if len(odd) < len(texts) else ""
+        return f" (it holds {quoted(odd.iloc[0])}{others}). Use a column of numbers."
+    if not len(texts):
+        return ". Use a column of numbers."
+    return f" (it holds {quoted(values[0])}). Convert it with .astype(float)."
+
+
 def check_response(y: Floats, name: str, offset: Floats | None, index: pd.Index) -> None:
-    """Refuse a response that is infinite, undefined or constant."""
-    _check_finite(y, f"response {name!r}", index)
-    if (y == y[0]).all():
-        raise DesignError(f"response {name!r} is constant ({y[0]:g}); there is nothing to explain.")
-    if offset is not None:
-        rest = y - offset
-        if (rest == rest[0]).all():
-            raise DesignError(
-                f"response {name!r} minus the offset is constant ({rest[0]:g}); "
-                "there is nothing to explain."
-            )
+    """Refuse a response that is infinite, undefined or constant up to rounding."""
+    what = f"response {name!r}"
+    _check_finite(y, what, index)
+    if len(y) == 1:
+        raise DesignError(f"{what} has one value only; a model needs several rows of data.")
+    size = float(np.abs(y).max())
+    if _is_constant(y, size):
+        raise DesignError(f"{what} is constant ({y[0]:g}); there is nothing to explain.")
+    if offset is not None and _is_constant(y - offset, size):
+        raise DesignError(
+            f"{what} minus the offset is constant ({y[0] - offset[0]:g}); "
+            "there is nothing to explain."
+        )
+
+
+def _is_constant(values: Floats, size: float) -> bool:
+    """Whether values differ by no more than the rounding error of numbers as large as `size`."""
+    with np.errstate(over="ignore"):
+        return bool(np.ptp(values) <= 2.0 * np.finfo(float).eps * size)
 
 
 def check_matrix(X: Floats, names: Sequence[str], place: str, index: pd.Index) -> None:
@@ -125,13 +147,25 @@ def offset_vector(values: Any, name: str, index: pd.Index) -> Floats:
     return offset
 
 
-def check_fixed_size(n: int, p: int) -> None:
+def check_fixed_size(n: int, names: Sequence[str]) -> None:
     """Refuse as many fixed effects as observations."""
-    if p >= n:
+    if len(names) >= n:
         raise DesignError(
-            f"the fixed part has {p} estimable columns for {n} observations; "
-            "no information is left for the variances. Use fewer terms."
+            f"the fixed part has {len(names)} estimable columns for {n} observations; "
+            f"no information is left for the variances. {_widest(names)}Use fewer terms."
         )
+
+
+def _widest(names: Sequence[str]) -> str:
+    """Name the factor that makes most of the columns: it may be numbers stored as text."""
+    factors = Counter(name.partition("[")[0] for name in names if "[" in name)
+    if not factors:
+        return ""
+    factor, count = factors.most_common(1)[0]
+    return (
+        f"{count} of them belong to {factor!r}, one for each of its values; "
+        "if these are numbers, convert them with .astype(float). "
+    )
 
 
 def check_term(term: TermDesign, *, allow_saturated: bool = False) -> None:
@@ -174,7 +208,8 @@ def check_levels(term: TermDesign, *, allow_saturated: bool = False) -> None:
         raise DesignError(
             f"{term.text} has {effects} random effects ({k} for each of {q} levels) "
             f"for {n} observations; their covariance and the residual variance are not "
-            f"identifiable.\nUse fewer columns, such as (1 | {term.group})."
+            f"identifiable.\n{_widest(term.columns) if k > 3 else ''}"
+            f"Use fewer columns, such as (1 | {term.group})."
         )
 
 
@@ -192,9 +227,12 @@ def _check_columns(term: TermDesign) -> None:
     dependent = _dependent_column(term)
     if dependent is not None:
         j, before = dependent
+        rest = [i for i in range(j + 1) if term.columns[i] != "Intercept"]
+        without = len(independent_columns(term.X[:, rest])) == len(rest) <= j
+        advice = "Drop it, or the intercept with 0 + ... before the bar." if without else "Drop it."
         raise DesignError(
             f"random slope {term.columns[j]!r} of {term.text} is a combination of the columns "
-            f"before it ({', '.join(repr(term.columns[i]) for i in before)}). Drop it."
+            f"before it ({', '.join(repr(term.columns[i]) for i in before)}). {advice}"
         )
 
 
@@ -212,32 +250,50 @@ def _dependent_column(term: TermDesign) -> tuple[int, Sequence[int]] | None:
     return None
 
 
-def repeated_column(
-    terms: Sequence[TermDesign], groups: Sequence[Any]
-) -> tuple[int, str, str] | None:
-    """Find a column that two terms give to the same grouping factor.
+def repeated_column(terms: Sequence[TermDesign]) -> tuple[int, str, str] | None:
+    """Find a column that two terms give to the same groups of rows.
 
     Parameters
     ----------
     terms : sequence of TermDesign
-    groups : sequence
-        What identifies the grouping factor of each term.
 
     Returns
     -------
     tuple of (int, str, str) or None
-        Position of the second term, name of the column, and what to do about it.
+        Position of the second term, what is wrong, and what to do about it.
     """
     for i, term in enumerate(terms):
-        for other, group in zip(terms[:i], groups[:i], strict=True):
-            if group != groups[i]:
+        for other in terms[:i]:
+            if not _same_groups(term, other):
                 continue
             for a, name in enumerate(term.columns):
                 values = term.X[:, a]
-                if not any(np.array_equal(values, other.X[:, b]) for b in range(other.X.shape[1])):
-                    continue
-                rest = [column for column in term.columns if column != name]
-                if name == "Intercept" and rest:
-                    return i, name, f"Write (0 + {' + '.join(rest)} | {term.group})."
-                return i, name, f"Remove {name!r} from {term.text} or from {other.text}."
+                if any(np.array_equal(values, other.X[:, b]) for b in range(other.X.shape[1])):
+                    return i, _repetition(name, term, other), _without_column(name, term, other)
     return None
+
+
+def _same_groups(a: TermDesign, b: TermDesign) -> bool:
+    """Whether two grouping factors divide the rows in the same way, whatever the levels' names."""
+    q = len(a.levels)
+    return q == len(b.levels) and same_partition(a.codes, b.codes, q)
+
+
+def _repetition(name: str, term: TermDesign, other: TermDesign) -> str:
+    """Say that a column is in two terms."""
+    if set(term.group.split(":")) == set(other.group.split(":")):
+        return f"{name!r} is in two random terms of {term.group!r}"
+    return (
+        f"{name!r} is in two random terms of the same groups: {other.group!r} and {term.group!r} "
+        "divide the rows in the same way"
+    )
+
+
+def _without_column(name: str, term: TermDesign, other: TermDesign) -> str:
+    """How to write a term without a column that another one has."""
+    rest = [column for column in term.columns if column != name]
+    if not rest and len(other.columns) == 1 and term.text != other.text:
+        return f"Remove {term.text} or {other.text}."
+    if name == "Intercept" and rest:
+        return f"Write (0 + {' + '.join(rest)} | {term.group})."
+    return f"Remove {name!r} from {term.text} or from {other.text}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +54,14 @@ def keep_columns(
     DesignError
         If a name in `drop_cols` is not that of a column, or as many columns as rows are left.
     """
-    unwanted = [drop_cols] if isinstance(drop_cols, str) else list(drop_cols or ())
+    if drop_cols is None:
+        drop_cols = ()
+    if not isinstance(drop_cols, Iterable):
+        raise DesignError(
+            f"drop_cols={drop_cols!r} is no list of names. Name columns of the fixed part "
+            f"({list_names(names)})."
+        )
+    unwanted = [drop_cols] if isinstance(drop_cols, str) else list(drop_cols)
     for name in unwanted:
         if name not in names:
             raise DesignError(
@@ -73,6 +80,6 @@ def keep_columns(
             stacklevel=stacklevel,
         )
         X = X[:, kept]
-    check_fixed_size(len(X), len(kept))
     column_map = wanted[kept]
+    check_fixed_size(len(X), [names[j] for j in column_map])
     return FixedPart(X, tuple(names[j] for j in column_map), column_map, dropped)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,14 @@ import pandas as pd
 
 from mixedlm_ext.design.grouping import level_codes
 from mixedlm_ext.design.names import list_names, quoted
+from mixedlm_ext.design.values import (
+    from_polars,
+    native,
+    plain_values,
+    row_shape,
+    wide,
+    without_values,
+)
 from mixedlm_ext.errors import DesignError, did_you_mean
 
 __all__ = [
@@ -19,7 +27,6 @@ __all__ = [
     "evaluation_columns",
     "evaluation_columns_like",
     "one_per_row",
-    "plain_values",
     "read_table",
 ]
 
@@ -50,12 +57,15 @@ class Table:
         if isinstance(values, pd.DataFrame):
             raise DesignError(f"the data have several columns named {name!r}. Rename them.")
         if type(values).__module__.startswith("polars"):
-            values = _from_polars(values)
-        if np.ndim(values) != 1:
-            raise DesignError(
-                f"column {name!r} of the data has {np.ndim(values)} dimensions; "
-                "it needs one value a row."
-            )
+            values = from_polars(values)
+        if isinstance(self.source, Mapping) and pd.api.types.is_scalar(values):
+            return pd.Series(values, index=self.index)  # as in pd.DataFrame({"x": [1, 2], "g": 3})
+        dimensions = len(row_shape(values, f"column {name!r}"))
+        if dimensions != 1:
+            odd = without_values(values)
+            found = f"is a {odd}" if odd else f"has {dimensions} dimensions"
+            raise DesignError(f"column {name!r} of the data {found}; it needs one value a row.")
+        values = native(values)
         if len(values) != len(self):
             raise DesignError(
                 f"column {name!r} has {len(values)} values; the data have {len(self)} rows."
@@ -97,7 +107,7 @@ def read_table(data: Any) -> Table:
     if isinstance(data, np.ndarray) and data.dtype.names:
         return Table(data, data.dtype.names, pd.RangeIndex(len(data)))
     if isinstance(data, Mapping):
-        lengths = [len(values) for values in data.values() if np.ndim(values) > 0]
+        lengths = [len(values) for values in data.values() if _has_rows(values)]
         if not lengths:
             raise DesignError("the data are single values. Write lists, such as {'x': [1]}.")
         n = lengths[0]
@@ -112,16 +122,11 @@ def read_table(data: Any) -> Table:
     )
 
 
-def _from_polars(values: Any) -> Any:
-    """A polars Series as an array, without pyarrow."""
-    if str(values.dtype).startswith("Enum"):
-        return pd.Categorical(values.to_list(), values.dtype.categories.to_list())
-    dtype = values.dtype
-    if (dtype.is_numeric() and not dtype.is_decimal()) or dtype.is_temporal():
-        return values.to_numpy()
-    array = np.empty(len(values), dtype=object)
-    array[:] = values.to_list()
-    return array
+def _has_rows(values: Any) -> bool:
+    """Whether a value of a mapping is a column, maybe one of lists."""
+    if hasattr(values, "ndim"):
+        return bool(values.ndim)
+    return isinstance(values, Sized) and not isinstance(values, str | bytes | Mapping)
 
 
 def one_per_row(values: Any, name: str, n: int, index: pd.Index | None = None) -> pd.Series:
@@ -134,19 +139,23 @@ def one_per_row(values: Any, name: str, n: int, index: pd.Index | None = None) -
     """
     if isinstance(values, pd.DataFrame) and values.shape[1] == 1:
         values = values.iloc[:, 0]
-    if not isinstance(values, pd.Series):
-        values = np.asarray(values) if not hasattr(values, "dtype") else values
-        values = _from_polars(values) if type(values).__module__.startswith("polars") else values
-    if np.ndim(values) != 1 or len(values) != n:
-        shape = " x ".join(map(str, np.shape(values)))
-        have = f"{shape} values" if shape else "a single value"
+    if type(values).__module__.startswith("polars"):
+        values = from_polars(values)
+    shape = row_shape(values, name)
+    if len(shape) != 1 or shape[0] != n:
+        odd = without_values(values)
+        if odd:
+            raise DesignError(f"{name} is a {odd}; it needs an array with one value for each row.")
+        have = f"{' x '.join(map(str, shape))} values" if shape else "a single value"
         raise DesignError(f"{name} has {have}; the data have {n} rows.")
+    values = native(values)
     if isinstance(values, pd.Series):
         if index is not None and not values.index.equals(index):
             raise DesignError(
                 f"{name} has another index than the data. Pass {name}.to_numpy() to go by position."
             )
         return values
+    # never by way of np.asarray, where [1, "1"] becomes ["1", "1"]
     return pd.Series(values)
 
 
@@ -179,6 +188,7 @@ def evaluation_columns(
         as_factor = "OM" if use == "array" else "OMiuf" if use == "factor" else ""
         if not isinstance(values, pd.Categorical) and values.dtype.kind in as_factor:
             values = pd.Categorical.from_codes(*level_codes(values))
+        values = wide(values)
         types[name] = _type_of(values, str(frame[name].dtype))
         columns[name] = _as_used(values, use)
     return columns, types
@@ -193,32 +203,6 @@ def _type_of(values: Any, dtype: str) -> ColumnType:
         return ColumnType("category", dtype, values.categories)
     kinds = {"i": "number", "u": "number", "f": "number", "b": "boolean"}
     return ColumnType(kinds.get(values.dtype.kind, "other"), dtype)
-
-
-def plain_values(column: pd.Series) -> Any:
-    """Values as a plain numpy array, or a Categorical without unused categories."""
-    dtype = column.dtype
-    if isinstance(dtype, pd.CategoricalDtype):
-        return column.array.remove_unused_categories()
-    if isinstance(dtype, np.dtype) and dtype.kind in "biufcmM":
-        return column.to_numpy()
-    if getattr(dtype, "kind", "O") in "biuf" and not isinstance(dtype, np.dtype):
-        return column.to_numpy(dtype=getattr(dtype, "numpy_dtype", None))
-    values = column.to_numpy(dtype=object)
-    inferred = pd.api.types.infer_dtype(values, skipna=False)
-    if inferred in _NUMBERS_AS_OBJECTS:  # from None beside numbers, or a database
-        return values.astype(_NUMBERS_AS_OBJECTS[inferred])
-    return values
-
-
-_NUMBERS_AS_OBJECTS: dict[str, Any] = {
-    "integer": np.int64,
-    "floating": np.float64,
-    "mixed-integer-float": np.float64,
-    "decimal": np.float64,
-    "boolean": np.bool_,
-    "complex": np.complex128,
-}
 
 
 def evaluation_columns_like(
@@ -250,7 +234,7 @@ def evaluation_columns_like(
 def _same_number(values: Any, name: str, fitted: ColumnType) -> Any:
     """Refuse text where the fit had numbers."""
     if not isinstance(values, pd.Categorical) and values.dtype.kind in "biuf":
-        return values.astype(np.int64) if values.dtype.kind == "b" else values
+        return values.astype(np.int64) if values.dtype.kind == "b" else wide(values)
     raise DesignError(
         f"column {name!r} is not numeric in the new data (it holds {quoted(values[0])}); "
         f"it was {fitted.dtype} in the fit."

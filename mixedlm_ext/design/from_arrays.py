@@ -25,6 +25,7 @@ from mixedlm_ext.design.grouping import combine_codes, level_codes
 from mixedlm_ext.design.random_arrays import ArrayTerm, exog_columns, read_random_term
 from mixedlm_ext.design.records import RandomTerm, TermDesign
 from mixedlm_ext.design.rows import RowChoice, choose_rows
+from mixedlm_ext.design.values import row_shape
 from mixedlm_ext.errors import DesignError
 
 __all__ = ["design_from_arrays"]
@@ -122,11 +123,13 @@ def design_from_arrays(
 
 def _endog(endog: Any) -> pd.Series:
     """The response as a Series; n is its length."""
-    shape = np.shape(endog)
+    shape = row_shape(endog, "endog")
     if isinstance(endog, pd.DataFrame) and shape[1] == 1:
         endog, shape = endog.iloc[:, 0], shape[:1]
     elif len(shape) == 2 and shape[1] == 1:
         endog, shape = np.ravel(endog), shape[:1]
+    if not shape:
+        raise DesignError(f"endog is a {type(endog).__name__}; it needs one value a row.")
     if len(shape) != 1:
         raise DesignError(f"endog has shape {shape}; it needs one value a row.")
     return one_per_row(endog, "endog", shape[0])
@@ -136,8 +139,8 @@ def _pandas_parts(terms: Sequence[RandomTerm]) -> Iterator[Any]:
     """Everything in the random terms that may carry an index."""
     for term in terms:
         yield term.exog
-        several = isinstance(term.groups, list | tuple) and isinstance(term.groups[0], pd.Series)
-        yield from term.groups if several else [term.groups]
+        groups = term.groups if isinstance(term.groups, list | tuple) else [term.groups]
+        yield from (part for part in groups if isinstance(part, pd.Series | pd.DataFrame))
 
 
 def _common_index(parts: Sequence[Any], n: int) -> pd.Index:
@@ -195,13 +198,8 @@ def _terms(
             TermDesign(name, term.group, term.columns, X, codes, levels, term.structure, term.text)
         )
         check_term(laid[-1], allow_saturated=allow_saturated)
-    # names of arrays say little: two terms have one grouping factor if their codes agree
-    groups = [
-        next(i for i, other in enumerate(laid) if np.array_equal(term.codes, other.codes))
-        for term in laid
-    ]
-    repeated = repeated_column(laid, groups)
+    repeated = repeated_column(laid)
     if repeated is not None:
-        i, column, advice = repeated
-        raise DesignError(f"{column!r} is in two random terms of {laid[i].group!r}. {advice}")
+        _, problem, advice = repeated
+        raise DesignError(f"{problem}. {advice}")
     return tuple(laid)

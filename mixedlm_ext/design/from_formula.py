@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -22,10 +23,10 @@ from mixedlm_ext.design.fixed import keep_columns
 from mixedlm_ext.design.frame import Table, one_per_row, read_table
 from mixedlm_ext.design.grouping import combine_codes, level_codes
 from mixedlm_ext.design.matrices import FormulaMatrices
-from mixedlm_ext.design.names import quoted, resolve_names
+from mixedlm_ext.design.names import list_names, quoted, resolve_names
 from mixedlm_ext.design.records import TermDesign
 from mixedlm_ext.design.rows import RowChoice, choose_rows, subset_rows
-from mixedlm_ext.errors import DesignError, FormulaError
+from mixedlm_ext.errors import DesignError, DesignWarning, FormulaError, did_you_mean
 from mixedlm_ext.formula.parser import MixedFormula
 
 __all__ = ["design_from_formula", "unique_name"]
@@ -95,9 +96,10 @@ def design_from_formula(
     ('g', ['a', 'b', 'c'], array([0, 0, 1, 1, 2, 2]))
     """
     table = read_table(data)
-    names, beside, scope = resolve_names(formula, table.names, env, len(table))
+    names, beside, scope = resolve_names(formula, table.names, env, len(table), table.index.names)
     columns = {name: table.column(name) for name in names}
-    columns.update((name, one_per_row(v, name, len(table))) for name, v in beside.items())
+    for name, values in beside.items():
+        columns[name] = one_per_row(values, name, len(table), table.index)
     weights_name, weights = _extra_column(table, weights, "weights", columns)
     offset_name, offset = _extra_column(table, offset, "offset", columns)
     choice = choose_rows(
@@ -122,6 +124,7 @@ def design_from_formula(
     check_matrix(X, matrices.names(0), "the fixed part", frame.index)
     terms = _terms(matrices, prepared, frame, lefts)
     _check_terms(formula, terms, allow_saturated)
+    _warn_of_one_level(matrices.without_columns(0))
     fixed = keep_columns(X, matrices.names(0), choice.weights, drop_cols)
     return Design(
         y=y,
@@ -154,6 +157,11 @@ def _extra_column(
     if values is None:
         return None, None
     if isinstance(values, str):
+        if values not in table.names and not values.isidentifier():
+            raise DesignError(
+                f"{what} column {values!r} is not in the data.{did_you_mean(values, table.names)} "
+                f"To pass the values of an expression, write {what}=data.eval({values!r})."
+            )
         columns[values] = table.column(values, f"{what} column")
         return values, columns[values]
     return None, one_per_row(values, what, len(table), table.index)
@@ -227,6 +235,11 @@ def _terms(
     terms: list[TermDesign] = []
     for i, (spec, X) in enumerate(zip(matrices.formula.random, lefts, strict=True), start=1):
         check_matrix(X, matrices.names(i), f"the random term {spec.text}", frame.index)
+        for left in matrices.without_columns(i):
+            raise DesignError(
+                f"{left!r} in the random term {spec.text} has only one level in the data, "
+                "so it has no column. Drop it."
+            )
         codes, levels = groups[spec.group]
         name = unique_name(spec.group_name, [term.name for term in terms])
         columns = matrices.names(i)
@@ -234,6 +247,16 @@ def _terms(
             TermDesign(name, spec.group_name, columns, X, codes, levels, spec.structure, spec.text)
         )
     return tuple(terms)
+
+
+def _warn_of_one_level(terms: Sequence[str]) -> None:
+    """Say which terms of the fixed part add no column."""
+    if terms:
+        warnings.warn(
+            f"{list_names(terms)} in the fixed part has only one level in the data: left out.",
+            DesignWarning,
+            stacklevel=4,
+        )
 
 
 def unique_name(name: str, taken: Collection[str]) -> str:
@@ -259,12 +282,7 @@ def _check_terms(formula: MixedFormula, terms: Sequence[TermDesign], allow_satur
     """Check each term, then all of them together."""
     for term in terms:
         check_term(term, allow_saturated=allow_saturated)
-    repeated = repeated_column(terms, [frozenset(spec.group) for spec in formula.random])
+    repeated = repeated_column(terms)
     if repeated is not None:
-        i, name, advice = repeated
-        raise FormulaError(
-            f"{name!r} is in two random terms of {terms[i].group!r}",
-            formula.text,
-            formula.random[i].span,
-            advice,
-        )
+        i, problem, advice = repeated
+        raise FormulaError(problem, formula.text, formula.random[i].span, advice)

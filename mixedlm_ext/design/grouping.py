@@ -10,9 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from mixedlm_ext.design.names import quoted
+from mixedlm_ext.design.values import native, row_shape
 from mixedlm_ext.errors import DesignError
 
-__all__ = ["combine_codes", "level_codes", "match_levels"]
+__all__ = ["combine_codes", "level_codes", "match_levels", "same_partition"]
 
 Codes = npt.NDArray[np.intp]
 
@@ -46,10 +47,12 @@ def level_codes(values: Any, name: str = "group") -> tuple[Codes, pd.Index]:
     (array([1, 0, 1]), ['a', 'b'])
     """
     values, order = _unbox(values)
-    if np.ndim(values) != 1:
-        raise DesignError(
-            f"grouping factor {name!r} has {np.ndim(values)} dimensions; it needs one value a row."
-        )
+    dimensions = len(row_shape(values, f"grouping factor {name!r}"))
+    if dimensions != 1:
+        single = "is a single value" if pd.api.types.is_scalar(values) else "is no column"
+        found = f"has {dimensions} dimensions" if dimensions else single
+        raise DesignError(f"grouping factor {name!r} {found}; it needs one value a row.")
+    values = native(values)
     series = values if isinstance(values, pd.Series) else pd.Series(values)
     if isinstance(series.dtype, pd.CategoricalDtype):
         codes, levels = _compress(series.cat.codes.to_numpy(), series.cat.categories)
@@ -200,6 +203,19 @@ def _compress_keys(key: Codes, size: int) -> tuple[Codes, Codes]:
     keys, codes = np.unique(key, return_inverse=True)
     missing = int(len(keys) > 0 and keys[0] < 0)
     return codes - missing, keys[missing:]
+
+
+def same_partition(a: Codes, b: Codes, q: int) -> bool:
+    """Whether two codings by `q` levels each differ in the names of the levels only.
+
+    Examples
+    --------
+    >>> same_partition(np.array([0, 0, 1]), np.array([1, 1, 0]), 2)
+    True
+    """
+    partner = np.full(q, -1, dtype=np.intp)
+    partner[a] = b
+    return bool(np.array_equal(partner[a], b) and len(np.unique(partner)) == q)
 
 
 def match_levels(factors: Sequence[Any], levels: pd.Index) -> Codes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,13 +14,20 @@ import patsy
 
 from mixedlm_ext.design.frame import evaluation_columns, evaluation_columns_like
 from mixedlm_ext.design.grouping import level_codes
+from mixedlm_ext.design.misfit import misfit_error
 from mixedlm_ext.design.names import Piece, Scope, code_names, patsy_error, read_formula
-from mixedlm_ext.errors import DesignError
+from mixedlm_ext.errors import DesignError, MixedLMError
 from mixedlm_ext.formula.parser import MixedFormula
 
 __all__ = ["FormulaMatrices"]
 
 Floats = npt.NDArray[np.float64]
+
+
+# how patsy reports a category that is not among those of the fit, or of levels=
+_UNSEEN = re.compile(
+    r"observation with value (.*) does not match any .*\(expected: \[(.*)\]\)", re.S
+)
 
 
 class _RaiseUnlessNumber(patsy.NAAction):
@@ -72,10 +80,10 @@ class FormulaMatrices:
         data, self._types = evaluation_columns(frame, self._uses)
         # for the matrices of the fit; released by training_data
         self._training: dict[str, Any] | None = data
-        self._refuse_complex(data)
+        self._refuse_types(data)
         env = scope.environment()
         sides = [side.rhs_termlist for side in (self.code.fixed, *self.code.lefts)]
-        with self._errors():
+        with self._errors(rows=len(frame), evaluate=lambda c: _Expression(c, data, env)(data)):
             self.infos: list[patsy.DesignInfo] = patsy.design_matrix_builders(
                 sides, lambda: iter([data]), env, _RaiseUnlessNumber()
             )
@@ -87,8 +95,8 @@ class FormulaMatrices:
                 with self._errors(piece):
                     self._expressions[piece.code] = _Expression(piece.code, data, env)
 
-    def _refuse_complex(self, data: Mapping[str, Any]) -> None:
-        """Refuse a complex column that stands in the formula as it is."""
+    def _refuse_types(self, data: Mapping[str, Any]) -> None:
+        """Refuse a column of complex numbers or durations that stands in the formula as it is."""
         for piece in self.code.pieces:
             name = code_names(piece.code).bare or ""
             kind = getattr(getattr(data.get(name), "dtype", None), "kind", "")
@@ -96,6 +104,11 @@ class FormulaMatrices:
                 raise DesignError(
                     f"column {name!r} in {piece.place} is complex. "
                     "Use its real part, imaginary part or modulus."
+                )
+            if piece.role in ("fixed", "left") and kind == "m" and code_names(piece.code).plain:
+                raise DesignError(
+                    f"column {name!r} in {piece.place} holds durations. "
+                    f"Make them numbers, as in {piece.code}.dt.total_seconds()."
                 )
 
     def training_data(self) -> dict[str, Any]:
@@ -138,13 +151,11 @@ class FormulaMatrices:
         built: dict[int, Floats] = {}
         if with_factors:
             infos = [self.infos[i] for i in with_factors]
-            with self._errors():
+            with self._errors(rows=n, evaluate=lambda code: self._value(code, infos, data)):
                 matrices = patsy.build_design_matrices(infos, data, _RaiseUnlessNumber())
-            built = dict(zip(with_factors, map(np.asarray, matrices), strict=True))
-        for i, matrix in built.items():
-            if len(matrix) != n:
-                names = list(self.infos[i].term_names)
-                raise DesignError(f"{names} have {len(matrix)} rows; the data have {n}.")
+                built = dict(zip(with_factors, map(np.asarray, matrices), strict=True))
+                if any(len(matrix) != n for matrix in built.values()):
+                    raise patsy.PatsyError("Number of rows mismatch")
         return [built[i] if i in built else np.ones((n, len(self.names(i)))) for i in sides]
 
     def names(self, side: int) -> tuple[str, ...]:
@@ -164,20 +175,55 @@ class FormulaMatrices:
         return tuple(piece for piece in self.code.pieces if piece.role == role)
 
     @contextmanager
-    def _errors(self, piece: Piece | None = None) -> Iterator[None]:
-        """Turn patsy's errors into ours; numpy stays silent, checks of the values come later."""
+    def _errors(
+        self,
+        piece: Piece | None = None,
+        rows: int = 0,
+        evaluate: Callable[[str], Any] | None = None,
+    ) -> Iterator[None]:
+        """Turn patsy's errors into ours; numpy stays silent, checks of the values come later.
+
+        With `evaluate`, expressions that have not one value for each of `rows` are looked for.
+        """
         try:
             with np.errstate(all="ignore"):
                 yield
         except patsy.PatsyError as error:
+            if evaluate is not None and "rows mismatch" in error.message:
+                self._raise_misfit(evaluate, rows, error)
             piece = piece or self._piece_of(error)
             place, span = (piece.place, piece.span) if piece else ("the formula", (0, 0))
-            if "expected levels" in error.message:
-                message = error.message.removeprefix("Error converting data to categorical: ")
-                raise DesignError(f"{place}, in a factor: {message}.") from error
+            unseen = _UNSEEN.search(error.message)
+            if unseen and piece:
+                raise DesignError(
+                    f"{piece.code!r} in {place} has the level {unseen[1]}, "
+                    f"which is not among {unseen[2]}."
+                ) from error
             raise patsy_error(error, self.formula, place, span) from error
-        except TypeError as error:  # complex values, which patsy casts to float
+        except MixedLMError:
+            raise
+        except (TypeError, ValueError) as error:  # complex or missing values in patsy's hands
+            if evaluate is not None:
+                self._raise_misfit(evaluate, rows, error)
             raise DesignError(f"the matrices of the formula cannot be built: {error}.") from error
+
+    def _raise_misfit(self, evaluate: Callable[[str], Any], rows: int, cause: Exception) -> None:
+        """Raise if an expression of a side has not one value for each row."""
+        misfit = misfit_error(self.formula, self.code.pieces, evaluate, rows)
+        if misfit is not None:
+            raise misfit from cause
+
+    @staticmethod
+    def _value(code: str, infos: Sequence[patsy.DesignInfo], data: Mapping[str, Any]) -> Any:
+        """Value of an expression of these sides in other data."""
+        factors = {f.code: (f, i.state) for info in infos for f, i in info.factor_infos.items()}
+        factor, state = factors[code]
+        return factor.eval(state, data)
+
+    def without_columns(self, side: int) -> list[str]:
+        """Terms of a side that add no column: their factor has one level."""
+        slices = self.infos[side].term_slices or {}
+        return [term.name() for term, at in slices.items() if at.stop == at.start]
 
     def _piece_of(self, error: patsy.PatsyError) -> Piece | None:
         """The piece of the formula patsy complains about."""

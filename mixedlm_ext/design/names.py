@@ -6,9 +6,8 @@ import ast
 import builtins
 import importlib
 import pickle
-import re
 import types
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -17,7 +16,15 @@ import numpy as np
 import patsy
 import patsy.builtins
 
-from mixedlm_ext.errors import DesignError, FormulaError, did_you_mean
+from mixedlm_ext.design.messages import (
+    blank_strings,
+    list_names,
+    locate,
+    patsy_error,
+    quoted,
+    unknown_name,
+)
+from mixedlm_ext.errors import DesignError, FormulaError
 from mixedlm_ext.formula.parser import MixedFormula
 
 __all__ = [
@@ -39,7 +46,6 @@ FALLBACK_FUNCTIONS: dict[str, Any] = {
     name: getattr(np, name)
     for name in ("log", "log2", "log10", "log1p", "exp", "expm1", "sqrt", "abs")
 }
-_STRING_LITERAL = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"")
 
 
 @dataclass(frozen=True)
@@ -160,9 +166,10 @@ def _column(node: ast.AST) -> str | None:
 def read_formula(formula: MixedFormula) -> FormulaCode:
     """Let patsy read the fixed part and the left sides; list every expression of the formula."""
     pieces: list[Piece] = []
+    random = [term.span for term in formula.random]
 
     def add(role: str, code: str, place: str, span: tuple[int, int], term: int = -1) -> None:
-        span = _locate(formula.text, code, span)
+        span = locate(formula.text, code, span, random if role == "fixed" else ())
         if code_names(code).binds:
             problem = f"{place} has a lambda or a comprehension"
             hint = "Define a function before and call it in the formula."
@@ -179,9 +186,11 @@ def read_formula(formula: MixedFormula) -> FormulaCode:
         factors = {factor: None for term in description.rhs_termlist for factor in term.factors}
         for factor in factors:
             add(role, factor.code, place, span, term)
+            if factor.code == "Intercept" and patsy.INTERCEPT in description.rhs_termlist:
+                raise _named_intercept(formula, pieces[-1])
         return description
 
-    tilde = _blank_strings(formula.text).find("~")
+    tilde = blank_strings(formula.text).find("~")
     add("response", formula.response, "the response", (0, tilde))
     fixed = add_side("fixed", formula.fixed, "the fixed part", (tilde, len(formula.text)))
     for code, span in zip(formula.offsets, formula.offset_spans, strict=True):
@@ -195,46 +204,14 @@ def read_formula(formula: MixedFormula) -> FormulaCode:
     return FormulaCode(fixed, tuple(lefts), tuple(pieces))
 
 
-def _blank_strings(text: str) -> str:
-    """The text with spaces in place of its string literals; positions stay."""
-    return _STRING_LITERAL.sub(lambda found: " " * len(found.group()), text)
-
-
-def _locate(text: str, fragment: str, span: tuple[int, int]) -> tuple[int, int]:
-    """Where `fragment` stands within `span` of `text` up to white space; `span` if nowhere."""
-    tokens = re.findall(r"\w+|[^\w\s]", fragment)
-    pattern = r"\s*".join(re.escape(token) for token in tokens)
-    pattern = rf"(?<!\w){pattern}(?!\w)" if tokens and fragment.isidentifier() else pattern
-    found = re.search(pattern, text[span[0] : span[1]]) if pattern else None
-    return (span[0] + found.start(), span[0] + found.end()) if found else span
-
-
-def patsy_error(
-    error: patsy.PatsyError, formula: MixedFormula, place: str, span: tuple[int, int]
-) -> FormulaError:
-    """Say what patsy says, with the caret in the user's own text."""
-    fragment = error.origin.relevant_code() if error.origin is not None else ""
-    lines = error.message.removeprefix("Error evaluating factor: ").splitlines()
-    message = lines[0].rstrip(".") if lines else "error"
-    what = f"cannot evaluate {fragment!r} in {place}" if fragment else f"cannot read {place}"
-    where = _locate(formula.text, fragment, span)
-    return FormulaError(f"{what}: {message}", formula.text, where)
-
-
-def _odd_name_error(formula: MixedFormula, columns: Iterable[Any]) -> FormulaError | None:
-    """The error that says ``Q('odd.name')``, if the text names such a column without it."""
-    text = _blank_strings(formula.text)
-    odd = [name for name in columns if isinstance(name, str) and not name.isidentifier()]
-    for name in sorted(odd, key=len, reverse=True):
-        found = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) if name.strip() else None
-        if found:
-            return FormulaError(
-                f"the column name {name!r} is not a Python name",
-                formula.text,
-                found.span(),
-                f"Write Q({name!r}) in its place.",
-            )
-    return None
+def _named_intercept(formula: MixedFormula, piece: Piece) -> FormulaError:
+    """The error for a column of the name that patsy gives to the constant."""
+    return FormulaError(
+        f"'Intercept' in {piece.place} has the name of the constant",
+        formula.text,
+        piece.span,
+        "If it is the constant, leave it out: a formula has one. If not, write Q('Intercept').",
+    )
 
 
 @dataclass(frozen=True)
@@ -283,7 +260,11 @@ def _pickles(value: Any) -> bool:
 
 
 def resolve_names(
-    formula: MixedFormula, columns: Collection[Any], env: Mapping[str, Any], n: int
+    formula: MixedFormula,
+    columns: Collection[Any],
+    env: Mapping[str, Any],
+    n: int,
+    index_names: Sequence[Any] = (),
 ) -> tuple[list[str], dict[str, Any], Scope]:
     """Find every name of the formula: in the data, else in the caller's scope.
 
@@ -302,8 +283,26 @@ def resolve_names(
                 target = beside if name in names.values and _runs_along(env[name], n) else values
                 target[name] = env[name]
             elif not _is_built_in(name):
-                raise _unknown(name, piece, formula, columns, env)
+                raise unknown_name(name, piece.role, piece.place, formula, columns, index_names)
+    _refuse_hidden_functions(formula, columns)
     return list(used), beside, Scope(values)
+
+
+def _refuse_hidden_functions(formula: MixedFormula, columns: Collection[Any]) -> None:
+    """Refuse ``C + C(f)`` with a column C: patsy would call the column."""
+    pieces = [(piece, code_names(piece.code)) for piece in read_formula(formula).pieces]
+    # a grouping factor that is nothing but a column is not evaluated by patsy
+    used = [names.values for piece, names in pieces if not (piece.role == "group" and names.plain)]
+    values = frozenset().union(*used).intersection(columns)
+    for piece, names in pieces:
+        hidden = sorted(names.called & values)
+        if hidden:
+            raise FormulaError(
+                f"{hidden[0]!r} is a column of the data and a function in {piece.place}",
+                formula.text,
+                piece.span,
+                f"Rename the column {hidden[0]!r}.",
+            )
 
 
 def _runs_along(value: Any, n: int) -> bool:
@@ -313,30 +312,3 @@ def _runs_along(value: Any, n: int) -> bool:
 
 def _is_built_in(name: str) -> bool:
     return name in FALLBACK_FUNCTIONS or name in patsy.builtins.__all__ or hasattr(builtins, name)
-
-
-def _unknown(
-    name: str, piece: Piece, formula: MixedFormula, columns: Collection[Any], env: Mapping[str, Any]
-) -> Exception:
-    """The error for a name that is nowhere, with the nearest column."""
-    odd = _odd_name_error(formula, columns)
-    if odd is not None:
-        return odd
-    near = did_you_mean(name, (str(column) for column in columns))
-    have = near or f" The data have the columns {list_names(columns)}."
-    if piece.role == "group":
-        return DesignError(f"grouping factor {name!r} of {piece.place} is not in the data.{have}")
-    return DesignError(
-        f"{name!r} in {piece.place} is neither a column of the data nor a variable in scope.{have}"
-    )
-
-
-def list_names(names: Iterable[Any], most: int = 12) -> str:
-    """The first few of `names`, quoted, for messages."""
-    items = list(names)
-    return ", ".join(map(quoted, items[:most])) + (", ..." if len(items) > most else "")
-
-
-def quoted(value: Any) -> str:
-    """A label, level or name as the user would type it: 308 rather than np.int64(308)."""
-    return repr(value.item() if isinstance(value, np.generic) else value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +101,7 @@ def _given_offset(table: Table, offset: Any) -> pd.Series | None:
     if offset is None:
         return None
     if not isinstance(offset, str):
-        return one_per_row(offset, "offset", len(table), None).set_axis(table.index)
+        return one_per_row(offset, "offset", len(table), table.index).set_axis(table.index)
     if offset not in table.names:
         raise DesignError(
             f"the new data have no column {offset!r}, the offset of the fit."
@@ -174,14 +175,14 @@ def array_new_data(
     columns, names, index = exog_columns(exog, n_terms)
     m = len(index)
     X = np.column_stack([*columns, np.empty((m, 0))])
-    if isinstance(exog, pd.DataFrame) and set(design.all_x_names) <= set(names):
+    if isinstance(exog, pd.DataFrame) and _by_name(design.all_x_names, names):
         X = X[:, [names.index(name) for name in design.all_x_names]]
     if X.shape[1] != len(design.all_x_names):
         raise DesignError(
             f"exog has {X.shape[1]} columns; the fit had {len(design.all_x_names)} "
             f"({list_names(design.all_x_names)})."
         )
-    total = np.zeros(m) if offset is None else one_per_row(offset, "offset", m).to_numpy(float)
+    total = np.zeros(m) if offset is None else _offset_values(offset, m)
     complete = np.ones(m, dtype=bool)
     terms = {}
     for i, term in read.items():
@@ -201,6 +202,31 @@ def array_new_data(
     return _new_data(X[:, design.column_map], terms, total, index, complete)
 
 
+def _by_name(fitted: Sequence[str], names: Sequence[str]) -> bool:
+    """Whether the columns of a DataFrame are matched to those of the fit by their names.
+
+    They go by position if the fit had an array, whose columns were named const, x1, x2, ...
+    """
+    absent = [name for name in fitted if name not in names]
+    if not absent:
+        return True
+    if all(re.fullmatch(r"const|x\d+", name) for name in fitted):
+        return False
+    raise DesignError(
+        f"exog has no column {absent[0]!r} (it has {list_names(names)}), which the fit had."
+        f"{did_you_mean(absent[0], names)}"
+    )
+
+
+def _offset_values(offset: Any, m: int) -> Floats:
+    """An offset that may have missing values."""
+    given = one_per_row(offset, "offset", m)
+    known = given.notna().to_numpy()
+    values = np.full(m, np.nan)
+    values[known] = number_vector(given[known], "offset", int(np.count_nonzero(known)))
+    return values
+
+
 def _matched_terms(
     design: Design, random: Sequence[RandomTerm] | Mapping[str, RandomTerm] | None
 ) -> dict[int, RandomTerm]:
@@ -209,6 +235,8 @@ def _matched_terms(
         return {}
     if isinstance(random, Mapping):
         return {_asked_terms(design, [name])[0]: term for name, term in random.items()}
+    if not (isinstance(random, RandomTerm) or hasattr(random, "__iter__")):
+        raise DesignError(f"random={random!r} is no list of RandomTerm objects.")
     terms = [random] if isinstance(random, RandomTerm) else list(random)
     if len(terms) != len(design.terms):
         raise DesignError(

@@ -13,6 +13,7 @@ import pandas as pd
 from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.frame import one_per_row
 from mixedlm_ext.design.records import RandomTerm
+from mixedlm_ext.design.values import row_shape
 from mixedlm_ext.errors import DesignError, did_you_mean
 
 __all__ = ["ArrayTerm", "exog_columns", "read_random_term"]
@@ -51,10 +52,14 @@ def exog_columns(exog: Any, n: int = 0) -> tuple[list[Floats], list[str], pd.Ind
     if isinstance(exog, pd.Series):
         exog = exog.to_frame("x1" if exog.name is None else exog.name)
     if not isinstance(exog, pd.DataFrame):
+        dimensions = 0 if hasattr(exog, "toarray") else len(row_shape(exog, "exog"))
+        if not dimensions:
+            hint = " Pass exog.toarray()." if hasattr(exog, "toarray") else ""
+            raise DesignError(f"exog is a {type(exog).__name__}; it needs rows and columns.{hint}")
+        if dimensions > 2:
+            raise DesignError(f"exog has {dimensions} dimensions; it needs rows and columns.")
         array = np.asarray(exog)
-        array = array[:, None] if array.ndim == 1 else array
-        if array.ndim != 2:
-            raise DesignError(f"exog has {array.ndim} dimensions; it needs rows and columns.")
+        array = array[:, None] if dimensions == 1 else array
         exog = pd.DataFrame(array)
         exog.columns = pd.Index(_default_names(array))
     columns = []
@@ -91,7 +96,8 @@ def read_random_term(term: Any, position: int, count: int) -> ArrayTerm:
     """
     if not isinstance(term, RandomTerm):
         raise DesignError(
-            f"random holds a {type(term).__name__}; it needs RandomTerm(groups, exog) objects."
+            f"random holds {type(term).__name__} values; it needs RandomTerm objects, "
+            "as in random=[RandomTerm(groups)]."
         )
     if term.structure not in ("us", "diag"):
         near = did_you_mean(str(term.structure), ("us", "diag"))
@@ -100,7 +106,8 @@ def read_random_term(term: Any, position: int, count: int) -> ArrayTerm:
     n = len(factors[0])
     names = [None if factor.name is None else str(factor.name) for factor in factors]
     default = "group" if count == 1 else f"group{position + 1}"
-    group = term.name or (":".join(map(str, names)) if None not in names else default)
+    joined = ":".join(map(str, names)) if None not in names else default
+    group = joined if term.name is None else str(term.name)
     named = [name or f"{group}[{i}]" for i, name in enumerate(names)]
     what = f"exog of random term {group!r}"
     columns, exog_names, _ = exog_columns(np.ones(n) if term.exog is None else term.exog)
@@ -109,7 +116,8 @@ def read_random_term(term: Any, position: int, count: int) -> ArrayTerm:
     if not columns:
         raise DesignError(f"{what} has no columns. Leave exog out for a random intercept.")
     if term.columns is not None:
-        exog_names = [term.columns] if isinstance(term.columns, str) else list(term.columns)
+        given = [term.columns] if isinstance(term.columns, str) else list(term.columns)
+        exog_names = [str(name) for name in given]
         if len(exog_names) != len(columns):
             raise DesignError(
                 f"{what} has {len(columns)} columns; columns= names {len(exog_names)}."
@@ -139,5 +147,10 @@ def _factors(groups: Any) -> list[pd.Series]:
         several = [groups]
     if not several:
         raise DesignError("groups has no columns; it needs a value for each row.")
-    n = np.shape(several[0])[0] if np.ndim(several[0]) else 0
+    shape = row_shape(several[0], "groups")
+    if not shape:
+        hint = f" Pass its values, as in data[{groups!r}]." if isinstance(groups, str) else ""
+        what = "a single value" if pd.api.types.is_scalar(groups) else type(groups).__name__
+        raise DesignError(f"groups is {what}; it needs a value for each row.{hint}")
+    n = shape[0]
     return [one_per_row(factor, "groups", n) for factor in several]

@@ -14,6 +14,7 @@ import pandas as pd
 from mixedlm_ext.design.checks import weight_vector
 from mixedlm_ext.design.frame import Table
 from mixedlm_ext.design.names import quoted
+from mixedlm_ext.design.values import from_polars, row_shape
 from mixedlm_ext.errors import DesignError, DesignWarning, did_you_mean
 
 __all__ = ["RowChoice", "choose_rows", "missing_rows", "subset_rows"]
@@ -160,23 +161,60 @@ def subset_rows(table: Table, subset: Any) -> Rows | None:
     if subset is None:
         return None
     if isinstance(subset, slice):
-        taken = table.index.slice_indexer(subset.start, subset.stop, subset.step)
-        return np.arange(len(table), dtype=np.intp)[taken]
-    if isinstance(subset, pd.Series) and subset.dtype.kind == "b":
-        subset = _aligned_mask(subset, table.index)
-    labels = pd.Index(subset)
-    if labels.dtype.kind == "b":
+        return _slice_rows(table, subset)
+    labels = _one_dimension(subset)
+    if pd.api.types.infer_dtype(labels, skipna=True) == "boolean":
+        if isinstance(labels, pd.Series):
+            labels = _aligned_mask(labels, table.index)
         if len(labels) != len(table):
             raise DesignError(f"subset has {len(labels)} values; the data have {len(table)} rows.")
-        if labels.isna().any():
+        if pd.isna(labels).any():
             raise DesignError("subset has missing values. Use .fillna(False).")
-        return np.flatnonzero(labels.to_numpy(dtype=bool))
+        return np.flatnonzero(np.asarray(labels, dtype=bool))
+    labels = pd.Index(labels)
+    if len(labels) == len(table) > 2 and labels.dtype.kind in "iu" and labels.isin([0, 1]).all():
+        raise DesignError(
+            "subset has a 0 or 1 for each row, which would be labels of the index. "
+            "Use .astype(bool) to choose rows by it."
+        )
     positions, absent = table.index.get_indexer_non_unique(labels)
     if len(absent):
         raise DesignError(
             f"subset has the label {quoted(labels[absent[0]])}, not in the data's index."
         )
     return np.asarray(positions, dtype=np.intp)
+
+
+def _slice_rows(table: Table, labels: slice) -> Rows:
+    """Positions of a slice of labels."""
+    try:
+        taken = table.index.slice_indexer(labels.start, labels.stop, labels.step)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DesignError(
+            f"subset={labels!r} does not fit the data's index: a label is absent, or the index is "
+            "not sorted. Pass a boolean for each row instead."
+        ) from error
+    return np.arange(len(table), dtype=np.intp)[taken]
+
+
+def _one_dimension(subset: Any) -> Any:
+    """The subset as something pandas can index with."""
+    if isinstance(subset, pd.DataFrame) and subset.shape[1] == 1:
+        subset = subset.iloc[:, 0]
+    if type(subset).__module__.startswith("polars"):
+        subset = from_polars(subset)
+    shape = row_shape(subset, "subset")
+    if len(shape) == 2 and shape[1] == 1:
+        return np.ravel(subset)
+    if len(shape) == 1 or (len(shape) == 2 and isinstance(subset, list)):  # labels of a MultiIndex
+        return subset if hasattr(subset, "dtype") else pd.Index(subset)
+    text = isinstance(subset, str)
+    found = f"the text {subset!r}" if text else f"of type {type(subset).__name__}"
+    advice = f", or data.eval({subset!r})" if text else ""
+    raise DesignError(
+        f"subset is {found}. Pass a boolean for each row, such as data['x'] > 0{advice}; "
+        "or labels of the index."
+    )
 
 
 def _aligned_mask(mask: pd.Series, index: pd.Index) -> pd.Series:

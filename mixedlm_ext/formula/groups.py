@@ -33,6 +33,8 @@ def expand_group(source: Source, node: Node) -> list[Group]:
         op = node.ops[max(i - 1, 0)]
         if node.kind == "sign" or op.op not in ("+", ":", "/", "*"):
             hint = "Use a:b for combinations, a/b for b nested in a, a + b for two separate terms."
+            if op.op == "-" and node.kind == "sum":
+                hint += f" A column of this name is Q({source.plain(node.span)!r})."
             raise source.error(f"'{op.op}' has no meaning in a grouping factor", op.span, hint)
         right = expand_group(source, child)
         groups = _distinct(_combine(groups, op.op, right) if i else right)

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from mixedlm_ext.errors import FormulaError
 from mixedlm_ext.formula.groups import Factor, expand_group
 from mixedlm_ext.formula.syntax import Node, parse_two_sides
-from mixedlm_ext.formula.tokens import EXAMPLE, Source, Span, call_arguments, check_python
+from mixedlm_ext.formula.tokens import (
+    EXAMPLE,
+    Source,
+    Span,
+    Token,
+    call_arguments,
+    check_python,
+)
 
 __all__ = ["MixedFormula", "RandomTermSpec", "constant_terms", "has_columns", "parse_formula"]
 
@@ -314,14 +321,26 @@ def _no_parentheses(source: Source, bar: Node) -> FormulaError:
 
 def _no_random(source: Source, endog: str, rest: str, right: Node) -> FormulaError:
     """The error for a formula without random terms."""
-    for before, opening in zip(source.tokens, source.tokens[1:], strict=False):
-        # "x (1 | g)" reads as a call of x
-        apart = before.kind == "name" and before.span[1] < opening.span[0]
-        if apart and opening.text == "(" and any(t.text == "|" for t in source.tokens):
-            hint = f"If a + is missing after {before.text!r}, write {before.text} + (1 | group)."
-            return source.error("the formula has no random-effects term", opening.span, hint)
+    problem = "the formula has no random-effects term"
+    if any(token.text in ("|", "||") for token in source.tokens):
+        for before, opening in zip(source.tokens, source.tokens[1:], strict=False):
+            hint = _bar_hint(before, opening)
+            if hint:
+                return source.error(problem, opening.span, hint)
     hint = (
         "Add one such as (1 | group), or fit the model with statsmodels' OLS: "
         f"smf.ols({f'{endog} ~ {rest or 1}'!r}, data)."
     )
-    return source.error("the formula has no random-effects term", right.span, hint)
+    return source.error(problem, right.span, hint)
+
+
+def _bar_hint(before: Token, opening: Token) -> str:
+    """What to write instead of brackets that may have been meant for a random term."""
+    if before.kind == "op" and opening.text in ("[", "{"):
+        return "A random term stands in round parentheses, as in (1 | group)."
+    if before.kind != "name" or opening.text != "(":
+        return ""
+    if before.span[1] < opening.span[0]:  # "x (1 | g)" reads as a call of x
+        return f"If a + is missing after {before.text!r}, write {before.text} + (1 | group)."
+    bar = {"us": "|", "diag": "||"}.get(before.text)
+    return f"Write (x {bar} group) for {before.text}(x | group)." if bar else ""

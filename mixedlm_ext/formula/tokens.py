@@ -41,6 +41,14 @@ _OPERATORS = frozenset({"~", "+", "-", "*", "/", ":", "**", "|", "||"})
 _EXPRESSION_KEYWORDS = frozenset(
     {"and", "or", "not", "in", "is", "if", "else", "for", "lambda", "None", "True", "False"}
 )
+# Characters of books and web pages that look like those of a formula.
+_LOOKALIKES = {
+    **dict.fromkeys("∼˜～", "~"),
+    **dict.fromkeys("¦∣│｜", "|"),
+    **dict.fromkeys("−–—", "-"),
+    **dict.fromkeys("“”„‘’", "'"),
+    **dict.fromkeys("×∗", "*"),
+}
 # Deeper nesting is a slip; the bound keeps the recursive parser off Python's stack limit.
 _MAX_DEPTH = 50
 
@@ -200,6 +208,10 @@ def _unreadable(text: str, place: int) -> FormulaError:
         hint = "Write Q('odd name') where R has `odd name`."
     elif character == "$":
         hint = "Write the column's name alone: the formula is evaluated in the data."
+    elif character in _LOOKALIKES:
+        hint = f"It only looks like the {_LOOKALIKES[character]} of the keyboard. Type that."
+    elif not character.isprintable():
+        hint = "It cannot be seen; it came from where the formula was copied. Remove it."
     return FormulaError(problem, text, (place, place + 1), hint)
 
 
@@ -268,12 +280,19 @@ def _check_caret(source: Source, tokens: list[Token], i: int, depth: int) -> Non
 
 def _not_python(source: Source, tokens: Sequence[Token], span: Span) -> FormulaError:
     """The error for an expression Python cannot read: most often an odd column name."""
-    for token in tokens:
+    for token, after in zip(tokens, [*tokens[1:], None], strict=True):
         reserved = token.kind == "name" and keyword.iskeyword(token.text)
+        if token.text == "as" and after is not None and after.text == ".":
+            hint = "Write C(x) for as.factor(x), x.astype(float) for as.numeric(x)."
+            return source.error("as.factor() and its kin are R's", token.span, hint)
         if reserved and (len(tokens) == 1 or token.text not in _EXPRESSION_KEYWORDS):
             problem = f"{token.text!r} is a word of the Python language"
             return source.error(problem, token.span, f"Write Q({token.text!r}) for the column.")
     shown = source.plain(span)
+    equals = next((t for t in tokens if t.text == "="), None)
+    if equals is not None and not any(t.text == "~" for t in source.tokens):
+        hint = "Write ~ between the response and the predictors."
+        return source.error("the formula has no '~'", equals.span, hint)
     if all(t.kind in ("name", "number") for t in tokens):
         hint = f"If it is a column's name, write Q({shown!r}); terms are joined by +."
     elif any(t.text == "||" for t in tokens):

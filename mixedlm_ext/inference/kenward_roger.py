@@ -27,6 +27,8 @@ __all__ = ["KenwardRoger"]
 
 _MOST_COLUMNS = 6000
 """Columns of Z up to which dense q × q matrices are reasonable."""
+_ZERO = 1e-10
+"""Variances of standardized columns this small, relative to the residual's, count as zero."""
 
 
 class KenwardRoger:
@@ -79,7 +81,7 @@ class KenwardRoger:
         Q = [[bi.T @ ZVZ @ bj for bj in B] for bi in B]
         EP = [e @ ZPZ for e in E]
         single = np.array([np.trace(m) for m in EP])
-        double = np.array([[np.sum(one * two.T) for two in EP] for one in EP]).reshape(len(E), -1)
+        double = np.reshape([[np.sum(a * b.T) for b in EP] for a in EP], (len(E), len(E)))
         # the residual, last, from Σ = Σ φ_iG_i:  Σ⁻¹ = Σ φ_i Σ⁻¹G_iΣ⁻¹ and P = Σ φ_i PG_iP
         P.append((-XVX - sum((f * p for f, p in zip(phi, P)), np.zeros_like(XVX))) / scale)
         for i, row in enumerate(Q):
@@ -97,7 +99,7 @@ class KenwardRoger:
 
     def t(self, L: Array) -> Array:
         """Return the degrees of freedom of each row of L."""
-        return np.array([self.f(row[None, :])[1] for row in L])
+        return np.array([self.f(row[None, :])[1] if row.any() else np.inf for row in L])
 
     def f(self, L: Array) -> tuple[float, float]:
         """Return scale λ and degrees of freedom of the joint test (Kenward & Roger, sec. 3)."""
@@ -140,8 +142,8 @@ def _patterns(fit: Fit) -> tuple[list[Array], Array]:
     templates = fit.engine.pls.factor.templates
     E, phi = [], []
     for block, a, b in zip(covariance.blocks, covariance.rows, covariance.columns):
-        Gamma = fit.sigma**2 * templates[block] @ templates[block].T
-        if Gamma[a, a] <= 0 or Gamma[b, b] <= 0:
+        Gamma = templates[block] @ templates[block].T
+        if min(Gamma[a, a], Gamma[b, b]) <= _ZERO:
             continue
         k, levels = cp.shapes[block]
         within = np.zeros((k, k))
@@ -150,5 +152,5 @@ def _patterns(fit: Fit) -> tuple[list[Array], Array]:
         own = slice(cp.offsets[block], cp.offsets[block + 1])
         e[own, own] = np.kron(within, np.eye(levels))
         E.append(e)
-        phi.append(Gamma[a, b])
+        phi.append(fit.sigma**2 * Gamma[a, b])
     return E, np.array(phi)

@@ -1,8 +1,8 @@
 """Satterthwaite's degrees of freedom (Giesbrecht & Burns 1985; Fai & Cornelius 1996 for F tests).
 
 For a contrast l the variance l'Cl, C = σ²(X'V⁻¹X)⁻¹, is estimated; to first order its own variance
-is g'Ag, with g its gradient in (θ, σ) and A twice the inverse Hessian of the criterion there, so
-that
+is g'Ag, with g its gradient in (θ, log σ) and A twice the inverse Hessian of the criterion there,
+so that
 
     df = 2 (l'Cl)² / (g'Ag)
 
@@ -30,7 +30,9 @@ _AFFORDABLE = 60.0
 _CUBIC = 4e-11
 """Seconds of one evaluation divided by the cube of the columns of the dense root."""
 _FLAT = 1e-8
-"""Eigenvalues of the Hessian this small, relative to the largest, count as zero."""
+"""Eigenvalues this small of the Hessian with a unit diagonal count as directions held fixed."""
+_EXACT = 1e-20
+"""A variance whose own variance is smaller than this, relatively, counts as known."""
 
 
 class Satterthwaite:
@@ -59,7 +61,7 @@ class Satterthwaite:
 
     @cached_property
     def _gradients(self) -> Array:
-        """∂C/∂θ_j for every standardized θ_j, then ∂C/∂σ unless it is fixed; (m + 1, p, p).
+        """∂C/∂θ_j for every standardized θ_j, then ∂C/∂log σ unless it is fixed; (m + 1, p, p).
 
         ∂C/∂θ = σ² C₀X'V⁻¹ dV V⁻¹XC₀ with dV = Z dΓ Z' and C₀ = (X'V⁻¹X)⁻¹.
         """
@@ -74,29 +76,32 @@ class Satterthwaite:
             D = u[a].T @ np.tensordot(e.pls.factor.templates[block][:, b], u, axes=1)
             out.append(fit.sigma**2 * M.T @ (D + D.T) @ M)
         if fit.fixed_sigma is None:
-            out.append(2.0 * self.cov() / fit.sigma)
+            out.append(2.0 * self.cov())
         return np.array(out)
 
     @cached_property
-    def _A(self) -> Array:
-        """Covariance matrix of the estimates of (θ, σ): twice the inverse Hessian."""
-        values, vectors = np.linalg.eigh(self._hessian())
-        curved = values > _FLAT * values.max()
-        return np.asarray(2.0 * (vectors[:, curved] / values[curved]) @ vectors[:, curved].T)
+    def A(self) -> Array:
+        """Covariance matrix of the estimates of (θ, log σ): twice the inverse Hessian."""
+        H = self._hessian()
+        unit = 1.0 / np.sqrt(np.maximum(np.diag(H), _FLAT**2 * np.diag(H).max()))
+        values, vectors = np.linalg.eigh(unit[:, None] * H * unit)
+        curved = values > _FLAT
+        root = unit[:, None] * vectors[:, curved] / np.sqrt(values[curved])
+        return np.asarray(2.0 * root @ root.T)
 
     def _hessian(self) -> Array:
-        """Return the Hessian in (θ, σ), or in θ alone if σ is fixed.
+        """Return the Hessian in (θ, log σ), or in θ alone if σ is fixed.
 
         The profiled Hessian lacks what profiling σ takes away; with d = ... + df log σ² + r²/σ²,
-        ∂²d/∂σ² = 4df/σ² and ∂²d/∂θ∂σ = -2/σ³ ∂r²/∂θ at the estimate of σ.
+        ∂²d/∂(log σ)² = 4df and ∂²d/∂θ∂log σ = -2/σ² ∂r²/∂θ at the estimate of σ.
         """
         fit, e = self._fit, self._fit.engine
         objective = Objective(fit.problem, fit.reml, fit.fixed_sigma)
         H = objective.hessian(e.theta) if self.exact else e.hessian_model
         if fit.fixed_sigma is not None:
             return H
-        across = -2.0 / fit.sigma * e.pwrss_gradient / e.scale
-        corner = 4.0 * objective.df / e.scale
+        across = -2.0 * e.pwrss_gradient / e.scale
+        corner = 4.0 * objective.df
         top = H + np.outer(across, across) / corner
         return np.block([[top, across[:, None]], [across[None, :], np.array([[corner]])]])
 
@@ -104,9 +109,10 @@ class Satterthwaite:
         """Return the degrees of freedom of each row of L."""
         variance = np.einsum("rp,pq,rq->r", L, self.cov(), L)
         g = np.einsum("rp,jpq,rq->rj", L, self._gradients, L)
-        spread = np.einsum("rj,jk,rk->r", g, self._A, g)
+        spread = np.einsum("rj,jk,rk->r", g, self.A, g)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(spread > 0, 2.0 * variance**2 / spread, np.inf)
+            known = spread <= _EXACT * variance**2
+            return np.where(known, np.inf, 2.0 * variance**2 / spread)
 
     def f(self, L: Array) -> tuple[float, float]:
         """Return the degrees of freedom of the joint test, from L's principal directions."""
@@ -129,7 +135,7 @@ def fai_cornelius(df: Array) -> float:
     >>> fai_cornelius(np.array([17.0, 17.0]))
     17.0
     """
-    if len(df) == 1 or np.ptp(df) < 1e-8 or np.isinf(df).all():
+    if len(df) == 1 or np.isinf(df).all() or np.ptp(df) < 1e-8:
         return float(np.mean(df))
     if (df <= 2).any():
         return 2.0

@@ -73,9 +73,7 @@ def f_contrast(
     kept = values > 1e-10 * max(float(values.max()), 0.0)
     rank = int(kept.sum())
     if rank == 0:
-        raise FitError(
-            "the hypothesis has no coefficient other than zero; there is nothing to test."
-        )
+        raise FitError("the hypothesis has only zeros; give some fixed effect a coefficient.")
     if rank < len(L):
         warnings.warn(
             f"the hypothesis has {len(L)} rows but rank {rank}; {rank} are tested",

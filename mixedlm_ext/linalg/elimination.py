@@ -234,7 +234,8 @@ class EliminationFactor:
             return 1.0 / self.L**2
         if small.inverse_is_safer(self.T, np.einsum("aal->al", self.D).max(axis=1)):
             Gamma = self.T @ self.T.T
-            return np.linalg.solve(Gamma, self._N.reshape(k, -1)).reshape(self._N.shape)
+            F = np.linalg.solve(Gamma, self._N.reshape(k, -1))
+            return np.asarray(F.reshape(self._N.shape), dtype=float)
         F = -small.product(self.D, self._N)
         F[np.arange(k), np.arange(k)] += 1.0
         return F

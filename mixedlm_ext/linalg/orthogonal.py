@@ -9,7 +9,7 @@ from mixedlm_ext.linalg.triangular import solve_upper
 
 Array = NDArray[np.float64]
 
-__all__ = ["lower_whitening", "orthonormal_basis"]
+__all__ = ["orthonormal_basis", "whiten"]
 
 _WELL_CONDITIONED = 1e-6
 """Smallest eigenvalue of a correlation matrix for which two Cholesky passes reach full accuracy."""
@@ -38,34 +38,50 @@ def orthonormal_basis(X: Array) -> tuple[Array, Array]:
     p = X.shape[1]
     if p == 0:
         return X, np.zeros((0, 0))
-    norms = np.sqrt(np.einsum("ij,ij->j", X, X))
+    norms = _norms(X)
     Q = X / norms
     G = Q.T @ Q
     if np.linalg.eigvalsh(G)[0] < _WELL_CONDITIONED:
-        Q, R = np.linalg.qr(Q)
-        return Q, R * norms
-    R = np.eye(p)
+        Q, U = np.linalg.qr(Q)
+        return Q, U * norms
+    R: Array = np.eye(p)
     for _ in range(2):
-        U = np.linalg.cholesky(G).T
+        U = np.asarray(np.linalg.cholesky(G).T, dtype=float)
         Q = Q @ solve_upper(U, np.eye(p))
         R = U @ R
         G = Q.T @ Q
     return Q, R * norms
 
 
-def lower_whitening(G: Array, structure: str) -> Array:
-    """Return the lower-triangular R with R'R = G, or only its scales for a diagonal structure.
+def whiten(X: Array, structure: str) -> tuple[Array, Array]:
+    """Factor X = WR with orthonormal W and a lower-triangular R.
 
-    A G that is singular to working precision has no whitening; its scales are then all that is
-    used.
+    Parameters
+    ----------
+    X : ndarray (n, k)
+        n >= k, linearly independent columns for structure "us".
+    structure : {"us", "diag"}
+        For a diagonal structure, only the columns' norms are taken out.
+
+    Returns
+    -------
+    W : ndarray (n, k)
+    R : ndarray (k, k)
+        With a positive diagonal.
     """
-    scales = np.sqrt(np.diag(G))
-    scales = np.where(scales > 0, scales, 1.0)
-    if structure == "diag" or len(G) == 1:
-        return np.diag(scales)
-    correlation = G / np.outer(scales, scales)
-    if np.linalg.eigvalsh(correlation)[0] < 1e-10:
-        return np.diag(scales)
-    # Cholesky of the matrix with rows and columns reversed gives the factor from the other corner.
-    upper = np.linalg.cholesky(correlation[::-1, ::-1])[::-1, ::-1]
-    return np.asarray(upper.T * scales)
+    if structure == "diag" or X.shape[1] == 1:
+        norms = _norms(X)
+        return X / norms, np.diag(norms)
+    # the factor from the other corner: columns, then rows and columns of R, in reverse order
+    Q, R = orthonormal_basis(X[:, ::-1])
+    signs = np.where(np.diag(R) < 0, -1.0, 1.0)
+    return (Q * signs)[:, ::-1], (R * signs[:, None])[::-1, ::-1]
+
+
+def _norms(X: Array) -> Array:
+    """Return the norms of the columns without overflow; 1 for a column of zeros."""
+    peaks = np.abs(X).max(axis=0, initial=0.0)
+    peaks = np.where(peaks > 0, peaks, 1.0)
+    scaled = X / peaks
+    norms = peaks * np.sqrt(np.einsum("ij,ij->j", scaled, scaled))
+    return np.asarray(np.where(norms > 0, norms, 1.0))

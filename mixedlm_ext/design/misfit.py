@@ -1,0 +1,64 @@
+"""Which expression of a formula has not one value for each row: patsy names the wrong one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mixedlm_ext.design.names import Piece, quoted
+from mixedlm_ext.errors import FormulaError
+from mixedlm_ext.formula.parser import MixedFormula
+
+__all__ = ["misfit_error"]
+
+
+def misfit_error(
+    formula: MixedFormula, pieces: Iterable[Piece], evaluate: Callable[[str], Any], n: int
+) -> FormulaError | None:
+    """Find the first of `pieces` that has not `n` values.
+
+    Parameters
+    ----------
+    formula : MixedFormula
+    pieces : iterable of Piece
+    evaluate : callable
+        Returns the value of an expression given its code.
+    n : int
+        Number of rows.
+
+    Returns
+    -------
+    FormulaError or None
+    """
+    for piece in pieces:
+        if piece.role not in ("fixed", "left"):
+            continue
+        try:
+            value = evaluate(piece.code)
+        except Exception:  # has an error of its own, which is not the one looked for
+            continue
+        values = getattr(value, "data", value) if hasattr(value, "contrast") else value  # C()
+        shape = np.shape(values)
+        if shape[:1] != (n,):
+            found, hint = _found(values, shape, n)
+            problem = f"{piece.code!r} in {piece.place} {found}"
+            return FormulaError(problem, formula.text, piece.span, hint)
+    return None
+
+
+def _found(values: Any, shape: tuple[int, ...], n: int) -> tuple[str, str]:
+    """What the expression has, and what to do about it."""
+    if shape:
+        hint = "Make it a column of the data: rows that are left out then leave with their values."
+        return f"has {shape[0]} values; {n} rows of the data are used", hint
+    hint = "Does the function return its result?" if values is None else "Name a column."
+    shown = "an object"
+    if isinstance(values, (int, float, np.number)) and not isinstance(values, bool):
+        hint = "Put arithmetic into I(...), as in I((x - x.mean()) / x.std())."
+        shown = f"{values:g}"
+    elif pd.api.types.is_scalar(values) and len(quoted(values)) < 60:
+        shown = quoted(values)
+    return f"is a single value ({shown}); it needs one for each row", hint

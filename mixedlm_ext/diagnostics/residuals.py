@@ -1,0 +1,113 @@
+"""Residuals of every kind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mixedlm_ext.diagnostics.leverage import leverages
+from mixedlm_ext.diagnostics.marginal import cholesky_blocks, independent_sets
+from mixedlm_ext.fit import Fit
+from mixedlm_ext.linalg.triangular import solve_upper
+
+Array = NDArray[np.float64]
+
+__all__ = ["KINDS", "marginal", "residuals", "standardized_modes"]
+
+KINDS = ("response", "pearson", "scaled", "studentized", "marginal", "normalized", "random")
+"""What ``residuals(kind=...)`` takes."""
+
+_FREE = 1e-10
+"""Share of the variance below which nothing is left to divide by."""
+
+
+def residuals(fit: Fit, kind: str) -> Array:
+    """Return one residual for each row.
+
+    Parameters
+    ----------
+    fit : Fit
+    kind : str
+        One of `KINDS` except "random".
+
+    Returns
+    -------
+    ndarray (n,)
+
+    Raises
+    ------
+    FitError
+        For "normalized", if too many rows hang together.
+    """
+    if kind == "marginal":
+        return marginal(fit)
+    if kind == "normalized":
+        return _normalized(fit)
+    out = fit.design.y - fit.fitted()
+    if kind != "response" and fit.design.weights is not None:
+        out = out * np.sqrt(fit.design.weights)
+    if kind in ("scaled", "studentized"):
+        out = out / fit.sigma
+    if kind == "studentized":
+        left = 1.0 - leverages(fit)
+        out = np.where(left > _FREE, out / np.sqrt(np.maximum(left, _FREE)), np.nan)
+    return np.asarray(out)
+
+
+def marginal(fit: Fit) -> Array:
+    """Return y - Xβ - offset, (n,)."""
+    known = 0.0 if fit.design.offset is None else fit.design.offset
+    return np.asarray(fit.design.y - fit.design.X @ fit.beta - known)
+
+
+def _normalized(fit: Fit) -> Array:
+    """Return L⁻¹(y - Xβ - offset)/σ with V = LL', (n,)."""
+    r = marginal(fit)
+    if fit.design.weights is not None:
+        r = r * np.sqrt(fit.design.weights)
+    out = np.empty_like(r)
+    codes = independent_sets(fit.design)
+    for _, rows, L in cholesky_blocks(fit, codes, "normalized residuals"):
+        out[rows] = np.linalg.solve(L, r[rows][:, :, None])[:, :, 0]
+    return out / fit.sigma
+
+
+def standardized_modes(fit: Fit) -> dict[str, pd.DataFrame]:
+    """Return the conditional modes over their standard deviations, by term.
+
+    Parameters
+    ----------
+    fit : Fit
+
+    Returns
+    -------
+    dict of str to DataFrame (levels, k)
+        nan where the variance is zero.
+
+    Notes
+    -----
+    The modes are linear in y: Var(b) = σ²(ΛΛ' - ΛM⁻¹Λ' - UU'), U = ΛL⁻ᵀR_ZX R_X⁻¹, which is the
+    prior variance less the mean squared error of prediction (Laird & Ware 1982, Biometrics 38).
+    """
+    pls, cp = fit.engine.pls, fit.problem.cp
+    N = pls.factor.covariance_blocks()
+    B = pls.factor.back_solve(pls.RZX)
+    U = np.ascontiguousarray(solve_upper(pls.RX, B.T, transpose=True).T)
+    out = {}
+    for term, place, T, b in zip(
+        fit.design.terms, fit.problem.covariance.terms, fit.templates, fit.b
+    ):
+        own = slice(place.first, place.first + place.k)
+        u = cp.block(U, place.block)[own]
+        error = N[place.block][own, own] + np.einsum("alp,blp->abl", u, u)
+        inverse = np.linalg.inv(place.whitening)
+        error_variance = np.einsum("ab,bcl,ac->la", inverse, error, inverse)
+        prior = np.diag(T @ T.T)
+        left = prior - error_variance
+        known = left > _FREE * prior
+        sd = np.sqrt(np.where(known, left, np.nan))
+        out[term.name] = pd.DataFrame(
+            b / (fit.sigma * sd), index=term.levels, columns=list(term.columns)
+        )
+    return out

@@ -1,0 +1,165 @@
+"""`fit_many`: thousands of responses (voxels, genes, traits) on the design of one model."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from statsmodels.tools.sm_exceptions import ConvergenceWarning
+
+from mixedlm_ext.design import Design
+from mixedlm_ext.design.checks import number_vector
+from mixedlm_ext.design.messages import list_names
+from mixedlm_ext.errors import DesignError, FitError
+from mixedlm_ext.inference.parameters import model_parameters
+from mixedlm_ext.many import Estimates, Refitter, component_values
+from mixedlm_ext.parallel import pieces, run
+from mixedlm_ext.refit import positions, require_rows
+
+if TYPE_CHECKING:
+    from mixedlm_ext.model import MixedLM
+
+Array = NDArray[np.float64]
+
+__all__ = ["ManyFits", "fit_many"]
+
+
+class ManyFits:
+    """Fits of many responses on one design; every frame has a row for each response.
+
+    Attributes
+    ----------
+    params, bse : DataFrame (r, p)
+        Fixed effects and their standard errors.
+    theta : DataFrame (r, m)
+        Relative covariance parameters.
+    components : DataFrame (r, c)
+        Standard deviations and correlations of the random effects, and sigma.
+    sigma, objective : Series (r,)
+        Residual standard deviation; REML criterion or minus twice the log-likelihood.
+    converged : Series of bool (r,)
+    failures : Series
+        Why, for the responses that could not be fitted; their rows are missing values.
+    """
+
+    def __init__(
+        self, model: MixedLM, refitter: Refitter, Y: Array, names: pd.Index, e: Estimates
+    ) -> None:
+        self._model, self._Y = model, Y
+        self._reml, self._sigma = refitter.reml, refitter.sigma
+        parameters = model_parameters(model.design, sigma=False)
+        columns = [p.name for p in parameters if p.kind in ("sd", "cor")]
+        x_names = list(model.design.x_names)
+        self.params = pd.DataFrame(e.beta, index=names, columns=x_names)
+        self.bse = pd.DataFrame(e.bse, index=names, columns=x_names)
+        self.theta = pd.DataFrame(e.theta, index=names)
+        self.components = pd.DataFrame(
+            np.column_stack([component_values(refitter.problem.covariance, e), e.sigma]),
+            index=names,
+            columns=[*columns, "sigma"],
+        )
+        self.sigma = pd.Series(e.sigma, index=names, name="sigma")
+        self.objective = pd.Series(e.objective, index=names, name="objective")
+        self.converged = pd.Series(e.converged, index=names, name="converged")
+        failures = {names[r]: why for r, why in e.failures.items()}
+        self.failures = pd.Series(failures, dtype=object, name="failure")
+
+    def __len__(self) -> int:
+        return len(self.sigma)
+
+    def __repr__(self) -> str:
+        return f"<ManyFits: {len(self)} responses, {int((~self.converged).sum())} not converged>"
+
+    @property
+    def tvalues(self) -> pd.DataFrame:
+        """Fixed effects divided by their standard errors."""
+        return self.params / self.bse
+
+    def result(self, name: Any, ddf: str = "satterthwaite") -> Any:
+        """Return the whole result of one response.
+
+        Parameters
+        ----------
+        name : label
+            The response's.
+        ddf : str
+            As for `MixedLM.fit`.
+
+        Returns
+        -------
+        MixedLMResults
+        """
+        if name not in self.params.index:
+            raise FitError(f"no response {name!r} was fitted. See .params.index.")
+        place = self.params.index.get_loc(name)
+        if not isinstance(place, int):
+            raise FitError(f"several responses are called {name!r}. Rename the columns.")
+        one = self._model.with_response(self._Y[:, place], str(name))
+        theta = self.theta.iloc[place].to_numpy()
+        start = theta if np.isfinite(theta).all() else None
+        return one.fit(reml=self._reml, start_params=start, sigma=self._sigma, ddf=ddf)
+
+
+def fit_many(
+    model: MixedLM, Y: Any, reml: bool, sigma: float | None, n_jobs: int, progress: bool
+) -> ManyFits:
+    """Fit many responses (see `MixedLM.fit_many`)."""
+    values, names = _responses(model.design, Y)
+    refitter = Refitter(model.design, model.problem, reml, sigma)
+    chunks = pieces(values.shape[1], refitter.chunk)
+    work = [values[:, c] for c in chunks]
+    done = run(refitter.fit, work, n_jobs, progress, [part.shape[1] for part in work])
+    estimates = Estimates.join(done)
+    lost = names[~estimates.converged]
+    if len(lost):
+        warnings.warn(
+            f"{len(lost)} of {len(names)} responses did not converge: {list_names(lost)}. "
+            "See .converged and .failures.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    return ManyFits(model, refitter, values, names, estimates)
+
+
+def _responses(design: Design, Y: Any) -> tuple[Array, pd.Index]:
+    """Return the responses (n, r) and their names, or say what is wrong with them."""
+    require_rows(design)
+    index = Y.index if isinstance(Y, pd.DataFrame) else None
+    array = np.asarray(Y)
+    if array.ndim != 2 or not array.shape[1]:
+        raise DesignError(
+            f"Y has shape {array.shape}; it needs a row for each row of the data and a column for "
+            "each response."
+        )
+    names = pd.Index(getattr(Y, "columns", range(array.shape[1])))
+    chosen = positions(design, index, len(array), "Y")
+    if array.dtype.kind not in "iuf":
+        parts = [Y.iloc[:, j] if index is not None else array[:, j] for j in range(len(names))]
+        columns = [
+            number_vector(part, f"response {name!r}", len(part)) for name, part in zip(names, parts)
+        ]
+        array = np.column_stack(columns)
+    values = np.array(array[chosen], dtype=np.float64, order="F")
+    _check(values, names, design)
+    return values, names
+
+
+def _check(values: Array, names: pd.Index, design: Design) -> None:
+    """Refuse missing, infinite and constant responses by name."""
+    lost = names[np.flatnonzero(~np.isfinite(values).all(axis=0))]
+    if len(lost):
+        raise DesignError(
+            f"{len(lost)} of {len(names)} responses have missing or infinite values: "
+            f"{list_names(lost)}. All responses share the rows of the model: fit these one by one, "
+            "or leave the rows out for all."
+        )
+    rest = values if design.offset is None else values - design.offset[:, None]
+    constant = names[np.flatnonzero((rest == rest[0]).all(axis=0))]
+    if len(constant):
+        raise DesignError(
+            f"{len(constant)} of {len(names)} responses are constant: {list_names(constant)}. "
+            "Drop these columns."
+        )

@@ -1,0 +1,55 @@
+"""The same model fitted by every optimizer: do they agree?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mixedlm_ext.errors import FitError, MixedLMError, did_you_mean
+from mixedlm_ext.fit import Fit
+from mixedlm_ext.objective import Objective
+from mixedlm_ext.optimize import METHODS, optimize
+
+if TYPE_CHECKING:
+    from mixedlm_ext.results import MixedLMResults
+
+__all__ = ["all_fit_table"]
+
+_SYNONYMS = ("cobyqa", "nm")
+
+
+def all_fit_table(
+    results: MixedLMResults, methods: Sequence[str] | None, maxiter: int | None
+) -> pd.DataFrame:
+    """Return the table of `MixedLMResults.all_fit`."""
+    wanted = [m for m in METHODS if m not in _SYNONYMS] if methods is None else list(methods)
+    for method in wanted:
+        if method not in METHODS:
+            near = did_you_mean(str(method), METHODS)
+            raise FitError(f"method {method!r} is not known.{near} Use {', '.join(METHODS)}.")
+    rows = {method: _row(results.fit_record, method, maxiter) for method in wanted}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=_columns(results.fit_record))
+
+
+def _columns(fit: Fit) -> list[str]:
+    """Name the columns of the table."""
+    theta = [f"theta[{j}]" for j in range(len(fit.theta))]
+    head = ["objective", "evaluations", "converged", "verdict", "sigma"]
+    return [*head, *fit.design.x_names, *theta]
+
+
+def _row(fit: Fit, method: str, maxiter: int | None) -> list[Any]:
+    """Fit by one method from where the fit began."""
+    objective = Objective(fit.problem, fit.reml, fit.fixed_sigma)
+    start = fit.problem.covariance.standardize(fit.optimization.theta[0])
+    try:
+        evaluation, log = optimize(objective, start, method, maxiter)
+    except MixedLMError as error:
+        nothing = [np.nan] * (1 + len(fit.beta) + len(fit.theta))
+        return [np.nan, 0, False, str(error), *nothing]
+    found = Fit.from_evaluation(fit.design, objective, evaluation, log)
+    head = [found.objective, log.evaluations, log.converged, log.verdict, found.sigma]
+    return [*head, *found.beta, *found.theta]

@@ -1,0 +1,301 @@
+"""Bootstrap of a fit: replicates of its parameters, or of any statistic of it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.random import SeedSequence
+from numpy.typing import NDArray
+from statsmodels.tools.sm_exceptions import ConvergenceWarning
+
+from mixedlm_ext.errors import FitError, MixedLMError, SingularFitWarning
+from mixedlm_ext.fit import Fit
+from mixedlm_ext.inference.bootstrap_intervals import INTERVALS, interval
+from mixedlm_ext.inference.jackknife import jackknife_accelerations
+from mixedlm_ext.inference.parameters import model_parameters
+from mixedlm_ext.inference.resampling import KINDS, Resampler, resampler
+from mixedlm_ext.many import Estimates, Refitter, all_values, warm_start
+from mixedlm_ext.parallel import pieces, run
+from mixedlm_ext.predict import check_choice
+from mixedlm_ext.simulate import check_count, draw, seed_text, spawn_seeds
+
+if TYPE_CHECKING:
+    from mixedlm_ext.results import MixedLMResults
+
+Array = NDArray[np.float64]
+Statistic = Callable[[Any], Any]
+
+__all__ = ["Bootstrap", "bootstrap", "fit_refitter"]
+
+_CHUNK = 10
+"""Replicates of a chunk when each makes a result of its own."""
+
+
+class Bootstrap:
+    """Bootstrap replicates of a fit.
+
+    Attributes
+    ----------
+    kind : {"parametric", "residual", "wild"}
+    n : int
+        Replicates that were asked for.
+    estimates : Series
+        The parameters (or the statistic) of the fit itself.
+    replicates : DataFrame (n, s)
+        A row for each replicate; missing where the refit failed.
+    failures : Series
+        By replicate, why its refit failed or did not converge.
+    bias, bse : Series
+        Mean of the replicates less the estimate, and their standard deviation.
+    """
+
+    def __init__(
+        self,
+        results: MixedLMResults,
+        kind: str,
+        statistic: Statistic | None,
+        estimates: pd.Series,
+        replicates: pd.DataFrame,
+        failures: Mapping[int, str],
+    ) -> None:
+        self._results, self._statistic = results, statistic
+        self.kind, self.n = kind, len(replicates)
+        self.estimates, self.replicates = estimates, replicates
+        self.failures = pd.Series(failures, dtype=object, name="failure")
+
+    def __repr__(self) -> str:
+        return f"<Bootstrap: {self.n} {self.kind} replicates, {len(self.failures)} failed>"
+
+    @property
+    def bias(self) -> pd.Series:
+        """Mean of the replicates less the estimate."""
+        return self.replicates.mean() - self.estimates
+
+    @property
+    def bse(self) -> pd.Series:
+        """Standard deviation of the replicates."""
+        return self.replicates.std()
+
+    def cov(self) -> pd.DataFrame:
+        """Return the covariance matrix of the replicates."""
+        return self.replicates.cov()
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a copy of the replicates."""
+        return self.replicates.copy()
+
+    def conf_int(self, alpha: float = 0.05, kind: str = "percentile") -> pd.DataFrame:
+        """Confidence intervals.
+
+        Parameters
+        ----------
+        alpha : float
+            One minus the level.
+        kind : {"percentile", "basic", "normal", "bca"}
+            "bca" corrects bias and skewness; the latter by a jackknife over the levels of the
+            outermost grouping factors, which takes a refit for each (for at most 200 sets of them).
+
+        Returns
+        -------
+        DataFrame (s, 2)
+            Columns 0 and 1, the limits. A replicate without a value (the correlation with a
+            variance of zero) is left out.
+
+        Raises
+        ------
+        FitError
+            If alpha is no probability, or too few replicates are there.
+
+        Notes
+        -----
+        Davison & Hinkley (1997), Bootstrap Methods and their Application, sections 5.2 and 5.3;
+        the p-th quantile of n replicates is the one with rank (n + 1)p.
+        """
+        check_choice("kind", kind, INTERVALS)
+        if not 0 < alpha < 1:
+            raise FitError(f"alpha={alpha!r} is no probability. Pass a number such as 0.05.")
+        acceleration = np.zeros(len(self.estimates))
+        if kind == "bca":
+            acceleration = jackknife_accelerations(self._results, self._evaluate)
+        limits = [
+            interval(kind, name, self.replicates[name].to_numpy(), estimate, alpha, a)
+            for (name, estimate), a in zip(self.estimates.items(), acceleration)
+        ]
+        return pd.DataFrame(limits, index=self.estimates.index, columns=[0, 1])
+
+    def summary_frame(self, alpha: float = 0.05, kind: str = "percentile") -> pd.DataFrame:
+        """Estimates, bias, standard errors and intervals in one frame."""
+        limits = self.conf_int(alpha, kind)
+        return pd.DataFrame(
+            {
+                "estimate": self.estimates,
+                "bias": self.bias,
+                "bse": self.bse,
+                "ci_lower": limits[0],
+                "ci_upper": limits[1],
+            }
+        )
+
+    def _evaluate(self, results: Any) -> Array:
+        """Return the parameters or the statistic of another fit."""
+        return _values(results, self._statistic).to_numpy()
+
+
+def bootstrap(
+    results: MixedLMResults,
+    n: int,
+    kind: str,
+    statistic: Statistic | None,
+    rng: Any,
+    n_jobs: int,
+    progress: bool,
+) -> Bootstrap:
+    """Refit a model to n bootstrap responses (see `ResamplingMethods.bootstrap`)."""
+    n = check_count(n)
+    check_choice("kind", kind, KINDS)
+    fit = results.fit_record
+    draws = resampler(fit, kind)
+    estimates = _values(_labelled(results), statistic)
+    seeds = spawn_seeds(rng, n)
+    if statistic is None:
+        refitter = fit_refitter(fit)
+        task: Any = partial(_parameters_of, refitter, draws)
+        chunks = pieces(n, refitter.chunk)
+    else:
+        task = partial(_statistics_of, results, statistic, draws, list(estimates.index))
+        chunks = pieces(n, _CHUNK)
+    work = [(c.start, seeds[c]) for c in chunks]
+    done = run(task, work, n_jobs, progress, [len(s) for _, s in work])
+    values = np.concatenate([part.values for part in done])
+    failures = {r: why for part in done for r, why in part.failures.items()}
+    _report(failures, n)
+    frame = pd.DataFrame(values, columns=estimates.index)
+    return Bootstrap(results, kind, statistic, estimates, frame, failures)
+
+
+def _labelled(results: MixedLMResults) -> Any:
+    """Return the same results as a statistic sees those of the replicates, in their wrapper."""
+    robust = results.cov_type == "cluster"
+    return results.with_ddf(results.ddf_method if robust else results.ddf)  # type: ignore[arg-type]
+
+
+def fit_refitter(fit: Fit, reml: bool | None = None) -> Refitter:
+    """Return the refitter of a fit's model, started from its estimates."""
+    start = warm_start(fit.problem, fit.theta)
+    criterion = fit.reml if reml is None else reml
+    return Refitter(fit.design, fit.problem, criterion, fit.fixed_sigma, start)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Replicates of one chunk: values (r, s), and what failed by number of the replicate."""
+
+    values: Array
+    failures: dict[int, str]
+
+
+def _parameters_of(
+    refitter: Refitter, draws: Resampler, work: tuple[int, Sequence[SeedSequence]]
+) -> _Part:
+    """Refit one chunk and return the parameters."""
+    first, seeds = work
+    estimates = refitter.fit(draw(draws, seeds))
+    values = all_values(refitter.problem.covariance, estimates, refitter.sigma is None)
+    failures = {first + r: why for r, why in estimates.failures.items()}
+    for r in np.flatnonzero(~estimates.converged):
+        failures.setdefault(first + int(r), "the fit did not converge")
+        values[r] = np.nan
+    return _Part(values, failures)
+
+
+def _statistics_of(
+    results: MixedLMResults,
+    statistic: Statistic,
+    draws: Resampler,
+    names: list[Any],
+    work: tuple[int, Sequence[SeedSequence]],
+) -> _Part:
+    """Refit one chunk, each replicate with a result of its own, and return the statistic."""
+    first, seeds = work
+    values = np.full((len(seeds), len(names)), np.nan)
+    failures: dict[int, str] = {}
+    for r, seed in enumerate(seeds):
+        try:
+            refitted = quiet_refit(results, draws.draw(seed))
+        except MixedLMError as error:
+            failures[first + r] = str(error)
+            continue
+        try:
+            found = _values(refitted, statistic)
+        except Exception as error:
+            raise FitError(
+                f"the statistic raised {type(error).__name__}: {error} at replicate {first + r}, "
+                f"whose response comes from {seed_text(seed)}."
+            ) from error
+        if list(found.index) != names:
+            raise FitError(
+                f"the statistic gave {list(found.index)} at replicate {first + r}, but {names} for "
+                f"the fit itself. It must always return the same values (seed: {seed_text(seed)})."
+            )
+        if refitted.converged:
+            values[r] = found
+        else:
+            failures[first + r] = refitted.optimization.message
+    return _Part(values, failures)
+
+
+def quiet_refit(results: Any, y: Array) -> Any:
+    """Refit to another response; what the fit would warn of is counted instead."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SingularFitWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return results.refit(y)
+
+
+def _values(results: Any, statistic: Statistic | None) -> pd.Series:
+    """Return the parameters of a fit, or the statistic of it, by name."""
+    if statistic is not None:
+        return _named(statistic(results), statistic)
+    fit = results.fit_record
+    free_sigma = fit.fixed_sigma is None
+    names = [p.name for p in model_parameters(fit.design, free_sigma)]
+    one = Estimates.of_fit(fit)
+    return pd.Series(all_values(fit.problem.covariance, one, free_sigma)[0], index=names)
+
+
+def _named(value: Any, statistic: Statistic) -> pd.Series:
+    """Return what a statistic returned as a Series of numbers."""
+    if isinstance(value, pd.Series | Mapping):
+        return pd.Series(value, dtype=float)
+    name = getattr(statistic, "__name__", "statistic")
+    name = "statistic" if name == "<lambda>" else name
+    array = np.asarray(value, dtype=float)
+    if array.ndim == 0:
+        return pd.Series([float(array)], index=[name])
+    if array.ndim > 1:
+        raise FitError(
+            f"the statistic returned an array of shape {array.shape}. "
+            "Return a number, a vector, a Series or a dict."
+        )
+    return pd.Series(array, index=[f"{name}[{i}]" for i in range(len(array))])
+
+
+def _report(failures: Mapping[int, str], n: int) -> None:
+    """Raise if nothing is left, warn if something is lost."""
+    if not failures:
+        return
+    replicate, why = next(iter(failures.items()))
+    if len(failures) == n:
+        raise FitError(f"all {n} bootstrap refits failed; the first because: {why}")
+    warnings.warn(
+        f"{len(failures)} of {n} bootstrap refits failed and are left out (see .failures); "
+        f"replicate {replicate}: {why}",
+        ConvergenceWarning,
+        stacklevel=4,
+    )

@@ -1,0 +1,120 @@
+"""Likelihood-ratio test against its simulated distribution (Halekoh & Højsgaard 2014)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.random import SeedSequence
+from numpy.typing import NDArray
+from scipy import stats
+from statsmodels.tools.sm_exceptions import ConvergenceWarning
+
+from mixedlm_ext.errors import FitError, SingularFitWarning
+from mixedlm_ext.inference.bootstrap import fit_refitter
+from mixedlm_ext.inference.compare import lr_test
+from mixedlm_ext.inference.resampling import Resampler, resampler
+from mixedlm_ext.many import Refitter
+from mixedlm_ext.parallel import pieces, run
+from mixedlm_ext.simulate import check_count, draw, spawn_seeds
+
+Array = NDArray[np.float64]
+
+__all__ = ["BootstrapTest", "bootstrap_test"]
+
+
+@dataclass(frozen=True, eq=False)
+class BootstrapTest:
+    """Outcome of a parametric bootstrap of the likelihood ratio.
+
+    Attributes
+    ----------
+    statistic : float
+        Likelihood-ratio statistic of the two ML fits.
+    df : int
+        Parameters by which the models differ.
+    pvalue : float
+        (1 + e)/(1 + n), e the number of replicates that reach the statistic.
+    replicates : ndarray (n,)
+        Statistics of responses simulated from the smaller model; nan where a refit failed.
+    n_failed : int
+        Those are left out of n.
+    """
+
+    statistic: float
+    df: int
+    pvalue: float
+    replicates: Array
+    n_failed: int
+
+    def summary_frame(self) -> pd.DataFrame:
+        """Return the test beside two that need no simulation of the tail.
+
+        Returns
+        -------
+        DataFrame
+            Rows "LRT" (chi-squared), "Bartlett" (the statistic scaled to the mean that chi-squared
+            has) and "bootstrap"; columns ``statistic``, ``df`` and ``pvalue``.
+        """
+        mean = float(np.nanmean(self.replicates))
+        scaled = self.statistic * self.df / mean if mean > 0 else np.nan
+        p = [float(stats.chi2.sf(t, self.df)) for t in (self.statistic, scaled)]
+        rows = [
+            [self.statistic, self.df, p[0]],
+            [scaled, self.df, p[1]],
+            [self.statistic, np.nan, self.pvalue],
+        ]
+        index = ["LRT", "Bartlett", "bootstrap"]
+        return pd.DataFrame(rows, index=index, columns=["statistic", "df", "pvalue"])
+
+
+def bootstrap_test(
+    results: Any, other: Any, n: int, rng: Any, n_jobs: int, progress: bool
+) -> BootstrapTest:
+    """Test the smaller of two nested models (see `ResamplingMethods.compare_bootstrap`)."""
+    n = check_count(n)
+    small, large = sorted((_by_ml(r) for r in (results, other)), key=lambda r: r.df_modelwc)
+    statistic, _, df = lr_test(large, small)
+    if not df:
+        raise FitError(
+            "both models have the same number of parameters, so neither restricts the other. "
+            "Pass a model with fewer, or more, terms."
+        )
+    refitters = (fit_refitter(small.fit_record), fit_refitter(large.fit_record))
+    task = partial(_ratios, resampler(small.fit_record, "parametric"), refitters)
+    chunks = pieces(n, min(r.chunk for r in refitters))
+    work = [spawned[c] for spawned in [spawn_seeds(rng, n)] for c in chunks]
+    T = np.concatenate(run(task, work, n_jobs, progress, [len(seeds) for seeds in work]))
+    valid = T[np.isfinite(T)]
+    if not len(valid):
+        raise FitError(f"all {n} bootstrap refits failed. Check that both models fit the data.")
+    reached = int((valid >= statistic).sum())
+    return BootstrapTest(statistic, df, (1 + reached) / (1 + len(valid)), T, n - len(valid))
+
+
+def _by_ml(results: Any) -> Any:
+    """Return the ML fit of a model."""
+    if not hasattr(results, "refit_ml"):
+        raise FitError(
+            f"{type(results).__name__} is not the result of a mixed model. Pass what "
+            "MixedLM.fit() returns; ranova() compares with the model without random effects."
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SingularFitWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return results.refit_ml()
+
+
+def _ratios(
+    draws: Resampler, refitters: tuple[Refitter, Refitter], seeds: Sequence[SeedSequence]
+) -> Array:
+    """Return the likelihood-ratio statistics of simulated responses."""
+    Y = draw(draws, seeds)
+    small, large = (refitter.fit(Y) for refitter in refitters)
+    T = np.maximum(small.objective - large.objective, 0.0)
+    return np.where(small.converged & large.converged, T, np.nan)

@@ -1,0 +1,133 @@
+"""Clusters of rows that are independent of one another under the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mixedlm_ext.design import Design
+from mixedlm_ext.design.grouping import level_codes
+from mixedlm_ext.design.names import list_names
+from mixedlm_ext.errors import FitError, did_you_mean
+
+Index = NDArray[np.intp]
+
+__all__ = ["Clusters", "find_clusters"]
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """A partition of the rows.
+
+    Attributes
+    ----------
+    name : str
+    codes : ndarray of intp (n,)
+        Cluster of each row, from 0.
+    count : int
+    """
+
+    name: str
+    codes: Index
+    count: int
+
+    def rows(self) -> list[Index]:
+        """Return the rows of each cluster."""
+        order = np.argsort(self.codes, kind="stable")
+        return np.split(order, np.cumsum(np.bincount(self.codes, minlength=self.count))[:-1])
+
+
+def find_clusters(design: Design, cluster: Any = None) -> Clusters:
+    """Return the clusters that a user names, or the coarsest grouping factor.
+
+    Parameters
+    ----------
+    design : Design
+    cluster : str or array_like (n,), optional
+        A grouping factor, a column that the model uses, or a value for each row (a Series of the
+        rows of the user's data is matched by its index).
+
+    Returns
+    -------
+    Clusters
+
+    Raises
+    ------
+    FitError
+        If some random effect is shared between clusters, or there is only one cluster.
+    """
+    found = _coarsest(design) if cluster is None else _given(design, cluster)
+    broken = [t.group for t in design.terms if not _is_finer(t.codes, found.codes)]
+    if broken:
+        raise FitError(
+            f"cluster {found.name!r} splits levels of {list_names(dict.fromkeys(broken))}, so its "
+            "clusters are not independent. Pass a coarser one, in which every grouping factor "
+            "is nested, as cluster=."
+        )
+    if found.count < 2:
+        raise FitError(
+            f"cluster {found.name!r} has one level; a robust covariance needs many. Pass another "
+            "as cluster=."
+        )
+    return found
+
+
+def _coarsest(design: Design) -> Clusters:
+    """Return the grouping factor in which all others are nested."""
+    for term in design.terms:
+        if all(_is_finer(other.codes, term.codes) for other in design.terms):
+            return Clusters(term.group, term.codes, len(term.levels))
+    names = list_names(dict.fromkeys(term.group for term in design.terms))
+    raise FitError(
+        f"the grouping factors {names} are crossed: none contains the levels of the others, so "
+        "there are no independent clusters to find. Pass cluster=, a factor in which all of them "
+        "are nested."
+    )
+
+
+def _given(design: Design, cluster: Any) -> Clusters:
+    """Return the clusters that were asked for."""
+    if isinstance(cluster, str):
+        for term in design.terms:
+            if cluster in (term.name, term.group):
+                return Clusters(term.group, term.codes, len(term.levels))
+        columns = {} if design.frame is None else {str(c): c for c in design.frame}
+        if cluster not in columns:
+            known = [*columns, *(term.group for term in design.terms)]
+            raise FitError(
+                f"cluster={cluster!r} is neither a grouping factor nor a column that the model "
+                f"uses.{did_you_mean(cluster, known)} Pass the column itself, a value for each row."
+            )
+        assert design.frame is not None
+        name, values = cluster, design.frame[columns[cluster]]
+    else:
+        name, values = str(getattr(cluster, "name", None) or "cluster"), _aligned(design, cluster)
+    codes, levels = level_codes(values, name)
+    if codes.min(initial=0) < 0:
+        raise FitError(f"cluster {name!r} has missing values. Give every row a cluster.")
+    return Clusters(name, codes, len(levels))
+
+
+def _aligned(design: Design, values: Any) -> Any:
+    """Return the values for the rows that were used."""
+    n = len(design.y)
+    longer = isinstance(values, pd.Series) and len(values) > n and values.index.is_unique
+    if longer and design.index.isin(values.index).all():
+        return values.loc[design.index].reset_index(drop=True)
+    if np.ndim(values) != 1 or len(values) != n:
+        shape = np.shape(values)
+        raise FitError(
+            f"cluster has shape {shape}; the fit has {n} rows. Pass one value for each of them."
+        )
+    return values.reset_index(drop=True) if isinstance(values, pd.Series) else np.asarray(values)
+
+
+def _is_finer(fine: Index, coarse: Index) -> bool:
+    """Say whether each level of `fine` lies in one level of `coarse`."""
+    first = np.full(int(fine.max(initial=0)) + 1, -1)
+    first[fine] = coarse
+    return bool((first[fine] == coarse).all())

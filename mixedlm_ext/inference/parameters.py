@@ -1,0 +1,108 @@
+"""The parameters of a fit by flat names: "sd(Subject, Days)", "sigma", fixed effects and so on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.design import Design
+from mixedlm_ext.varcorr import correlations
+
+Array = NDArray[np.float64]
+
+__all__ = ["Estimates", "Parameter", "model_parameters", "parameter_values"]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter.
+
+    Attributes
+    ----------
+    name : str
+        "sd(Subject, Days)", "cor(Subject, Intercept, Days)", "sigma", or that of a fixed effect.
+    kind : {"sd", "cor", "sigma", "beta"}
+    term : int
+        The random-effects term, in the order of the formula.
+    columns : tuple of int
+        One column of that term, or two for a correlation; for a fixed effect its column of X.
+    """
+
+    name: str
+    kind: str
+    term: int = -1
+    columns: tuple[int, ...] = ()
+
+    @property
+    def variance_name(self) -> str:
+        """The name on the scale of variances."""
+        if self.kind == "sigma":
+            return "var(Residual)"
+        return "var" + self.name.removeprefix("sd") if self.kind == "sd" else self.name
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """Values for everything that a model estimates.
+
+    Attributes
+    ----------
+    random_cov : list of ndarray (k, k)
+        Covariance matrix of each term's random effects.
+    sigma : float
+    beta : ndarray (p,)
+    """
+
+    random_cov: list[Array]
+    sigma: float
+    beta: Array
+
+
+def model_parameters(design: Design, sigma: bool = True) -> tuple[Parameter, ...]:
+    """List the parameters of a model.
+
+    Parameters
+    ----------
+    design : Design
+    sigma : bool
+        Whether the residual standard deviation is one of them.
+
+    Returns
+    -------
+    tuple of Parameter
+        Term by term the standard deviations, then the correlations; sigma; the fixed effects. A
+        fixed effect that is named like one of the others is called "beta(name)".
+    """
+    out = []
+    for t, term in enumerate(design.terms):
+        names, k = term.columns, len(term.columns)
+        out += [Parameter(f"sd({term.name}, {names[i]})", "sd", t, (i,)) for i in range(k)]
+        if term.structure != "diag":
+            out += [
+                Parameter(f"cor({term.name}, {names[i]}, {names[j]})", "cor", t, (i, j))
+                for i in range(k)
+                for j in range(i + 1, k)
+            ]
+    if sigma:
+        out.append(Parameter("sigma", "sigma"))
+    taken = {name for p in out for name in (p.name, p.variance_name)}
+    for i, x in enumerate(design.x_names):
+        out.append(Parameter(f"beta({x})" if x in taken else x, "beta", columns=(i,)))
+    return tuple(out)
+
+
+def parameter_values(parameters: Sequence[Parameter], estimates: Estimates) -> Array:
+    """Return the values of the parameters; a correlation with a variance of zero is nan."""
+    corr = [correlations(cov) for cov in estimates.random_cov]
+    out = np.empty(len(parameters))
+    for n, p in enumerate(parameters):
+        if p.kind == "sd":
+            out[n] = np.sqrt(estimates.random_cov[p.term][p.columns[0], p.columns[0]])
+        elif p.kind == "cor":
+            out[n] = corr[p.term][p.columns]
+        else:
+            out[n] = estimates.sigma if p.kind == "sigma" else estimates.beta[p.columns[0]]
+    return out

@@ -1,0 +1,182 @@
+"""Likelihood-ratio tests of the random terms, each left out or reduced by a column."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+from statsmodels.tools.sm_exceptions import ConvergenceWarning
+
+from mixedlm_ext.design import Design, TermDesign
+from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.fit import Fit
+from mixedlm_ext.inference.fixed_terms import INTERCEPT, constant_coefficients
+from mixedlm_ext.inference.submodel import Likelihood, maximum, reduce_random
+
+if TYPE_CHECKING:
+    from mixedlm_ext.results import MixedLMResults
+
+Array = NDArray[np.float64]
+
+__all__ = ["deletion_table", "ranova_table"]
+
+_BOUNDARIES = ("chi2", "mixture")
+
+
+@dataclass(frozen=True)
+class _Deletion:
+    """One way to make the random part smaller.
+
+    Attributes
+    ----------
+    name : str
+        As lmerTest names the rows.
+    term : int
+    C : ndarray (k, r)
+        What is left of the term's columns X is XC.
+    """
+
+    name: str
+    term: int
+    C: Array
+
+
+def ranova_table(results: MixedLMResults, reduce_terms: bool, boundary: str) -> pd.DataFrame:
+    """Return the table of `MixedLMResults.ranova`."""
+    if boundary not in _BOUNDARIES:
+        near = did_you_mean(str(boundary), _BOUNDARIES)
+        raise FitError(f"boundary={boundary!r} is not known.{near} Use 'chi2' or 'mixture'.")
+    fit = results.fit_record
+    if reduce_terms and any(set(term.columns).isdisjoint(INTERCEPT) for term in fit.design.terms):
+        results._need_rows("what tells whether a factor implies an intercept")
+    deletions = list(_deletions(fit.design, reduce_terms))
+    table = deletion_table(
+        Likelihood.of_fit(fit),
+        {deletion.name: _likelihood(fit, deletion) for deletion in deletions},
+    )
+    if boundary == "mixture":
+        p = table["Pr(>Chisq)"].to_numpy(copy=True)
+        lrt, df = table["LRT"].to_numpy(), table["Df"].to_numpy()
+        for i, deletion in enumerate(deletions, start=1):
+            if _variances_lost(fit.design.terms[deletion.term], deletion) == 1:
+                p[i] = _mixture(lrt[i], df[i])
+        table["Pr(>Chisq)"] = p
+    method = "REML" if fit.reml else "ML"
+    table.attrs["title"] = f"Random terms left out or reduced, one at a time ({method})"
+    return table
+
+
+def _deletions(design: Design, reduce_terms: bool) -> Iterator[_Deletion]:
+    """Yield every deletion, in the order of the formula."""
+    for i, term in enumerate(design.terms):
+        parts = _parts(design, i) if reduce_terms else {}
+        if not parts:
+            yield _Deletion(term.text, i, np.zeros((len(term.columns), 0)))
+        for name, columns in parts.items():
+            yield _Deletion(f"{name} in {term.text}", i, _without(design, i, columns))
+
+
+def _parts(design: Design, i: int) -> dict[str, list[int]]:
+    """Return the columns of each effect of a random term that can be left out alone.
+
+    Those are the effects that are no part of an interaction; the intercept only where it is
+    independent of the others.
+    """
+    term = design.terms[i]
+    if design.formula is None:
+        parts = {name: [j] for j, name in enumerate(term.columns) if name not in INTERCEPT}
+        intercept = [j for j, name in enumerate(term.columns) if name in INTERCEPT]
+    else:
+        info = design.matrices.infos[i + 1]
+        own = {t: list(range(s.start, s.stop)) for t, s in info.term_slices.items()}
+        parts = {
+            t.name(): columns
+            for t, columns in own.items()
+            if t.factors and not any(set(t.factors) < set(other.factors) for other in own)
+        }
+        intercept = [j for t, columns in own.items() if not t.factors for j in columns]
+    if parts and intercept and term.structure == "diag":
+        return {"Intercept": intercept, **parts}
+    return parts
+
+
+def _without(design: Design, i: int, columns: list[int]) -> Array:
+    """Return C for a term without some of its columns.
+
+    A factor without an intercept, (0 + f | g), is reduced to (1 | g), which is nested in it, unless
+    another term has that.
+    """
+    term = design.terms[i]
+    k = len(term.columns)
+    kept = np.delete(np.eye(k), columns, axis=1)
+    taken = any(t.group == term.group and set(t.columns) & set(INTERCEPT) for t in design.terms)
+    if kept.shape[1] == 0 and term.structure == "us" and k > 1 and not taken:
+        constant = constant_coefficients(term.X)
+        if constant is not None:
+            return constant[:, None]
+    return kept
+
+
+def _likelihood(fit: Fit, deletion: _Deletion) -> Likelihood:
+    """Fit the model with one deletion."""
+    C = [np.eye(term.k) for term in fit.problem.covariance.terms]
+    C[deletion.term] = deletion.C
+    reduced = reduce_random(fit.problem, C)
+    if reduced is None:
+        return maximum(fit.problem, fit.reml, fit.fixed_sigma, random=False)
+    return maximum(reduced, fit.reml, fit.fixed_sigma)
+
+
+def deletion_table(full: Likelihood, reduced: dict[str, Likelihood]) -> pd.DataFrame:
+    """Return the table of likelihood-ratio tests of reduced models against the full one.
+
+    Parameters
+    ----------
+    full : Likelihood
+    reduced : dict of str to Likelihood
+
+    Returns
+    -------
+    DataFrame
+        Columns ``npar``, ``logLik``, ``AIC``, ``LRT``, ``Df``, ``Pr(>Chisq)``; the full model is
+        the row ``<none>``.
+    """
+    rows = [[full.npar, full.llf, full.aic, np.nan, np.nan, np.nan]]
+    for name, model in reduced.items():
+        if not model.converged:
+            warnings.warn(
+                f"the fit without {name} did not converge; its test is not to be trusted.",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
+        lrt, df = max(2.0 * (full.llf - model.llf), 0.0), full.npar - model.npar
+        p = float(stats.chi2.sf(lrt, df)) if df else np.nan
+        rows.append([model.npar, model.llf, model.aic, lrt, df, p])
+    columns = ["npar", "logLik", "AIC", "LRT", "Df", "Pr(>Chisq)"]
+    table = pd.DataFrame(rows, index=["<none>", *reduced], columns=columns)
+    table["npar"] = table["npar"].astype(int)
+    return table
+
+
+def _variances_lost(term: TermDesign, deletion: _Deletion) -> int:
+    """Return how many variances a deletion sets to zero; 0 if it does something else as well."""
+    columns = {tuple(row) for row in np.eye(len(term.columns)).tolist()}
+    only_dropped = all(tuple(c) in columns for c in deletion.C.T.tolist())
+    return len(term.columns) - deletion.C.shape[1] if only_dropped else 0
+
+
+def _mixture(lrt: float, df: float) -> float:
+    """Return the p-value of the 50:50 mixture of chi-squared with df - 1 and with df.
+
+    One variance, at its boundary, and its df - 1 covariances are tested (Self & Liang 1987; Stram
+    & Lee 1994, Biometrics 50, case 3).
+    """
+    if lrt <= 0:
+        return 1.0
+    return float(0.5 * stats.chi2.sf(lrt, df) + (0.5 * stats.chi2.sf(lrt, df - 1) if df > 1 else 0))

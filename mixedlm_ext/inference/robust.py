@@ -1,0 +1,198 @@
+"""Cluster-robust covariance of the fixed effects, and its degrees of freedom.
+
+With Σ = σ²V the model's covariance of y, block diagonal over clusters c, C = (X'Σ⁻¹X)⁻¹ and the
+residuals e = y - Xβ (less the offset), the sandwich is
+
+    C {Σ_c X_c'Σ_c⁻¹ A_c e_c e_c' A_c' Σ_c⁻¹X_c} C
+
+    CR0  A_c = I
+    CR1  A_c = I √(m / (m - 1)), m the number of clusters
+    CR2  A_c = D_c' B_c^(-1/2) D_c, D_c'D_c = Σ_c, B_c = D_c(Σ_c - X_cCX_c')D_c': unbiased if the
+         model is right (Pustejovsky & Tipton 2018, Journal of Business & Economic Statistics 36)
+    CR3  A_c = (I - X_cCX_c'Σ_c⁻¹)⁻¹, close to the jackknife of clusters
+
+Everything but CR2 needs only p × p matrices of each cluster; CR2 needs Σ_c of one cluster at a
+time. σ² cancels except in C, and V takes the place of Σ below.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.assemble import response
+from mixedlm_ext.design.names import list_names
+from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.fit import Fit
+from mixedlm_ext.inference.clusters import Clusters
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+__all__ = ["KINDS", "ClusterRobust", "check_cov_type"]
+
+KINDS = ("CR0", "CR1", "CR2", "CR3")
+_MOST_ROWS = 4000
+"""Rows of one cluster up to which its covariance matrix is reasonable."""
+_ZERO = 1e-12
+"""Eigenvalues of B_c this small, relative to the largest, count as zero."""
+
+
+class ClusterRobust:
+    """A method of tests of the fixed effects that trusts only the independence of clusters.
+
+    Parameters
+    ----------
+    fit : Fit
+    clusters : Clusters
+    kind : {"CR0", "CR1", "CR2", "CR3"}
+
+    Notes
+    -----
+    It answers what `inference.ddf.DegreesOfFreedom` asks. Tests by CR2 use the degrees of freedom
+    of Satterthwaite (t) and of the approximate Hotelling test (F) under the model; the others use
+    the number of clusters less one.
+    """
+
+    def __init__(self, fit: Fit, clusters: Clusters, kind: str) -> None:
+        if kind not in KINDS:
+            near = did_you_mean(str(kind), KINDS)
+            raise FitError(f"kind={kind!r} is not known.{near} Use one of {list_names(KINDS)}.")
+        largest = int(np.bincount(clusters.codes).max())
+        if kind == "CR2" and largest > _MOST_ROWS:
+            raise FitError(
+                f"CR2 needs a dense matrix of each cluster, and one of {clusters.name!r} has "
+                f"{largest} rows; at most {_MOST_ROWS} are reasonable. Use 'CR1' or 'CR3'."
+            )
+        if not len(fit.beta):
+            raise FitError("the model has no fixed effects, so there is no covariance to estimate.")
+        self.name = f"cluster-robust ({kind})"
+        self.kind, self.groups, self.count = kind, clusters.name, clusters.count
+        self._C = fit.unscaled_cov
+        self._cov, self._adjusted, self._variances = self._compute(fit, clusters)
+
+    def cov(self) -> Array:
+        """Return the sandwich, (p, p)."""
+        return self._cov
+
+    def _compute(self, fit: Fit, clusters: Clusters) -> tuple[Array, Array, Array]:
+        """Return the sandwich; for CR2 also X_c'A_c'V_c⁻¹X_c and X_c'V_c⁻¹A_cV_cA_c'V_c⁻¹X_c.
+
+        The rows are read here and not needed any more.
+        """
+        X, VX = fit.design.X, _solve(fit)
+        e = response(fit.design) - X @ fit.beta
+        codes, m = clusters.codes, clusters.count
+        p = X.shape[1]
+        empty = np.zeros((0, p, p))
+        if self.kind == "CR2":
+            scores, adjusted, variances = _bias_reduced(fit, clusters, VX, e)
+        else:
+            scores, adjusted, variances = _sums(codes, VX * e[:, None], m), empty, empty
+        if self.kind == "CR3":
+            # (I - X_cCX_c'V_c⁻¹)⁻¹ by Woodbury: the scores become s + S_c(C⁻¹ - S_c)⁻¹s
+            S = np.stack([_sums(codes, X * column[:, None], m) for column in VX.T], axis=1)
+            rest = np.linalg.inv(self._C) - S
+            scores = scores + np.einsum("cij,cj->ci", S, _solve_each(rest, scores))
+        half = self._C @ scores.T
+        factor = m / (m - 1.0) if self.kind == "CR1" else 1.0
+        return factor * half @ half.T, adjusted, variances
+
+    def t(self, L: Array) -> Array:
+        """Return the degrees of freedom of each row of L."""
+        if self.kind != "CR2":
+            return np.full(len(L), self.count - 1.0)
+        return np.array([self.f(row[None, :])[1] for row in L])
+
+    def f(self, L: Array) -> tuple[float, float]:
+        """Return scale and degrees of freedom of the joint test.
+
+        With η = r(r + 1)/Σ var(d_st), d the standardized sandwich under the model, the Wald
+        statistic over r times (η - r + 1)/η has η - r + 1 degrees of freedom (Pustejovsky &
+        Tipton); for one row that is Satterthwaite's method.
+        """
+        if self.kind != "CR2":
+            return 1.0, self.count - 1.0
+        r = len(L)
+        values, vectors = np.linalg.eigh(L @ self._C @ L.T)
+        K = (vectors / np.sqrt(values)) @ vectors.T @ L @ self._C
+        # cov of the scores of clusters c, d:  δ_cd a_c'V_ca_c - a_c'X_c C X_d'a_d
+        XA = np.einsum("rp,cqp->crq", K, self._adjusted)
+        G = -np.einsum("crp,pq,dsq->rscd", XA, self._C, XA)
+        own = np.einsum("rp,cpq,sq->rsc", K, self._variances, K)
+        c = np.arange(self.count)
+        G[:, :, c, c] += own
+        total = np.einsum("rrcd,sscd->", G, G) + np.einsum("rscd,srcd->", G, G)
+        eta = r * (r + 1) / float(total)
+        df = eta - r + 1.0
+        return df / eta, df
+
+    def note(self) -> str:
+        """Return the remark for the summary."""
+        return (
+            f"Standard errors are robust to dependence within {self.groups} "
+            f"({self.kind}, {self.count} clusters)."
+        )
+
+
+def check_cov_type(cov_type: object) -> None:
+    """Raise FitError unless `cov_type` is one that a fit can have."""
+    if cov_type not in ("nonrobust", "cluster"):
+        raise FitError(
+            f"cov_type={cov_type!r} is not known. Use 'nonrobust', or 'cluster' with "
+            "cov_kwds={'groups': ..., 'kind': 'CR2'}."
+        )
+
+
+def _bias_reduced(fit: Fit, clusters: Clusters, VX: Array, e: Array) -> tuple[Array, Array, Array]:
+    """Return X_c'V_c⁻¹A_ce_c of each cluster, and what the degrees of freedom by CR2 need."""
+    scores, adjusted, variances = [], [], []
+    for rows in clusters.rows():
+        X, V = fit.design.X[rows], _cluster_covariance(fit, rows)
+        D = np.linalg.cholesky(V).T
+        B = D @ (V - X @ fit.unscaled_cov @ X.T) @ D.T
+        AVX = D.T @ _inverse_root(B) @ (D @ VX[rows])  # A_c'V_c⁻¹X_c; A_c is symmetric
+        scores.append(AVX.T @ e[rows])
+        adjusted.append(X.T @ AVX)
+        variances.append(AVX.T @ V @ AVX)
+    return np.array(scores), np.array(adjusted), np.array(variances)
+
+
+def _solve(fit: Fit) -> Array:
+    """Return V⁻¹X = W(X - ZΛM⁻¹Λ'Z'WX), (n, p)."""
+    design, problem, pls = fit.design, fit.problem, fit.engine.pls
+    coefficients = pls.factor.back_solve(pls.RZX) @ problem.cp.R
+    out = design.X.copy()
+    for laid, term in zip(design.terms, problem.covariance.terms):
+        own = problem.cp.block(coefficients, term.block)[term.first : term.first + term.k]
+        b = np.linalg.solve(term.whitening, own.reshape(term.k, -1)).reshape(own.shape)
+        for a in range(term.k):
+            out -= laid.X[:, a, None] * b[a][laid.codes]
+    return out if design.weights is None else out * design.weights[:, None]
+
+
+def _cluster_covariance(fit: Fit, rows: Index) -> Array:
+    """Return V of some rows."""
+    design = fit.design
+    V = np.diag(np.ones(len(rows)) if design.weights is None else 1.0 / design.weights[rows])
+    for term, T in zip(design.terms, fit.templates):
+        XT, codes = term.X[rows] @ T, term.codes[rows]
+        V += np.where(codes[:, None] == codes, XT @ XT.T, 0.0)
+    return V
+
+
+def _sums(codes: Index, values: Array, m: int) -> Array:
+    """Return the sums of `values` (n, p) over the rows of each cluster."""
+    return np.column_stack([np.bincount(codes, column, m) for column in values.T])
+
+
+def _solve_each(matrices: Array, vectors: Array) -> Array:
+    """Return M_c⁻¹s_c; the pseudoinverse where a coefficient is known from one cluster alone."""
+    return np.einsum("cij,cj->ci", np.linalg.pinv(matrices, rcond=_ZERO, hermitian=True), vectors)
+
+
+def _inverse_root(B: Array) -> Array:
+    """Return the symmetric inverse square root, zero in directions where B is."""
+    values, vectors = np.linalg.eigh(B)
+    kept = values > _ZERO * values.max()
+    return np.asarray((vectors[:, kept] / np.sqrt(values[kept])) @ vectors[:, kept].T)

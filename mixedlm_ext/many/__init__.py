@@ -1,0 +1,6 @@
+"""Many responses on one design: fitted at once where the structure allows it."""
+
+from mixedlm_ext.many.components import all_values, component_values
+from mixedlm_ext.many.estimates import Estimates, Refitter, warm_start
+
+__all__ = ["Estimates", "Refitter", "all_values", "component_values", "warm_start"]

@@ -1,0 +1,48 @@
+"""Standard deviations and correlations of the random effects of many fits."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.covariance import Covariance
+from mixedlm_ext.many.estimates import Estimates
+
+Array = NDArray[np.float64]
+
+__all__ = ["all_values", "component_values"]
+
+
+def all_values(covariance: Covariance, e: Estimates, sigma: bool) -> Array:
+    """Return all parameters of r fits: those of `component_values`, sigma if asked for, beta."""
+    ends = [e.sigma[:, None], e.beta] if sigma else [e.beta]
+    return np.column_stack([component_values(covariance, e), *ends])
+
+
+def component_values(covariance: Covariance, e: Estimates) -> Array:
+    """Return, term by term, standard deviations and then correlations of r fits.
+
+    Parameters
+    ----------
+    covariance : Covariance
+    e : Estimates
+
+    Returns
+    -------
+    ndarray (r, c)
+        A correlation with a column of variance zero is nan; uncorrelated columns have none.
+    """
+    r = len(e.sigma)
+    out = [np.empty((r, 0))]
+    for term, part in zip(covariance.terms, covariance.slices):
+        T = np.zeros((r, term.k, term.k))
+        T[:, term.entries[0], term.entries[1]] = e.theta[:, part]
+        cov = T @ T.transpose(0, 2, 1) * (e.sigma**2)[:, None, None]
+        sd = np.sqrt(np.einsum("rkk->rk", cov))
+        out.append(sd)
+        if term.structure != "diag":
+            i, j = np.triu_indices(term.k, 1)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                correlation = np.clip(cov[:, i, j] / (sd[:, i] * sd[:, j]), -1.0, 1.0)
+            out.append(np.where((sd[:, i] > 0) & (sd[:, j] > 0), correlation, np.nan))
+    return np.column_stack(out)

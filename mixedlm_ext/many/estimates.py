@@ -1,0 +1,201 @@
+"""Fit responses on one design: all at once for one grouping factor, one by one otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.covariance import Covariance
+from mixedlm_ext.design import Design
+from mixedlm_ext.errors import FitError
+from mixedlm_ext.fit import Fit
+from mixedlm_ext.linalg.triangular import solve_upper
+from mixedlm_ext.many.newton import minimize_many
+from mixedlm_ext.many.objective import LevelClasses, ManyObjectives
+from mixedlm_ext.objective import Evaluation, Objective
+from mixedlm_ext.optimize import optimize
+from mixedlm_ext.pls import Problem
+from mixedlm_ext.refit import Reduced, Reduction, problem_with
+from mixedlm_ext.start import start_values
+
+Array = NDArray[np.float64]
+
+__all__ = ["Estimates", "Refitter", "warm_start"]
+
+_CELLS = 400_000
+"""Numbers that an array of one chunk may hold: about what stays in the cache."""
+_AT_ONCE = 1000
+"""Responses of a chunk at most when all are fitted at once."""
+_ONE_BY_ONE = 20
+"""Responses of a chunk when each has its own search."""
+_LEAST = 0.05
+"""Smallest diagonal of a template to start from: at zero the criterion is stationary."""
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """Estimates for r responses, in the user's units; nan where a response has none.
+
+    Attributes
+    ----------
+    theta : ndarray (r, m)
+    beta, bse : ndarray (r, p)
+    sigma, objective : ndarray (r,)
+    converged : ndarray of bool (r,)
+    failures : dict of int to str
+        What was wrong with the responses that could not be fitted.
+    """
+
+    theta: Array
+    beta: Array
+    bse: Array
+    sigma: Array
+    objective: Array
+    converged: NDArray[np.bool_]
+    failures: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def missing(cls, r: int, p: int, m: int) -> Estimates:
+        """Return room for r responses."""
+        theta, beta, bse, sigma, objective = (
+            np.full(shape, np.nan) for shape in ((r, m), (r, p), (r, p), (r,), (r,))
+        )
+        return cls(theta, beta, bse, sigma, objective, np.zeros(r, dtype=bool))
+
+    @classmethod
+    def of_fit(cls, fit: Fit) -> Estimates:
+        """Return those of one fit."""
+        return cls(
+            theta=fit.theta[None],
+            beta=fit.beta[None],
+            bse=fit.sigma * np.sqrt(np.diag(fit.unscaled_cov))[None],
+            sigma=np.array([fit.sigma]),
+            objective=np.array([fit.objective]),
+            converged=np.array([fit.optimization.converged]),
+        )
+
+    @classmethod
+    def join(cls, parts: list[Estimates]) -> Estimates:
+        """Put the estimates of several chunks together."""
+        names = [f.name for f in fields(cls) if f.name != "failures"]
+        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        starts = np.cumsum([0, *(len(part.sigma) for part in parts)])
+        failures = {
+            int(start) + r: why
+            for start, part in zip(starts, parts)
+            for r, why in part.failures.items()
+        }
+        return cls(**joined, failures=failures)
+
+
+class Refitter:
+    """Fits other responses on the design of a model; rows are touched once a response.
+
+    Parameters
+    ----------
+    design : Design
+    problem : Problem
+    reml : bool
+    sigma : float, optional
+        A known residual standard deviation.
+    start : ndarray (m,), optional
+        Standardized theta to start from; the start of a single fit by default.
+    """
+
+    def __init__(
+        self,
+        design: Design,
+        problem: Problem,
+        reml: bool,
+        sigma: float | None = None,
+        start: Array | None = None,
+    ) -> None:
+        self.problem, self.reml, self.sigma, self.start = problem, reml, sigma, start
+        self.reduce = Reduction(design, problem)
+        self.classes = LevelClasses(problem.cp) if len(problem.cp.shapes) == 1 else None
+
+    @property
+    def chunk(self) -> int:
+        """How many responses to fit in one call: it depends on the model only."""
+        cp = self.problem.cp
+        if self.classes is None:
+            return _ONE_BY_ONE
+        k = cp.shapes[0][0]
+        cells = max(len(self.classes.count) * k * k * (cp.p + 1), cp.n)
+        return int(np.clip(_CELLS // cells, 1, _AT_ONCE))
+
+    def fit(self, Y: Array) -> Estimates:
+        """Fit the columns of Y (n, r)."""
+        return self.fit_reduced(self.reduce(Y))
+
+    def fit_reduced(self, reduced: Reduced) -> Estimates:
+        """Fit responses that were reduced already."""
+        cp = self.problem.cp
+        out = Estimates.missing(len(reduced.yy), cp.p, self.problem.covariance.n_theta)
+        if self.classes is not None:
+            self._fit_at_once(self.classes, reduced, out)
+        for r in np.flatnonzero(~out.converged):
+            self._fit_one(reduced, int(r), out)
+        return out
+
+    def _fit_at_once(self, classes: LevelClasses, reduced: Reduced, out: Estimates) -> None:
+        """Fit all responses together and write down those that converged."""
+        problem = self.problem
+        covariance, cp = problem.covariance, problem.cp
+        objectives = ManyObjectives.of(problem, classes, reduced, self.reml, self.sigma)
+        start = covariance.start() if self.start is None else self.start
+        best, converged = minimize_many(objectives, np.repeat(start[:, None], len(out.sigma), 1))
+        out.theta[:] = covariance.unstandardize(_canonical(covariance, best.theta)).T
+        out.beta[:] = (reduced.beta_ols + solve_upper(cp.R, best.beta)).T
+        inverse = solve_upper(cp.R, np.eye(cp.p))
+        variance = np.einsum("pi,ijr,pj->rp", inverse, best.cov, inverse) * best.scale[:, None]
+        out.bse[:] = np.sqrt(variance)
+        out.sigma[:] = np.sqrt(best.scale)
+        out.objective[:] = best.value
+        out.converged[:] = converged
+
+    def _fit_one(self, reduced: Reduced, r: int, out: Estimates) -> None:
+        """Fit the r-th response by its own search, as `MixedLM.fit` does."""
+        try:
+            objective = Objective(problem_with(self.problem, reduced, r), self.reml, self.sigma)
+            start = start_values(objective) if self.start is None else self.start
+            e, log = optimize(objective, start)
+        except FitError as error:
+            for name in ("theta", "beta", "bse", "sigma", "objective"):
+                getattr(out, name)[r] = np.nan
+            out.failures[r] = str(error)
+            return
+        _write(objective.problem, e, r, out)
+        out.converged[r] = log.converged
+
+
+def warm_start(problem: Problem, theta: Array) -> Array:
+    """Return the standardized theta to start from after a fit of a similar response.
+
+    Diagonals of the templates are kept off zero, where the criterion is stationary.
+    """
+    covariance = problem.covariance
+    start = covariance.standardize(theta)
+    diagonal = covariance.rows == covariance.columns
+    return np.where(diagonal, np.maximum(start, _LEAST), start)
+
+
+def _canonical(covariance: Covariance, theta: Array) -> Array:
+    """Flip signs of template columns as `Covariance.canonical`, for theta (m, r) of one block."""
+    diagonal = covariance.rows == covariance.columns
+    sign = np.ones((covariance.block_sizes[0], theta.shape[1]))
+    sign[covariance.columns[diagonal]] = np.where(theta[diagonal] < 0, -1.0, 1.0)
+    return theta * sign[covariance.columns] + 0.0
+
+
+def _write(problem: Problem, e: Evaluation, r: int, out: Estimates) -> None:
+    """Write one evaluation down in the user's units."""
+    cp = problem.cp
+    root = solve_upper(cp.R, solve_upper(e.pls.RX, np.eye(cp.p)))
+    out.theta[r] = problem.covariance.unstandardize(e.theta)
+    out.beta[r] = cp.beta_ols + solve_upper(cp.R, e.pls.beta)
+    out.bse[r] = np.sqrt(e.scale * np.einsum("pi,pi->p", root, root))
+    out.sigma[r] = np.sqrt(e.scale)
+    out.objective[r] = e.value

@@ -1,0 +1,133 @@
+"""Trust-region Newton for many criteria at once: the method of optimize.py, vectorized.
+
+Each response has its own theta, radius and verdict; those that have ended drop out of the
+evaluations that follow.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.many.objective import ManyEvaluations, ManyObjectives
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+__all__ = ["minimize_many"]
+
+_MOST_STEPS = 60
+"""Steps after which a response is left to the single search."""
+_CURVATURE_NOISE = 1e-7
+"""Eigenvalues of a Hessian this small, relative to the largest, count as zero."""
+_BISECTIONS = 60
+
+
+def minimize_many(
+    objectives: ManyObjectives, start: Array, tol: float = 1e-8
+) -> tuple[ManyEvaluations, Mask]:
+    """Minimize the criteria of many responses.
+
+    Parameters
+    ----------
+    objectives : ManyObjectives
+    start : ndarray (m, r)
+        Standardized theta of each response.
+    tol : float
+        A search ends when one more Newton step would lower its criterion by less than this.
+
+    Returns
+    -------
+    ManyEvaluations
+        At the minima.
+    ndarray of bool (r,)
+        Whether each search converged, by the same verdict as a single fit's.
+    """
+    best = objectives.at(start)
+    radius = np.maximum(1.0, np.linalg.norm(start, axis=0))
+    active = np.flatnonzero(np.isfinite(best.value))
+    for _ in range(_MOST_STEPS):
+        if not len(active):
+            break
+        current = best.take(active)
+        steps = _trust_region_steps(current, radius[active])
+        trial = objectives.take(active).at(current.theta + steps.vector)
+        noise = 1e-13 * np.abs(current.value)
+        ratio = (current.value - trial.value + noise) / (steps.decrease + noise)
+        ratio = np.where(np.isfinite(ratio), ratio, -np.inf)
+        better = ratio > 1e-3
+        best.put(active[better], trial.take(better))
+        radius[active] = _next_radius(radius[active], steps, ratio)
+        last = (steps.decrease <= tol) & (steps.curvature >= 0)
+        active = active[~last & (radius[active] >= 1e-12)]
+    return best, _converged(best, tol)
+
+
+class _Steps(NamedTuple):
+    """Steps (m, r), the decreases they promise, the most negative curvatures (0 if none)."""
+
+    vector: Array
+    decrease: Array
+    curvature: Array
+
+
+def _converged(best: ManyEvaluations, tol: float) -> Mask:
+    """Say which searches ended at a minimum."""
+    out = np.isfinite(best.value)
+    found = best.take(out)
+    steps = _trust_region_steps(found, np.full(found.theta.shape[1], np.inf))
+    noise = 1e-13 * np.abs(found.value)
+    out[out] = (steps.decrease <= tol + noise) & (steps.curvature >= 0)
+    return out
+
+
+def _next_radius(radius: Array, steps: _Steps, ratio: Array) -> Array:
+    """Shrink a trust region after a bad step; widen it after a good one that it cut short."""
+    length = np.linalg.norm(steps.vector, axis=0)
+    wider = np.where((ratio > 0.75) & (length > 0.9 * radius), 3.0 * radius, radius)
+    return np.where(ratio >= 0.25, wider, 0.25 * length)
+
+
+def _trust_region_steps(e: ManyEvaluations, radius: Array) -> _Steps:
+    """Minimize each quadratic model within its radius; infinite radii give Newton steps."""
+    values, vectors = np.linalg.eigh(e.hessian.transpose(2, 0, 1))
+    g = np.einsum("rij,ir->rj", vectors, e.gradient)
+    scale = np.maximum(np.abs(values).max(axis=1, initial=0.0), 1e-300)
+    flat = np.abs(values) <= _CURVATURE_NOISE * scale[:, None]
+    values = np.where(flat, 0.0, values)
+    lowest = np.minimum(values.min(axis=1, initial=0.0), 0.0)
+    # a gradient along a flat direction is noise and left alone
+    s = np.where(flat, 0.0, -g / np.where(flat, 1.0, values))
+    cut = (lowest < 0) | (np.linalg.norm(s, axis=1) > radius)
+    if cut.any():
+        within = np.minimum(radius[cut], 1e8)
+        s[cut] = _on_boundary(g[cut], values[cut], lowest[cut], scale[cut], within)
+    decrease = -np.einsum("rj,rj->r", s, g + 0.5 * values * s)
+    return _Steps(np.einsum("rij,rj->ir", vectors, s), decrease, lowest)
+
+
+def _on_boundary(g: Array, values: Array, lowest: Array, scale: Array, radius: Array) -> Array:
+    """Return steps of length `radius`: (H + μI)s = -g with μ >= -lowest, μ by bisection."""
+    shifted = values - lowest[:, None]  # H - lowest I, so that μ' = μ + lowest >= 0
+    low = 1e-12 * scale
+    high = np.linalg.norm(g, axis=1) / radius + low
+    hard = np.linalg.norm(g / (shifted + low[:, None]), axis=1) <= radius
+    for _ in range(_BISECTIONS):
+        middle = np.sqrt(low * high)
+        longer = np.linalg.norm(g / (shifted + middle[:, None]), axis=1) > radius
+        low, high = np.where(longer, middle, low), np.where(longer, high, middle)
+    s = -g / (shifted + high[:, None])
+    if hard.any():
+        s[hard] = _hard_case(g[hard], shifted[hard], lowest[hard], radius[hard])
+    return s
+
+
+def _hard_case(g: Array, shifted: Array, lowest: Array, radius: Array) -> Array:
+    """Return the steps when there is no gradient along the lowest eigenvector: go along it."""
+    s = np.where(shifted > 0, -g / np.where(shifted > 0, shifted, 1.0), 0.0)
+    missing = np.sqrt(np.maximum(radius**2 - np.einsum("rj,rj->r", s, s), 0.0))
+    row = np.arange(len(s))
+    s[row, np.argmin(shifted, axis=1)] = np.where(lowest < 0, missing, 0.0)
+    return s

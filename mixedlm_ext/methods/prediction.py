@@ -1,0 +1,300 @@
+"""Methods of `MixedLMResults` that predict, and that hand the fit over as frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mixedlm_ext.design import NewData, RandomTerm
+from mixedlm_ext.errors import DesignError
+from mixedlm_ext.predict import predict_rows, rows_of_fit, rows_to_predict
+from mixedlm_ext.prediction_results import PredictionResults, get_prediction
+from mixedlm_ext.prediction_terms import Chosen, choose_terms
+from mixedlm_ext.predictor import Predictor
+from mixedlm_ext.predictor_record import predictor_record
+from mixedlm_ext.tidy import augment_frame, glance_frame, tidy_frame
+
+if TYPE_CHECKING:
+    from mixedlm_ext.results import MixedLMResults
+
+Array = NDArray[np.float64]
+
+__all__ = ["PredictionMethods"]
+
+
+class PredictionMethods:
+    """Predictions, their standard errors, a predictor without data, and frames of the fit."""
+
+    def predict(
+        self,
+        exog: Any = None,
+        which: str = "conditional",
+        terms: str | Sequence[str] | None = None,
+        new_levels: str = "population",
+        offset: Any = None,
+        random: Sequence[RandomTerm] | None = None,
+    ) -> pd.Series | Array:
+        """Predict the response.
+
+        Parameters
+        ----------
+        exog : DataFrame, polars.DataFrame, dict or array, optional
+            New data: the variables of the formula, or for a model made from arrays the columns of
+            X. The data of the fit by default.
+        which : {"conditional", "population"}
+            With the conditional modes of the random effects, or with random effects of zero.
+        terms : str or sequence of str, optional
+            The random effects to use, the others being zero: terms by name (``"Subject.1"``, as in
+            `random_effects`), or columns of terms by formula (``"(1 | Subject)"``: of
+            ``(Days | Subject)`` the intercepts). All by default.
+        new_levels : {"population", "error", "nan"}
+            What to do with levels of a grouping factor that the fit has not seen: predict with a
+            random effect of zero, raise, or return a missing value.
+        offset : array_like, optional
+            Known part of the linear predictor of the new rows, besides the formula's offset().
+        random : sequence of RandomTerm, optional
+            The random terms at the new rows, for a model made from arrays.
+
+        Returns
+        -------
+        Series
+            With the index of the data; missing where a needed value is missing. An array if the
+            model and the new data are arrays.
+
+        Raises
+        ------
+        DesignError
+            If a column or a random term is missing, or a level is unseen and
+            ``new_levels="error"``.
+
+        Examples
+        --------
+        >>> from mixedlm_ext import MixedLM, datasets
+        >>> data = datasets.sleepstudy.load_pandas().data
+        >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+        >>> new = {"Days": [0, 5], "Subject": ["308", "nobody"]}
+        >>> result.predict(new).round(3).tolist()
+        [253.664, 303.742]
+        >>> result.predict(new, which="population").round(3).tolist()
+        [251.405, 303.742]
+        >>> result.predict(new, terms="(1 | Subject)").round(3).tolist()
+        [253.664, 303.742]
+        """
+        results = cast("MixedLMResults", self)
+        chosen = choose_terms(results.fit_record.design, which, terms)
+        new = _rows(results, exog, chosen, offset, random)
+        values = predict_rows(results.fit_record, new, chosen, new_levels)
+        return results._label(values, new.index, isinstance(getattr(exog, "index", None), pd.Index))
+
+    def get_prediction(
+        self,
+        exog: Any = None,
+        which: str = "conditional",
+        terms: str | Sequence[str] | None = None,
+        new_levels: str = "population",
+        offset: Any = None,
+        random: Sequence[RandomTerm] | None = None,
+        weights: Any = None,
+    ) -> PredictionResults:
+        """Predict with standard errors, confidence intervals and intervals for new observations.
+
+        Parameters
+        ----------
+        exog, which, terms, new_levels, offset, random
+            As for `predict`. For a level that the fit has not seen, the variance of its random
+            effect is part of the standard error.
+        weights : str or array_like, optional
+            Precision weights of the new rows, for the residual variance of new observations. By
+            default the column that the fit named, if the new data have it, and one otherwise.
+
+        Returns
+        -------
+        PredictionResults
+            ``summary_frame(alpha)``, ``conf_int(obs, alpha)``, ``predicted_mean``, ``se_mean``,
+            ``se_obs``, ``df``.
+
+        Raises
+        ------
+        DesignError
+            As `predict`; if a weight is negative.
+
+        Notes
+        -----
+        The variance of x'β̂ + z'b̂ - (x'β + z'b) from the joint covariance of β̂ - β and b̂ - b
+        (Henderson 1975, Biometrics 31, 423-447), the covariance parameters as known; random effects
+        that are not asked for do not enter. The covariance of β̂ is that of the method of the
+        degrees of freedom (`cov_params`). Degrees of freedom:
+
+        ===================  =======================================================================
+        ``"satterthwaite"``  2f²/Var(f) for the error variance f (with the residual variance, for a
+                             new observation), from its gradient in the covariance parameters; with
+                             several grouping factors, those of x'β where rows times random effects
+                             exceed 10⁹
+        ``"kenward-roger"``  those of x'β, also for conditional predictions
+        ``"residual"``       observations less fixed effects
+        ``"normal"``         infinite
+        ===================  =======================================================================
+
+        Examples
+        --------
+        >>> from mixedlm_ext import MixedLM, datasets
+        >>> data = datasets.sleepstudy.load_pandas().data
+        >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+        >>> new = {"Days": [0, 0], "Subject": ["308", "nobody"]}
+        >>> result.get_prediction(new).summary_frame().iloc[:, :2].round(4)
+               mean  mean_se
+        0  253.6637  12.2548
+        1  251.4051  25.6645
+        >>> result.get_prediction(new, which="population").se_mean.round(4).tolist()
+        [6.8246, 6.8246]
+        """
+        results = cast("MixedLMResults", self)
+        chosen = choose_terms(results.fit_record.design, which, terms)
+        new = _rows(results, exog, chosen, offset, random)
+        return get_prediction(results, new, chosen, new_levels, exog, weights)
+
+    def to_predictor(self, terms: str | Sequence[str] | None = None) -> Predictor:
+        """Return a small object that predicts without the data of the fit.
+
+        Parameters
+        ----------
+        terms : str or sequence of str, optional
+            The random effects to keep, as for `predict`; all by default.
+
+        Returns
+        -------
+        Predictor
+            ``predict(exog)``, ``save(path)``, ``Predictor.load(path)``.
+
+        Raises
+        ------
+        DesignError
+            If the model was made from arrays, or the formula uses something that a JSON file
+            cannot hold (a function that cannot be imported, for one).
+
+        Examples
+        --------
+        >>> from mixedlm_ext import MixedLM, datasets
+        >>> data = datasets.sleepstudy.load_pandas().data
+        >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+        >>> predictor = result.to_predictor()
+        >>> round(predictor.predict({"Days": 5, "Subject": "309"}), 3)
+        220.244
+        """
+        results = cast("MixedLMResults", self)
+        chosen = choose_terms(results.fit_record.design, "conditional", terms)
+        return Predictor(predictor_record(results.fit_record, chosen))
+
+    def tidy(
+        self,
+        effects: str | Sequence[str] = ("fixed", "ran_pars"),
+        conf_int: bool = False,
+        conf_level: float = 0.95,
+    ) -> pd.DataFrame:
+        """Return the estimates as a frame of one row each, as R's broom.mixed does.
+
+        Parameters
+        ----------
+        effects : {"fixed", "ran_pars", "ran_vals"}, or several of them
+            Fixed effects; standard deviations and correlations of the random effects; conditional
+            modes of the random effects.
+        conf_int : bool
+            Add the columns ``conf_low`` and ``conf_high``; they are missing for "ran_pars".
+        conf_level : float
+
+        Returns
+        -------
+        DataFrame
+            Columns ``effect``, ``group``, (``level`` of "ran_vals",) ``term``, ``estimate``,
+            ``std_error``, ``statistic``, ``df``, ``p_value``. Terms of "ran_pars" are named
+            ``sd__Days``, ``cor__Intercept.Days``, ``sd__Observation``.
+
+        Raises
+        ------
+        DesignError
+            If there are no such effects.
+        FitError
+            If `conf_level` is no probability.
+
+        Examples
+        --------
+        >>> from mixedlm_ext import MixedLM, datasets
+        >>> data = datasets.sleepstudy.load_pandas().data
+        >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+        >>> result.tidy()[["effect", "group", "term", "estimate"]].round(2)
+             effect     group                 term  estimate
+        0     fixed       NaN            Intercept    251.41
+        1     fixed       NaN                 Days     10.47
+        2  ran_pars   Subject        sd__Intercept     24.74
+        3  ran_pars   Subject  cor__Intercept.Days      0.07
+        4  ran_pars   Subject             sd__Days      5.92
+        5  ran_pars  Residual      sd__Observation     25.59
+        """
+        return tidy_frame(cast("MixedLMResults", self), effects, conf_int, conf_level)
+
+    def glance(self) -> pd.DataFrame:
+        """Return a frame of one row that describes the fit, as R's broom.mixed does.
+
+        Returns
+        -------
+        DataFrame (1, 7)
+            Columns ``nobs``, ``sigma``, ``logLik``, ``AIC``, ``BIC``, ``REMLcrit`` (``deviance``
+            after ML), and ``df_residual``: observations less all parameters, as in R.
+
+        Examples
+        --------
+        >>> from mixedlm_ext import MixedLM, datasets
+        >>> data = datasets.sleepstudy.load_pandas().data
+        >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+        >>> result.glance().round(2)
+           nobs  sigma  logLik      AIC      BIC  REMLcrit  df_residual
+        0   180  25.59 -871.81  1755.63  1774.79   1743.63          174
+        """
+        return glance_frame(cast("MixedLMResults", self))
+
+    def augment(self, data: Any = None) -> pd.DataFrame:
+        """Return the data with fitted values and residuals, as R's broom.mixed does.
+
+        Parameters
+        ----------
+        data : DataFrame, polars.DataFrame or dict, optional
+            Other data, or those of the fit with columns that the model does not use. By default the
+            columns and rows that the fit used.
+
+        Returns
+        -------
+        DataFrame
+            The data and columns ``fitted`` (conditional on the random effects), ``resid`` (if the
+            data have the response) and ``fixed`` (random effects of zero).
+
+        Raises
+        ------
+        DesignError
+            If the data have one of these columns already.
+
+        Examples
+        --------
+        >>> from mixedlm_ext import MixedLM, datasets
+        >>> data = datasets.sleepstudy.load_pandas().data
+        >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+        >>> result.augment()[["Reaction", "fitted", "resid", "fixed"]].head(2).round(2)
+           Reaction  fitted  resid   fixed
+        0    249.56  253.66  -4.10  251.41
+        1    258.70  273.33 -14.63  261.87
+        """
+        return augment_frame(cast("MixedLMResults", self), data)
+
+
+def _rows(results: MixedLMResults, exog: Any, chosen: Chosen, offset: Any, random: Any) -> NewData:
+    """Return the matrices of the new rows, or of the rows of the fit."""
+    design = results.fit_record.design
+    if exog is not None:
+        return rows_to_predict(design, exog, chosen, offset, random)
+    if offset is not None or random is not None:
+        raise DesignError("offset= and random= belong to new rows. Pass these as exog=, too.")
+    results._need_rows("predictions for it")
+    return rows_of_fit(design)

@@ -1,0 +1,320 @@
+"""Methods of `MixedLMResults` that draw other responses or fit again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import pandas as pd
+
+from mixedlm_ext.design import Design
+from mixedlm_ext.inference.bootstrap import Bootstrap, bootstrap
+from mixedlm_ext.inference.bootstrap_test import BootstrapTest, bootstrap_test
+from mixedlm_ext.many import warm_start
+from mixedlm_ext.simulate import check_count, draw, fit_parameters, spawn_seeds
+from mixedlm_ext.simulate_new import fit_simulator, new_simulator
+from mixedlm_ext.update import updated_model
+
+if TYPE_CHECKING:
+    from mixedlm_ext.model import MixedLM
+    from mixedlm_ext.results import MixedLMResults, MixedLMResultsWrapper
+
+__all__ = ["ResamplingMethods"]
+
+
+class ResamplingMethods:
+    """Simulation, refits and the bootstrap."""
+
+    def simulate(
+        self,
+        n: int = 1,
+        rng: Any = None,
+        conditional: bool = False,
+        exog: Any = None,
+        params: Mapping[str, Any] | None = None,
+        offset: Any = None,
+        weights: Any = None,
+    ) -> pd.DataFrame:
+        """Draw responses from the fitted model.
+
+        Parameters
+        ----------
+        n : int
+            Number of responses.
+        rng : None, int or numpy.random.Generator
+            Source of random numbers. Each column has a stream of its own: the first columns do
+            not depend on n.
+        conditional : bool
+            Keep the random effects at their conditional modes; they are drawn anew by default.
+        exog : DataFrame, polars.DataFrame or dict, optional
+            New data to simulate for; the data of the fit by default. Levels of grouping factors
+            that the fit has not seen get new random effects, also when `conditional`.
+        params : mapping, optional
+            Other parameters than the estimates: any of "beta", "sigma", and "theta" or
+            "covariances" (see `MixedLM.simulate`).
+        offset : str or array_like, optional
+            Of the new data, as for `predict`.
+        weights : str or array_like, optional
+            Precision weights of the new data, if the fit had weights; the column that the fit
+            used by default.
+
+        Returns
+        -------
+        DataFrame (rows, n)
+            With the index of the data; missing where the new data are incomplete. On the scale of
+            the model's response: of log(y) for ``log(y) ~ ...``.
+
+        Raises
+        ------
+        FitError
+            If n < 1, or a parameter is unknown or impossible.
+
+        Examples
+        --------
+        >>> from mixedlm_ext import MixedLM, datasets
+        >>> data = datasets.dyestuff.load_pandas().data
+        >>> result = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data).fit()
+        >>> result.simulate(2, rng=42).shape
+        (30, 2)
+        """
+        fit = _own(self).fit_record
+        n = check_count(n)
+        parameters = fit_parameters(fit, params)
+        if exog is None:
+            simulator = fit_simulator(fit, parameters, conditional)
+            index = fit.design.index
+        else:
+            simulator, index = new_simulator(fit, parameters, conditional, exog, offset, weights)
+        return pd.DataFrame(draw(simulator, spawn_seeds(rng, n)), index=index)
+
+    def bootstrap(
+        self,
+        n: int = 1000,
+        kind: str = "parametric",
+        statistic: Callable[[Any], Any] | None = None,
+        rng: Any = None,
+        n_jobs: int = 1,
+        progress: bool = False,
+    ) -> Bootstrap:
+        """Refit the model to bootstrap responses.
+
+        Parameters
+        ----------
+        n : int
+            Number of replicates.
+        kind : {"parametric", "residual", "wild"}
+            Responses drawn from the fitted model; put together from residuals and conditional
+            modes drawn with replacement (rescaled to their estimated variances); or marginal
+            residuals times one random number for each independent group, which needs no model of
+            the variances.
+        statistic : callable, optional
+            Takes a result and returns a number, a vector, a Series or a dict. By default all
+            parameters: standard deviations, correlations, sigma, fixed effects.
+        rng : None, int or numpy.random.Generator
+            Source of random numbers. With the same seed the replicates are the same, whatever
+            n_jobs; those of the parametric bootstrap have the responses of ``simulate(n, rng)``.
+        n_jobs : int
+            Processes (joblib).
+        progress : bool
+            Show a bar (tqdm).
+
+        Returns
+        -------
+        Bootstrap
+            ``replicates``, ``bse``, ``bias``, ``failures``, ``conf_int(alpha, kind)``.
+
+        Raises
+        ------
+        FitError
+            If n < 1, all refits fail, or the statistic raises (names the replicate and its seed).
+
+        Warns
+        -----
+        ConvergenceWarning
+            If some refits failed; they are left out and counted.
+
+        Notes
+        -----
+        Residual bootstrap: Carpenter, Goldstein & Rasbash (2003), Applied Statistics 52, 431-443.
+        Wild bootstrap: Modugno & Giannerini (2015), Communications in Statistics 44, 4812-4825.
+
+        Examples
+        --------
+        >>> from mixedlm_ext import MixedLM, datasets
+        >>> data = datasets.sleepstudy.load_pandas().data
+        >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+        >>> boot = result.bootstrap(200, rng=1)
+        >>> boot
+        <Bootstrap: 200 parametric replicates, 0 failed>
+        >>> list(boot.replicates)[:3]
+        ['sd(Subject, Intercept)', 'sd(Subject, Days)', 'cor(Subject, Intercept, Days)']
+        >>> bool(boot.conf_int().loc["Days"].between(5, 15).all())
+        True
+        """
+        return bootstrap(_own(self), n, kind, statistic, rng, n_jobs, progress)
+
+    def compare_bootstrap(
+        self, other: Any, n: int = 1000, rng: Any = None, n_jobs: int = 1, progress: bool = False
+    ) -> BootstrapTest:
+        """Test two nested models by the simulated distribution of their likelihood ratio.
+
+        Parameters
+        ----------
+        other : MixedLMResults
+            The larger or the smaller model, on the same data.
+        n : int
+            Number of responses simulated from the smaller model.
+        rng : None, int or numpy.random.Generator
+        n_jobs : int
+            Processes (joblib); the result does not depend on it.
+        progress : bool
+            Show a bar (tqdm).
+
+        Returns
+        -------
+        BootstrapTest
+            ``pvalue``, ``statistic``, ``replicates``, ``summary_frame()``.
+
+        Raises
+        ------
+        FitError
+            If the models are not nested or not of the same data.
+
+        Notes
+        -----
+        Both models are fitted by ML, as pbkrtest's PBmodcomp does (Halekoh & Højsgaard 2014,
+        Journal of Statistical Software 59(9)). Unlike there, replicates with a statistic of zero,
+        which are common when variances are tested, are counted.
+
+        Examples
+        --------
+        >>> from mixedlm_ext import MixedLM, datasets
+        >>> data = datasets.sleepstudy.load_pandas().data
+        >>> large = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+        >>> small = MixedLM.from_formula("Reaction ~ Days + (1 | Subject)", data).fit()
+        >>> large.compare_bootstrap(small, n=99, rng=1).pvalue
+        0.01
+        """
+        return bootstrap_test(_own(self), other, n, rng, n_jobs, progress)
+
+    def refit(self, new_endog: Any) -> MixedLMResultsWrapper:
+        """Fit the same model to another response, starting from these estimates.
+
+        Parameters
+        ----------
+        new_endog : array_like (n,)
+            As the model sees it (after any transformation in the formula), for the rows of the fit
+            or for all rows of the data. The index of a Series must be that of the data.
+
+        Returns
+        -------
+        MixedLMResults
+
+        Raises
+        ------
+        DesignError
+            If its length or index is another, or it is not numeric, finite and variable.
+
+        Examples
+        --------
+        >>> from mixedlm_ext import MixedLM, datasets
+        >>> data = datasets.dyestuff.load_pandas().data
+        >>> result = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data).fit()
+        >>> round(result.refit(2 * data["Yield"] + 1).sigma / result.sigma, 6)
+        2.0
+        """
+        return self._fit_again(_own(self).model.with_response(new_endog))
+
+    def refit_design(self, design: Design) -> MixedLMResultsWrapper:
+        """Fit the same model to another design of the same columns, from these estimates."""
+        return self._fit_again(_own(self).model.with_design(design), robust=False)
+
+    def refit_ml(self) -> MixedLMResultsWrapper:
+        """Fit the same model by maximum likelihood, starting from these estimates.
+
+        Returns
+        -------
+        MixedLMResults
+            With Satterthwaite's degrees of freedom in place of Kenward and Roger's, which are of
+            REML fits only.
+
+        Examples
+        --------
+        >>> from mixedlm_ext import MixedLM, datasets
+        >>> data = datasets.dyestuff.load_pandas().data
+        >>> result = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data).fit()
+        >>> round(result.refit_ml().objective, 4)
+        327.3271
+        """
+        own = _own(self)
+        return self._fit_again(own.model, reml=False)
+
+    def update(
+        self, formula: str = "~ .", data: Any = None, **kwargs: Any
+    ) -> MixedLMResultsWrapper:
+        """Fit a changed model.
+
+        Parameters
+        ----------
+        formula : str
+            ``"~ . - x"``, ``"log(y) ~ ."``, ``"~ . - (x | g) + (1 | g)"``: a dot stands for what
+            was there; fixed terms, random terms and offset(...) are added and taken away.
+        data : DataFrame, polars.DataFrame or dict, optional
+            Other data. By default the rows and the columns that this model uses: a variable that
+            it does not use needs `data`.
+        **kwargs
+            Arguments of `MixedLM.from_formula` (weights, offset, subset, ...) to change. Others
+            stay, weights and offset among them; with new data they must be columns of it.
+
+        Returns
+        -------
+        MixedLMResults
+            Fitted by the same criterion, with the same ddf.
+
+        Raises
+        ------
+        FormulaError
+            If the formula cannot be read.
+        DesignError
+            If the model was made from arrays, or the data do not support the new one.
+
+        Examples
+        --------
+        >>> from mixedlm_ext import MixedLM, datasets
+        >>> data = datasets.sleepstudy.load_pandas().data
+        >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+        >>> result.update("~ . - (Days | Subject) + (Days || Subject)").model.formula_full
+        'Reaction ~ Days + (Days || Subject)'
+        """
+        own = _own(self)
+        caller = sys._getframe(1)
+        scope = {**caller.f_globals, **caller.f_locals}
+        model = updated_model(own.model, formula, data, kwargs, scope)
+        fit = own.fit_record
+        ddf = "satterthwaite" if own.cov_type == "cluster" else own.ddf
+        return model.fit(reml=fit.reml, sigma=fit.fixed_sigma, ddf=ddf)
+
+    def _fit_again(
+        self, model: MixedLM, reml: bool | None = None, robust: bool = True
+    ) -> MixedLMResultsWrapper:
+        """Fit a model of the same parameters, starting from these estimates."""
+        own = _own(self)
+        fit = own.fit_record
+        clustered = own.cov_type == "cluster"
+        lost = clustered or (own.ddf == "kenward-roger" and reml is False)
+        covariance = model.problem.covariance
+        start = covariance.unstandardize(warm_start(model.problem, fit.theta))
+        return model.fit(
+            reml=fit.reml if reml is None else reml,
+            start_params=start,
+            sigma=fit.fixed_sigma,
+            ddf="satterthwaite" if lost else own.ddf,
+            cov_type="cluster" if clustered and robust else "nonrobust",
+            cov_kwds=own.cov_kwds if clustered and robust else None,
+        )
+
+
+def _own(methods: ResamplingMethods) -> MixedLMResults:
+    """Return the results that the methods belong to."""
+    return cast("MixedLMResults", methods)

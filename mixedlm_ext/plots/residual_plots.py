@@ -1,0 +1,187 @@
+"""Pictures of the residuals: against fitted values, their spread, their quantiles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from statsmodels.nonparametric.smoothers_lowess import lowess
+
+from mixedlm_ext.plots.figure import REFERENCE, name_points, panels
+from mixedlm_ext.plots.labels import cut
+from mixedlm_ext.plots.quantiles import draw_quantiles
+from mixedlm_ext.plots.selection import check_alpha, design_with_rows, scaled_residuals
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from mixedlm_ext.results import MixedLMResults
+
+Array = NDArray[np.float64]
+
+__all__ = ["residual_quantiles", "residuals", "scale_location"]
+
+_DENSE = 5000
+"""Rows from which hexagons show how many rows there are, instead of one point each."""
+_FEWEST_DISTINCT = 10
+"""Distinct fitted values from which a smooth curve makes sense."""
+
+
+def residuals(
+    result: MixedLMResults, smooth: bool = True, n_labels: int = 3, ax: Any = None
+) -> Figure:
+    """Draw scaled residuals against fitted values.
+
+    Parameters
+    ----------
+    result : MixedLMResults
+    smooth : bool
+        Add a lowess curve, which is flat if the mean is right.
+    n_labels : int
+        Rows to name at most, the farthest of those beyond 3; none in large data.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    PlotError
+        If the rows were removed.
+    MatplotlibMissingError
+        If matplotlib is not installed.
+
+    Notes
+    -----
+    A scaled residual is √w (y - Xβ - Zb - offset)/σ.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets, plots
+    >>> data = datasets.sleepstudy.load_pandas().data
+    >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+    >>> figure = plots.residuals(result)
+    >>> figure.axes[0].get_ylabel()
+    'scaled residual'
+    """
+    scaled, fitted = scaled_residuals(result), result.fit_record.fitted()
+    figure, (panel,) = panels(1, ax)
+    panel.axhline(0.0, color=REFERENCE, linewidth=0.8)
+    _draw_cloud(panel, fitted, scaled, smooth)
+    if len(scaled) < _DENSE:
+        _name_rows(panel, fitted, scaled, result.fit_record.design.index.to_list(), n_labels)
+    panel.set_xlabel("fitted value")
+    panel.set_ylabel("scaled residual")
+    panel.set_title("Residuals against fitted values")
+    return figure
+
+
+def scale_location(result: MixedLMResults, smooth: bool = True, ax: Any = None) -> Figure:
+    """Draw the root of the absolute scaled residuals against fitted values.
+
+    Parameters
+    ----------
+    result : MixedLMResults
+    smooth : bool
+        Add a lowess curve, which is flat if the residual variance is constant.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    PlotError
+        If the rows were removed.
+    MatplotlibMissingError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets, plots
+    >>> data = datasets.sleepstudy.load_pandas().data
+    >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+    >>> figure = plots.scale_location(result)
+    >>> figure.axes[0].get_ylabel()
+    '√|scaled residual|'
+    """
+    root, fitted = np.sqrt(np.abs(scaled_residuals(result))), result.fit_record.fitted()
+    figure, (panel,) = panels(1, ax)
+    _draw_cloud(panel, fitted, root, smooth)
+    panel.set_ylim(bottom=0.0)
+    panel.set_xlabel("fitted value")
+    panel.set_ylabel("√|scaled residual|")
+    panel.set_title("Spread of residuals against fitted values")
+    return figure
+
+
+def residual_quantiles(
+    result: MixedLMResults, alpha: float = 0.05, n_labels: int = 3, ax: Any = None
+) -> Figure:
+    """Draw the scaled residuals against normal quantiles.
+
+    Parameters
+    ----------
+    result : MixedLMResults
+    alpha : float
+        One minus the probability of the band, that of independent normal values.
+    n_labels : int
+        Rows to name at most, the farthest of those outside the band.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    PlotError
+        If the rows were removed.
+    MatplotlibMissingError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets, plots
+    >>> data = datasets.sleepstudy.load_pandas().data
+    >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+    >>> figure = plots.residual_quantiles(result)
+    >>> figure.axes[0].get_xlabel()
+    'standard normal quantile'
+    """
+    check_alpha(alpha)
+    scaled = scaled_residuals(result)
+    rows = [str(row) for row in design_with_rows(result).index]
+    figure, (panel,) = panels(1, ax)
+    draw_quantiles(panel, scaled, rows, alpha, n_labels)
+    panel.set_ylabel("scaled residual")
+    panel.legend(loc="upper left")
+    panel.set_title("Normal quantiles of residuals")
+    return figure
+
+
+def _draw_cloud(ax: Axes, x: Array, y: Array, smooth: bool) -> None:
+    """Draw points, or hexagons by how many there are, and a smooth curve."""
+    if len(x) < _DENSE:
+        ax.plot(x, y, "o", color="C0", markersize=4, alpha=0.7, markeredgewidth=0)
+    else:
+        cells = ax.hexbin(x, y, gridsize=60, bins="log", mincnt=1, cmap="Blues", linewidths=0.1)
+        ax.figure.colorbar(cells, ax=ax, label="rows")
+    if smooth and len(np.unique(x)) >= _FEWEST_DISTINCT:
+        curve = lowess(y, x, delta=0.01 * np.ptp(x))
+        ax.plot(curve[:, 0], curve[:, 1], color="C3", linewidth=1.5, label="lowess")
+        ax.legend(loc="best")
+
+
+def _name_rows(ax: Axes, x: Array, y: Array, names: list[Any], n_labels: int) -> None:
+    """Name the points farthest from zero, of those beyond 3."""
+    far = np.flatnonzero(np.abs(y) > 3)
+    middle = (x.min() + x.max()) / 2
+    worst = far[np.argsort(-np.abs(y[far]), kind="stable")][:n_labels]
+    side = np.where(x[worst] > middle, -6.0, 6.0)
+    shown = [cut(str(names[i]), 16) for i in worst]
+    name_points(ax, x[worst], y[worst], shown, (side, np.zeros(len(worst))))

@@ -1,0 +1,119 @@
+"""What a picture shows: the rows, terms, levels and columns that the user names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mixedlm_ext.design import Design, TermDesign
+from mixedlm_ext.errors import did_you_mean
+from mixedlm_ext.fit import Fit
+from mixedlm_ext.plots.figure import PlotError
+
+if TYPE_CHECKING:
+    from mixedlm_ext.results import MixedLMResults
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+__all__ = [
+    "check_alpha",
+    "column_values",
+    "design_with_rows",
+    "estimated",
+    "evenly",
+    "grouping",
+    "level_means",
+    "level_names",
+    "scaled_residuals",
+    "terms_named",
+]
+
+
+def design_with_rows(result: MixedLMResults) -> Design:
+    """Return the design, or raise if its rows were removed."""
+    design = result.fit_record.design
+    if len(design.y) != result.nobs:
+        raise PlotError(
+            "the data of the fit were removed by remove_data(), and this picture shows them. "
+            "Fit the model again."
+        )
+    return design
+
+
+def terms_named(result: MixedLMResults, term: str | None) -> list[int]:
+    """Return the position of the random-effects term called so; of all terms for None."""
+    names = [t.name for t in result.fit_record.design.terms]
+    if term is None:
+        return list(range(len(names)))
+    return [names.index(_known("random-effects term", term, names))]
+
+
+def estimated(fit: Fit, i: int, j: int) -> bool:
+    """Say whether column j of term i has a variance above the rounding errors of zero."""
+    unit = np.linalg.norm(fit.problem.covariance.terms[i].whitening[:, j])
+    return bool(np.sqrt(fit.random_cov[i][j, j]) * unit > 1e-6 * fit.sigma)
+
+
+def grouping(design: Design, group: str | None) -> TermDesign:
+    """Return the first term on a grouping factor; the first term of all for None."""
+    if group is None:
+        return design.terms[0]
+    groups = [t.group for t in design.terms]
+    return design.terms[groups.index(_known("grouping factor", group, groups))]
+
+
+def column_values(design: Design, name: str) -> pd.Series:
+    """Return a variable of the data, or a column of X for a model made from arrays."""
+    if design.frame is not None and name in design.frame.columns:
+        return design.frame[name].reset_index(drop=True)
+    known = list(design.x_names)
+    if design.frame is not None:
+        known = [str(c) for c in design.frame.columns] + known
+    _known("variable of the model", name, known)
+    return pd.Series(design.X[:, design.x_names.index(name)])
+
+
+def level_names(term: TermDesign) -> list[str]:
+    """Return the levels as text; those of an interaction joined by colons."""
+    return [":".join(map(str, v)) if isinstance(v, tuple) else str(v) for v in term.levels]
+
+
+def level_means(values: Array, codes: Index, levels: int) -> Array:
+    """Return the mean of the values at each level."""
+    counts = np.bincount(codes, minlength=levels)
+    return np.asarray(np.bincount(codes, weights=values, minlength=levels) / counts)
+
+
+def evenly(order: Index, most: int) -> Index:
+    """Thin an order out to at most so many, its ends among them."""
+    if len(order) <= most:
+        return order
+    return order[np.unique(np.linspace(0, len(order) - 1, most).round().astype(int))]
+
+
+def scaled_residuals(result: MixedLMResults) -> Array:
+    """Return √w (y - Xβ - Zb - offset)/σ."""
+    design = design_with_rows(result)
+    residual = (design.y - result.fit_record.fitted()) / result.sigma
+    return residual if design.weights is None else residual * np.sqrt(design.weights)
+
+
+def check_alpha(alpha: Any) -> None:
+    """Raise unless `alpha` is between 0 and 1."""
+    if not (isinstance(alpha, (int, float, np.number)) and 0 < alpha < 1):
+        raise PlotError(f"alpha={alpha!r} is no level. Pass a number between 0 and 1, as 0.05.")
+
+
+def _known(kind: str, name: str, known: list[str]) -> str:
+    """Return the name if it is known."""
+    if name in known:
+        return name
+    distinct = list(dict.fromkeys(known))
+    raise PlotError(
+        f"there is no {kind} {name!r}.{did_you_mean(name, distinct)} "
+        f"Use one of {', '.join(repr(k) for k in distinct)}."
+    )

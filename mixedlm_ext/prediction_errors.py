@@ -1,0 +1,263 @@
+"""Error variances of predictions, from the joint covariance of (β̂ - β, b̂ - b).
+
+With LL' = M and R_X of penalized least squares (see pls.py), Henderson's mixed-model equations give
+
+    Cov(β̂ - β, b̂ - b) = σ² G'G,   G = [ 0       L⁻¹Λ'            ]
+                                       [ R_X⁻ᵀ   -R_X⁻ᵀR_ZX'L⁻¹Λ' ]
+
+(b̂ given β, and β̂; Henderson 1975, Biometrics 31, 423-447; McLean, Sanders & Stroup 1991, The
+American Statistician 45, 54-64). The prediction x'β̂ + z'b̂ therefore has the error variance
+
+    σ²|L⁻¹Λ'z|² + a'Ca,   a = x - R_ZX'L⁻¹Λ'z,   C = σ²(X'V⁻¹X)⁻¹ = Cov(β̂)            (1)
+
+and another covariance matrix of β̂, such as Kenward and Roger's, takes the place of C. A level that
+the fit has not seen adds σ²z'Γz, Γ = TT'. Of (1) over σ², the derivative in Γ is
+
+    s'dΓs,   s = z - Z'WZ ΛL⁻ᵀL⁻¹Λ'z - Z'V⁻¹X(X'V⁻¹X)⁻¹a                              (2)
+
+from dH⁻¹ = -H⁻¹dH H⁻¹ for the coefficient matrix H of the equations, and defined for a singular Γ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.design import NewData
+from mixedlm_ext.fit import Fit
+from mixedlm_ext.linalg.triangular import solve_upper
+from mixedlm_ext.prediction_terms import Chosen
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+__all__ = ["PredictionErrors"]
+
+_CELLS = 4_000_000
+"""Numbers in the right-hand sides that are solved for at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """One term in the engine's columns: Z (m, k), codes (m,), and whether the level was seen."""
+
+    block: int
+    columns: slice
+    Z: Array
+    codes: Index
+    seen: NDArray[np.bool_]
+
+    @property
+    def known(self) -> Array:
+        """Z of the levels of the fit, zero in other rows."""
+        return np.where(self.seen[:, None], self.Z, 0.0)
+
+    @property
+    def fresh(self) -> Array:
+        """Z of levels that the fit has not seen, zero in other rows."""
+        return np.where(self.seen[:, None], 0.0, self.Z)
+
+
+class PredictionErrors:
+    """Error variances of x'β̂ + z'b̂ for given rows, relative to σ², and their derivatives.
+
+    Parameters
+    ----------
+    fit : Fit
+    new : NewData (m rows)
+        Only complete rows.
+    chosen : Chosen
+        The random effects of the prediction; the others do not enter.
+    """
+
+    def __init__(self, fit: Fit, new: NewData, chosen: Chosen) -> None:
+        self._fit, self._cp, self._pls = fit, fit.problem.cp, fit.engine.pls
+        self._X = new.X
+        self._parts = list(_parts(fit, new, chosen))
+
+    def variance(self, cov: Array) -> Array:
+        """Return the error variances by equation (1), (m,); `cov` (p, p) is C."""
+        a = self._a
+        relative = self._given_beta + self._unseen
+        return np.asarray(np.einsum("mp,mp->m", a @ cov, a) + self._fit.sigma**2 * relative)
+
+    @cached_property
+    def one_level(self) -> bool:
+        """Whether the model has one block, and all of each z belongs to one level of it."""
+        return len(self._cp.shapes) == 1 and self._same_level
+
+    @cached_property
+    def _same_level(self) -> bool:
+        """Whether all of each z belongs to one level of one block.
+
+        Factors that grouped the rows of the fit in the same way may differ in others.
+        """
+        first = self._parts[0] if self._parts else None
+        return first is not None and all(
+            part.block == first.block
+            and np.array_equal(part.codes, first.codes)
+            and np.array_equal(part.seen, first.seen)
+            for part in self._parts
+        )
+
+    @cached_property
+    def _a(self) -> Array:
+        """x - R_ZX'L⁻¹Λ'z, in the user's columns of X."""
+        if not self._parts or not self._cp.p:
+            return self._X
+        B = self._pls.factor.back_solve(self._pls.RZX) @ self._cp.R  # ΛL⁻ᵀR_ZX
+        a = self._X.copy()
+        for part in self._parts:
+            block = self._cp.block(B, part.block)[part.columns]
+            for z, b in zip(part.known.T, block):
+                a -= z[:, None] * b[part.codes]
+        return a
+
+    @cached_property
+    def _given_beta(self) -> Array:
+        """|L⁻¹Λ'z|² = z'ΛM⁻¹Λ'z."""
+        m = len(self._X)
+        if self.one_level or (self._same_level and m > self._cp.q):
+            z, (codes, N) = self._own_z, self._own_blocks
+            return np.einsum("ma,abm,mb->m", z, N[:, :, codes], z)
+        out = np.zeros(m)
+        for rows in self._chunks() if self._parts else ():
+            c = self._pls.factor.half_solve(self._z(rows))
+            out[rows] = np.einsum("qm,qm->m", c, c)
+        return out
+
+    @property
+    def _own_z(self) -> Array:
+        """z in its level, (m, k), when there is only one."""
+        z = np.zeros((len(self._X), self._cp.shapes[self._parts[0].block][0]))
+        for part in self._parts:
+            z[:, part.columns] = part.known
+        return z
+
+    @cached_property
+    def _own_blocks(self) -> tuple[Index, Array]:
+        """That level, (m,), and all diagonal blocks of ΛM⁻¹Λ', (k, k, levels)."""
+        first = self._parts[0]
+        return first.codes, self._pls.factor.covariance_blocks()[first.block]
+
+    @property
+    def _unseen(self) -> Array:
+        """z'Γz of the levels that the fit has not seen."""
+        out = np.zeros(len(self._X))
+        for part in self._parts:
+            u = part.fresh @ self._template(part)
+            out += np.einsum("mk,mk->m", u, u)
+        return out
+
+    def _template(self, part: _Part) -> Array:
+        return self._pls.factor.templates[part.block][part.columns, part.columns]
+
+    def _chunks(self) -> Iterator[slice]:
+        """Return runs of rows whose right-hand sides fit into memory."""
+        step = max(1, _CELLS // self._cp.q)
+        return (slice(i, i + step) for i in range(0, len(self._X), step))
+
+    def _z(self, rows: slice) -> Array:
+        """Return z of some rows as dense columns, (q, rows)."""
+        at = np.arange(len(self._X[rows]))
+        z = np.zeros((self._cp.q, len(at)))
+        for part in self._parts:
+            block = self._cp.block(z, part.block)[part.columns]
+            for column, values in zip(block, part.known[rows].T):
+                column[part.codes[rows], at] = values
+        return z
+
+    def gradient(self) -> Array:
+        """Return the derivatives of the relative variances in theta_std, (m, n_theta), by (2).
+
+        dΓ = e_aT_·b' + T_·be_a' for the entry (a, b) of a template, at every level.
+        """
+        w = solve_upper(self._cp.R, self._a.T, transpose=True)
+        w = solve_upper(self._pls.RX, w, transpose=True)  # R_X⁻ᵀR⁻ᵀa
+        if not any(part.seen.any() for part in self._parts):
+            out = self._fixed_gradient(w)
+        elif self.one_level:
+            out = self._fixed_gradient(w) + self._own_gradient(w)
+        else:
+            out = np.empty((len(self._X), self._fit.problem.covariance.n_theta))
+            for rows in self._chunks():
+                z = self._z(rows)
+                c = self._pls.factor.half_solve(z)
+                s = z - self._cp.ZZ @ self._pls.factor.back_solve(c)
+                if self._cp.p:
+                    s -= self._fit.engine.U @ w[:, rows]
+                out[rows] = self._along_theta(s)
+        return out + self._unseen_gradient()
+
+    def _along_theta(self, s: Array) -> Array:
+        """Return s'dΓs for each theta, s (q, m)."""
+        covariance = self._fit.problem.covariance
+        blocks = [self._cp.block(s, i) for i in range(len(self._cp.shapes))]
+        images = [
+            np.tensordot(T.T, block, axes=1) for T, block in zip(self._pls.factor.templates, blocks)
+        ]
+        columns = [
+            2.0 * np.einsum("lm,lm->m", blocks[i][a], images[i][b])
+            for i, a, b in zip(covariance.blocks, covariance.rows, covariance.columns)
+        ]
+        return np.column_stack(columns)
+
+    def _fixed_gradient(self, w: Array) -> Array:
+        """Return s'dΓs for each theta where s = -Z'V⁻¹X(X'V⁻¹X)⁻¹a, w (p, m)."""
+        covariance, templates = self._fit.problem.covariance, self._pls.factor.templates
+        if not self._cp.p:
+            return np.zeros((w.shape[1], covariance.n_theta))
+        U = np.ascontiguousarray(self._fit.engine.U)
+        columns = []
+        for i, a, b in zip(covariance.blocks, covariance.rows, covariance.columns):
+            u = self._cp.block(U, i)
+            D = u[a].T @ np.tensordot(templates[i][:, b], u, axes=1)
+            columns.append(2.0 * np.einsum("pm,pm->m", D @ w, w))
+        return np.column_stack(columns)
+
+    def _own_gradient(self, w: Array) -> Array:
+        """Return what the own level adds to the gradient of the fixed part.
+
+        With s = t - u summed over all levels, only the own one has a t = z - Z'WZ ΛM⁻¹Λ'z.
+        """
+        covariance, T = self._fit.problem.covariance, self._pls.factor.templates[0]
+        z, (codes, N) = self._own_z, self._own_blocks
+        Nz = np.einsum("abm,mb->ma", N[:, :, codes], z)
+        t = z - np.einsum("abm,mb->ma", self._cp.diagonal[0][:, :, codes], Nz)
+        u = np.zeros_like(t)
+        if self._cp.p:
+            u = np.einsum("kmp,pm->mk", self._cp.block(self._fit.engine.U, 0)[:, codes], w)
+        tT, uT = t @ T, u @ T
+        columns = [
+            2.0 * (t[:, a] * (tT[:, b] - uT[:, b]) - u[:, a] * tT[:, b])
+            for a, b in zip(covariance.rows, covariance.columns)
+        ]
+        return np.column_stack(columns)
+
+    def _unseen_gradient(self) -> Array:
+        """Return z'dΓz for each theta, of the levels that the fit has not seen."""
+        covariance = self._fit.problem.covariance
+        out = np.zeros((len(self._X), covariance.n_theta))
+        for part in self._parts:
+            image = part.fresh @ self._template(part)
+            inside = range(part.columns.start, part.columns.stop)
+            for j in covariance.of_block[part.block]:
+                a, b = covariance.rows[j], covariance.columns[j]
+                if a in inside:
+                    first = part.columns.start
+                    out[:, j] += 2.0 * part.fresh[:, a - first] * image[:, b - first]
+        return out
+
+
+def _parts(fit: Fit, new: NewData, chosen: Chosen) -> Iterator[_Part]:
+    """Return the standardized columns of the chosen terms."""
+    for term, engine in zip(fit.design.terms, fit.problem.covariance.terms):
+        if term.name in chosen:
+            Z, codes = new.terms[term.name]
+            Z = (Z * chosen[term.name]) @ np.linalg.inv(engine.whitening)
+            columns = slice(engine.first, engine.first + engine.k)
+            yield _Part(engine.block, columns, Z, np.maximum(codes, 0), codes >= 0)

@@ -1,0 +1,235 @@
+"""Predictions with standard errors and intervals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from mixedlm_ext.design import NewData
+from mixedlm_ext.design.checks import number_vector
+from mixedlm_ext.design.frame import one_per_row, read_table
+from mixedlm_ext.design.names import quoted
+from mixedlm_ext.errors import DesignError, FitError, did_you_mean
+from mixedlm_ext.fit import Fit
+from mixedlm_ext.inference.satterthwaite import Satterthwaite
+from mixedlm_ext.predict import predict_rows
+from mixedlm_ext.prediction_errors import PredictionErrors
+from mixedlm_ext.prediction_terms import Chosen
+
+if TYPE_CHECKING:
+    from mixedlm_ext.results import MixedLMResults
+
+Array = NDArray[np.float64]
+
+__all__ = ["PredictionResults", "get_prediction"]
+
+_MOST_CELLS = 1_000_000_000
+"""Rows times columns of Z up to which degrees of freedom of each row's own are reasonable."""
+_EXACT = 1e-20
+"""A variance whose own variance is smaller than this, relatively, counts as known."""
+
+
+class PredictionResults:
+    """Predictions with standard errors and intervals; made by `MixedLMResults.get_prediction`.
+
+    Attributes
+    ----------
+    predicted_mean : ndarray (m,)
+    var_pred_mean, se_mean : ndarray (m,)
+        Variance of the error of the predicted mean, and its square root.
+    var_resid : ndarray (m,)
+        Residual variance of a new observation, σ²/w.
+    se_obs : ndarray (m,)
+        Standard error of the prediction of a new observation.
+    df, df_obs : ndarray (m,)
+        Degrees of freedom of intervals for the means, and for new observations.
+    row_labels : Index (m,)
+    """
+
+    def __init__(
+        self,
+        predicted_mean: Array,
+        var_pred_mean: Array,
+        var_resid: Array,
+        df: Array,
+        df_obs: Array,
+        row_labels: pd.Index,
+    ) -> None:
+        self.predicted_mean, self.var_pred_mean = predicted_mean, var_pred_mean
+        self.var_resid, self.df, self.df_obs = var_resid, df, df_obs
+        self.row_labels = row_labels
+
+    def __repr__(self) -> str:
+        return f"<PredictionResults: {len(self.predicted_mean)} rows>"
+
+    @property
+    def se_mean(self) -> Array:
+        """Standard errors of the predicted means."""
+        return np.sqrt(self.var_pred_mean)
+
+    @property
+    def se_obs(self) -> Array:
+        """Standard errors of predicted observations."""
+        return np.sqrt(self.var_pred_mean + self.var_resid)
+
+    def conf_int(self, obs: bool = False, alpha: float = 0.05) -> Array:
+        """Intervals for the predicted means, or for new observations.
+
+        Parameters
+        ----------
+        obs : bool
+            Intervals for a new observation: they add the residual variance.
+        alpha : float
+            One minus the level.
+
+        Returns
+        -------
+        ndarray (m, 2)
+
+        Raises
+        ------
+        FitError
+            If alpha is no probability.
+        """
+        if not 0 < alpha < 1:
+            raise FitError(f"alpha={alpha!r} is no probability. Pass a number such as 0.05.")
+        se, df = (self.se_obs, self.df_obs) if obs else (self.se_mean, self.df)
+        half = stats.t.ppf(1 - alpha / 2, df) * se
+        return np.column_stack([self.predicted_mean - half, self.predicted_mean + half])
+
+    def summary_frame(self, alpha: float = 0.05) -> pd.DataFrame:
+        """Means, standard errors and both kinds of intervals.
+
+        Parameters
+        ----------
+        alpha : float
+            One minus the level.
+
+        Returns
+        -------
+        DataFrame (m, 6)
+            Columns ``mean``, ``mean_se``, ``mean_ci_lower``, ``mean_ci_upper``, ``obs_ci_lower``,
+            ``obs_ci_upper``.
+        """
+        mean, obs = self.conf_int(False, alpha), self.conf_int(True, alpha)
+        columns = {
+            "mean": self.predicted_mean,
+            "mean_se": self.se_mean,
+            "mean_ci_lower": mean[:, 0],
+            "mean_ci_upper": mean[:, 1],
+            "obs_ci_lower": obs[:, 0],
+            "obs_ci_upper": obs[:, 1],
+        }
+        return pd.DataFrame(columns, index=self.row_labels)
+
+
+def get_prediction(
+    results: MixedLMResults,
+    new: NewData,
+    chosen: Chosen,
+    new_levels: str,
+    data: Any = None,
+    weights: Any = None,
+) -> PredictionResults:
+    """Predict rows with standard errors (see `MixedLMResults.get_prediction`)."""
+    fit = results.fit_record
+    mean = predict_rows(fit, new, chosen, new_levels)
+    used = np.isfinite(mean)
+    rows = new if used.all() else _take(new, used)
+    errors = PredictionErrors(fit, rows, chosen)
+    variance = errors.variance(results.ddf_method.cov())
+    with np.errstate(divide="ignore"):
+        residual = fit.sigma**2 / _weights(fit, new, data, weights)
+    df, df_obs = _degrees(results, rows.X, errors, variance, residual[used], bool(chosen))
+    variance, df, df_obs = (_spread(part, used) for part in (variance, df, df_obs))
+    return PredictionResults(mean, variance, residual, df, df_obs, new.index)
+
+
+def _take(new: NewData, rows: NDArray[np.bool_]) -> NewData:
+    """Return some of the rows."""
+    return replace(
+        new,
+        X=new.X[rows],
+        terms={name: (Z[rows], codes[rows]) for name, (Z, codes) in new.terms.items()},
+        offset=new.offset[rows],
+        index=new.index[rows],
+        complete=new.complete[rows],
+    )
+
+
+def _spread(values: Array, used: NDArray[np.bool_]) -> Array:
+    """Return values of the used rows among all rows, nan elsewhere."""
+    out = np.full(len(used), np.nan)
+    out[used] = values
+    return out
+
+
+def _weights(fit: Fit, new: NewData, data: Any, weights: Any) -> Array:
+    """Return the precision weights of the rows; nan where one is missing."""
+    m, design = len(new.X), fit.design
+    if data is None and weights is None:
+        return np.ones(m) if design.weights is None else design.weights
+    if weights is None or isinstance(weights, str):
+        name = design.weights_name if weights is None else weights
+        names = () if data is None or design.formula is None else read_table(data).names
+        if name is None or (weights is None and name not in names):
+            return np.ones(m)
+        if name not in names:
+            raise DesignError(
+                f"the new data have no column {name!r} for weights=.{did_you_mean(name, names)}"
+            )
+        values = read_table(data).column(name)
+    else:
+        values = one_per_row(weights, "weights", m)
+    present = values.notna().to_numpy()
+    out = np.full(m, np.nan)
+    out[present] = number_vector(values[present], "weights", int(present.sum()))
+    negative = np.flatnonzero(out < 0)
+    if len(negative):
+        row = negative[0]
+        raise DesignError(
+            f"weights has a negative value: {out[row]:g} at row {quoted(new.index[row])}. "
+            "Precision weights are positive."
+        )
+    return out
+
+
+def _degrees(
+    results: MixedLMResults,
+    X: Array,
+    errors: PredictionErrors,
+    variance: Array,
+    residual: Array,
+    conditional: bool,
+) -> tuple[Array, Array]:
+    """Return the degrees of freedom of predicted means and of predicted observations."""
+    method, fit = results.ddf_method, results.fit_record
+    large = conditional and not errors.one_level and len(X) * fit.problem.cp.q > _MOST_CELLS
+    if not isinstance(method, Satterthwaite) or large:
+        df = _of_distinct_rows(method, X)
+        return df, df
+    gradient = fit.sigma**2 * errors.gradient()
+    return (
+        _satterthwaite(fit, method, variance, gradient),
+        _satterthwaite(fit, method, variance + residual, gradient),
+    )
+
+
+def _of_distinct_rows(method: Any, X: Array) -> Array:
+    """Return the degrees of freedom of x'β, computed once for rows that are alike."""
+    distinct, which = np.unique(X, axis=0, return_inverse=True)
+    return np.asarray(method.t(distinct)[np.ravel(which)])
+
+
+def _satterthwaite(fit: Fit, method: Satterthwaite, f: Array, in_theta: Array) -> Array:
+    """Return 2f²/(g'Ag); every variance is proportional to σ², so ∂f/∂log σ = 2f."""
+    in_sigma = [2.0 * f] if fit.fixed_sigma is None else []
+    g = np.column_stack([in_theta, *in_sigma])
+    spread = np.einsum("mj,jk,mk->m", g, method.A, g)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((spread <= _EXACT * f**2) | np.isinf(f), np.inf, 2.0 * f**2 / spread)

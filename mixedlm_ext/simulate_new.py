@@ -1,0 +1,112 @@
+"""Simulators for rows that the fit has not seen, and with the random effects of the fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mixedlm_ext.design import Design, NewData
+from mixedlm_ext.design.checks import weight_vector
+from mixedlm_ext.design.frame import Table, read_table
+from mixedlm_ext.design.grouping import combine_codes, level_codes
+from mixedlm_ext.design.names import code_names
+from mixedlm_ext.errors import DesignError, did_you_mean
+from mixedlm_ext.fit import Fit
+from mixedlm_ext.simulate import Parameters, RandomPart, Simulator, design_simulator
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+__all__ = ["fit_simulator", "new_simulator"]
+
+
+def fit_simulator(fit: Fit, parameters: Parameters, conditional: bool) -> Simulator:
+    """Return the simulator of the rows of a fit.
+
+    Parameters
+    ----------
+    fit : Fit
+    parameters : Parameters
+    conditional : bool
+        Keep the conditional modes of the random effects instead of drawing new ones.
+    """
+    simulator = design_simulator(fit.design, parameters)
+    if not conditional:
+        return simulator
+    mean = simulator.mean
+    for term, b in zip(fit.design.terms, fit.b):
+        mean = mean + np.einsum("nk,nk->n", term.X, b[term.codes])
+    return replace(simulator, mean=mean, parts=[])
+
+
+def new_simulator(
+    fit: Fit, parameters: Parameters, conditional: bool, data: Any, offset: Any, weights: Any
+) -> tuple[Simulator, pd.Index]:
+    """Return the simulator of other rows, and their index.
+
+    Random effects are drawn for each level of the new data; when `conditional`, only for the levels
+    that the fit has not seen. Rows that are incomplete or have no weight give nan.
+    """
+    design = fit.design
+    if design.formula is None:
+        raise DesignError(
+            "exog needs a model made from a formula. Make a MixedLM of the new arrays and use "
+            "its simulate(beta, theta=..., sigma=...)."
+        )
+    new = design.new_data(data, offset=offset)
+    table = read_table(data)
+    mean = np.where(new.complete, new.X @ parameters.beta + new.offset, np.nan)
+    parts = []
+    for i, term in enumerate(design.terms):
+        X, seen = new.terms[term.name]
+        codes, levels = _group_codes(design, i, table, new)
+        X = np.where(new.complete[:, None], X, 0.0)
+        if conditional:
+            modes = fit.b[i][np.maximum(seen, 0)]
+            mean = mean + np.where(seen >= 0, np.einsum("nk,nk->n", X, modes), 0.0)
+            X = np.where(seen[:, None] >= 0, 0.0, X)
+        parts.append(RandomPart(X, codes, levels, parameters.roots[i]))
+    w = _weights(design, table, weights)
+    noise = parameters.sigma / np.sqrt(np.where(w > 0, w, np.nan))
+    return Simulator(mean, parts, noise), new.index
+
+
+def _group_codes(design: Design, i: int, table: Table, new: NewData) -> tuple[Index, int]:
+    """Number the levels of one term among the complete new rows; 0 in the others."""
+    matrices = design.matrices
+    pieces = [p for p in matrices.pieces("group") if p.term == i]
+    assert design.frame is not None
+    used = sorted({n for p in pieces for n in code_names(p.code).values} & set(design.frame))
+    columns = {name: table.column(name).array for name in used}
+    frame = pd.DataFrame(columns, index=table.index)[new.complete]
+    codes = np.zeros(len(table), dtype=np.intp)
+    if len(frame) == 0:
+        return codes, 1
+    prepared = matrices.new_data(frame, pieces)
+    factors = [level_codes(matrices.evaluate(p, prepared, frame)) for p in pieces]
+    codes[new.complete], levels = combine_codes(factors)
+    return codes, len(levels)
+
+
+def _weights(design: Design, table: Table, weights: Any) -> Array:
+    """Return the precision weights of the new rows, ones if the fit had none."""
+    given = design.weights_name if weights is None else weights
+    if given is None and design.weights is None:
+        return np.ones(len(table))
+    if given is None:
+        raise DesignError("the fit had weights; give those of the new rows: weights=...")
+    if isinstance(given, str):
+        if given not in table.names:
+            near = did_you_mean(given, table.names)
+            raise DesignError(
+                f"the new data have no column {given!r}, the weights of the fit.{near} "
+                "Add it, or pass weights=."
+            )
+        values = table.column(given)
+    else:
+        values = pd.Series(np.asarray(given), index=table.index)
+    return weight_vector(values, "weights", table.index)

@@ -1,0 +1,455 @@
+"""Bootstrap: replicates, intervals and tests against R, SciPy and theory."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+from scipy import stats
+from simulation import example, quietly
+from statsmodels.tools.sm_exceptions import ConvergenceWarning
+
+from mixedlm_ext import MixedLM, datasets
+from mixedlm_ext.errors import DesignError, FitError, SingularFitWarning
+from mixedlm_ext.inference.bootstrap_intervals import interval
+from mixedlm_ext.inference.jackknife import jackknife_accelerations
+from mixedlm_ext.inference.resampling import outer_terms, resampler
+from mixedlm_ext.many import Refitter
+from mixedlm_ext.simulate import draw, spawn_seeds
+
+NAMES = [
+    "sd(Subject, Intercept)",
+    "sd(Subject, Days)",
+    "cor(Subject, Intercept, Days)",
+    "sigma",
+    "Intercept",
+    "Days",
+]
+
+
+@pytest.fixture(scope="module")
+def sleepstudy() -> pd.DataFrame:
+    return datasets.sleepstudy.load_pandas().data
+
+
+@pytest.fixture(scope="module")
+def result(sleepstudy: pd.DataFrame):
+    return MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", sleepstudy).fit()
+
+
+@pytest.fixture(scope="module")
+def boot(result):
+    return result.bootstrap(1000, rng=1)
+
+
+@pytest.fixture(scope="module")
+def penicillin():
+    data = datasets.penicillin.load_pandas().data
+    return MixedLM.from_formula("diameter ~ 1 + (1 | plate) + (1 | sample)", data).fit()
+
+
+# ---------------------------------------------------------------- replicates
+
+
+def test_standard_errors_are_those_of_bootmer(boot, penicillin) -> None:
+    """lme4 1.1-31, bootMer(m, ., 1000) after set.seed(1); both sides have 2 to 3 % of noise."""
+    assert boot.replicates.columns.tolist() == NAMES
+    bse = boot.bse.drop(NAMES[2])
+    assert_allclose(bse, [5.7002, 1.26252, 1.51277, 7.1615, 1.53534], rtol=0.12)
+    bias = boot.bias[["sd(Subject, Intercept)", "sd(Subject, Days)"]]
+    assert_allclose(bias, [-0.687, -0.158], atol=0.6)
+    other = penicillin.bootstrap(300, rng=1)
+    assert_allclose(other.bse, [0.13253, 0.59143, 0.03506, 0.77835], rtol=0.2)
+
+
+def test_fixed_effects_of_balanced_data_are_normal(result, boot) -> None:
+    """There the estimates do not depend on theta, so their covariance is exact."""
+    for name in ("Intercept", "Days"):
+        z = (boot.replicates[name] - result.params[name]) / result.bse[name]
+        assert stats.kstest(z, "norm").pvalue > 0.01
+    # σ̂² too, whenever the estimate is inside
+    ratio = 144 * (boot.replicates["sigma"] / result.sigma) ** 2
+    assert stats.kstest(ratio, stats.chi2(144).cdf).pvalue > 0.001
+
+
+@pytest.mark.parametrize("kind", ["parametric", "residual", "wild"])
+def test_replicates_are_refits(result, kind: str) -> None:
+    boot = result.bootstrap(3, kind, rng=5)
+    Y = draw(resampler(result.fit_record, kind), spawn_seeds(5, 3))
+    for r in range(3):
+        single = result.model.with_response(Y[:, r]).fit()
+        assert_allclose(boot.replicates.loc[r, ["Intercept", "Days"]], single.params, rtol=1e-6)
+        assert_allclose(boot.replicates.loc[r, "sigma"], single.sigma, rtol=1e-6)
+        sds = single.varcorr()["std_dev"][:2]
+        assert_allclose(boot.replicates.loc[r, NAMES[:2]], sds, rtol=1e-4)
+
+
+def test_parametric_replicates_are_of_simulate(result, boot) -> None:
+    Y = result.simulate(2, rng=1)
+    assert_allclose(boot.replicates.loc[1, ["Intercept", "Days"]], result.refit(Y[1]).params)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_residual_resamples_have_the_moments(sleepstudy: pd.DataFrame, weighted: bool) -> None:
+    w = np.where(np.arange(180) % 2, 4.0, 1.0) if weighted else None
+    result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", sleepstudy, weights=w).fit()
+    Y = draw(resampler(result.fit_record, "residual"), spawn_seeds(1, 4000))
+    A = np.column_stack([np.ones(10), np.arange(10.0)])
+    noise = result.scale / (np.ones(10) if w is None else w[:10])
+    V = A @ result.fit_record.random_cov[0] @ A.T + np.diag(noise)
+    assert_allclose(np.cov(Y[:10]), V, rtol=0.2, atol=90)
+    assert_allclose(Y.mean(axis=1), result.predict(which="population"), atol=4)
+
+
+def test_wild_resamples_keep_the_groups_covariance(result) -> None:
+    """Three moments of the multiplier are 0, 1, 1; it is the same for a whole group."""
+    Y = draw(resampler(result.fit_record, "wild"), spawn_seeds(1, 20_000))
+    mean = np.asarray(result.predict(which="population"))
+    residual = result.model.endog - mean
+    ratio = (Y - mean[:, None])[::10] / residual[::10, None]
+    assert np.ptp((Y - mean[:, None])[:10] / residual[:10, None], axis=0).max() < 0.3  # leverage
+    assert np.abs(ratio.mean(axis=1)).max() < 0.05
+    scale = (ratio**2).mean(axis=1)
+    assert_allclose((ratio**3).mean(axis=1), scale**1.5, rtol=0.1)
+    Q, _ = np.linalg.qr(result.model.exog)
+    assert_allclose(scale, 1 / (1 - (Q**2).sum(axis=1)[::10]), rtol=0.05)
+
+
+def test_wild_standard_errors_are_those_of_the_sandwich(sleepstudy: pd.DataFrame, result) -> None:
+    """Balanced: the estimates are least squares, whose clustered covariance statsmodels has."""
+    import statsmodels.formula.api as smf
+
+    codes = sleepstudy["Subject"].astype("category").cat.codes
+    ols = smf.ols("Reaction ~ Days", sleepstudy).fit()
+    robust = ols.get_robustcov_results(
+        "cluster", groups=codes, use_correction=False, df_correction=False
+    )
+    boot = result.bootstrap(2000, "wild", rng=3)
+    assert_allclose(boot.bse[["Intercept", "Days"]], robust.bse, rtol=0.08)
+
+
+def test_known_sigma(result, sleepstudy: pd.DataFrame) -> None:
+    known = MixedLM.from_formula("Reaction ~ Days + (1 | Subject)", sleepstudy).fit(sigma=30.0)
+    assert known.bootstrap(5, rng=1).replicates.columns.tolist() == [
+        "sd(Subject, Intercept)",
+        "Intercept",
+        "Days",
+    ]
+
+
+def test_arrays_and_several_terms() -> None:
+    fitted = quietly(example("crossed", ["1x|g", "1|h"], n=80, weights=True, seed=3).model())
+    boot = fitted.bootstrap(8, rng=1)
+    assert boot.replicates.shape == (8, 4 + 1 + 2)
+    assert boot.replicates.notna().any().all()
+
+
+# ---------------------------------------------------------------- seeds, processes, statistics
+
+
+def test_seeds(result, boot) -> None:
+    again = result.bootstrap(1000, rng=1)
+    pd.testing.assert_frame_equal(again.replicates, boot.replicates, check_exact=True)
+    fewer = result.bootstrap(10, rng=1)
+    assert_allclose(fewer.replicates, boot.replicates[:10], rtol=1e-5)
+    assert not np.allclose(result.bootstrap(5).replicates, result.bootstrap(5).replicates)
+
+
+@pytest.mark.parametrize("statistic", [None, "params"])
+def test_processes_do_not_matter(result, penicillin, statistic: str | None) -> None:
+    pytest.importorskip("joblib")
+    for fitted in (result, penicillin):
+        one, two = (
+            fitted.bootstrap(45, rng=2, n_jobs=j, statistic=statistic and _params) for j in (1, 2)
+        )
+        pd.testing.assert_frame_equal(one.replicates, two.replicates, check_exact=True)
+
+
+def _params(fitted: Any) -> pd.Series:
+    return fitted.params
+
+
+def test_progress(result, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tqdm")
+    result.bootstrap(30, rng=1, progress=True, statistic=lambda r: r.sigma)
+    assert "30/30" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("statistic", "names"),
+    [
+        (lambda r: r.params, ["Intercept", "Days"]),
+        (lambda r: {"ratio": r.params["Days"] / r.params["Intercept"]}, ["ratio"]),
+        (lambda r: r.sigma, ["statistic"]),
+        (lambda r: [r.sigma, r.scale], ["statistic[0]", "statistic[1]"]),
+        (_params, ["Intercept", "Days"]),
+    ],
+)
+def test_statistics(result, statistic: Any, names: list[str]) -> None:
+    boot = result.bootstrap(4, rng=1, statistic=statistic)
+    assert boot.replicates.columns.tolist() == names
+    assert boot.replicates.notna().all().all()
+
+
+def test_statistics_and_parameters_agree(result, boot) -> None:
+    own = result.bootstrap(25, rng=1, statistic=lambda r: r.params)
+    assert_allclose(own.replicates, boot.replicates.loc[:24, ["Intercept", "Days"]], rtol=1e-6)
+    sd = result.bootstrap(25, rng=1, statistic=lambda r: r.varcorr()["std_dev"].to_numpy()[:2])
+    assert_allclose(sd.replicates, boot.replicates.loc[:24, NAMES[:2]], rtol=1e-4, atol=1e-3)
+
+
+def test_a_statistic_that_raises_names_the_replicate(result) -> None:
+    fits = []
+
+    def fragile(fitted: Any) -> float:
+        fits.append(fitted)
+        if len(fits) == 4:  # the first is the fit itself
+            raise KeyError("dose")
+        return fitted.sigma
+
+    with pytest.raises(
+        FitError, match=r"KeyError: 'dose' at replicate 2, .*SeedSequence\(7, spawn_key=\(2,\)\)"
+    ):
+        result.bootstrap(5, statistic=fragile, rng=7)
+    seed = np.random.SeedSequence(7, spawn_key=(2,))
+    assert_allclose(result.simulate(3, rng=7)[2], draw(_drawer(result), [seed])[:, 0])
+
+
+def _drawer(fitted: Any) -> Any:
+    return resampler(fitted.fit_record, "parametric")
+
+
+def test_a_statistic_that_changes_its_names(result) -> None:
+    calls: list[int] = []
+
+    def fickle(fitted: Any) -> dict[str, float]:
+        calls.append(1)
+        return {f"v{len(calls)}": 1.0}
+
+    with pytest.raises(FitError, match="must always return the same values"):
+        result.bootstrap(3, statistic=fickle, rng=1)
+
+
+def test_a_matrix_is_no_statistic(result) -> None:
+    with pytest.raises(FitError, match="array of shape"):
+        result.bootstrap(3, statistic=lambda r: np.eye(2))
+
+
+# ---------------------------------------------------------------- failures
+
+
+class _Fragile(Refitter):
+    """Cannot fit every second response."""
+
+    def fit(self, Y: np.ndarray) -> Any:
+        out = super().fit(Y)
+        out.converged[1::2] = False
+        return out
+
+
+def test_failures_are_counted(result, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mixedlm_ext.inference.bootstrap.Refitter", _Fragile)
+    with pytest.warns(ConvergenceWarning, match="5 of 10 bootstrap refits failed"):
+        boot = result.bootstrap(10, rng=1)
+    assert boot.failures.index.tolist() == [1, 3, 5, 7, 9]
+    assert boot.replicates.isna().all(axis=1).sum() == 5
+    assert "5 failed" in repr(boot)
+    assert boot.conf_int().notna().all().all()
+
+
+def test_all_failures_are_an_error(result, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Refitter, Y: np.ndarray) -> Any:
+        out = Refitter.fit_reduced(self, self.reduce(Y))
+        out.converged[:] = False
+        return out
+
+    monkeypatch.setattr(Refitter, "fit", fail)
+    with pytest.raises(FitError, match="all 4 bootstrap refits failed"):
+        result.bootstrap(4, rng=1)
+
+
+@pytest.mark.parametrize("n", [0, -5, 2.5, None])
+def test_bad_counts(result, n: Any) -> None:
+    with pytest.raises(FitError, match="n="):
+        result.bootstrap(n)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"kind": "paramtric"}, "Did you mean 'parametric'"), ({"rng": "x"}, "random numbers")],
+)
+def test_bad_arguments(result, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises((FitError, DesignError), match=message):
+        result.bootstrap(3, **arguments)
+
+
+def test_wild_needs_independent_groups(penicillin) -> None:
+    with pytest.raises(FitError, match="sample and plate are crossed"):
+        penicillin.bootstrap(3, "wild")
+    pastes = datasets.pastes.load_pandas().data
+    nested = MixedLM.from_formula("strength ~ 1 + (1 | batch/cask)", pastes).fit()
+    assert [t.group for t in outer_terms(nested.fit_record.design)] == ["batch"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SingularFitWarning)
+        assert nested.bootstrap(5, "wild", rng=1).n == 5
+
+
+def test_nothing_changes_the_result(result) -> None:
+    theta, params, y = result.theta.copy(), result.params.copy(), result.model.endog.copy()
+    result.bootstrap(5, rng=1, statistic=_params)
+    result.bootstrap(50, "residual", rng=1).conf_int(kind="bca")
+    assert_allclose(result.theta, theta, rtol=0)
+    assert_allclose(result.params, params, rtol=0)
+    assert_allclose(result.model.endog, y, rtol=0)
+
+
+# ---------------------------------------------------------------- intervals
+
+
+def test_intervals_are_scipys() -> None:
+    """scipy.stats.bootstrap takes quantiles of another rank: (n - 1)p + 1."""
+    rng = np.random.default_rng(1)
+    sample = rng.exponential(size=40)
+    seen = stats.bootstrap((sample,), np.mean, n_resamples=9999, method="BCa", rng=rng)
+    t = seen.bootstrap_distribution
+    leave_one_out = (sample.sum() - sample) / 39
+    influence = leave_one_out.mean() - leave_one_out
+    a = (influence**3).sum() / (6 * (influence**2).sum() ** 1.5)
+    found = interval("bca", "mean", t, sample.mean(), 0.05, a)
+    assert_allclose(found, seen.confidence_interval, rtol=1e-3)
+    for kind in ("percentile", "basic"):
+        other = stats.bootstrap((sample,), np.mean, bootstrap_result=seen, n_resamples=0,
+                                method=kind)  # fmt: skip
+        found = interval(kind, "mean", t, sample.mean(), 0.05, 0.0)
+        assert_allclose(found, other.confidence_interval, rtol=1e-3)
+
+
+def test_normal_interval_corrects_bias() -> None:
+    t = np.random.default_rng(1).standard_normal(50_000) + 1.0
+    assert_allclose(interval("normal", "x", t, 0.5, 0.05, 0.0), [-1.96, 1.96], atol=0.02)
+
+
+def test_without_bias_and_skewness_bca_is_percentile() -> None:
+    t = np.r_[-np.arange(1.0, 501), np.arange(1.0, 501)]
+    assert_allclose(
+        interval("bca", "x", t, 0.0, 0.1, 0.0), interval("percentile", "x", t, 0, 0.1, 0)
+    )
+
+
+def test_frames_of_intervals(boot, result) -> None:
+    for kind in ("percentile", "basic", "normal", "bca"):
+        limits = boot.conf_int(alpha=0.1, kind=kind)
+        assert limits.index.tolist() == NAMES and limits.columns.tolist() == [0, 1]
+        assert (limits[0] < boot.estimates).all() and (boot.estimates < limits[1]).all()
+        wald = result.conf_int(alpha=0.1).loc["Days"]
+        assert_allclose(limits.loc["Days"], wald, rtol=0.1)
+    summary = boot.summary_frame(kind="basic")
+    assert_allclose(summary["ci_upper"], boot.conf_int(kind="basic")[1])
+    assert_allclose(boot.cov().to_numpy(), np.cov(boot.to_frame().to_numpy().T))
+
+
+def test_accelerations_of_the_sample_mean() -> None:
+    """One intercept a group and balanced data: leaving out groups is the jackknife of a mean."""
+    rng = np.random.default_rng(2)
+    means = rng.exponential(size=25)
+    y = np.repeat(means, 6) + np.tile([-1, 1, -1, 1, -1, 1], 25)
+    frame = pd.DataFrame({"y": y, "g": np.repeat(np.arange(25), 6)})
+    fitted = MixedLM.from_formula("y ~ 1 + (1 | g)", frame).fit()
+    found = jackknife_accelerations(fitted, lambda r: np.asarray(r.params))
+    deviation = means - means.mean()
+    expected = (deviation**3).sum() / (6 * (deviation**2).sum() ** 1.5)
+    assert_allclose(found, [expected], rtol=1e-6)
+
+
+def test_variances_of_zero_have_intervals() -> None:
+    data = datasets.dyestuff2.load_pandas().data
+    flat = quietly(MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data))
+    boot = flat.bootstrap(400, rng=1)
+    for kind in ("percentile", "bca"):
+        low, high = boot.conf_int(kind=kind).loc["sd(Batch, Intercept)"]
+        assert low == pytest.approx(0.0, abs=1e-6) and 0.5 < high < 3.0
+
+
+def test_correlations_with_a_variance_of_zero_are_left_out(sleepstudy: pd.DataFrame) -> None:
+    model = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", sleepstudy)
+    y = model.simulate([250, 10], covariances=[np.diag([600.0, 0.0])], sigma=25, rng=1)[0]
+    boot = quietly(model.with_response(y)).bootstrap(100, rng=1)
+    column = boot.replicates["cor(Subject, Intercept, Days)"]
+    assert column.dropna().between(-1, 1).all()
+    assert boot.conf_int().loc["sigma"].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"alpha": 0}, "alpha=0"), ({"kind": "student"}, "'student' is not known")],
+)
+def test_bad_intervals(boot, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises((FitError, DesignError), match=message):
+        boot.conf_int(**arguments)
+
+
+def test_too_few_replicates(result) -> None:
+    with pytest.raises(FitError, match="has 1 bootstrap replicates"):
+        result.bootstrap(1, rng=1).conf_int()
+    with pytest.raises(FitError, match="lie on one side"):
+        interval("bca", "x", np.arange(10.0), -1.0, 0.05, 0.0)
+
+
+def test_pickles(boot) -> None:
+    again = pickle.loads(pickle.dumps(boot))
+    pd.testing.assert_frame_equal(again.conf_int(kind="bca"), boot.conf_int(kind="bca"))
+
+
+# ---------------------------------------------------------------- likelihood-ratio test
+
+
+def test_comparison_is_pbkrtests(result, sleepstudy: pd.DataFrame) -> None:
+    """pbkrtest 0.5-2, PBmodcomp of ML fits with 1000 and 3000 samples."""
+    small = MixedLM.from_formula("Reaction ~ 1 + (Days | Subject)", sleepstudy).fit()
+    test = result.compare_bootstrap(small, n=500, rng=1)
+    assert_allclose(test.statistic, 23.537, atol=1e-3)
+    assert test.df == 1 and test.n_failed == 0
+    assert test.pvalue == 1 / 501
+    assert_allclose(test.summary_frame().loc["Bartlett", "statistic"], 22.456, rtol=0.1)
+    cake = datasets.cake.load_pandas().data
+    large = MixedLM.from_formula("angle ~ recipe + temp + (1 | recipe:replicate)", cake).fit()
+    test = large.compare_bootstrap(large.update("~ . - recipe"), n=1000, rng=2)
+    table = test.summary_frame()
+    assert_allclose(test.statistic, 0.5300, atol=1e-4)
+    assert_allclose(table.loc["LRT", "pvalue"], 0.7672, atol=1e-4)
+    assert_allclose(table.loc["bootstrap", "pvalue"], 0.7934, atol=0.05)
+    assert_allclose(table.loc["Bartlett", "pvalue"], 0.7849, atol=0.02)
+    assert np.nanmean(test.replicates) == pytest.approx(2.1877, rel=0.1)
+
+
+def test_order_and_seeds_of_comparisons(result, sleepstudy: pd.DataFrame) -> None:
+    small = MixedLM.from_formula("Reaction ~ Days + (1 | Subject)", sleepstudy).fit(reml=False)
+    one = result.compare_bootstrap(small, n=40, rng=1)
+    two = small.compare_bootstrap(result, n=40, rng=1)
+    assert (one.replicates == two.replicates).all()
+    assert one.statistic == two.statistic
+    assert (one.replicates >= 0).all()
+
+
+def test_comparisons_of_crossed_factors(penicillin) -> None:
+    small = penicillin.update("~ . - (1 | plate)")
+    test = penicillin.compare_bootstrap(small, n=20, rng=1)
+    assert test.pvalue == 1 / 21
+
+
+def test_bad_comparisons(result, sleepstudy: pd.DataFrame) -> None:
+    other = MixedLM.from_formula("Reaction ~ I(Days**2) + (1 | Subject)", sleepstudy).fit()
+    with pytest.raises(FitError, match="not nested"):
+        result.compare_bootstrap(other, n=5)
+    with pytest.raises(FitError, match="same number of parameters"):
+        result.compare_bootstrap(result, n=5)
+    with pytest.raises(FitError, match="not the result of a mixed model"):
+        result.compare_bootstrap(3.0)
+    fewer = MixedLM.from_formula("Reaction ~ Days + (1 | Subject)", sleepstudy[:100]).fit()
+    with pytest.raises(FitError, match="different rows"):
+        result.compare_bootstrap(fewer, n=5)

@@ -1,0 +1,221 @@
+"""Comparison of models and of optimizers: lme4's numbers, refusals, and what is nested in what."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.formula.api as smf
+from numpy.testing import assert_allclose
+from test_anova import REFERENCE, fit, unbalanced
+
+import mixedlm_ext
+from mixedlm_ext import MixedLM, datasets
+from mixedlm_ext.errors import FitError
+from mixedlm_ext.inference.nesting import is_nested
+
+SLOPES = "Reaction ~ Days + (Days | Subject)"
+INTERCEPTS = "Reaction ~ Days + (1 | Subject)"
+
+
+@pytest.fixture(scope="module")
+def sleep() -> pd.DataFrame:
+    return unbalanced("sleepstudy")
+
+
+# ---------------------------------------------------------------- the table
+
+
+@pytest.mark.parametrize("case", REFERENCE["compare"], ids=lambda c: c["data"])
+@pytest.mark.parametrize("reml", [True, False], ids=["REML", "ML"])
+def test_compare(case: dict[str, Any], reml: bool) -> None:
+    data = unbalanced(case["data"])
+    models = [fit(formula, data, reml=reml) for formula in case["formulas"]]
+    table = mixedlm_ext.anova(*models[::-1])
+    assert list(table.index) == case["formulas"]
+    for column in ("npar", "AIC", "BIC", "logLik"):
+        assert_allclose(table[column], case[column], rtol=1e-8)
+    assert_allclose(table["deviance"], -2 * np.array(case["logLik"]), rtol=1e-8)
+    for column, name in (("Chisq", "Chisq"), ("Df", "Df"), ("Pr(>Chisq)", "p")):
+        assert np.isnan(table[column].iloc[0])
+        assert_allclose(table[column].iloc[1:], case[name][1:], rtol=1e-5)
+    assert ("refitted by ML" in table.attrs["note"]) == reml
+    assert_allclose(models[-1].compare(*models[:-1]), table)
+
+
+def test_reml_fits_of_the_same_fixed_effects_stay_reml(sleep: pd.DataFrame) -> None:
+    small, large = fit(INTERCEPTS, sleep), fit(SLOPES, sleep)
+    table = large.compare(small)
+    assert table.attrs["note"] == ""
+    assert_allclose(table["logLik"], [small.llf, large.llf])
+    assert_allclose(table.loc[SLOPES, "Chisq"], large.ranova()["LRT"].iloc[1], rtol=1e-9)
+
+
+def test_reml_and_ml_fits_meet_by_ml(sleep: pd.DataFrame) -> None:
+    table = fit(SLOPES, sleep).compare(fit(INTERCEPTS, sleep, reml=False))
+    assert "ML" in table.attrs["note"]
+    assert_allclose(table.loc[SLOPES, "logLik"], fit(SLOPES, sleep, reml=False).llf, rtol=1e-9)
+
+
+def test_reml_fits_of_other_codings_are_refitted() -> None:
+    """The restricted likelihood depends on the coding of X, though its columns span the same."""
+    data = unbalanced("cake")
+    one = fit("angle ~ recipe + (1 | replicate)", data)
+    two = fit("angle ~ C(recipe, Sum) + (1 | replicate)", data)
+    table = one.compare(two)
+    assert "refitted" in table.attrs["note"]
+    assert_allclose(table["logLik"].iloc[0], table["logLik"].iloc[1], rtol=1e-10)
+
+
+def test_models_of_one_formula_are_numbered(sleep: pd.DataFrame) -> None:
+    table = fit(SLOPES, sleep).compare(fit(SLOPES, sleep, sigma=25.0))
+    assert list(table.index) == [f"2: {SLOPES}", f"1: {SLOPES}"]
+    assert list(table["npar"]) == [5, 6]
+
+
+def test_anova_of_one_model_is_its_table(sleep: pd.DataFrame) -> None:
+    result = fit(SLOPES, sleep)
+    pd.testing.assert_frame_equal(mixedlm_ext.anova(result, type=2), result.anova(2))
+
+
+def test_compare_lr_test(sleep: pd.DataFrame) -> None:
+    small = fit(INTERCEPTS, sleep, reml=False)
+    large = fit("Reaction ~ Days + I(Days ** 2) + (1 | Subject)", sleep, reml=False)
+    stat, p, df = large.compare_lr_test(small)
+    table = large.compare(small).iloc[1]
+    assert (stat, p, df) == (table["Chisq"], table["Pr(>Chisq)"], 1)
+    assert isinstance(df, int)
+    statsmodels = [
+        smf.mixedlm(f, sleep, groups="Subject").fit(reml=False).llf
+        for f in ("Reaction ~ Days", "Reaction ~ Days + I(Days ** 2)")
+    ]
+    assert_allclose(stat, 2 * (statsmodels[1] - statsmodels[0]), rtol=1e-5)
+
+
+# ---------------------------------------------------------------- refusals
+
+
+def test_different_rows(sleep: pd.DataFrame) -> None:
+    result = fit(SLOPES, sleep)
+    with pytest.raises(FitError, match=r"different rows.*has 166.*160"):
+        result.compare(fit(INTERCEPTS, sleep.iloc[:-6]))
+
+
+def test_different_responses(sleep: pd.DataFrame) -> None:
+    result = fit(SLOPES, sleep)
+    with pytest.raises(FitError, match=r"'Reaction' and 'np.log\(Reaction\)' differ in 166 of 166"):
+        result.compare(fit("np.log(Reaction) ~ Days + (1 | Subject)", sleep))
+
+
+def test_models_that_are_not_nested_are_named(sleep: pd.DataFrame) -> None:
+    one, two = fit(INTERCEPTS, sleep), fit("Reaction ~ Days + (0 + Days | Subject)", sleep)
+    table = one.compare(two)
+    assert table[["Chisq", "Df", "Pr(>Chisq)"]].isna().all().all()
+    assert "is not nested in" in table.attrs["note"]
+    with pytest.raises(FitError, match=r"'Reaction ~ Days \+ \(1 \| Subject\)' is not nested in"):
+        two.compare_lr_test(one)
+
+
+def test_what_is_no_mixed_model(sleep: pd.DataFrame) -> None:
+    result = fit(SLOPES, sleep)
+    ols = smf.ols("Reaction ~ Days", sleep).fit()
+    with pytest.raises(FitError, match=r"RegressionResultsWrapper|OLSResults"):
+        result.compare(ols)
+    with pytest.raises(FitError, match="needs another model"):
+        result.compare()
+    with pytest.raises(FitError, match="nothing to test"):
+        mixedlm_ext.anova()
+
+
+def test_after_remove_data(sleep: pd.DataFrame) -> None:
+    result = fit(SLOPES, sleep)
+    result.remove_data()
+    with pytest.raises(FitError, match="remove_data"):
+        result.compare(fit(INTERCEPTS, sleep))
+
+
+# ---------------------------------------------------------------- nesting
+
+MACHINES = "score ~ Machine + "
+NESTED = [
+    ("(1 | Worker)", "(Machine | Worker)", True),
+    ("(1 | Worker) + (1 | Worker:Machine)", "(0 + Machine | Worker)", True),
+    ("(0 + Machine | Worker)", "(Machine | Worker)", True),
+    ("(Machine || Worker)", "(Machine | Worker)", True),
+    ("(Machine | Worker)", "(Machine || Worker)", False),
+    ("(1 | Worker)", "(1 | Worker:Machine)", False),
+    ("(1 | Worker)", "(1 | Worker/Machine)", True),
+    ("(1 | Machine)", "(1 | Worker)", False),
+]
+
+
+@pytest.mark.parametrize(("small", "large", "expected"), NESTED)
+def test_nesting_of_random_parts(small: str, large: str, expected: bool) -> None:
+    data = datasets.machines.load_pandas().data
+    one, two = (MixedLM.from_formula(MACHINES + part, data).design for part in (small, large))
+    assert is_nested(one, two) is expected
+
+
+FIXED = [
+    ("recipe", "recipe * temperature", True),
+    ("C(recipe, Sum)", "recipe + temp", True),
+    ("temp", "temperature", True),
+    ("temperature", "temp", False),
+    ("recipe", "temp", False),
+]
+
+
+@pytest.mark.parametrize(("small", "large", "expected"), FIXED)
+def test_nesting_of_fixed_parts(small: str, large: str, expected: bool) -> None:
+    data = unbalanced("cake")
+    one, two = (
+        MixedLM.from_formula(f"angle ~ {part} + (1 | replicate)", data).design
+        for part in (small, large)
+    )
+    assert is_nested(one, two) is expected
+
+
+def test_nesting_with_offsets_and_weights(sleep: pd.DataFrame) -> None:
+    data = sleep.assign(w=1.0 + np.arange(len(sleep)) % 2)
+
+    def design(formula: str, **arguments: Any) -> Any:
+        return MixedLM.from_formula(formula, data, **arguments).design
+
+    shifted = design("Reaction ~ 1 + offset(10 * Days) + (1 | Subject)")
+    assert is_nested(shifted, design(INTERCEPTS))
+    assert not is_nested(shifted, design("Reaction ~ 1 + (1 | Subject)"))
+    assert not is_nested(design(INTERCEPTS), design(SLOPES, weights="w"))
+    assert is_nested(design(INTERCEPTS, weights="w"), design(SLOPES, weights="w"))
+
+
+# ---------------------------------------------------------------- optimizers
+
+
+def test_all_fit(sleep: pd.DataFrame) -> None:
+    result = fit(SLOPES, sleep)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        table = result.all_fit()
+    assert list(table.index) == ["newton", "bobyqa", "nelder-mead", "powell", "bfgs", "lbfgs"]
+    good = table[table["converged"]]
+    assert len(good) >= 5
+    assert (good["verdict"] == "converged").all()
+    assert_allclose(good["objective"], result.objective, rtol=1e-9)
+    assert_allclose(good["Days"], result.params["Days"], rtol=1e-4)
+    assert (table["objective"] > result.objective - 1e-7).all()
+    assert_allclose(
+        table.loc["newton", ["theta[0]", "theta[2]"]].astype(float), result.theta[[0, 2]]
+    )
+    assert table.loc["newton", "evaluations"] == result.optimization.evaluations
+
+
+def test_all_fit_of_some_methods(sleep: pd.DataFrame) -> None:
+    result = fit(SLOPES, sleep)
+    table = result.all_fit(["newton", "powell"], maxiter=2)
+    assert list(table.index) == ["newton", "powell"]
+    assert not table["converged"].any()
+    with pytest.raises(FitError, match=r"method 'newtn' is not known. Did you mean 'newton'"):
+        result.all_fit(["newtn"])
