@@ -166,6 +166,12 @@ def test_which() -> None:
     assert_allclose(result.conf_int(method="profile"), whole.conf_int(), rtol=1e-4)
 
 
+def test_conf_int_by_bootstrap() -> None:
+    result = fit("Reaction ~ Days + (1 | Subject)", SLEEPSTUDY)
+    ci = result.conf_int(method="bootstrap", n=50, rng=1)
+    assert list(ci.index) == list(result.profile().params.index)
+
+
 def test_conf_int_without_method_is_statsmodels() -> None:
     result = fit("Reaction ~ Days + (Days | Subject)", SLEEPSTUDY)
     assert list(result.conf_int().index) == ["Intercept", "Days"]
@@ -340,5 +346,7 @@ def test_bad_questions() -> None:
         profile.zeta("sigma", 1.0)
     with pytest.raises(FitError, match=r"method='profil' is not known. Did you mean 'profile'\?"):
         result.conf_int(method="profil")
+    with pytest.raises(FitError, match="which needs method='profile'"):
+        result.conf_int(which="theta")
     with pytest.raises(FitError, match="alpha=2 is no significance level"):
         profile.conf_int(2)

@@ -124,7 +124,9 @@ class ProfileMethods:
         sigma                          22.90  28.86
         """
         own = self._own
-        if method is None and not options:
+        if method is None:
+            if options:
+                raise FitError(f"{', '.join(options)} needs method='profile' or 'bootstrap'.")
             limits = super().conf_int(alpha)  # type: ignore[misc]
             return np.asarray(limits).reshape(-1, 2)
         if method == "profile":
