@@ -15,7 +15,7 @@ from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.names import code_names
 from mixedlm_ext.errors import DesignError, FitError
 from mixedlm_ext.fit import Fit
-from mixedlm_ext.predict import check_choice
+from mixedlm_ext.prediction.means import check_choice
 from mixedlm_ext.varcorr import RESIDUAL, correlations
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from mixedlm_ext.inference.bootstrap_intervals import interval
 from mixedlm_ext.inference.jackknife import jackknife_accelerations
 from mixedlm_ext.inference.resampling import outer_terms, resampler
 from mixedlm_ext.many import Refitter
-from mixedlm_ext.simulate import draw, spawn_seeds
+from mixedlm_ext.simulation.simulate import draw, spawn_seeds
 
 NAMES = [
     "sd(Subject, Intercept)",

@@ -22,8 +22,8 @@ from simulation import fit as quiet_fit
 import mixedlm_ext
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import DesignError
-from mixedlm_ext.portable import decode, encode
-from mixedlm_ext.predictor import Predictor
+from mixedlm_ext.prediction.portable import decode, encode
+from mixedlm_ext.prediction.predictor import Predictor
 
 SLEEPSTUDY = "Reaction ~ Days + (Days | Subject)"
 
@@ -99,7 +99,7 @@ def test_in_a_fresh_process(tmp_path: Path) -> None:
         (tmp_path / f"{i}.row").write_text(json.dumps([row, expected]))
     code = """
         import json, sys
-        from mixedlm_ext.predictor import Predictor
+        from mixedlm_ext.prediction.predictor import Predictor
         for i in range(int(sys.argv[1])):
             row, expected = json.load(open(f"{i}.row"))
             value = Predictor.load(f"{i}.json").predict(row)

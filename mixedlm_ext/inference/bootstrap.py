@@ -22,8 +22,8 @@ from mixedlm_ext.inference.parameters import model_parameters
 from mixedlm_ext.inference.resampling import KINDS, Resampler, resampler
 from mixedlm_ext.many import Estimates, Refitter, all_values, warm_start
 from mixedlm_ext.parallel import pieces, run
-from mixedlm_ext.predict import check_choice
-from mixedlm_ext.simulate import check_count, draw, seed_text, spawn_seeds
+from mixedlm_ext.prediction.means import check_choice
+from mixedlm_ext.simulation.simulate import check_count, draw, seed_text, spawn_seeds
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults

@@ -21,7 +21,7 @@ from mixedlm_ext.inference.compare import lr_test
 from mixedlm_ext.inference.resampling import Resampler, resampler
 from mixedlm_ext.many import Refitter
 from mixedlm_ext.parallel import pieces, run
-from mixedlm_ext.simulate import check_count, draw, spawn_seeds
+from mixedlm_ext.simulation.simulate import check_count, draw, spawn_seeds
 
 Array = NDArray[np.float64]
 

@@ -19,7 +19,7 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 from mixedlm_ext.errors import FitError, MixedLMError, SingularFitWarning
 from mixedlm_ext.inference.wald import hypothesis
 from mixedlm_ext.parallel import pieces, run
-from mixedlm_ext.simulate import (
+from mixedlm_ext.simulation.simulate import (
     Parameters,
     Simulator,
     check_count,

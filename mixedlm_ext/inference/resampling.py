@@ -13,7 +13,7 @@ from mixedlm_ext.errors import FitError
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.linalg.orthogonal import orthonormal_basis
 from mixedlm_ext.refit import require_rows
-from mixedlm_ext.simulate import design_simulator, fit_parameters
+from mixedlm_ext.simulation.simulate import design_simulator, fit_parameters
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]

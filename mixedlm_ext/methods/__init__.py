@@ -1,1 +1,1 @@
-"""Methods of `MixedLMResults` by topic: each module holds a mixin whose methods delegate to one package."""
+"""Methods of `MixedLMResults` by topic: each mixin delegates to one package."""

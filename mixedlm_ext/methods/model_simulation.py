@@ -12,7 +12,7 @@ from mixedlm_ext.fit_many import ManyFits, fit_many
 from mixedlm_ext.inference.ddf import check_method
 from mixedlm_ext.inference.power import Power, power
 from mixedlm_ext.refit import Reduction, check_new_response, problem_with
-from mixedlm_ext.simulate import (
+from mixedlm_ext.simulation.simulate import (
     Parameters,
     check_count,
     design_simulator,

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.design import NewData, RandomTerm
 from mixedlm_ext.errors import DesignError
-from mixedlm_ext.predict import predict_rows, rows_of_fit, rows_to_predict
-from mixedlm_ext.prediction_results import PredictionResults, get_prediction
-from mixedlm_ext.prediction_terms import Chosen, choose_terms
-from mixedlm_ext.predictor import Predictor
-from mixedlm_ext.predictor_record import predictor_record
+from mixedlm_ext.prediction.means import predict_rows, rows_of_fit, rows_to_predict
+from mixedlm_ext.prediction.predictor import Predictor
+from mixedlm_ext.prediction.record import predictor_record
+from mixedlm_ext.prediction.results import PredictionResults, get_prediction
+from mixedlm_ext.prediction.terms import Chosen, choose_terms
 from mixedlm_ext.tidy import augment_frame, glance_frame, tidy_frame
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from mixedlm_ext.design import Design
 from mixedlm_ext.inference.bootstrap import Bootstrap, bootstrap
 from mixedlm_ext.inference.bootstrap_test import BootstrapTest, bootstrap_test
 from mixedlm_ext.many import warm_start
-from mixedlm_ext.simulate import check_count, draw, fit_parameters, spawn_seeds
-from mixedlm_ext.simulate_new import fit_simulator, new_simulator
+from mixedlm_ext.simulation.new_rows import fit_simulator, new_simulator
+from mixedlm_ext.simulation.simulate import check_count, draw, fit_parameters, spawn_seeds
 from mixedlm_ext.update import updated_model
 
 if TYPE_CHECKING:

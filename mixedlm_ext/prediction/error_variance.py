@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.design import NewData
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.linalg.triangular import solve_upper
-from mixedlm_ext.prediction_terms import Chosen
+from mixedlm_ext.prediction.terms import Chosen
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]

@@ -18,9 +18,9 @@ from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.design.names import Piece, code_names
 from mixedlm_ext.errors import DesignError
 from mixedlm_ext.fit import Fit
-from mixedlm_ext.portable import encode, encode_all
-from mixedlm_ext.prediction_terms import Chosen
-from mixedlm_ext.predictor import FORMAT, MARK
+from mixedlm_ext.prediction.portable import encode, encode_all
+from mixedlm_ext.prediction.predictor import FORMAT, MARK
+from mixedlm_ext.prediction.terms import Chosen
 
 Record = dict[str, Any]
 

@@ -16,7 +16,7 @@ from mixedlm_ext.design.grouping import combine_codes, level_codes
 from mixedlm_ext.design.names import code_names
 from mixedlm_ext.errors import DesignError, did_you_mean
 from mixedlm_ext.fit import Fit
-from mixedlm_ext.simulate import Parameters, RandomPart, Simulator, design_simulator
+from mixedlm_ext.simulation.simulate import Parameters, RandomPart, Simulator, design_simulator
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]

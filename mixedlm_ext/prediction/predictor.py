@@ -18,9 +18,9 @@ from mixedlm_ext.design.frame import ColumnType, evaluation_columns_like, one_pe
 from mixedlm_ext.design.names import FALLBACK_FUNCTIONS, code_names, list_names, quoted
 from mixedlm_ext.design.rows import missing_rows
 from mixedlm_ext.errors import DesignError, did_you_mean
-from mixedlm_ext.portable import decode
-from mixedlm_ext.predict import NEW_LEVELS, check_choice
-from mixedlm_ext.prediction_terms import WHICH
+from mixedlm_ext.prediction.means import NEW_LEVELS, check_choice
+from mixedlm_ext.prediction.portable import decode
+from mixedlm_ext.prediction.terms import WHICH
 
 Array = NDArray[np.float64]
 Record = dict[str, Any]
@@ -159,7 +159,7 @@ class Predictor:
         --------
         >>> import tempfile
         >>> from mixedlm_ext import MixedLM, datasets
-        >>> from mixedlm_ext.predictor import Predictor
+        >>> from mixedlm_ext.prediction.predictor import Predictor
         >>> data = datasets.penicillin.load_pandas().data
         >>> result = MixedLM.from_formula("diameter ~ 1 + (1 | plate) + (1 | sample)", data).fit()
         >>> with tempfile.NamedTemporaryFile() as file:

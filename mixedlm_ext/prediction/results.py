@@ -17,9 +17,9 @@ from mixedlm_ext.design.names import quoted
 from mixedlm_ext.errors import DesignError, FitError, did_you_mean
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.satterthwaite import Satterthwaite
-from mixedlm_ext.predict import predict_rows
-from mixedlm_ext.prediction_errors import PredictionErrors
-from mixedlm_ext.prediction_terms import Chosen
+from mixedlm_ext.prediction.error_variance import PredictionErrors
+from mixedlm_ext.prediction.means import predict_rows
+from mixedlm_ext.prediction.terms import Chosen
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults

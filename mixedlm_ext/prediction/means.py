@@ -12,7 +12,7 @@ from mixedlm_ext.design import Design, NewData, RandomTerm
 from mixedlm_ext.design.names import quoted
 from mixedlm_ext.errors import DesignError, did_you_mean
 from mixedlm_ext.fit import Fit
-from mixedlm_ext.prediction_terms import Chosen
+from mixedlm_ext.prediction.terms import Chosen
 
 Array = NDArray[np.float64]
 

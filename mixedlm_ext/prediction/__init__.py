@@ -1,0 +1,1 @@
+"""Predictions: means, their errors, and a predictor that needs no data."""

@@ -1,0 +1,1 @@
+"""New responses from a model, for its own rows and for others."""
