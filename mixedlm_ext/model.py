@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -16,6 +15,16 @@ from scipy import sparse
 from statsmodels.base.data import ModelData
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
+from mixedlm_ext.arguments import (
+    ARRAY_ARGUMENTS,
+    FIT_ARGUMENTS,
+    FORMULA_ARGUMENTS,
+    caller_scope,
+    check_fit_arguments,
+    check_sigma,
+    refuse_unknown,
+    translate_groups,
+)
 from mixedlm_ext.assemble import assemble
 from mixedlm_ext.design import (
     Design,
@@ -25,15 +34,14 @@ from mixedlm_ext.design import (
     design_from_formula,
 )
 from mixedlm_ext.design.checks import check_levels
-from mixedlm_ext.errors import DesignError, FitError, SingularFitWarning, did_you_mean
+from mixedlm_ext.errors import DesignError, FitError, SingularFitWarning
 from mixedlm_ext.fit import Fit
-from mixedlm_ext.formula import MixedFormula, parse_formula, translate_statsmodels
-from mixedlm_ext.inference.ddf import check_method
+from mixedlm_ext.formula import parse_formula
 from mixedlm_ext.inference.robust import check_cov_type
 from mixedlm_ext.methods.model_simulation import ModelSimulationMethods
 from mixedlm_ext.model_data import model_data
 from mixedlm_ext.objective import Objective
-from mixedlm_ext.optimize import METHODS, optimize
+from mixedlm_ext.optimize import optimize
 from mixedlm_ext.pls import Problem
 from mixedlm_ext.results import MixedLMResults, MixedLMResultsWrapper
 from mixedlm_ext.start import start_values
@@ -104,7 +112,7 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
         hasconst: bool | None = None,
         **kwargs: Any,
     ) -> None:
-        _refuse_unknown("MixedLM", kwargs, _ARRAY_ARGUMENTS)
+        refuse_unknown("MixedLM", kwargs, ARRAY_ARGUMENTS)
         if random is None:
             raise DesignError(
                 "random is missing: a mixed model needs random-effects terms. "
@@ -223,8 +231,8 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
         >>> round(model.fit().sigma, 4)
         0.5499
         """
-        _refuse_unknown("from_formula", kwargs, _FORMULA_ARGUMENTS)
-        scope = _caller_scope(eval_env) if isinstance(eval_env, int) else eval_env
+        refuse_unknown("from_formula", kwargs, FORMULA_ARGUMENTS)
+        scope = caller_scope(eval_env) if isinstance(eval_env, int) else eval_env
         if groups is None and (re_formula is not None or vc_formula is not None):
             raise DesignError(
                 "re_formula and vc_formula need groups=. Write the random effects into the "
@@ -233,7 +241,7 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
         parsed, scope = (
             (parse_formula(formula), scope)
             if groups is None
-            else _translate(formula, data, groups, re_formula, vc_formula, scope)
+            else translate_groups(formula, data, groups, re_formula, vc_formula, scope)
         )
         design = design_from_formula(
             parsed,
@@ -326,7 +334,7 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
         return -0.5 * self.objective(theta, reml)
 
     def _criterion(self, reml: bool, sigma: float | None) -> Objective:
-        _check_sigma(sigma)
+        check_sigma(sigma)
         return Objective(self.problem, bool(reml), sigma)
 
     def _standardize(self, theta: Any) -> Array:
@@ -392,8 +400,8 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
         SingularFitWarning
             If the estimated covariance of some random effects is singular.
         """
-        _refuse_unknown("fit", kwargs, _FIT_ARGUMENTS)
-        _check_fit_arguments(reml, method, maxiter, tol, ddf, sigma, progress)
+        refuse_unknown("fit", kwargs, FIT_ARGUMENTS)
+        check_fit_arguments(reml, method, maxiter, tol, ddf, sigma, progress)
         check_cov_type(cov_type)
         if sigma is None and self.weights is not None:  # put off until sigma was seen to be unknown
             for term in self.design.terms:
@@ -429,99 +437,6 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
 
     def __getstate__(self) -> dict[str, Any]:
         return dict(self.__dict__)
-
-
-_FORMULA_ARGUMENTS = (
-    "formula", "data", "subset", "drop_cols", "weights", "offset", "missing", "groups",
-    "re_formula", "vc_formula", "hasconst", "eval_env",
-)  # fmt: skip
-_ARRAY_ARGUMENTS = ("endog", "exog", "random", "weights", "offset", "missing", "hasconst")
-_FIT_ARGUMENTS = (
-    "reml", "start_params", "method", "maxiter", "tol", "ddf", "sigma", "progress",
-    "cov_type", "cov_kwds",
-)  # fmt: skip
-
-
-def _refuse_unknown(function: str, kwargs: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Raise TypeError for keyword arguments that do not exist, naming the nearest that does."""
-    for name in kwargs:
-        raise TypeError(
-            f"{function}() got an unexpected keyword argument {name!r}."
-            f"{did_you_mean(name, known)} It takes {', '.join(known)}."
-        )
-
-
-def _caller_scope(depth: int) -> dict[str, Any]:
-    """Return the variables that the caller of `from_formula` sees."""
-    try:
-        frame = sys._getframe(2 + max(depth, 0))
-    except ValueError:
-        raise FitError(f"eval_env={depth} goes up beyond the first caller. Pass 0.") from None
-    return {} if depth < 0 else {**frame.f_globals, **frame.f_locals}
-
-
-def _translate(
-    formula: str,
-    data: Any,
-    groups: Any,
-    re_formula: str | None,
-    vc_formula: Mapping[str, str] | None,
-    scope: Mapping[str, Any],
-) -> tuple[MixedFormula, Mapping[str, Any]]:
-    """Translate statsmodels' spelling; grouping values that are no column join the scope."""
-    if not isinstance(groups, str):
-        values = groups if hasattr(groups, "dtype") else np.asarray(groups, dtype=object)
-        name = _groups_name(groups, data)
-        scope, groups = {**scope, name: values}, name
-
-    def is_categorical(expression: str) -> bool:
-        known = expression in data if hasattr(data, "__contains__") else False
-        return known and not pd.api.types.is_numeric_dtype(pd.Series(data[expression]).dtype)
-
-    parsed = translate_statsmodels(formula, groups, re_formula, vc_formula, is_categorical)
-    return parsed, scope
-
-
-def _groups_name(groups: Any, data: Any) -> str:
-    """Return the name of the column that the values are, or one that no column has."""
-    columns = data if hasattr(data, "__contains__") else ()
-    name = getattr(groups, "name", None)
-    if isinstance(name, str) and (name not in columns or pd.Series(data[name]).equals(groups)):
-        return name
-    return next(n for n in ("groups", "groups_", "groups__") if n not in columns)
-
-
-def _check_fit_arguments(
-    reml: Any, method: Any, maxiter: Any, tol: Any, ddf: Any, sigma: Any, progress: Any
-) -> None:
-    """Refuse values that make no sense before anything is computed."""
-    check_method(ddf)
-    if not isinstance(reml, (bool, np.bool_)):
-        raise FitError(f"reml={reml!r} is neither True nor False. Pass reml=False for ML.")
-    if not isinstance(method, str) or method not in METHODS:
-        near = did_you_mean(str(method), METHODS)
-        raise FitError(f"method {method!r} is not known.{near} Use one of {', '.join(METHODS)}.")
-    if maxiter is not None and not (isinstance(maxiter, (int, np.integer)) and maxiter >= 1):
-        raise FitError(
-            f"maxiter={maxiter!r} leaves nothing to do. Pass a whole number of 1 or more."
-        )
-    if not _is_positive(tol):
-        raise FitError(f"tol={tol!r} can never be reached. Pass a positive number, such as 1e-8.")
-    _check_sigma(sigma)
-    if not (isinstance(progress, bool) or callable(progress)):
-        raise FitError(f"progress={progress!r} is neither True, False nor a function.")
-
-
-def _check_sigma(sigma: Any) -> None:
-    """Refuse a residual standard deviation that is none."""
-    if sigma is not None and not (_is_positive(sigma) and 1e-140 < sigma < 1e140):
-        raise FitError(f"sigma={sigma!r} is no standard deviation. Pass a positive number.")
-
-
-def _is_positive(value: Any) -> bool:
-    """Say whether `value` is a positive, finite number."""
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    return number and bool(np.isfinite(value)) and bool(value > 0)
 
 
 def _print_progress(evaluations: int, criterion: float) -> None:

@@ -26,7 +26,7 @@ LAYERS: list[list[str]] = [
     ["simulation"],
     ["inference"],
     ["fit_many"],
-    ["diagnostics", "prediction.results", "tidy"],
+    ["arguments", "diagnostics", "prediction.results", "tidy"],
     ["methods"],
     ["plots", "summary"],
     ["results"],
