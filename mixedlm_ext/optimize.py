@@ -163,8 +163,9 @@ def _newton(objective: Objective, start: Array, tol: float, log: _Log) -> tuple[
         step = newton if newton.length <= radius else current.model.step(radius)
         trial = _try(objective, current.after(step.vector))
         log.evaluations += 1
-        ratio = _gain_ratio(current, trial, step)
-        radius = _next_radius(radius, step, ratio)
+        gained = current.value - trial.value if trial is not None else -np.inf
+        ratio = step.gain_ratio(gained, current.noise)
+        radius = step.next_radius(radius, ratio)
         if trial is not None and ratio > 1e-3:
             current = trial
             log.accept(current)
@@ -177,22 +178,6 @@ def _newton_step(e: Evaluation) -> Step:
     step = e.model.step(np.inf)
     e.release()
     return step
-
-
-def _gain_ratio(current: Evaluation, trial: Evaluation | None, step: Step) -> float:
-    """Return the decrease over what the model promised, both blurred by rounding."""
-    if trial is None:
-        return -np.inf
-    return (current.value - trial.value + current.noise) / (step.decrease + current.noise)
-
-
-def _next_radius(radius: float, step: Step, ratio: float) -> float:
-    """Shrink the trust region after a bad step; widen it after a good one that it cut short."""
-    if not ratio >= 0.25:
-        return 0.25 * step.length
-    if ratio > 0.75 and step.length > 0.9 * radius:
-        return 3.0 * radius
-    return radius
 
 
 def _record(

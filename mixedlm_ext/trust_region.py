@@ -26,7 +26,20 @@ class Step:
 
     @property
     def length(self) -> float:
+        """Euclidean norm."""
         return float(np.linalg.norm(self.vector))
+
+    def gain_ratio(self, gained: float, noise: float) -> float:
+        """Return the decrease over what was promised, both blurred by the criterion's rounding."""
+        return (gained + noise) / (self.decrease + noise)
+
+    def next_radius(self, radius: float, ratio: float) -> float:
+        """Shrink the trust region after a bad step; widen it after a good one it cut short."""
+        if not ratio >= 0.25:
+            return 0.25 * self.length
+        if ratio > 0.75 and self.length > 0.9 * radius:
+            return 3.0 * radius
+        return radius
 
 
 class QuadraticModel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -49,8 +49,8 @@ class BootstrapTest:
     statistic: float
     df: int
     pvalue: float
-    replicates: Array
-    n_failed: int
+    replicates: Array = field(repr=False)
+    n_failed: int = 0
 
     def summary_frame(self) -> pd.DataFrame:
         """Return the test beside two that need no simulation of the tail.

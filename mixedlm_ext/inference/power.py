@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
@@ -59,7 +59,7 @@ class Power:
     n_rejected: int
     n_failed: int
     alpha: float
-    pvalues: Array
+    pvalues: Array = field(repr=False)
 
     def to_frame(self) -> pd.DataFrame:
         """Return all but the p-values as a frame of one row."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.trust_region import QuadraticModel, Step
+from mixedlm_ext.trust_region import QuadraticModel
 
 Array = NDArray[np.float64]
 
@@ -84,8 +84,9 @@ def minimize(at: Callable[[Array], E], start: Array) -> E:
             break
         step = newton if newton.length <= radius else model.step(radius)
         trial = _try(at, current.theta + step.vector)
-        ratio = _gain_ratio(current, trial, step)
-        radius = _next_radius(radius, step, ratio)
+        gained = current.value - trial.value if trial is not None else -np.inf
+        ratio = step.gain_ratio(gained, 1e-13 * abs(current.value))
+        radius = step.next_radius(radius, ratio)
         if trial is not None and ratio > 1e-3:
             if not last:
                 change = trial.gradient - current.gradient
@@ -94,21 +95,6 @@ def minimize(at: Callable[[Array], E], start: Array) -> E:
         if last or radius < 1e-12:
             break
     return current
-
-
-def _gain_ratio(current: Evaluated, trial: Evaluated | None, step: Step) -> float:
-    """Return the decrease over what the model promised, both blurred by rounding."""
-    if trial is None:
-        return -np.inf
-    noise = 1e-13 * abs(current.value)
-    return (current.value - trial.value + noise) / (step.decrease + noise)
-
-
-def _next_radius(radius: float, step: Step, ratio: float) -> float:
-    """Shrink the trust region after a bad step, widen it after a good one."""
-    if not ratio >= 0.25:
-        return 0.25 * step.length
-    return max(radius, 3.0 * step.length) if ratio > 0.75 else radius
 
 
 def _rank_one(missed: Array, s: Array) -> Array:
