@@ -10,12 +10,12 @@ A residual standard deviation that is fixed replaces df [1 + log(2πr²/df)] by 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.linalg.blas import inner, matmul
 from mixedlm_ext.linalg.small import inverse_is_safer
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.pls import PenalizedLeastSquares, Problem, solve
@@ -97,7 +97,8 @@ class Evaluation:
     def v(self) -> Array:
         """v = Z'Py = Z'V⁻¹(y - Xβ)."""
         cp, pls = self._objective.problem.cp, self.pls
-        return self._weighed((cp.Zy - cp.ZX @ pls.beta)[:, None], pls.b[:, None])[:, 0]
+        Zr = cp.Zy - matmul(cp.ZX, pls.beta)
+        return self._weighed(Zr[:, None], pls.b[:, None])[:, 0]
 
     def _weighed(self, ZH: Array, B: Array) -> Array:
         """Return Z'V⁻¹H = Z'W(H - ZB) = Γ⁻¹B from Z'WH and B = ΛM⁻¹Λ'Z'WH, each (q, c)."""
@@ -142,7 +143,7 @@ class Evaluation:
         """S_i = Σ_l v_lv_l'/σ²."""
         cp = self._objective.problem.cp
         blocks = (cp.block(self.v, i) for i in range(len(cp.shapes)))
-        return [v @ v.T / self.scale for v in blocks]
+        return [matmul(v, v.T) / self.scale for v in blocks]
 
     @cached_property
     def _template_gradient(self) -> list[Array]:
@@ -172,7 +173,7 @@ class Evaluation:
         E = self._working_vectors()
         information = self._quadratic_form(E) / self.scale
         if self._objective.sigma is None:
-            s = E.T @ self.v / self.scale
+            s = matmul(E.T, self.v) / self.scale
             information -= np.outer(s, s) / self._objective.df
         return information
 
@@ -222,14 +223,14 @@ class Evaluation:
         cp, pls = self._objective.problem.cp, self.pls
         AE = cp.ZZ @ E
         c = pls.factor.half_solve(AE)
-        out = E.T @ AE - c.T @ c
+        out = matmul(E.T, AE) - matmul(c.T, c)
         if cp.p:
-            x = solve_upper(pls.RX, cp.ZX.T @ E - pls.RZX.T @ c, transpose=True)
-            out -= x.T @ x
+            ZPX = matmul(cp.ZX.T, E) - matmul(pls.RZX.T, c)
+            x = solve_upper(pls.RX, ZPX, transpose=True)
+            out -= matmul(x.T, x)
         return np.asarray(0.5 * (out + out.T))
 
 
 def _level_products(U: Array) -> Array:
     """Return Σ_l U_lU_l' for U (k, levels, c)."""
-    flat: Sequence[Array] = [u.ravel() for u in U]
-    return np.array([[one @ two for two in flat] for one in flat])
+    return np.array([[inner(one, two) for two in U] for one in U])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.errors import FitError
+from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.crossproducts import CrossProducts
 from mixedlm_ext.linalg.factor import Factor, Pattern
 from mixedlm_ext.linalg.triangular import solve_upper
@@ -76,10 +77,11 @@ def solve(problem: Problem, theta: Array) -> PenalizedLeastSquares:
     L = _factor(problem, theta)  #                           LL' = Λ'Z'WZΛ + I             (18)
     half = L.half_solve(np.column_stack([cp.Zy, cp.ZX]))
     cu, RZX = half[:, 0], half[:, 1:]  #                     Lc_u = Λ'Z'Wy, LR_ZX = Λ'Z'WX (48, 49)
-    RX = _cholesky(np.eye(cp.p) - RZX.T @ RZX)  #            R_X'R_X = X'WX - R_ZX'R_ZX    (50)
-    cbeta = solve_upper(RX, -RZX.T @ cu, transpose=True)  #  R_X'c_β = X'Wy - R_ZX'c_u     (51)
+    RX = _cholesky(np.eye(cp.p) - matmul(RZX.T, RZX))  #     R_X'R_X = X'WX - R_ZX'R_ZX    (50)
+    cbeta = solve_upper(RX, -matmul(RZX.T, cu), transpose=True)  # R_X'c_β = X'Wy - R_ZX'c_u (51)
     beta = solve_upper(RX, cbeta)  #                         R_Xβ = c_β                    (51)
-    b = L.back_solve((cu - RZX @ beta)[:, None])[:, 0]  #    L'u = c_u - R_ZXβ, b = Λu     (52)
+    Lu = (cu - matmul(RZX, beta))[:, None]  #                L'u = c_u - R_ZXβ             (52)
+    b = L.back_solve(Lu)[:, 0]  #                            b = Λu
     pwrss = cp.yy - cu @ cu - cbeta @ cbeta  #               r² at the minimum
     if not pwrss > 0:
         raise degenerate()

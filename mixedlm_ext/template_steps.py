@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.covariance import Covariance, TermCovariance
+from mixedlm_ext.linalg.blas import matmul
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -112,8 +113,8 @@ class TemplateSteps:
             chain[own, part] = _chain(term, T, rows, columns)
             same = columns[:, None] == columns[None, :]
             H[own, own] = 2.0 * same * G[term.block][np.ix_(rows + term.first, rows + term.first)]
-        H += chain @ information @ chain.T
-        return np.asarray(self._basis.T @ H @ self._basis)
+        H += matmul(matmul(chain, information), chain.T)
+        return matmul(matmul(self._basis.T, H), self._basis)
 
     def apply(self, step: Array) -> Array:
         """Return theta after a step along the basis, lower triangular, diagonals non-negative."""

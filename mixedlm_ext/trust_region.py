@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
+from mixedlm_ext.linalg.blas import eigh
+
 Array = NDArray[np.float64]
 
 __all__ = ["QuadraticModel", "Step"]
@@ -46,7 +48,7 @@ class QuadraticModel:
     """The quadratic model g's + s'Hs/2 in the eigenbasis of H."""
 
     def __init__(self, g: Array, H: Array) -> None:
-        values, self.vectors = np.linalg.eigh(H)
+        values, self.vectors = eigh(H)
         floor = _CURVATURE_NOISE * max(float(np.abs(values).max()), 1e-300)
         self.flat = np.abs(values) <= floor
         self.values = np.where(self.flat, 0.0, values)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.keys import number_keys
 from mixedlm_ext.linalg.orthogonal import orthonormal_basis
 from mixedlm_ext.linalg.triangular import solve_upper
@@ -218,8 +219,8 @@ def _residualize(y: Array, X: Array, root: Array | None) -> tuple[Array, Array, 
     if root is not None:
         X, y = X * root[:, None], y * root
     Q, R = orthonormal_basis(X)
-    coefficients = Q.T @ y
-    return Q, R, y - Q @ coefficients, solve_upper(R, coefficients)
+    coefficients = matmul(Q.T, y)
+    return Q, R, y - matmul(Q, coefficients), solve_upper(R, coefficients)
 
 
 def _weighted_columns(block: BlockData, root: Array | None) -> list[Array | None]:

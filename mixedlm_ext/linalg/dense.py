@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import blas, lapack
 
+from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.plan import Part
 
 Array = NDArray[np.float64]
@@ -69,7 +70,7 @@ class DenseFactor:
                 np.multiply(M[part], T[0, 0], out=out[part])
             else:
                 op = T.T if transpose else T
-                out[part] = (op @ M[part].reshape(k, -1)).reshape(-1, M.shape[1])
+                out[part] = matmul(op, M[part].reshape(k, -1)).reshape(-1, M.shape[1])
         return out
 
     def _right(self, M: Array, transpose: bool = False) -> Array:
@@ -162,7 +163,7 @@ class DenseFactor:
 def _gram(Y: Array, k: int) -> Array:
     """Return Σ_l Y_l'Y_l for column-major Y (q, k·levels)."""
     rows = np.ascontiguousarray(Y.T).reshape(k, -1)
-    return np.asarray(rows @ rows.T)
+    return matmul(rows, rows.T)
 
 
 def _mirror(M: Array) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import blas
 
+from mixedlm_ext.linalg.blas import inner, matmul
 from mixedlm_ext.linalg.keys import number_keys
 
 Array = NDArray[np.float64]
@@ -99,7 +100,7 @@ class PairGram:
 
     def information(self, H: Array, rest: RestFactor) -> Array:
         """Return Σ_l H_l N H_l'."""
-        half = (self._inverse(rest) * self.double * H[:, self.s]) @ H[:, self.t].T
+        half = matmul(self._inverse(rest) * self.double * H[:, self.s], H[:, self.t].T)
         return np.asarray(half + half.T)
 
     def levelwise(self, H: Array, rest: RestFactor) -> Array:
@@ -159,8 +160,8 @@ class DenseGram:
         """Return Σ_l H_l N H_l'."""
         total = np.zeros((len(H), len(H)))
         for rows in zip(*(self._chunks(h) for h in H)):
-            Y = [rest.half_solve(D.T).ravel(order="K") for _, D in rows]
-            total += np.array([[one @ two for two in Y] for one in Y])
+            Y = [rest.half_solve(D.T) for _, D in rows]
+            total += np.array([[inner(one, two) for two in Y] for one in Y])
         return total
 
     def levelwise(self, H: Array, rest: RestFactor) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.triangular import solve_upper
 
 Array = NDArray[np.float64]
@@ -40,16 +41,16 @@ def orthonormal_basis(X: Array) -> tuple[Array, Array]:
         return X, np.zeros((0, 0))
     norms = _norms(X)
     Q = X / norms
-    G = Q.T @ Q
+    G = matmul(Q.T, Q)
     if np.linalg.eigvalsh(G)[0] < _WELL_CONDITIONED:
         Q, U = np.linalg.qr(Q)
         return Q, U * norms
     R: Array = np.eye(p)
     for _ in range(2):
         U = np.asarray(np.linalg.cholesky(G).T, dtype=float)
-        Q = Q @ solve_upper(U, np.eye(p))
+        Q = matmul(Q, solve_upper(U, np.eye(p)))
         R = U @ R
-        G = Q.T @ Q
+        G = matmul(Q.T, Q)
     return Q, R * norms
 
 
