@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # not part of formula. The empty name is the package's own __init__.
 LAYERS: list[list[str]] = [
     ["errors", "datasets"],
-    ["formula", "covariance", "linalg", "parallel", "trust_region"],
-    ["design", "pls", "template_steps"],
+    ["formula", "covariance", "linalg", "parallel"],
+    ["design", "pls", "template_steps", "trust_region"],
     ["assemble", "model_data", "objective", "refit"],
     ["optimize"],
     ["fit", "start"],
