@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from mixedlm_ext.linalg.blas import matmul
+
 __all__ = ["independent_columns"]
 
 Floats = npt.NDArray[np.float64]
@@ -69,7 +71,7 @@ def _is_well_conditioned(X: Floats) -> bool:
     if X.shape[1] == 0:
         return True
     with np.errstate(over="ignore", invalid="ignore"):
-        gram = X.T @ X
+        gram = matmul(X.T, X)
     squares = np.diag(gram)
     if not (squares.min() > 1e-280 and squares.max() < 1e280):  # digits are lost, or a zero column
         return False

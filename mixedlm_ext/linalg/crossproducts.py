@@ -193,7 +193,7 @@ def cross_products(
     root = None if weights is None else np.sqrt(weights)
     Q, R, residual, beta = _residualize(y, X, root)
     weighted = [_weighted_columns(block, root) for block in blocks]
-    responses = np.column_stack([Q, residual])
+    responses = [*np.asfortranarray(Q).T, residual]
     Zr = np.concatenate([_level_sums(b, c, responses) for b, c in zip(blocks, weighted)])
     return CrossProducts(
         n=len(y),
@@ -251,12 +251,12 @@ def _diagonal(block: BlockData, columns: list[Array | None]) -> Array:
     return out
 
 
-def _level_sums(block: BlockData, columns: list[Array | None], responses: Array) -> Array:
-    """Return Z_i'W times every column of `responses` (n, c), as (k·levels, c)."""
-    out = np.empty((block.k, block.levels, responses.shape[1]))
+def _level_sums(block: BlockData, columns: list[Array | None], responses: Sequence[Array]) -> Array:
+    """Return Z_i'W times each of the c `responses` (n,), as (k·levels, c)."""
+    out = np.empty((block.k, block.levels, len(responses)))
     for a, column in enumerate(columns):
-        for j in range(responses.shape[1]):
-            out[a, :, j] = _sums(block.codes, _times(column, responses[:, j]), block.levels)
+        for j, response in enumerate(responses):
+            out[a, :, j] = _sums(block.codes, _times(column, response), block.levels)
     return out.reshape(block.size, -1)
 
 

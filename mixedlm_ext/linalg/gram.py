@@ -91,7 +91,9 @@ class PairGram:
 
     def subtract(self, H: Array, out: Array) -> None:
         """Subtract Σ_a H_a'H_a, lower triangle, from the cells `out`."""
-        products = np.einsum("ap,ap->p", H[:, self.s], H[:, self.t])
+        products = H[0, self.s] * H[0, self.t]
+        for h in H[1:]:
+            products += h[self.s] * h[self.t]
         out[self.cells] -= np.bincount(self.cell_of_pair, products, len(self.cells))
 
     def _inverse(self, rest: RestFactor) -> Array:
