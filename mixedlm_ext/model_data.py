@@ -44,6 +44,11 @@ class _DesignData(ModelData):
         """patsy's description of the fixed part; rebuilt when needed, it cannot be pickled."""
         return self._design.fixed_info
 
+    @property
+    def design_info(self) -> patsy.DesignInfo | None:
+        """`model_spec` by the name that statsmodels 0.14 knows."""
+        return self.model_spec
+
     def _handle_constant(self, hasconst: bool | None) -> None:
         """Find a constant column, or one that the columns of X imply, from X'X."""
         self.const_idx = None

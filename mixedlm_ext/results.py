@@ -14,8 +14,8 @@ from statsmodels.base.data import PandasData
 from statsmodels.iolib import summary2
 from statsmodels.iolib.summary import Summary
 from statsmodels.stats.contrast import ContrastResults, WaldTestResults
-from statsmodels.tools._decorators import cache_readonly, cached_data, cached_value
 
+from mixedlm_ext.compat import cache_readonly, cached_data, cached_value
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.ddf import degrees_of_freedom
@@ -374,7 +374,8 @@ class MixedLMResults(
         heading = title or "Results: Linear Mixed Model"
         names = None if xname is None else list(xname)
         out.add_base(self, alpha, float_format, xname=names, yname=yname, title=heading)
-        components = self.varcorr().set_index("group").astype(object).fillna("")
+        components = self.varcorr().set_index("group").astype(object)
+        components = components.where(components.notna(), "")
         out.add_df(components, float_format=float_format)
         for note in summary_notes(self):
             out.add_text(note)
@@ -386,6 +387,8 @@ class MixedLMResults(
         Tables, tests, random effects and prediction at new data go on working.
         """
         super().remove_data()
+        # what statsmodels blanked is computed again, or refused with a reason
+        self._cache = {name: value for name, value in self._cache.items() if value is not None}
         self.model.drop_rows()
         self.model.data.drop_rows(self.model.design)
         object.__setattr__(self.fit_record, "design", self.model.design)

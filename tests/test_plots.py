@@ -354,7 +354,10 @@ def test_coefficients_of_several_models() -> None:
 
 def test_within_group_fits_are_separate_regressions() -> None:
     result = fit()
-    lines = [np.polyfit(d["Days"], d["Reaction"], 1)[::-1] for _, d in load().groupby("Subject")]
+    lines = [
+        np.polyfit(d["Days"], d["Reaction"], 1)[::-1]
+        for _, d in load().groupby("Subject", observed=True)
+    ]
     assert_allclose(within_group_fits(result.fit_record, 0) + result.params.to_numpy(), lines)
     (ax,) = plots.shrinkage(result).axes
     own, mixed, fixed = (xy(line) for line in ax.lines)
@@ -387,7 +390,9 @@ def test_shrinkage_of_one_column() -> None:
     (ax,) = plots.shrinkage(fit(DYESTUFF, "dyestuff")).axes
     assert ax.get_xlabel() == "Intercept"
     own, mixed = lines_with(ax, "o")
-    assert_allclose(own.get_xdata(), load("dyestuff").groupby("Batch")["Yield"].mean())
+    assert_allclose(
+        own.get_xdata(), load("dyestuff").groupby("Batch", observed=True)["Yield"].mean()
+    )
     assert np.ptp(mixed.get_xdata()) < np.ptp(own.get_xdata())
     assert len(plots.shrinkage(fit(), columns="Days").axes[0].lines) == 18 + 3
     with refused("the term has no column 'days'. Did you mean 'Days'?"):
@@ -402,7 +407,7 @@ def test_shrinkage_of_one_column() -> None:
 def test_dotplot() -> None:
     data = load("dyestuff")
     (ax,) = plots.dotplot(fit(DYESTUFF, "dyestuff")).axes
-    means = data.groupby("Batch")["Yield"].mean().sort_values()
+    means = data.groupby("Batch", observed=True)["Yield"].mean().sort_values()
     assert tick_names(ax.yaxis) == list(means.index)
     points, joined = ax.lines
     assert_allclose(xy(joined), np.column_stack([means, range(6)]))
@@ -424,7 +429,7 @@ def test_dotplot() -> None:
 def test_trajectories() -> None:
     result = fit()
     figure = plots.trajectories(result, "Days")
-    means = load().groupby("Subject")["Reaction"].mean().sort_values()
+    means = load().groupby("Subject", observed=True)["Reaction"].mean().sort_values()
     assert [ax.get_title() for ax in figure.axes] == list(means.index)
     rows = load()["Subject"] == means.index[0]
     observed, conditional, fixed = figure.axes[0].lines[:3]

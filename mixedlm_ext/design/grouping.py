@@ -100,8 +100,9 @@ def _integer_codes(values: npt.NDArray[np.integer[Any]]) -> tuple[Codes, pd.Inde
 
 def _other_codes(series: pd.Series, name: str) -> tuple[Codes, pd.Index]:
     """Codes of values that are neither categorical nor plain integers; only levels are sorted."""
+    values = series.to_numpy() if isinstance(series.dtype, np.dtype) else series.array
     try:
-        codes, uniques = pd.factorize(series.array)
+        codes, uniques = pd.factorize(values)
     except TypeError:
         raise DesignError(f"grouping factor {name!r} has values that cannot be hashed.") from None
     levels = _plain_index(uniques)

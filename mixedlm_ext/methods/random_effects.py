@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from statsmodels.tools._decorators import cache_readonly
 
+from mixedlm_ext.compat import cache_readonly
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.random_effects import (
     conditional_covariances,
