@@ -12,7 +12,7 @@ import pandas as pd
 from mixedlm_ext.errors import FitError, did_you_mean
 from mixedlm_ext.formula import MixedFormula, translate_statsmodels
 from mixedlm_ext.inference.ddf import check_method
-from mixedlm_ext.optimize import METHODS
+from mixedlm_ext.optimize import check_optimizer
 
 __all__ = [
     "ARRAY_ARGUMENTS",
@@ -92,9 +92,7 @@ def check_fit_arguments(
     check_method(ddf)
     if not isinstance(reml, (bool, np.bool_)):
         raise FitError(f"reml={reml!r} is neither True nor False. Pass reml=False for ML.")
-    if not isinstance(method, str) or method not in METHODS:
-        near = did_you_mean(str(method), METHODS)
-        raise FitError(f"method {method!r} is not known.{near} Use one of {', '.join(METHODS)}.")
+    check_optimizer(method)
     if maxiter is not None and not (isinstance(maxiter, (int, np.integer)) and maxiter >= 1):
         raise FitError(
             f"maxiter={maxiter!r} leaves nothing to do. Pass a whole number of 1 or more."

@@ -25,7 +25,7 @@ from mixedlm_ext.trust_region import Step
 Array = NDArray[np.float64]
 Progress = Callable[[int, float], None]
 
-__all__ = ["METHODS", "Optimization", "optimize"]
+__all__ = ["METHODS", "Optimization", "check_optimizer", "optimize"]
 
 _SCIPY_METHODS = {
     "bobyqa": "COBYQA",
@@ -93,6 +93,13 @@ class _Log:
             self.progress(self.evaluations, e.value)
 
 
+def check_optimizer(method: object) -> None:
+    """Raise FitError unless `method` is one of `METHODS`."""
+    if not isinstance(method, str) or method not in METHODS:
+        near = did_you_mean(str(method), METHODS)
+        raise FitError(f"method {method!r} is not known.{near} Use one of {', '.join(METHODS)}.")
+
+
 def optimize(
     objective: Objective,
     start: Array,
@@ -124,17 +131,15 @@ def optimize(
     Optimization
         The log, theta in the user's units.
     """
+    check_optimizer(method)
     log = _Log(progress, maxiter or (200 if method == "newton" else 1000 * len(start)))
     if method == "newton":
         best, step = _newton(objective, start, tol, log)
-    elif method in _SCIPY_METHODS:
+    else:
         best = _scipy(objective, start, _SCIPY_METHODS[method], log)
         step = _newton_step(best)
         # a search without derivatives stops at differences of the criterion: it leaves more to gain
         tol = max(tol, 1e-5)
-    else:
-        near = did_you_mean(method, METHODS)
-        raise FitError(f"method {method!r} is not known.{near} Use one of {', '.join(METHODS)}.")
     canonical = objective.problem.covariance.canonical(best.theta)
     if not np.array_equal(canonical, best.theta):
         best = objective.at(canonical)
