@@ -44,7 +44,6 @@ from mixedlm_ext.objective import Objective
 from mixedlm_ext.optimize import optimize
 from mixedlm_ext.pls import Problem
 from mixedlm_ext.results import MixedLMResults, MixedLMResultsWrapper
-from mixedlm_ext.start import start_values
 
 Array = NDArray[np.float64]
 
@@ -407,7 +406,7 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
             for term in self.design.terms:
                 check_levels(term)
         objective = Objective(self.problem, bool(reml), sigma)
-        start = start_values(objective) if start_params is None else self._standardize(start_params)
+        start = None if start_params is None else self._standardize(start_params)
         report = _print_progress if progress is True else (progress or None)
         evaluation, log = optimize(objective, start, method, maxiter, tol, report)
         fit = Fit.from_evaluation(self.design, objective, evaluation, log)

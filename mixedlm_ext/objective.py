@@ -15,6 +15,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.expected_information import (
+    traces_by_differences,
+    traces_by_levels,
+    traces_of_dense,
+)
 from mixedlm_ext.linalg.blas import inner, matmul
 from mixedlm_ext.linalg.small import inverse_is_safer
 from mixedlm_ext.linalg.triangular import solve_upper
@@ -25,6 +30,12 @@ from mixedlm_ext.trust_region import QuadraticModel
 Array = NDArray[np.float64]
 
 __all__ = ["Evaluation", "Objective"]
+
+_DENSE = 600
+"""Columns of Z up to which Z'PZ is formed to learn the second derivatives."""
+
+_LEVELWISE = 20_000
+"""Columns of Z up to which the factor of one block is kept for the same purpose."""
 
 
 class Objective:
@@ -92,6 +103,12 @@ class Evaluation:
         # r² is what is left of y'Wy, and log r² counts df times
         lost = float(np.finfo(float).eps) * objective.problem.cp.yy / pls.pwrss
         self.noise = 1e-13 * abs(self.value) + 10.0 * df * lost
+
+    @property
+    def most_noise(self) -> float:
+        """The rounding error if solves with M lose all that its condition number allows."""
+        average = self._objective.problem.cp.average
+        return self.noise * max(map(_condition, self.pls.factor.templates, average))
 
     @cached_property
     def v(self) -> Array:
@@ -164,18 +181,52 @@ class Evaluation:
         return [k - s for k, s in zip(K, self._scores)]
 
     @cached_property
-    def _gamma_information(self) -> Array:
-        """Average information of Γ (Gilmour, Thompson & Cullis 1995), in theta's order.
+    def _working_information(self) -> tuple[Array, Array]:
+        """E'(Z'PZ)E/σ² and ss'/df in theta's order, E of working vectors [dΓ v], s = E'v/σ².
 
-        E'(Z'PZ)E/σ² - ss'/df: E holds the working vectors [dΓ v], s = E'v/σ² (no such term when σ
-        is fixed).
+        The second is zero when σ is fixed.
         """
         E = self._working_vectors()
         information = self._quadratic_form(E) / self.scale
-        if self._objective.sigma is None:
-            s = matmul(E.T, self.v) / self.scale
-            information -= np.outer(s, s) / self._objective.df
-        return information
+        if self._objective.sigma is not None:
+            return information, np.zeros_like(information)
+        s = matmul(E.T, self.v) / self.scale
+        return information, np.outer(s, s) / self._objective.df
+
+    @property
+    def _gamma_information(self) -> Array:
+        """Average information of Γ (Gilmour, Thompson & Cullis 1995), in theta's order."""
+        working, profiled = self._working_information
+        return np.asarray(working - profiled)
+
+    @property
+    def _gamma_hessian(self) -> Array:
+        """The second derivatives of the criterion in Γ, in theta's order."""
+        working, profiled = self._working_information
+        return np.asarray(2.0 * working - profiled - self._traces)
+
+    @property
+    def exact_is_cheap(self) -> bool:
+        """Whether the exact Hessian costs no further factorization and little memory."""
+        cp = self._objective.problem.cp
+        return cp.q <= _DENSE or (len(cp.shapes) == 1 and cp.q <= _LEVELWISE)
+
+    @cached_property
+    def _traces(self) -> Array:
+        """tr(P ∂V P ∂V) of all pairs of entries of Γ; V⁻¹ for P under ML."""
+        objective, factor = self._objective, self.pls.factor
+        covariance, cp = objective.problem.covariance, objective.problem.cp
+        U = self.U if objective.reml else np.zeros((cp.q, 0))
+        levelwise = factor.level_information()
+        if levelwise is not None:
+            return traces_by_levels(covariance, levelwise, cp.block(U, 0))
+        if cp.q <= _DENSE:
+            A = cp.ZZ.toarray()
+            W = self._weighed(A, factor.back_solve(factor.half_solve(A))) - matmul(U, U.T)
+            return traces_of_dense(covariance, _by_blocks(W, cp.shapes))
+        return traces_by_differences(
+            covariance, factor.templates, lambda theta: objective.at(theta)._information[0]
+        )
 
     @cached_property
     def hessian_model(self) -> Array:
@@ -190,11 +241,17 @@ class Evaluation:
         """The directions of a step from here."""
         return TemplateSteps(self._objective.problem.covariance, self.theta)
 
-    @cached_property
-    def model(self) -> QuadraticModel:
-        """The quadratic model of the criterion, for steps (see template_steps.py)."""
+    def model(self, exact: bool = False) -> QuadraticModel:
+        """Return the quadratic model of the criterion, for steps (see template_steps.py).
+
+        Parameters
+        ----------
+        exact : bool
+            By the second derivatives, or by the average information.
+        """
         steps = self._steps
-        hessian = steps.hessian(self._gamma_information, self._gamma_gradient)
+        second = self._gamma_hessian if exact else self._gamma_information
+        hessian = steps.hessian(second, self._gamma_gradient)
         return QuadraticModel(steps.gradient(self._template_gradient), hessian)
 
     def after(self, step: Array) -> Array:
@@ -204,7 +261,8 @@ class Evaluation:
     def release(self) -> None:
         """Free the factor, which may be as large as all the rest; what is computed stays."""
         _ = self.v
-        self.pls.factor.release()
+        if not self.exact_is_cheap:
+            self.pls.factor.release()
 
     def _working_vectors(self) -> Array:
         """Return E (q, m): column ac is (e_ae_c' + e_ce_a')v_l at every level of its block."""
@@ -234,3 +292,24 @@ class Evaluation:
 def _level_products(U: Array) -> Array:
     """Return Σ_l U_lU_l' for U (k, levels, c)."""
     return np.array([[inner(one, two) for two in U] for one in U])
+
+
+def _by_blocks(W: Array, shapes: tuple[tuple[int, int], ...]) -> list[list[Array]]:
+    """Cut W (q, q) into its blocks, each (k_i, levels_i, k_j, levels_j)."""
+    stops = np.cumsum([k * levels for k, levels in shapes])[:-1]
+    return [
+        [
+            block.reshape(*rows, *columns)
+            for block, columns in zip(np.split(strip, stops, 1), shapes)
+        ]
+        for strip, rows in zip(np.split(W, stops), shapes)
+    ]
+
+
+def _condition(T: Array, D: Array) -> float:
+    """Return the condition number of T'DT + I scaled to a diagonal of ones."""
+    if len(T) == 1:
+        return 1.0
+    M = T.T @ D @ T + np.eye(len(T))
+    scale = 1.0 / np.sqrt(np.diag(M))
+    return 1.0 / max(float(np.linalg.eigvalsh(M * np.outer(scale, scale))[0]), 1e-15)

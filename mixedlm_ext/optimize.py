@@ -1,15 +1,12 @@
-"""Minimize the criterion over theta: trust-region Newton, or a SciPy method as a cross-check.
+"""Minimize the criterion over theta: Newton, from one start or several, or SciPy as a cross-check.
 
-theta is not bounded: the criterion is even in the sign of each column of a template, so a variance
-of zero is an ordinary stationary point. There the average-information part of the Hessian vanishes
-in that column's directions and the curvature C of Γ = TT' takes over, so that steps still converge
-quadratically; a negative eigenvalue there means that zero is a saddle and the step leaves it.
+Where the criterion may have several minima (see start.py), every start that is offered is followed
+until it promises nothing better than what was found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -18,12 +15,13 @@ from scipy.optimize import minimize
 
 from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.newton import Log, Progress, newton
 from mixedlm_ext.objective import Evaluation, Objective
 from mixedlm_ext.pls import degenerate
+from mixedlm_ext.start import reflections, several_minima, start_values
 from mixedlm_ext.trust_region import Step
 
 Array = NDArray[np.float64]
-Progress = Callable[[int, float], None]
 
 __all__ = ["METHODS", "Optimization", "check_optimizer", "optimize"]
 
@@ -39,6 +37,10 @@ _SCIPY_METHODS = {
 _GRADIENT_METHODS = {"BFGS", "L-BFGS-B"}
 _HIDDEN = 1e-4
 """Rounding error of the criterion above which its minimum is not known."""
+_SHRINK = 10.0
+"""By what a start is divided that is too large for the criterion to be evaluated."""
+_NEAR = 10.0
+"""How much worse than the best end a reflected end may be to be followed."""
 METHODS = ("newton", *_SCIPY_METHODS)
 """Names that ``fit(method=...)`` takes."""
 
@@ -76,23 +78,6 @@ class Optimization:
     predicted_decrease: float
 
 
-@dataclass
-class _Log:
-    """What is recorded while the search goes on."""
-
-    progress: Progress | None
-    limit: int
-    evaluations: int = 0
-    objective: list[float] = field(default_factory=list)
-    theta: list[Array] = field(default_factory=list)
-
-    def accept(self, e: Evaluation) -> None:
-        self.objective.append(e.value)
-        self.theta.append(e.theta)
-        if self.progress is not None:
-            self.progress(self.evaluations, e.value)
-
-
 def check_optimizer(method: object) -> None:
     """Raise FitError unless `method` is one of `METHODS`."""
     if not isinstance(method, str) or method not in METHODS:
@@ -102,7 +87,7 @@ def check_optimizer(method: object) -> None:
 
 def optimize(
     objective: Objective,
-    start: Array,
+    start: Array | None = None,
     method: str = "newton",
     maxiter: int | None = None,
     tol: float = 1e-8,
@@ -113,8 +98,8 @@ def optimize(
     Parameters
     ----------
     objective : Objective
-    start : ndarray (m,)
-        Standardized theta.
+    start : ndarray (m,), optional
+        Standardized theta; by default the package looks for good ones.
     method : str
         One of `METHODS`.
     maxiter : int, optional
@@ -132,12 +117,20 @@ def optimize(
         The log, theta in the user's units.
     """
     check_optimizer(method)
-    log = _Log(progress, maxiter or (200 if method == "newton" else 1000 * len(start)))
-    if method == "newton":
-        best, step = _newton(objective, start, tol, log)
+    m = objective.problem.covariance.n_theta
+    log = Log(maxiter or (200 if method == "newton" else 1000 * m), progress)
+    if start is None:
+        first, others = start_values(objective, log)
     else:
-        best = _scipy(objective, start, _SCIPY_METHODS[method], log)
-        step = _newton_step(best)
+        first, others = _given_start(objective, start, log), []
+    if method == "newton":
+        if start is None and several_minima(objective.problem):
+            best, step, log = _best_of(objective, first, others, tol, log)
+        else:
+            best, step = newton(objective, first, tol, log)
+    else:
+        best = _scipy(objective, first.theta, _SCIPY_METHODS[method], log)
+        step = best.model(exact=True).step(np.inf)
         # a search without derivatives stops at differences of the criterion: it leaves more to gain
         tol = max(tol, 1e-5)
     canonical = objective.problem.covariance.canonical(best.theta)
@@ -146,47 +139,59 @@ def optimize(
     best.release()
     if best.noise > 1.0:
         raise degenerate()
-    return best, _record(objective.problem.covariance, method, tol, best.noise, log, step)
+    noise = max(_rounding(objective, best, log), log.rounding)
+    return best, _record(objective.problem.covariance, method, tol, noise, log, step)
 
 
-def _newton(objective: Objective, start: Array, tol: float, log: _Log) -> tuple[Evaluation, Step]:
-    """Trust-region Newton: exact gradient, average-information Hessian, exact subproblem.
+def _rounding(objective: Objective, e: Evaluation, log: Log) -> float:
+    """Return the rounding error of the criterion, measured where it may be large.
 
-    Returns the best evaluation, and the Newton step on which the verdict rests. At convergence that
-    is the last one taken, whose end needs no derivatives any more.
+    Changes of theta in its tenth digit leave a minimum where it is: what changes is rounding.
     """
-    current = objective.at(start)
-    log.evaluations = 1
-    log.accept(current)
-    radius = max(1.0, float(np.linalg.norm(start)))
+    if e.most_noise < _HIDDEN:
+        return e.noise
+    factors = 1.0 + 1e-10 * np.array([-2.0, -1.0, 1.0, 2.0])
+    values = [o.value for f in factors if (o := log.evaluate(objective, f * e.theta)) is not None]
+    return max(e.noise, *(abs(value - e.value) for value in values))
+
+
+def _given_start(objective: Objective, start: Array, log: Log) -> Evaluation:
+    """Evaluate at the user's start, or at a smaller one where rounding leaves no criterion."""
     while True:
-        newton = _newton_step(current)
-        converged = newton.curvature >= 0 and newton.decrease <= tol + current.noise
-        spent = log.evaluations >= log.limit or radius < 1e-12
-        if spent or (converged and newton.decrease <= 1e-15 * abs(current.value)):
-            return current, newton
-        step = newton if newton.length <= radius else current.model.step(radius)
-        trial = _try(objective, current.after(step.vector))
-        log.evaluations += 1
-        gained = current.value - trial.value if trial is not None else -np.inf
-        ratio = step.gain_ratio(gained, current.noise)
-        radius = step.next_radius(radius, ratio)
-        if trial is not None and ratio > 1e-3:
-            current = trial
-            log.accept(current)
-        if converged:
-            return current, newton
+        e = log.evaluate(objective, start)
+        if e is not None and e.noise <= 1.0:
+            return e
+        if np.abs(start).max() <= 1.0:
+            raise degenerate()
+        start = start / _SHRINK
 
 
-def _newton_step(e: Evaluation) -> Step:
-    """Return the unconstrained step from an evaluation, whose factor is then no longer needed."""
-    step = e.model.step(np.inf)
-    e.release()
-    return step
+def _best_of(
+    objective: Objective, first: Evaluation, others: list[Array], tol: float, log: Log
+) -> tuple[Evaluation, Step, Log]:
+    """Search from every start; return the best end, the step it rests on, and the way there."""
+    best, step = newton(objective, first, tol, log)
+
+    def follow(theta: Array, worse: float) -> None:
+        """Search from one more start unless it is worse than the best end by more than that."""
+        nonlocal best, step, log
+        way = Log(log.limit, log.progress, log.evaluations)
+        e = way.evaluate(objective, theta)
+        if e is not None and e.value < best.value + worse:
+            end, last = newton(objective, e, tol, way, rival=best.value)
+            if end.value < best.value - tol - best.noise:
+                best, step, log = end, last, way
+        log.evaluations = way.evaluations
+
+    for theta in others:
+        follow(theta, np.inf)
+    for theta in reflections(objective.problem.covariance, best.theta):
+        follow(theta, _NEAR)
+    return best, step, log
 
 
 def _record(
-    covariance: Covariance, method: str, tol: float, noise: float, log: _Log, step: Step
+    covariance: Covariance, method: str, tol: float, noise: float, log: Log, step: Step
 ) -> Optimization:
     """Give the verdict on where a search ended, whatever the method."""
     if step.curvature < 0:
@@ -223,21 +228,12 @@ def _record(
     )
 
 
-def _try(objective: Objective, theta: Array) -> Evaluation | None:
-    """Evaluate, or return None where theta is too extreme for it."""
-    try:
-        return objective.at(theta)
-    except FitError:
-        return None
-
-
-def _scipy(objective: Objective, start: Array, method: str, log: _Log) -> Evaluation:
+def _scipy(objective: Objective, start: Array, method: str, log: Log) -> Evaluation:
     """Search with a SciPy optimizer, keeping the best point it visited."""
     best: list[Evaluation] = []
 
     def value(theta: Array) -> float:
-        log.evaluations += 1
-        e = _try(objective, np.asarray(theta, dtype=float))
+        e = log.evaluate(objective, np.asarray(theta, dtype=float))
         if e is None:
             return np.inf
         if not best or e.value < best[0].value:

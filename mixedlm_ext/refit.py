@@ -15,8 +15,7 @@ from scipy import sparse
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.checks import check_response, number_vector
 from mixedlm_ext.errors import DesignError
-from mixedlm_ext.linalg.orthogonal import orthonormal_basis
-from mixedlm_ext.linalg.triangular import solve_upper
+from mixedlm_ext.linalg.orthogonal import constant_coefficients, orthonormal_basis, project
 from mixedlm_ext.pls import Problem
 
 Array = NDArray[np.float64]
@@ -66,18 +65,13 @@ class Reduction:
         self.root = None if design.weights is None else np.sqrt(design.weights)
         X = design.X if self.root is None else design.X * self.root[:, None]
         self.Q, self.R = orthonormal_basis(X)
+        self.constant = constant_coefficients(design.X)
         self.Zt = _weighted_Z(design, problem, self.root).T.tocsr()
 
     def __call__(self, Y: Array) -> Reduced:
         """Reduce the columns of Y (n, r), offsets included."""
         Y = Y if self.offset is None else Y - self.offset[:, None]
-        Y = Y if self.root is None else Y * self.root[:, None]
-        coefficients = self.Q.T @ Y
-        residual = Y - self.Q @ coefficients
-        # a second projection takes out what rounding left of a large mean
-        correction = self.Q.T @ residual
-        residual -= self.Q @ correction
-        beta_ols = solve_upper(self.R, coefficients + correction)
+        beta_ols, residual = project(self.Q, self.R, Y, self.root, self.constant)
         return Reduced(self.Zt @ residual, np.einsum("nr,nr->r", residual, residual), beta_ols)
 
 

@@ -1,46 +1,181 @@
-"""Where the search for theta starts."""
+"""Where the searches for theta start, and whether one search is enough.
+
+The criterion of most models has one minimum, and a search finds it from anywhere. It can have
+several where the data leave open what explains them: the mean of a random column that is not in the
+fixed part may go to this term or to that one, and large effects of nearly dependent columns do the
+same as a large residual. Which of them a search ends in is decided by its start.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.covariance import Covariance
+from mixedlm_ext.linalg.crossproducts import CrossProducts
 from mixedlm_ext.linalg.factor import Pattern
-from mixedlm_ext.objective import Objective
-from mixedlm_ext.optimize import optimize
-from mixedlm_ext.pls import Problem
+from mixedlm_ext.newton import Log, newton
+from mixedlm_ext.objective import Evaluation, Objective
+from mixedlm_ext.pls import Problem, degenerate
 
 Array = NDArray[np.float64]
 
-__all__ = ["start_values"]
+__all__ = ["reflections", "several_minima", "start_values"]
 
 _DEAR = 1000
-"""Columns of Z from which an evaluation costs more than looking for a good start."""
+"""Columns of Z from which an evaluation costs more than fitting each block alone."""
 _LEAST = 0.05
 """Smallest standard deviation to start from: at zero the criterion is stationary."""
+_MOST = 1e6
+"""Largest standard deviation to start from."""
+_MISSING = 1e-6
+"""Share of a random column outside the fixed part from which on it has no fixed partner."""
+_SWEEPS = 10
+"""Sweeps over the blocks at most for least squares, which need not be exact."""
+_ALIKE = 0.6
+"""Mean squared canonical correlation from which on two factors are nearly one."""
+_DEPENDENT = 0.8
+"""Share of a column that the others of its block explain from which on they are confounded."""
 
 
-def start_values(objective: Objective) -> Array:
-    """Return the standardized theta to start from.
+def start_values(objective: Objective, log: Log) -> tuple[Evaluation, list[Array]]:
+    """Return where to start: the most promising point, evaluated, and the others in order.
 
     Parameters
     ----------
     objective : Objective
+    log : Log
+        Counts the evaluations.
 
     Returns
     -------
-    ndarray (m,)
-        T = I. In large models with several grouping factors, the diagonal template whose standard
-        deviations are those of the model that has only that factor, whose evaluations need no
-        coupling and cost next to nothing.
+    Evaluation
+    list of ndarray (m,)
+        Standardized theta.
+
+    Notes
+    -----
+    The points are T = I, and the moments of least-squares coefficients of every level, the blocks
+    taken one after the other, each as the first once. Where an evaluation is dear, each block is
+    fitted without the others instead of all that.
     """
+    best: Evaluation | None = None
+    values, candidates = [], _candidates(objective)
+    for theta in candidates:
+        e = log.evaluate(objective, theta)
+        values.append(np.inf if e is None else e.value)
+        if e is not None and (best is None or e.value < best.value):
+            best = e
+    if best is None:
+        raise degenerate()
+    order = np.argsort(values, kind="stable")[1:]
+    return best, [candidates[i] for i in order if values[i] < np.inf]
+
+
+def _candidates(objective: Objective) -> list[Array]:
+    """Return the points to choose from, each once."""
     problem = objective.problem
-    covariance = problem.covariance
-    if len(problem.cp.shapes) == 1 or problem.cp.q < _DEAR:
-        return covariance.start()
-    return covariance.free_entries(
-        [_alone(objective, block) for block in range(len(problem.cp.shapes))]
-    )
+    covariance, cp = problem.covariance, problem.cp
+    blocks = range(len(cp.shapes))
+    dear = len(blocks) > 1 and cp.q >= _DEAR
+    several = several_minima(problem)
+    out = [covariance.start()]
+    if dear:
+        out = [covariance.free_entries([_alone(objective, i) for i in blocks])]
+    if several:
+        out += [_moments(problem, i, relative) for i in blocks for relative in (True, False)]
+        out += _corners(problem)
+    elif not dear:
+        out.append(_moments(problem, blocks[-1], relative=True))
+    kept: list[Array] = []
+    for theta in out:
+        if not any(np.allclose(theta, other, rtol=0.1) for other in kept):
+            kept.append(theta)
+    return kept
+
+
+def _corners(problem: Problem) -> list[Array]:
+    """Return theta with variances next to zero but, in each, that of at most one column.
+
+    Only of the columns that are nearly dependent and uncorrelated by the model; the others start
+    as variable as the noise.
+    """
+    covariance, cp = problem.covariance, problem.cp
+    theta = covariance.start()
+    dependent = [_dependent(D) for D in cp.diagonal]
+    confounded = [
+        j
+        for j, (i, a, c) in enumerate(zip(covariance.blocks, covariance.rows, covariance.columns))
+        if a == c and dependent[i][a]
+    ]
+    if not confounded:
+        return []
+    theta[confounded] = _LEAST
+    out = [theta]
+    for j in confounded:
+        i, a = covariance.blocks[j], covariance.rows[j]
+        d, z = cp.diagonal[i][a, a], cp.block(cp.Zy, i)[a]
+        d, z = d[d > 0], z[d > 0]
+        scale = max(cp.yy - float((z * z / d).sum()), 1e-14 * cp.yy) / max(cp.n - cp.p - len(d), 1)
+        alone = theta.copy()
+        variance = ((z / d) ** 2).mean() / scale - (1.0 / d).mean()
+        alone[j] = np.sqrt(np.clip(variance, _LEAST**2, _MOST**2))
+        out.append(alone)
+    return out
+
+
+def several_minima(problem: Problem) -> bool:
+    """Say whether the criterion may well have more than one minimum.
+
+    It may where a random column has no fixed partner; where columns of one block are nearly
+    dependent although their covariance is zero by the model; and where two factors are nearly one.
+    """
+    cp = problem.cp
+    for i, D in enumerate(cp.diagonal):
+        inside = (cp.block(cp.ZX, i).sum(axis=1) ** 2).sum(axis=1)
+        if (inside < (1.0 - _MISSING) * np.einsum("aal->a", D)).any() or _dependent(D).any():
+            return True
+    return any(_nearly_one(cp, i, j) for i, j in cp.couplings)
+
+
+def _dependent(D: Array) -> NDArray[np.bool_]:
+    """Say of each of a block's columns (k,) whether the others nearly reproduce it.
+
+    The columns of one term with correlated effects are whitened and never do.
+    """
+    total = D.sum(axis=2)
+    norms = np.sqrt(np.maximum(np.diag(total), 1e-300))
+    correlation = total / np.outer(norms, norms) + 1e-12 * np.eye(len(total))
+    return np.asarray(1.0 - 1.0 / np.diag(np.linalg.inv(correlation)) > _DEPENDENT)
+
+
+def _nearly_one(cp: CrossProducts, i: int, j: int) -> bool:
+    """Say whether the first columns of two blocks nearly pair their levels off.
+
+    Σ_lm c_lm²/(d_l d_m), the sum of the squared canonical correlations, is the number of levels for
+    two names of one factor.
+    """
+    c, most = cp.couplings[i, j], max(cp.shapes[i][1], cp.shapes[j][1])
+    d1, d2 = cp.diagonal[i][0, 0][c.rows], cp.diagonal[j][0, 0][c.columns]
+    squared = c.values[0, 0] ** 2 / np.maximum(d1 * d2, 1e-300)
+    return float(squared.sum()) - 1.0 > _ALIKE * (most - 1)
+
+
+def reflections(covariance: Covariance, theta: Array) -> list[Array]:
+    """Return theta with correlations of other signs, DΓD with D = ±1, term by term.
+
+    Where a mean is left to the random columns, the signs of their correlations may be left open.
+    """
+    out = []
+    for term, part in zip(covariance.terms, covariance.slices):
+        rows, columns = term.entries
+        for a in range(term.k if term.k > 2 else 1):
+            flipped = (rows == a) != (columns == a)
+            if (theta[part][flipped] != 0).any():
+                other = theta.copy()
+                other[part] = np.where(flipped, -theta[part], theta[part])
+                out.append(other)
+    return out
 
 
 def _alone(objective: Objective, block: int) -> Array:
@@ -48,6 +183,98 @@ def _alone(objective: Objective, block: int) -> Array:
     cp = objective.problem.cp.only(block)
     covariance = objective.problem.covariance.only(block)
     own = Objective(Problem(cp, covariance, Pattern(cp)), objective.reml, objective.sigma)
-    best, _ = optimize(own, covariance.start(), tol=0.1)
+    best, _ = newton(own, own.at(covariance.start()), tol=0.1, log=Log(limit=200))
     T = covariance.templates(best.theta)[0]
     return np.diag(np.maximum(np.sqrt((T * T).sum(axis=1)), _LEAST))
+
+
+def _moments(problem: Problem, carrier: int, relative: bool) -> Array:
+    """Return theta from the moments of least-squares coefficients b_l of every level.
+
+    With σ² the mean square of what they leave of y, Γ_i = mean of b_lb_l'/σ² - (Z_l'WZ_l)⁺. A mean
+    of the b_l that the fixed part can explain is left to it, the smallest mean remaining,
+    `relative` to their covariance or not; what several blocks can explain is given to `carrier`.
+    """
+    cp = problem.cp
+    inverses, ranks = zip(*(_pseudo_inverses(D) for D in cp.diagonal))
+    blocks = range(len(cp.shapes))
+    b, rss = _least_squares(cp, inverses, [carrier, *(i for i in blocks if i != carrier)])
+    df = cp.n - cp.p - sum(int(r.sum()) for r in ranks)
+    scale = max(rss, 1e-14 * cp.yy) / max(df, 1)
+    chosen = [_determined(rank, cp.shapes[i][0]) for i, rank in enumerate(ranks)]
+    noise = [inverse[which].mean(axis=0) for inverse, which in zip(inverses, chosen)]
+    for i in blocks:
+        own = cp.block(b, i)
+        means = own[:, chosen[i]].mean(axis=1)
+        if i == carrier:
+            spread = np.atleast_2d(np.cov(own[:, chosen[i]], bias=True)) / scale + noise[i]
+            means = _explained(cp, i, spread if relative else np.eye(len(own))) @ means
+        own -= means[:, None]
+    if len(blocks) > 1:
+        left = cp.block(cp.Zy - cp.ZZ @ b, carrier)
+        cp.block(b, carrier)[:] += np.einsum("lab,bl->al", inverses[carrier], left)
+    Gammas = []
+    for i in blocks:
+        own = cp.block(b, i)[:, chosen[i]]
+        Gammas.append(own @ own.T / (scale * own.shape[1]) - noise[i])
+    return _roots(problem.covariance, Gammas)
+
+
+def _determined(rank: NDArray[np.intp], k: int) -> NDArray[np.bool_]:
+    """Choose the levels that determine all their coefficients; all levels where those are few."""
+    out = rank == k
+    return out if out.sum() > k else np.ones(len(rank), bool)
+
+
+def _explained(cp: CrossProducts, i: int, metric: Array) -> Array:
+    """Return the projection (k, k) on the combinations of a block's columns within the fixed part.
+
+    Orthogonal in the inverse of `metric`.
+    """
+    total = cp.diagonal[i].sum(axis=2)
+    inside = cp.block(cp.ZX, i).sum(axis=1)
+    values, vectors = np.linalg.eigh(total - inside @ inside.T)
+    own = vectors[:, values < _MISSING * np.diag(total).max()]
+    weighed = np.linalg.solve(metric, own)
+    return np.asarray(own @ np.linalg.solve(own.T @ weighed, weighed.T))
+
+
+def _least_squares(
+    cp: CrossProducts, inverses: tuple[Array, ...], order: list[int]
+) -> tuple[Array, float]:
+    """Return coefficients (q,) of y on Z and the residual sum of squares, by Gauss-Seidel."""
+    b = np.zeros(cp.q)
+    Zr, rss = cp.Zy, cp.yy
+    for _ in range(_SWEEPS):
+        before = rss
+        for i in order:
+            change = np.einsum("lab,bl->al", inverses[i], cp.block(Zr, i))
+            rss -= float((change * cp.block(Zr, i)).sum())
+            cp.block(b, i)[:] += change
+            if len(order) > 1:
+                Zr = cp.Zy - cp.ZZ @ b
+        if len(order) == 1 or rss > 0.9 * before:
+            break
+    return b, rss
+
+
+def _pseudo_inverses(D: Array) -> tuple[Array, NDArray[np.intp]]:
+    """Return the pseudo-inverses (levels, k, k) of D (k, k, levels) and their ranks."""
+    values, vectors = np.linalg.eigh(D.transpose(2, 0, 1))
+    kept = values > 1e-8 * np.maximum(values[:, -1:], 1e-300)
+    inverse = np.where(kept, 1.0 / np.where(kept, values, 1.0), 0.0)
+    return np.einsum("lac,lc,lbc->lab", vectors, inverse, vectors), kept.sum(axis=1)
+
+
+def _roots(covariance: Covariance, Gammas: list[Array]) -> Array:
+    """Return the theta of matrices that need not be covariances, term by term."""
+    out = []
+    for term in covariance.terms:
+        own = slice(term.first, term.first + term.k)
+        Gamma = Gammas[term.block][own, own]
+        if term.structure == "diag":
+            Gamma = np.diag(np.diag(Gamma))
+        values, vectors = np.linalg.eigh(Gamma)
+        sd = np.sqrt(np.clip(values, _LEAST**2, _MOST**2))
+        out.append(np.linalg.cholesky((vectors * sd**2) @ vectors.T)[term.entries])
+    return np.concatenate(out)

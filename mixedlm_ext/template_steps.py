@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.covariance import Covariance, TermCovariance
 from mixedlm_ext.linalg.blas import matmul
+from mixedlm_ext.linalg.triangular import lower_root
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -123,7 +124,7 @@ class TemplateSteps:
         for term, part, T, entries in zip(self.covariance.terms, self.slices, self.T, self.entries):
             moved = T.copy()
             moved[entries] += full[part]
-            out.append(_lower_root(moved)[term.entries])
+            out.append(lower_root(moved)[term.entries])
         return np.concatenate(out)
 
 
@@ -148,11 +149,3 @@ def _horizontal(T: Array) -> Array:
     _, values, Vt = np.linalg.svd(rotations.reshape(len(a), k * k))
     rank = int((values > _ROTATION_NOISE * max(values[0], 1e-300)).sum())
     return np.asarray(Vt[rank:].T)
-
-
-def _lower_root(T: Array) -> Array:
-    """Return the lower-triangular L with LL' = TT' and a non-negative diagonal."""
-    if len(T) == 1:
-        return np.abs(T)
-    L = np.asarray(np.linalg.qr(T.T, mode="r")).T
-    return np.asarray(L * np.where(np.diag(L) < 0, -1.0, 1.0))

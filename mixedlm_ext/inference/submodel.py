@@ -17,7 +17,6 @@ from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.objective import Objective
 from mixedlm_ext.optimize import optimize
 from mixedlm_ext.pls import Problem
-from mixedlm_ext.start import start_values
 
 Array = NDArray[np.float64]
 
@@ -73,7 +72,7 @@ def maximum(problem: Problem, reml: bool, sigma: float | None, random: bool = Tr
     if not random:
         value = objective.at(np.zeros(problem.covariance.n_theta)).value
         return Likelihood(_count(problem, 0, sigma), -0.5 * value)
-    best, log = optimize(objective, start_values(objective))
+    best, log = optimize(objective)
     npar = _count(problem, problem.covariance.n_theta, sigma)
     return Likelihood(npar, -0.5 * best.value, log.converged)
 

@@ -16,10 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.keys import number_keys
-from mixedlm_ext.linalg.orthogonal import orthonormal_basis
-from mixedlm_ext.linalg.triangular import solve_upper
+from mixedlm_ext.linalg.orthogonal import constant_coefficients, orthonormal_basis, project
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -130,6 +128,11 @@ class CrossProducts:
         """log|R|², the constant that the orthonormal basis takes out of the REML criterion."""
         return float(2.0 * np.log(np.abs(np.diag(self.R))).sum())
 
+    @cached_property
+    def average(self) -> list[Array]:
+        """The mean of Z_l'WZ_l over the levels, (k, k) for each block."""
+        return [D.mean(axis=2) for D in self.diagonal]
+
     def block(self, stacked: Array, i: int) -> Array:
         """Return block i of a (q,) or (q, c) array as a (k, levels) or (k, levels, c) view."""
         k, levels = self.shapes[i]
@@ -216,11 +219,9 @@ def cross_products(
 
 def _residualize(y: Array, X: Array, root: Array | None) -> tuple[Array, Array, Array, Array]:
     """Return Q and R of √W X, the residual of √W y on them, and the coefficients."""
-    if root is not None:
-        X, y = X * root[:, None], y * root
-    Q, R = orthonormal_basis(X)
-    coefficients = matmul(Q.T, y)
-    return Q, R, y - matmul(Q, coefficients), solve_upper(R, coefficients)
+    Q, R = orthonormal_basis(X if root is None else X * root[:, None])
+    beta, residual = project(Q, R, y[:, None], root, constant_coefficients(X))
+    return Q, R, residual[:, 0], beta[:, 0]
 
 
 def _weighted_columns(block: BlockData, root: Array | None) -> list[Array | None]:

@@ -240,9 +240,13 @@ class EliminationFactor:
         F[np.arange(k), np.arange(k)] += 1.0
         return F
 
+    def level_information(self) -> Array:
+        """Return F_lD_l, which is Z_l'V⁻¹Z_l where nothing remains."""
+        return small.product(self._F, self.D)
+
     def add_information(self, K: list[Array], KT: list[Array]) -> None:
         """Add Σ_l [Z'V⁻¹Z]_ll to K and its product with T to KT, here and in the rest."""
-        own = small.product(self._F, self.D).sum(axis=2)
+        own = self.level_information().sum(axis=2)
         if self.rest is not None:
             own = own - self.stage.gram.information(self._expand(self._F), self.rest)
             self.rest.add_information(K, KT)

@@ -202,6 +202,13 @@ class Factor:
         self._stages.add_information(K, KT)
         return K, KT
 
+    def level_information(self) -> Array | None:
+        """Return every Z_l'V⁻¹Z_l, (k, k, levels), where one unjoined block is all of Z."""
+        stages = self._stages
+        if isinstance(stages, DenseFactor) or stages.rest is not None:
+            return None
+        return stages.level_information()
+
     def covariance_blocks(self) -> list[Array]:
         """Return the diagonal blocks of ΛM⁻¹Λ', (k, k, levels) for every block."""
         out = [np.empty((k, k, levels)) for k, levels in self._pattern.cp.shapes]

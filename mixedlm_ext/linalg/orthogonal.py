@@ -10,7 +10,7 @@ from mixedlm_ext.linalg.triangular import solve_upper
 
 Array = NDArray[np.float64]
 
-__all__ = ["orthonormal_basis", "whiten"]
+__all__ = ["constant_coefficients", "orthonormal_basis", "project", "whiten"]
 
 _WELL_CONDITIONED = 1e-6
 """Smallest eigenvalue of a correlation matrix for which two Cholesky passes reach full accuracy."""
@@ -52,6 +52,52 @@ def orthonormal_basis(X: Array) -> tuple[Array, Array]:
         R = U @ R
         G = matmul(Q.T, Q)
     return Q, R * norms
+
+
+def constant_coefficients(X: Array) -> Array | None:
+    """Return a with Xa exactly a vector of ones: a constant column, or the columns of a factor.
+
+    None where neither is there. What is subtracted from a response along such an a and added to its
+    coefficients again is not rounded: a response far from zero keeps the digits of its slopes.
+    """
+    first = X[:1]
+    constant = np.flatnonzero((first == X).all(axis=0) & (first[0] != 0))
+    if len(constant):
+        a = np.zeros(X.shape[1])
+        a[constant[0]] = 1.0 / X[0, constant[0]]
+        return a if (X @ a == 1.0).all() else None
+    indicators = ((X == 0) | (X == 1)).all(axis=0)
+    a = indicators.astype(float)
+    return a if (X @ a == 1.0).all() else None
+
+
+def project(
+    Q: Array, R: Array, Y: Array, root: Array | None, a: Array | None
+) -> tuple[Array, Array]:
+    """Return least-squares coefficients (p, r) of the columns of Y and their weighted residuals.
+
+    Parameters
+    ----------
+    Q, R : ndarray (n, p), (p, p)
+        √W X = QR.
+    Y : ndarray (n, r)
+        Not weighted.
+    root : ndarray (n,), optional
+        √W.
+    a : ndarray (p,), optional
+        See `constant_coefficients`.
+    """
+    shift = np.zeros(Y.shape[1]) if a is None else Y.mean(axis=0)
+    Y = Y - shift
+    if root is not None:
+        Y = Y * root[:, None]
+    coefficients = matmul(Q.T, Y)
+    residual = Y - matmul(Q, coefficients)
+    # a second projection takes out what rounding left
+    correction = matmul(Q.T, residual)
+    residual -= matmul(Q, correction)
+    beta = solve_upper(R, coefficients + correction)
+    return (beta if a is None else beta + np.outer(a, shift)), residual
 
 
 def whiten(X: Array, structure: str) -> tuple[Array, Array]:

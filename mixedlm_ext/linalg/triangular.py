@@ -8,7 +8,7 @@ from scipy.linalg import lapack
 
 Array = NDArray[np.float64]
 
-__all__ = ["solve_upper"]
+__all__ = ["lower_root", "solve_upper"]
 
 
 def solve_upper(R: Array, c: Array, transpose: bool = False) -> Array:
@@ -17,3 +17,11 @@ def solve_upper(R: Array, c: Array, transpose: bool = False) -> Array:
         return c
     x, _ = lapack.dtrtrs(R, c, lower=0, trans=int(transpose))
     return np.asarray(x)
+
+
+def lower_root(A: Array) -> Array:
+    """Return the lower-triangular L, LL' = AA', with a non-negative diagonal; A is (k, m >= k)."""
+    if A.shape == (1, 1):
+        return np.abs(A)
+    L = np.asarray(np.linalg.qr(A.T, mode="r")).T
+    return np.asarray(L * np.where(np.diag(L) < 0, -1.0, 1.0))

@@ -1,0 +1,126 @@
+"""The traces tr(P ∂V P ∂V): what the exact Hessian has beside the average information.
+
+With Γ_i = T_iT_i', V = W⁻¹ + Σ_i Z_i(Γ_i ⊗ I)Z_i' and W̄ = Z'PZ (ML: Z'V⁻¹Z, here as well), two
+covariances Γ_ac of block i and Γ_bd of block j, each with its mirror image, have
+
+    tr(P ∂V/∂Γ_ac P ∂V/∂Γ_bd) = 2 Σ_lm (W̄_al,bm W̄_cl,dm + W̄_al,dm W̄_cl,bm)        l in i, m in j
+
+The second derivatives of the criterion are twice the average information less these traces
+(Gilmour, Thompson & Cullis 1995). Three ways lead to them: level by level where one block is all of
+Z, from a dense W̄ where Z is small, and by differences of Σ_l W̄_ll, whose derivatives they are,
+where it is neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.covariance import Covariance
+from mixedlm_ext.linalg.blas import matmul
+from mixedlm_ext.linalg.triangular import lower_root
+
+Array = NDArray[np.float64]
+Blocks = Sequence[Array]
+
+__all__ = ["traces_by_differences", "traces_by_levels", "traces_of_dense"]
+
+_STEP = 1e-4
+"""Step of the differences, relative to one plus the variances that it adds to."""
+
+
+def traces_by_levels(covariance: Covariance, D: Array, U: Array) -> Array:
+    """Return the traces, (m, m) in theta's order, for one block.
+
+    Parameters
+    ----------
+    covariance : Covariance
+    D : ndarray (k, k, levels)
+        Z_l'V⁻¹Z_l.
+    U : ndarray (k, levels, p)
+        W̄ = blockdiag(D_l) - UU'; p is 0 under ML.
+    """
+    UU = np.einsum("alp,blp->abl", U, U)
+    across = np.einsum("alp,blq->abpq", U, U)
+    products = np.einsum("abl,cdl->abcd", D, D)
+    products -= np.einsum("abl,cdl->abcd", D, UU) + np.einsum("abl,cdl->abcd", UU, D)
+    products += np.einsum("acpq,bdpq->abcd", across, across)
+    return _paired(covariance, lambda i, j: products)
+
+
+def traces_of_dense(covariance: Covariance, blocks: Sequence[Sequence[Array]]) -> Array:
+    """Return the traces, (m, m) in theta's order, from W̄ itself.
+
+    Parameters
+    ----------
+    covariance : Covariance
+    blocks : sequence of sequence of ndarray (k_i, levels_i, k_j, levels_j)
+        W̄ of blocks i and j.
+    """
+
+    def products(i: int, j: int) -> Array:
+        ki, kj = covariance.block_sizes[i], covariance.block_sizes[j]
+        rows = blocks[i][j].transpose(0, 2, 1, 3).reshape(ki * kj, -1)
+        return matmul(rows, rows.T).reshape(ki, kj, ki, kj)
+
+    return _paired(covariance, products)
+
+
+def traces_by_differences(
+    covariance: Covariance, templates: Blocks, information: Callable[[Array], Blocks]
+) -> Array:
+    """Return the traces, (m, m) in theta's order, from m more factorizations or twice as many.
+
+    Parameters
+    ----------
+    covariance : Covariance
+    templates : sequence of ndarray (k, k)
+        T_i.
+    information : callable
+        Returns Σ_l W̄_ll of every block at a theta.
+
+    Notes
+    -----
+    A step adds a matrix of rank one to a Γ_i, which stays a covariance matrix at the boundary too;
+    the differences are one-sided, of the second order.
+    """
+    m = covariance.n_theta
+    half = np.where(covariance.rows == covariance.columns, 0.5, 1.0)
+    directions, changes = np.empty((m, m)), np.empty((m, m))
+    centre = covariance.free_entries(information(_raised(covariance, templates, 0, None)))
+    for j, (i, a, c) in enumerate(zip(covariance.blocks, covariance.rows, covariance.columns)):
+        x = np.zeros(covariance.block_sizes[i])
+        x[[a, c]] = 1.0
+        h = _STEP * (1.0 + float(((templates[i].T @ x) ** 2).sum()))
+        ahead, further = (
+            covariance.free_entries(information(_raised(covariance, templates, i, root * x)))
+            for root in (np.sqrt(h), np.sqrt(2.0 * h))
+        )
+        changes[j] = (4.0 * ahead - further - 3.0 * centre) / (2.0 * h)
+        added = [np.zeros_like(T) for T in templates]
+        added[i] = np.outer(x, x)
+        directions[j] = half * covariance.free_entries(added)
+    out = -2.0 * np.linalg.solve(directions, changes)
+    return np.asarray(0.5 * (out + out.T))
+
+
+def _raised(covariance: Covariance, templates: Blocks, i: int, x: Array | None) -> Array:
+    """Return the theta of Γ_i + xx'."""
+    out = list(templates)
+    if x is not None:
+        out[i] = lower_root(np.column_stack([templates[i], x]))
+    return covariance.free_entries(out)
+
+
+def _paired(covariance: Covariance, products: Callable[[int, int], Array]) -> Array:
+    """Add the two products of each pair of parameters; `products` (a, b, c, d) by blocks."""
+    out = np.empty((covariance.n_theta, covariance.n_theta))
+    for i, rows in enumerate(covariance.of_block):
+        a, c = covariance.rows[rows][:, None], covariance.columns[rows][:, None]
+        for j, columns in enumerate(covariance.of_block):
+            b, d = covariance.rows[columns], covariance.columns[columns]
+            M = products(i, j)
+            out[np.ix_(rows, columns)] = 2.0 * (M[a, b, c, d] + M[a, d, c, b])
+    return out

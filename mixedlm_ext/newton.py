@@ -1,0 +1,159 @@
+"""Trust-region Newton for the criterion: one search, from one start.
+
+theta is not bounded: the criterion is even in the sign of each column of a template, so a variance
+of zero is an ordinary stationary point. There the average-information part of the Hessian vanishes
+in that column's directions and the curvature C of Γ = TT' takes over, so that steps still converge
+quadratically; a negative eigenvalue there means that zero is a saddle and the step leaves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.errors import FitError
+from mixedlm_ext.objective import Evaluation, Objective
+from mixedlm_ext.trust_region import Step
+
+Array = NDArray[np.float64]
+Progress = Callable[[int, float], None]
+
+__all__ = ["Log", "Progress", "newton"]
+
+_SURPRISES = 2
+"""Steps in a row that gain far from what they promised, after which the Hessian is not believed."""
+_BLURRED = 1e-4
+"""A decrease that an exact Hessian promises and that does not come is hidden by rounding."""
+_FAILURES = 4
+"""Steps in a row, each shorter than the last, that have to fail before rounding is blamed."""
+_PATIENCE = 50
+"""Evaluations in all after which a search that is behind another's end is given up."""
+_HOPE = 10.0
+"""How many times the decrease that a step promises the whole rest of a search may bring."""
+
+
+@dataclass
+class Log:
+    """What is recorded while the search goes on.
+
+    Attributes
+    ----------
+    limit : int
+        Evaluations at most.
+    progress : callable, optional
+    evaluations : int
+    rounding : float
+        What a step promised that the rounding of the criterion hid.
+    objective, theta : list
+        Of the start and of every accepted step.
+    """
+
+    limit: int
+    progress: Progress | None = None
+    evaluations: int = 0
+    rounding: float = 0.0
+    objective: list[float] = field(default_factory=list)
+    theta: list[Array] = field(default_factory=list)
+
+    def evaluate(self, objective: Objective, theta: Array) -> Evaluation | None:
+        """Evaluate, or return None where theta is too extreme for it."""
+        self.evaluations += 1
+        try:
+            return objective.at(theta)
+        except FitError:
+            return None
+
+    def accept(self, e: Evaluation) -> None:
+        self.objective.append(e.value)
+        self.theta.append(e.theta)
+        if self.progress is not None:
+            self.progress(self.evaluations, e.value)
+
+
+def newton(
+    objective: Objective, current: Evaluation, tol: float, log: Log, rival: float = np.inf
+) -> tuple[Evaluation, Step]:
+    """Trust-region Newton: exact gradient, exact subproblem.
+
+    Parameters
+    ----------
+    objective : Objective
+    current : Evaluation
+        At the start.
+    tol : float
+        The search ends with the first Newton step that promises to lower the criterion by less.
+    log : Log
+    rival : float
+        The search is given up once it is not going to end below this.
+
+    Returns
+    -------
+    Evaluation
+        The best one.
+    Step
+        The Newton step on which the verdict rests. At convergence that is the last one taken, whose
+        end needs no derivatives any more.
+
+    Notes
+    -----
+    The Hessian is the average information as long as the steps gain what it promises, and then the
+    exact one: where data contradict the means of the model, the two can differ a thousandfold.
+    """
+    log.accept(current)
+    radius = max(1.0, float(np.linalg.norm(current.theta)))
+    exact, surprises, failures = False, 0, 0
+    while True:
+        full = _full_step(current, exact)
+        converged = full.curvature >= 0 and full.decrease <= tol + current.noise
+        if converged and not exact and (surprises or current.exact_is_cheap):
+            exact = True
+            if not current.exact_is_cheap:  # what it needs was released
+                current = _once_more(objective, current, log)
+            continue
+        promised = _HOPE * full.decrease if full.curvature >= 0 and not surprises else np.inf
+        hopeless = current.value - promised > rival - tol
+        tired = current.value > rival and log.evaluations >= _PATIENCE
+        spent = log.evaluations >= log.limit or radius < 1e-12
+        if (
+            spent
+            or hopeless
+            or tired
+            or (converged and full.decrease <= 1e-15 * abs(current.value))
+        ):
+            return current, full
+        step = full if full.length <= radius else current.model(exact).step(radius)
+        trial = log.evaluate(objective, current.after(step.vector))
+        gained = current.value - trial.value if trial is not None else -np.inf
+        ratio = step.gain_ratio(gained, current.noise)
+        radius = step.next_radius(radius, ratio)
+        if trial is not None and ratio > 1e-3:
+            current, failures = trial, 0
+            log.accept(current)
+        else:
+            failures += 1
+        if failures >= _FAILURES and exact and full.decrease < _BLURRED:
+            log.rounding = full.decrease
+            return current, full
+        if converged:
+            return current, full
+        surprises = 0 if 0.5 < ratio < 1.5 else surprises + 1
+        if surprises >= _SURPRISES and not exact:
+            exact = True
+            if current is not trial:  # its factor was released
+                current = _once_more(objective, current, log)
+
+
+def _once_more(objective: Objective, e: Evaluation, log: Log) -> Evaluation:
+    """Evaluate again where the factor was released."""
+    again = log.evaluate(objective, e.theta)
+    return e if again is None else again
+
+
+def _full_step(e: Evaluation, exact: bool) -> Step:
+    """Return the unconstrained step from an evaluation, whose factor is then no longer needed."""
+    step = e.model(exact).step(np.inf)
+    e.release()
+    return step
