@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from mixedlm_ext.arguments import (
     translate_groups,
 )
 from mixedlm_ext.assemble import assemble
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design import (
     Design,
     RandomTerm,

@@ -10,11 +10,10 @@ A residual standard deviation that is fixed replaces df [1 + log(2πr²/df)] by 
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.linalg.blas import inner, matmul
 from mixedlm_ext.linalg.small import inverse_is_safer
 from mixedlm_ext.linalg.triangular import solve_upper
