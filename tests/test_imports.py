@@ -22,6 +22,7 @@ LAYERS: list[list[str]] = [
     ["assemble", "model_data", "objective", "refit"],
     ["optimize"],
     ["fit", "start"],
+    ["estimate", "fit_warnings"],
     ["many", "prediction", "random_effects", "update", "varcorr"],
     ["simulation"],
     ["inference"],

@@ -12,13 +12,13 @@ from scipy import sparse
 
 from mixedlm_ext.diagnostics.deleted import Deleted, displacement, lack_of_fit
 from mixedlm_ext.errors import FitError
+from mixedlm_ext.estimate import optimum
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.linalg.crossproducts import Coupling, CrossProducts
 from mixedlm_ext.linalg.factor import Pattern
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.many import warm_start
 from mixedlm_ext.objective import Evaluation, Objective
-from mixedlm_ext.optimize import optimize
 from mixedlm_ext.parallel import pieces, run
 from mixedlm_ext.pls import Problem
 from mixedlm_ext.refit import Reduction
@@ -115,7 +115,7 @@ def _solve(objective: Objective, fit: Fit, fixed_theta: bool) -> tuple[Evaluatio
     """Minimize from the estimate of all rows, or stay there."""
     if fixed_theta:
         return objective.at(fit.problem.covariance.standardize(fit.theta)), True
-    best, log = optimize(objective, warm_start(objective.problem, fit.theta))
+    best, log = optimum(objective, warm_start(objective.problem, fit.theta))
     return best, log.converged
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,9 +12,8 @@ import pandas as pd
 from numpy.random import SeedSequence
 from numpy.typing import NDArray
 from scipy import stats
-from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
-from mixedlm_ext.errors import FitError, SingularFitWarning
+from mixedlm_ext.errors import FitError
 from mixedlm_ext.inference.bootstrap import fit_refitter
 from mixedlm_ext.inference.compare import lr_test
 from mixedlm_ext.inference.resampling import Resampler, resampler
@@ -99,15 +97,12 @@ def bootstrap_test(
 
 def _by_ml(results: Any) -> Any:
     """Return the ML fit of a model."""
-    if not hasattr(results, "refit_ml"):
+    if not hasattr(results, "fit_again"):
         raise FitError(
             f"{type(results).__name__} is not the result of a mixed model. Pass what "
             "MixedLM.fit() returns; ranova() compares with the model without random effects."
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SingularFitWarning)
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return results.refit_ml()
+    return results.fit_again(results.model, reml=False)
 
 
 def _ratios(

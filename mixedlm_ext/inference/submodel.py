@@ -9,15 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.covariance import Covariance, TermCovariance
+from mixedlm_ext.estimate import optimum
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.linalg.crossproducts import Coupling, CrossProducts
 from mixedlm_ext.linalg.factor import Pattern
 from mixedlm_ext.linalg.orthogonal import whiten
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.objective import Objective
-from mixedlm_ext.optimize import optimize
 from mixedlm_ext.pls import Problem
-from mixedlm_ext.start import start_values
 
 Array = NDArray[np.float64]
 
@@ -73,7 +72,7 @@ def maximum(problem: Problem, reml: bool, sigma: float | None, random: bool = Tr
     if not random:
         value = objective.at(np.zeros(problem.covariance.n_theta)).value
         return Likelihood(_count(problem, 0, sigma), -0.5 * value)
-    best, log = optimize(objective, start_values(objective))
+    best, log = optimum(objective)
     npar = _count(problem, problem.covariance.n_theta, sigma)
     return Likelihood(npar, -0.5 * best.value, log.converged)
 

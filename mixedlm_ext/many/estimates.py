@@ -10,15 +10,14 @@ from numpy.typing import NDArray
 from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import FitError
+from mixedlm_ext.estimate import optimum
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.many.newton import minimize_many
 from mixedlm_ext.many.objective import LevelClasses, ManyObjectives
 from mixedlm_ext.objective import Evaluation, Objective
-from mixedlm_ext.optimize import optimize
 from mixedlm_ext.pls import Problem
 from mixedlm_ext.refit import Reduced, Reduction, problem_with
-from mixedlm_ext.start import start_values
 
 Array = NDArray[np.float64]
 
@@ -160,8 +159,7 @@ class Refitter:
         """Fit the r-th response by its own search, as `MixedLM.fit` does."""
         try:
             objective = Objective(problem_with(self.problem, reduced, r), self.reml, self.sigma)
-            start = start_values(objective) if self.start is None else self.start
-            e, log = optimize(objective, start)
+            e, log = optimum(objective, self.start)
         except FitError as error:
             for name in ("theta", "beta", "bse", "sigma", "objective"):
                 getattr(out, name)[r] = np.nan
