@@ -96,9 +96,11 @@ class Bootstrap:
         ----------
         alpha : float
             One minus the level.
-        kind : {"percentile", "basic", "normal", "bca"}
+        kind : {"percentile", "basic", "normal", "bca", "shortest"}
             "bca" corrects bias and skewness; the latter by a jackknife over the levels of the
             outermost grouping factors, which takes a refit for each (for at most 200 sets of them).
+            "shortest" holds the wanted share of the replicates in the least space, wherever they
+            are densest: at one end for a variance near zero.
 
         Returns
         -------
@@ -114,7 +116,9 @@ class Bootstrap:
         Notes
         -----
         Davison & Hinkley (1997), Bootstrap Methods and their Application, sections 5.2 and 5.3;
-        the p-th quantile of n replicates is the one with rank (n + 1)p.
+        the p-th quantile of n replicates is the one with rank (n + 1)p. The shortest interval is
+        that of Chen & Shao (1999, Journal of Computational and Graphical Statistics 8, 69-92),
+        from one order statistic to the n(1 - alpha)-th after it.
         """
         check_choice("kind", kind, INTERVALS)
         if not 0 < alpha < 1:

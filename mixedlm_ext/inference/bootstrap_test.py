@@ -26,6 +26,10 @@ Array = NDArray[np.float64]
 __all__ = ["BootstrapTest", "bootstrap_test"]
 
 
+_TIE = 1e-6
+"""Likelihood ratios that differ by less are the same: searches end about 1e-8 above the optimum."""
+
+
 @dataclass(frozen=True, eq=False)
 class BootstrapTest:
     """Outcome of a parametric bootstrap of the likelihood ratio.
@@ -91,7 +95,7 @@ def bootstrap_test(
     valid = T[np.isfinite(T)]
     if not len(valid):
         raise FitError(f"all {n} bootstrap refits failed. Check that both models fit the data.")
-    reached = int((valid >= statistic).sum())
+    reached = int((valid >= statistic - _TIE).sum())
     return BootstrapTest(statistic, df, (1 + reached) / (1 + len(valid)), T, n - len(valid))
 
 
