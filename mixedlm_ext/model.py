@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -352,6 +353,7 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
         progress: bool | Callable[[int, float], None] = False,
         cov_type: str = "nonrobust",
         cov_kwds: Mapping[str, Any] | None = None,
+        max_time: float | None = None,
         **kwargs: Any,
     ) -> MixedLMResultsWrapper:
         """Estimate the model.
@@ -380,6 +382,9 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
         cov_kwds : mapping, optional
             For "cluster": ``groups`` and ``kind`` of `MixedLMResults.get_robustcov_results`, which
             then takes the place of `ddf`.
+        max_time : float, optional
+            Seconds after which the search stops where it is, between two evaluations of the
+            criterion. `optimization` then has the verdict "time limit", `converged` is False.
 
         Returns
         -------
@@ -398,7 +403,8 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
             If the estimated covariance of some random effects is singular.
         """
         refuse_unknown("fit", kwargs, FIT_ARGUMENTS)
-        check_fit_arguments(reml, method, maxiter, tol, ddf, sigma, progress)
+        check_fit_arguments(reml, method, maxiter, tol, ddf, sigma, progress, max_time)
+        deadline = np.inf if max_time is None else time.monotonic() + max_time
         check_cov_type(cov_type)
         objective = Objective(self.problem, bool(reml), sigma)
         start = None if start_params is None else self._standardize(start_params)
@@ -411,6 +417,7 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
             maxiter=maxiter,
             tol=tol,
             progress=report,
+            deadline=deadline,
         )
         warn_of_fit(fit)
         return self.results_of(fit, ddf, cov_type, cov_kwds)

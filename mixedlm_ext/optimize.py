@@ -8,7 +8,9 @@ quadratically; a negative eigenvalue there means that zero is a saddle and the s
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -25,7 +27,7 @@ from mixedlm_ext.trust_region import Step
 Array = NDArray[np.float64]
 Progress = Callable[[int, float], None]
 
-__all__ = ["METHODS", "Optimization", "check_optimizer", "optimize"]
+__all__ = ["METHODS", "Optimization", "check_maxiter", "check_optimizer", "optimize"]
 
 _SCIPY_METHODS = {
     "bobyqa": "COBYQA",
@@ -58,7 +60,7 @@ class Optimization:
         The relative covariance parameters there.
     converged : bool
     verdict : str
-        "converged", "iteration limit", "no progress", "saddle point" or "rounding".
+        "converged", "iteration limit", "time limit", "no progress", "saddle point" or "rounding".
     message : str
         The same in a sentence, with its numbers.
     predicted_decrease : float
@@ -82,6 +84,8 @@ class _Log:
 
     progress: Progress | None
     limit: int
+    deadline: float = np.inf
+    out_of_time: bool = False
     evaluations: int = 0
     objective: list[float] = field(default_factory=list)
     theta: list[Array] = field(default_factory=list)
@@ -91,6 +95,24 @@ class _Log:
         self.theta.append(e.theta)
         if self.progress is not None:
             self.progress(self.evaluations, e.value)
+
+    def spent(self) -> bool:
+        """Say whether no further evaluation is allowed, and note it if that is for want of time."""
+        self.out_of_time = time.monotonic() >= self.deadline
+        return self.out_of_time or self.evaluations >= self.limit
+
+
+class _Spent(Exception):
+    """Leaves a search of SciPy's that would go on."""
+
+
+def check_maxiter(maxiter: object) -> None:
+    """Raise FitError unless `maxiter` is None or a number of evaluations."""
+    whole = isinstance(maxiter, int | np.integer) and not isinstance(maxiter, bool)
+    if maxiter is not None and not (whole and cast(int, maxiter) >= 1):
+        raise FitError(
+            f"maxiter={maxiter!r} leaves nothing to do. Pass a whole number of 1 or more."
+        )
 
 
 def check_optimizer(method: object) -> None:
@@ -107,6 +129,7 @@ def optimize(
     maxiter: int | None = None,
     tol: float = 1e-8,
     progress: Progress | None = None,
+    deadline: float = np.inf,
 ) -> tuple[Evaluation, Optimization]:
     """Find the minimum of the criterion.
 
@@ -123,6 +146,8 @@ def optimize(
         The search ends with the first Newton step that promises to lower the criterion by less.
     progress : callable, optional
         Called with the number of evaluations and the criterion after each accepted step.
+    deadline : float
+        No evaluation but the first begins after this time of `time.monotonic`.
 
     Returns
     -------
@@ -132,7 +157,8 @@ def optimize(
         The log, theta in the user's units.
     """
     check_optimizer(method)
-    log = _Log(progress, maxiter or (200 if method == "newton" else 1000 * len(start)))
+    limit = maxiter or (200 if method == "newton" else 1000 * len(start))
+    log = _Log(progress, limit, deadline)
     if method == "newton":
         best, step = _newton(objective, start, tol, log)
     else:
@@ -162,7 +188,7 @@ def _newton(objective: Objective, start: Array, tol: float, log: _Log) -> tuple[
     while True:
         newton = _newton_step(current)
         converged = newton.curvature >= 0 and newton.decrease <= tol + current.noise
-        spent = log.evaluations >= log.limit or radius < 1e-12
+        spent = log.spent() or radius < 1e-12
         if spent or (converged and newton.decrease <= 1e-15 * abs(current.value)):
             return current, newton
         step = newton if newton.length <= radius else current.model.step(radius)
@@ -189,7 +215,14 @@ def _record(
     covariance: Covariance, method: str, tol: float, noise: float, log: _Log, step: Step
 ) -> Optimization:
     """Give the verdict on where a search ended, whatever the method."""
-    if step.curvature < 0:
+    at_minimum = step.curvature >= 0 and noise <= _HIDDEN and step.decrease <= tol + noise
+    if log.out_of_time and not at_minimum:
+        verdict = "time limit"
+        message = (
+            f"max_time was over after {log.evaluations} evaluations, before the search reached a "
+            "minimum. Raise max_time."
+        )
+    elif step.curvature < 0:
         verdict = "saddle point"
         message = (
             f"the Hessian has a negative eigenvalue ({step.curvature:.3g}): the criterion "
@@ -202,7 +235,7 @@ def _record(
             "effects vary too much more than the residual. Subtract from the response what is "
             "known of the groups."
         )
-    elif step.decrease <= tol + noise:
+    elif at_minimum:
         verdict = "converged"
         message = f"the last Newton step promised to lower the criterion by {step.decrease:.1e}"
     else:
@@ -232,23 +265,30 @@ def _try(objective: Objective, theta: Array) -> Evaluation | None:
 
 
 def _scipy(objective: Objective, start: Array, method: str, log: _Log) -> Evaluation:
-    """Search with a SciPy optimizer, keeping the best point it visited."""
+    """Search with a SciPy optimizer, within the limits, keeping the best point it visited."""
     best: list[Evaluation] = []
+    last: list[Evaluation] = []
+
+    def evaluate(theta: Array) -> Evaluation | None:
+        if log.evaluations and log.spent():
+            raise _Spent
+        log.evaluations += 1
+        e = _try(objective, np.array(theta, dtype=float))  # a copy: SciPy reuses its arrays
+        if e is not None:
+            last[:] = [e]
+            if not best or e.value < best[0].value:
+                best[:] = [e]
+                log.accept(e)
+        return e
 
     def value(theta: Array) -> float:
-        log.evaluations += 1
-        e = _try(objective, np.asarray(theta, dtype=float))
-        if e is None:
-            return np.inf
-        if not best or e.value < best[0].value:
-            best[:] = [e]
-            log.accept(e)
-        return e.value
+        e = evaluate(theta)
+        return np.inf if e is None else e.value
 
     def gradient(theta: Array) -> Array:
-        if best and np.array_equal(theta, best[0].theta):
-            return best[0].gradient
-        return objective.at(np.asarray(theta, dtype=float)).gradient
+        seen = next((e for e in (*last, *best) if np.array_equal(theta, e.theta)), None)
+        e = evaluate(theta) if seen is None else seen
+        return np.full(len(theta), np.nan) if e is None else e.gradient
 
     # the default simplex is tiny along a theta of zero
     simplex = np.vstack([start, start + 0.25 * np.eye(len(start))])
@@ -266,5 +306,6 @@ def _scipy(objective: Objective, start: Array, method: str, log: _Log) -> Evalua
         "L-BFGS-B": {"maxfun": log.limit, "gtol": 1e-7, "ftol": 1e-15},
     }
     jac = gradient if method in _GRADIENT_METHODS else None
-    minimize(value, start, method=cast(Any, method), jac=jac, options=options[method])
-    return best[0]
+    with suppress(_Spent):
+        minimize(value, start, method=cast(Any, method), jac=jac, options=options[method])
+    return best[0] if best else objective.at(start)

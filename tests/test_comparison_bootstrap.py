@@ -119,6 +119,7 @@ def test_a_variance_of_zero_has_the_p_value_one(sleepstudy: pd.DataFrame) -> Non
     assert large.singular
     test = large.compare_bootstrap(small, n=60, rng=1)
     assert abs(test.statistic) < 1e-8 and test.pvalue == 1.0
+    assert (test.replicates >= 0).all()
     assert 15 < (test.replicates < 1e-8).sum() < 60
 
 

@@ -12,7 +12,7 @@ from mixedlm_ext.errors import MixedLMError
 from mixedlm_ext.estimate import estimate
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.objective import Objective
-from mixedlm_ext.optimize import METHODS, check_optimizer
+from mixedlm_ext.optimize import METHODS, check_maxiter, check_optimizer
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults
@@ -23,10 +23,12 @@ _SYNONYMS = ("cobyqa", "nm")
 
 
 def all_fit_table(
-    results: MixedLMResults, methods: Sequence[str] | None, maxiter: int | None
+    results: MixedLMResults, methods: str | Sequence[str] | None, maxiter: int | None
 ) -> pd.DataFrame:
     """Return the table of `MixedLMResults.all_fit`."""
-    wanted = [m for m in METHODS if m not in _SYNONYMS] if methods is None else list(methods)
+    check_maxiter(maxiter)
+    given = [methods] if isinstance(methods, str) else methods
+    wanted = [m for m in METHODS if m not in _SYNONYMS] if given is None else list(given)
     for method in wanted:
         check_optimizer(method)
     rows = {method: _row(results.fit_record, method, maxiter) for method in wanted}
