@@ -29,7 +29,7 @@ from mixedlm_ext.fit import Fit
 from mixedlm_ext.formula import parse_formula
 from mixedlm_ext.linalg.factor import Pattern
 from mixedlm_ext.objective import Evaluation, Objective
-from mixedlm_ext.optimize import optimize
+from mixedlm_ext.search import optimize
 
 T = TypeVar("T")
 

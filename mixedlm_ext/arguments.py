@@ -12,7 +12,7 @@ import pandas as pd
 from mixedlm_ext.errors import FitError, did_you_mean
 from mixedlm_ext.formula import MixedFormula, translate_statsmodels
 from mixedlm_ext.inference.ddf import check_method
-from mixedlm_ext.optimize import check_optimizer
+from mixedlm_ext.search import check_maxiter, check_optimizer
 
 __all__ = [
     "ARRAY_ARGUMENTS",
@@ -32,7 +32,7 @@ FORMULA_ARGUMENTS = (
 ARRAY_ARGUMENTS = ("endog", "exog", "random", "weights", "offset", "missing", "hasconst")
 FIT_ARGUMENTS = (
     "reml", "start_params", "method", "maxiter", "tol", "ddf", "sigma", "progress",
-    "cov_type", "cov_kwds",
+    "cov_type", "cov_kwds", "max_time",
 )  # fmt: skip
 
 
@@ -86,17 +86,23 @@ def _groups_name(groups: Any, data: Any) -> str:
 
 
 def check_fit_arguments(
-    reml: Any, method: Any, maxiter: Any, tol: Any, ddf: Any, sigma: Any, progress: Any
+    reml: Any,
+    method: Any,
+    maxiter: Any,
+    tol: Any,
+    ddf: Any,
+    sigma: Any,
+    progress: Any,
+    max_time: Any,
 ) -> None:
     """Refuse values that make no sense before anything is computed."""
     check_method(ddf)
     if not isinstance(reml, (bool, np.bool_)):
         raise FitError(f"reml={reml!r} is neither True nor False. Pass reml=False for ML.")
     check_optimizer(method)
-    if maxiter is not None and not (isinstance(maxiter, (int, np.integer)) and maxiter >= 1):
-        raise FitError(
-            f"maxiter={maxiter!r} leaves nothing to do. Pass a whole number of 1 or more."
-        )
+    check_maxiter(maxiter)
+    if max_time is not None and not _is_positive(max_time):
+        raise FitError(f"max_time={max_time!r} is no time. Pass a positive number of seconds.")
     if not _is_positive(tol):
         raise FitError(f"tol={tol!r} can never be reached. Pass a positive number, such as 1e-8.")
     check_sigma(sigma)

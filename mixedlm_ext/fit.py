@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.assemble import response
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design import Design
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.objective import Evaluation, Objective
-from mixedlm_ext.optimize import Optimization
 from mixedlm_ext.pls import Problem
+from mixedlm_ext.search import Optimization
 
 Array = NDArray[np.float64]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.messages import list_names
-from mixedlm_ext.errors import DesignError, FitError
+from mixedlm_ext.errors import DesignError, FitError, warn_caller
 from mixedlm_ext.inference.parameters import model_parameters
 from mixedlm_ext.many import Estimates, Refitter, component_values
 from mixedlm_ext.parallel import pieces, run
@@ -115,11 +114,10 @@ def fit_many(
     estimates = Estimates.join(done)
     lost = names[~estimates.converged]
     if len(lost):
-        warnings.warn(
+        warn_caller(
             f"{len(lost)} of {len(names)} responses did not converge: {list_names(lost)}. "
             "See .converged and .failures.",
             ConvergenceWarning,
-            stacklevel=4,
         )
     return ManyFits(model, refitter, values, names, estimates)
 

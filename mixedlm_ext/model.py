@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
+import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ import statsmodels.base.model as base
 from numpy.typing import NDArray
 from scipy import sparse
 from statsmodels.base.data import ModelData
-from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext.arguments import (
     ARRAY_ARGUMENTS,
@@ -26,6 +24,7 @@ from mixedlm_ext.arguments import (
     translate_groups,
 )
 from mixedlm_ext.assemble import assemble
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design import (
     Design,
     RandomTerm,
@@ -33,15 +32,15 @@ from mixedlm_ext.design import (
     design_from_arrays,
     design_from_formula,
 )
-from mixedlm_ext.design.checks import check_levels
-from mixedlm_ext.errors import DesignError, FitError, SingularFitWarning
+from mixedlm_ext.errors import DesignError, FitError
+from mixedlm_ext.estimate import estimate
 from mixedlm_ext.fit import Fit
+from mixedlm_ext.fit_warnings import warn_of_fit
 from mixedlm_ext.formula import parse_formula
 from mixedlm_ext.inference.robust import check_cov_type
 from mixedlm_ext.methods.model_simulation import ModelSimulationMethods
 from mixedlm_ext.model_data import model_data
 from mixedlm_ext.objective import Objective
-from mixedlm_ext.optimize import optimize
 from mixedlm_ext.pls import Problem
 from mixedlm_ext.results import MixedLMResults, MixedLMResultsWrapper
 
@@ -354,6 +353,7 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
         progress: bool | Callable[[int, float], None] = False,
         cov_type: str = "nonrobust",
         cov_kwds: Mapping[str, Any] | None = None,
+        max_time: float | None = None,
         **kwargs: Any,
     ) -> MixedLMResultsWrapper:
         """Estimate the model.
@@ -382,6 +382,9 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
         cov_kwds : mapping, optional
             For "cluster": ``groups`` and ``kind`` of `MixedLMResults.get_robustcov_results`, which
             then takes the place of `ddf`.
+        max_time : float, optional
+            Seconds after which the search stops where it is, between two evaluations of the
+            criterion. `optimization` then has the verdict "time limit", `converged` is False.
 
         Returns
         -------
@@ -400,17 +403,33 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
             If the estimated covariance of some random effects is singular.
         """
         refuse_unknown("fit", kwargs, FIT_ARGUMENTS)
-        check_fit_arguments(reml, method, maxiter, tol, ddf, sigma, progress)
+        check_fit_arguments(reml, method, maxiter, tol, ddf, sigma, progress, max_time)
+        deadline = np.inf if max_time is None else time.monotonic() + max_time
         check_cov_type(cov_type)
-        if sigma is None and self.weights is not None:  # put off until sigma was seen to be unknown
-            for term in self.design.terms:
-                check_levels(term)
         objective = Objective(self.problem, bool(reml), sigma)
         start = None if start_params is None else self._standardize(start_params)
         report = _print_progress if progress is True else (progress or None)
-        evaluation, log = optimize(objective, start, method, maxiter, tol, report)
-        fit = Fit.from_evaluation(self.design, objective, evaluation, log)
-        _warn(fit)
+        fit = estimate(
+            self.design,
+            objective,
+            start,
+            method=method,
+            maxiter=maxiter,
+            tol=tol,
+            progress=report,
+            deadline=deadline,
+        )
+        warn_of_fit(fit)
+        return self.results_of(fit, ddf, cov_type, cov_kwds)
+
+    def results_of(
+        self,
+        fit: Fit,
+        ddf: str = "satterthwaite",
+        cov_type: str = "nonrobust",
+        cov_kwds: Mapping[str, Any] | None = None,
+    ) -> MixedLMResultsWrapper:
+        """Return the results of a record of this model's fit; unlike `fit` it warns of nothing."""
         results = MixedLMResultsWrapper(MixedLMResults(self, fit, ddf))
         if cov_type == "nonrobust":
             return results
@@ -441,21 +460,3 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
 def _print_progress(evaluations: int, criterion: float) -> None:
     """Show one step of the search."""
     print(f"evaluation {evaluations:4d}   criterion {criterion:.8f}")
-
-
-def _warn(fit: Fit) -> None:
-    """Warn of a search that failed and of a singular estimate, naming the terms."""
-    if not fit.optimization.converged:
-        warnings.warn(
-            f"The fit did not converge: {fit.optimization.message}",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
-    names = [t.text for t, flag in zip(fit.design.terms, fit.singular_terms) if flag]
-    if names:
-        warnings.warn(
-            f"The estimated covariance of {', '.join(names)} is singular: a variance is zero or a "
-            "correlation is one. The estimates are right; consider a simpler term.",
-            SingularFitWarning,
-            stacklevel=3,
-        )

@@ -10,11 +10,10 @@ A residual standard deviation that is fixed replaces df [1 + log(2πr²/df)] by 
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.expected_information import (
     traces_by_differences,
     traces_by_levels,
@@ -25,7 +24,6 @@ from mixedlm_ext.linalg.small import inverse_is_safer
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.pls import PenalizedLeastSquares, Problem, solve
 from mixedlm_ext.template_steps import TemplateSteps, chain_rule
-from mixedlm_ext.trust_region import QuadraticModel
 
 Array = NDArray[np.float64]
 
@@ -241,21 +239,21 @@ class Evaluation:
         """The directions of a step from here."""
         return TemplateSteps(self._objective.problem.covariance, self.theta)
 
-    def model(self, exact: bool = False) -> QuadraticModel:
-        """Return the quadratic model of the criterion, for steps (see template_steps.py).
+    def derivatives(self, exact: bool = False) -> tuple[Array, Array]:
+        """Return gradient and Hessian along the directions of a step (see template_steps.py).
 
         Parameters
         ----------
         exact : bool
-            By the second derivatives, or by the average information.
+            The second derivatives, or their average-information model.
         """
         steps = self._steps
         second = self._gamma_hessian if exact else self._gamma_information
         hessian = steps.hessian(second, self._gamma_gradient)
-        return QuadraticModel(steps.gradient(self._template_gradient), hessian)
+        return steps.gradient(self._template_gradient), hessian
 
     def after(self, step: Array) -> Array:
-        """Return theta after a step of the model."""
+        """Return theta after a step along those directions."""
         return self._steps.apply(step)
 
     def release(self) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 import statsmodels.base.model as base
 import statsmodels.base.wrapper as wrap
 from numpy.typing import NDArray
+from scipy import stats
 from statsmodels.base.data import PandasData
 from statsmodels.iolib import summary2
 from statsmodels.iolib.summary import Summary
@@ -27,7 +28,7 @@ from mixedlm_ext.methods.prediction import PredictionMethods
 from mixedlm_ext.methods.profile import ProfileMethods
 from mixedlm_ext.methods.random_effects import RandomEffectsMethods
 from mixedlm_ext.methods.resampling import ResamplingMethods
-from mixedlm_ext.optimize import Optimization
+from mixedlm_ext.search import Optimization
 from mixedlm_ext.summary import make_summary, summary_notes
 
 if TYPE_CHECKING:
@@ -185,6 +186,29 @@ class MixedLMResults(
     def bse_fe(self) -> Array:
         """Standard errors of the fixed effects."""
         return self.bse
+
+    # statsmodels computes these three with all warnings' filters changed for a while, which threads
+    # that compute at the same time may leave changed for good
+
+    @cached_value
+    def bse(self) -> Array:
+        """Standard errors of the fixed effects."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.sqrt(np.diag(self.cov_params())))
+
+    @cached_value
+    def tvalues(self) -> Array:
+        """Fixed effects divided by their standard errors."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(self.params / self.bse)
+
+    @cached_value
+    def pvalues(self) -> Array:
+        """Two-sided p-values of the t or z tests that each fixed effect is zero."""
+        size = np.abs(self.tvalues)
+        return 2.0 * (
+            stats.t.sf(size, self.df_resid_inference) if self.use_t else stats.norm.sf(size)
+        )
 
     # --- values for the rows ------------------------------------------------------------------
 

@@ -12,11 +12,11 @@ by factors and a small one by amounts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.covariance import Covariance, TermCovariance
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.triangular import lower_root

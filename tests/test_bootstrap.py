@@ -149,7 +149,7 @@ def test_arrays_and_several_terms() -> None:
     assert boot.replicates.notna().any().all()
 
 
-# ---------------------------------------------------------------- seeds, processes, statistics
+# ---------------------------------------------------------------- seeds, processes
 
 
 def test_seeds(result, boot) -> None:
@@ -178,66 +178,6 @@ def test_progress(result, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("tqdm")
     result.bootstrap(30, rng=1, progress=True, statistic=lambda r: r.sigma)
     assert "30/30" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("statistic", "names"),
-    [
-        (lambda r: r.params, ["Intercept", "Days"]),
-        (lambda r: {"ratio": r.params["Days"] / r.params["Intercept"]}, ["ratio"]),
-        (lambda r: r.sigma, ["statistic"]),
-        (lambda r: [r.sigma, r.scale], ["statistic[0]", "statistic[1]"]),
-        (_params, ["Intercept", "Days"]),
-    ],
-)
-def test_statistics(result, statistic: Any, names: list[str]) -> None:
-    boot = result.bootstrap(4, rng=1, statistic=statistic)
-    assert boot.replicates.columns.tolist() == names
-    assert boot.replicates.notna().all().all()
-
-
-def test_statistics_and_parameters_agree(result, boot) -> None:
-    own = result.bootstrap(25, rng=1, statistic=lambda r: r.params)
-    assert_allclose(own.replicates, boot.replicates.loc[:24, ["Intercept", "Days"]], rtol=1e-6)
-    sd = result.bootstrap(25, rng=1, statistic=lambda r: r.varcorr()["std_dev"].to_numpy()[:2])
-    assert_allclose(sd.replicates, boot.replicates.loc[:24, NAMES[:2]], rtol=1e-4, atol=1e-3)
-
-
-def test_a_statistic_that_raises_names_the_replicate(result) -> None:
-    fits = []
-
-    def fragile(fitted: Any) -> float:
-        fits.append(fitted)
-        if len(fits) == 4:  # the first is the fit itself
-            raise KeyError("dose")
-        return fitted.sigma
-
-    with pytest.raises(
-        FitError, match=r"KeyError: 'dose' at replicate 2, .*SeedSequence\(7, spawn_key=\(2,\)\)"
-    ):
-        result.bootstrap(5, statistic=fragile, rng=7)
-    seed = np.random.SeedSequence(7, spawn_key=(2,))
-    assert_allclose(result.simulate(3, rng=7)[2], draw(_drawer(result), [seed])[:, 0])
-
-
-def _drawer(fitted: Any) -> Any:
-    return resampler(fitted.fit_record, "parametric")
-
-
-def test_a_statistic_that_changes_its_names(result) -> None:
-    calls: list[int] = []
-
-    def fickle(fitted: Any) -> dict[str, float]:
-        calls.append(1)
-        return {f"v{len(calls)}": 1.0}
-
-    with pytest.raises(FitError, match="must always return the same values"):
-        result.bootstrap(3, statistic=fickle, rng=1)
-
-
-def test_a_matrix_is_no_statistic(result) -> None:
-    with pytest.raises(FitError, match="array of shape"):
-        result.bootstrap(3, statistic=lambda r: np.eye(2))
 
 
 # ---------------------------------------------------------------- failures
@@ -334,6 +274,13 @@ def test_normal_interval_corrects_bias() -> None:
     assert_allclose(interval("normal", "x", t, 0.5, 0.05, 0.0), [-1.96, 1.96], atol=0.02)
 
 
+def test_normal_interval_of_few_replicates() -> None:
+    """Of those that have a value; their variance divides by n - 1."""
+    t = np.array([1.0, np.inf, 2.0, np.nan, 6.0])
+    spread = stats.norm.ppf(0.95) * np.sqrt((4 + 1 + 9) / 2)
+    assert_allclose(interval("normal", "x", t, 2.5, 0.1, 0.0), [2 - spread, 2 + spread])
+
+
 def test_without_bias_and_skewness_bca_is_percentile() -> None:
     t = np.r_[-np.arange(1.0, 501), np.arange(1.0, 501)]
     assert_allclose(
@@ -341,8 +288,62 @@ def test_without_bias_and_skewness_bca_is_percentile() -> None:
     )
 
 
+@pytest.mark.parametrize("estimate", [2.0, 2.5])
+def test_ties_count_half_in_the_bias_of_bca(estimate: float) -> None:
+    """Davison & Hinkley (1997), equations 5.21 and 5.22, by hand."""
+    t = np.r_[np.arange(1.0, 41), np.full(12, 2.0)]
+    below = (t < estimate).mean() + 0.5 * (t == estimate).mean()
+    w, a = stats.norm.ppf(below), 0.03
+    z = w + stats.norm.ppf([0.1, 0.9])
+    expected = np.quantile(t, stats.norm.cdf(w + z / (1 - a * z)), method="weibull")
+    assert_allclose(interval("bca", "x", t, estimate, 0.2, a), expected, rtol=1e-12)
+    # two searches for one optimum do not end at the same bits
+    for rounding in (-1e-9, 1e-9):
+        found = interval("bca", "x", t + rounding, estimate, 0.2, a)
+        assert_allclose(found, expected, rtol=1e-8)
+
+
+def test_quantiles_have_the_rank_of_davison_and_hinkley() -> None:
+    """Of 99 replicates the 5th and the 95th, of 9 in any order by interpolation."""
+    t = np.random.default_rng(1).permutation(np.arange(1.0, 100))
+    assert_allclose(interval("percentile", "x", t, 40.0, 0.1, 0.0), [5.0, 95.0])
+    assert_allclose(interval("basic", "x", t, 40.0, 0.1, 0.0), [80.0 - 95.0, 80.0 - 5.0])
+    few = np.array([3.0, 1.0, 2.0, 9.0, 8.0, 7.0, 6.0, 5.0, 4.0])
+    assert_allclose(interval("percentile", "x", few, 5.0, 0.25, 0.0), [1.25, 8.75])
+
+
+def test_shortest_interval_is_the_shortest() -> None:
+    """Against every pair of order statistics that has enough of the replicates in between."""
+    t = np.random.default_rng(3).gamma(1.5, size=200)
+    low, high = interval("shortest", "x", t, 1.5, 0.1, 0.0)
+    ordered = np.sort(t)
+    pairs = [(ordered[i], ordered[j]) for i in range(200) for j in range(i + 180, 200)]
+    assert (low, high) == min(pairs, key=lambda pair: pair[1] - pair[0])
+    assert ((t >= low) & (t <= high)).sum() == 181
+
+
+def test_shortest_interval_lies_where_the_replicates_are_dense() -> None:
+    """Quantiles of the exponential: densest at zero, so it begins with the least of them."""
+    t = stats.expon.ppf((np.arange(1, 1001) - 0.5) / 1000)
+    assert interval("shortest", "x", t[::-1], 1.0, 0.05, 0.0) == (t[0], t[950])
+    assert interval("shortest", "x", -t, -1.0, 0.05, 0.0) == (-t[950], -t[0])
+
+
+@pytest.mark.parametrize(
+    ("t", "alpha", "expected"),
+    [
+        ([3.0, 1.0], 0.05, (1.0, 3.0)),
+        ([1.0, 2.0, 4.0, 7.0], 0.9999, (1.0, 2.0)),
+        ([0.0] * 19 + [5.0], 0.1, (0.0, 0.0)),
+        ([1.0, 2.0, 3.0, 4.0, np.nan], 0.5, (1.0, 3.0)),
+    ],
+)
+def test_shortest_interval_of_few(t: list[float], alpha: float, expected: Any) -> None:
+    assert interval("shortest", "x", np.array(t), 1.0, alpha, 0.0) == expected
+
+
 def test_frames_of_intervals(boot, result) -> None:
-    for kind in ("percentile", "basic", "normal", "bca"):
+    for kind in ("percentile", "basic", "normal", "bca", "shortest"):
         limits = boot.conf_int(alpha=0.1, kind=kind)
         assert limits.index.tolist() == NAMES and limits.columns.tolist() == [0, 1]
         assert (limits[0] < boot.estimates).all() and (boot.estimates < limits[1]).all()
@@ -403,53 +404,3 @@ def test_too_few_replicates(result) -> None:
 def test_pickles(boot) -> None:
     again = pickle.loads(pickle.dumps(boot))
     pd.testing.assert_frame_equal(again.conf_int(kind="bca"), boot.conf_int(kind="bca"))
-
-
-# ---------------------------------------------------------------- likelihood-ratio test
-
-
-def test_comparison_is_pbkrtests(result, sleepstudy: pd.DataFrame) -> None:
-    """pbkrtest 0.5-2, PBmodcomp of ML fits with 1000 and 3000 samples."""
-    small = MixedLM.from_formula("Reaction ~ 1 + (Days | Subject)", sleepstudy).fit()
-    test = result.compare_bootstrap(small, n=500, rng=1)
-    assert_allclose(test.statistic, 23.537, atol=1e-3)
-    assert test.df == 1 and test.n_failed == 0
-    assert test.pvalue == 1 / 501
-    assert_allclose(test.summary_frame().loc["Bartlett", "statistic"], 22.456, rtol=0.1)
-    cake = datasets.cake.load_pandas().data
-    large = MixedLM.from_formula("angle ~ recipe + temp + (1 | recipe:replicate)", cake).fit()
-    test = large.compare_bootstrap(large.update("~ . - recipe"), n=1000, rng=2)
-    table = test.summary_frame()
-    assert_allclose(test.statistic, 0.5300, atol=1e-4)
-    assert_allclose(table.loc["LRT", "pvalue"], 0.7672, atol=1e-4)
-    assert_allclose(table.loc["bootstrap", "pvalue"], 0.7934, atol=0.05)
-    assert_allclose(table.loc["Bartlett", "pvalue"], 0.7849, atol=0.02)
-    assert np.nanmean(test.replicates) == pytest.approx(2.1877, rel=0.1)
-
-
-def test_order_and_seeds_of_comparisons(result, sleepstudy: pd.DataFrame) -> None:
-    small = MixedLM.from_formula("Reaction ~ Days + (1 | Subject)", sleepstudy).fit(reml=False)
-    one = result.compare_bootstrap(small, n=40, rng=1)
-    two = small.compare_bootstrap(result, n=40, rng=1)
-    assert (one.replicates == two.replicates).all()
-    assert one.statistic == two.statistic
-    assert (one.replicates >= 0).all()
-
-
-def test_comparisons_of_crossed_factors(penicillin) -> None:
-    small = penicillin.update("~ . - (1 | plate)")
-    test = penicillin.compare_bootstrap(small, n=20, rng=1)
-    assert test.pvalue == 1 / 21
-
-
-def test_bad_comparisons(result, sleepstudy: pd.DataFrame) -> None:
-    other = MixedLM.from_formula("Reaction ~ I(Days**2) + (1 | Subject)", sleepstudy).fit()
-    with pytest.raises(FitError, match="not nested"):
-        result.compare_bootstrap(other, n=5)
-    with pytest.raises(FitError, match="same number of parameters"):
-        result.compare_bootstrap(result, n=5)
-    with pytest.raises(FitError, match="not the result of a mixed model"):
-        result.compare_bootstrap(3.0)
-    fewer = MixedLM.from_formula("Reaction ~ Days + (1 | Subject)", sleepstudy[:100]).fit()
-    with pytest.raises(FitError, match="different rows"):
-        result.compare_bootstrap(fewer, n=5)

@@ -16,14 +16,13 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # units of strictly lower layers, and itself. The longest matching name counts, so formula.api is
 # not part of formula. The empty name is the package's own __init__.
 LAYERS: list[list[str]] = [
-    ["compat", "errors", "datasets"],
+    ["caching", "compat", "errors", "datasets"],
     ["formula", "covariance", "linalg", "parallel"],
-    ["design", "expected_information", "pls", "template_steps", "trust_region"],
+    ["design", "expected_information", "pls", "template_steps"],
     ["assemble", "model_data", "objective", "refit"],
-    ["newton"],
-    ["start"],
-    ["optimize"],
+    ["search"],
     ["fit"],
+    ["estimate", "fit_warnings"],
     ["many", "prediction", "random_effects", "update", "varcorr"],
     ["simulation"],
     ["inference"],

@@ -16,7 +16,8 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import DesignError, FitError, SingularFitWarning
-from mixedlm_ext.many import Refitter
+from mixedlm_ext.estimate import optimum
+from mixedlm_ext.many import Estimates, Refitter, warm_start
 from mixedlm_ext.many.objective import LevelClasses, ManyObjectives
 from mixedlm_ext.objective import Objective
 from mixedlm_ext.refit import Reduction, problem_with
@@ -261,3 +262,67 @@ def test_thousands_of_responses_agree_with_single_fits(model: MixedLM) -> None:
             assert_allclose(many.objective[r], many.result(r).objective, atol=1e-8)
             single = model.with_response(Y[r]).fit()
             assert_allclose(many.objective[r], single.objective, atol=1e-8)
+
+
+# ---------------------------------------------------------------- bookkeeping
+
+
+def test_joined_failures_keep_their_place() -> None:
+    parts = [Estimates.missing(3, 2, 1), Estimates.missing(4, 2, 1), Estimates.missing(2, 2, 1)]
+    parts[0].failures.update({1: "a"})
+    parts[1].failures.update({0: "b", 3: "c"})
+    parts[2].failures.update({1: "d"})
+    for i, part in enumerate(parts):
+        part.sigma[:] = i
+    joined = Estimates.join(parts)
+    assert joined.failures == {1: "a", 3: "b", 6: "c", 8: "d"}
+    assert joined.sigma.tolist() == [0, 0, 0, 1, 1, 1, 1, 2, 2]
+
+
+def test_failures_are_named_after_their_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the chunk that a response was fitted in."""
+    data = datasets.penicillin.load_pandas().data
+    model = MixedLM.from_formula("diameter ~ 1 + (1 | plate) + (1 | sample)", data)
+    Y = pd.DataFrame({name: data["diameter"] * (1 + i) for i, name in enumerate("abcdefg")})
+    calls: list[Objective] = []
+
+    def fail_twice(objective: Objective, *arguments: Any) -> Any:
+        calls.append(objective)
+        if len(calls) in (4, 6):
+            raise FitError(f"call {len(calls)}")
+        return optimum(objective, *arguments)
+
+    monkeypatch.setattr("mixedlm_ext.many.estimates._ONE_BY_ONE", 2)
+    monkeypatch.setattr("mixedlm_ext.many.estimates.optimum", fail_twice)
+    with pytest.warns(ConvergenceWarning, match="2 of 7 responses did not converge: 'd', 'f'"):
+        many = model.fit_many(Y)
+    assert many.failures.to_dict() == {"d": "call 4", "f": "call 6"}
+    assert many.sigma.index[many.sigma.isna()].tolist() == ["d", "f"]
+    assert_allclose(many.sigma["g"] / many.sigma["a"], 7.0, rtol=1e-6)
+
+
+def test_a_warm_start_keeps_variances_off_zero(model: MixedLM) -> None:
+    """At zero the criterion is stationary; correlations and what is larger stay as they are."""
+    problem = model.problem
+    covariance = problem.covariance
+    diagonal = covariance.rows == covariance.columns
+    for theta in ([0.0, 0.0, 0.0], [0.9, -0.4, 0.0], [1e-9, 0.0, 2.0]):
+        exact = covariance.standardize(np.array(theta))
+        start = warm_start(problem, np.array(theta))
+        assert_allclose(start[diagonal], np.maximum(exact[diagonal], 0.05))
+        assert_allclose(start[~diagonal], exact[~diagonal])
+
+
+@pytest.mark.parametrize("other", ["", " + (1 | h)"])
+def test_after_a_variance_of_zero_others_are_found(other: str) -> None:
+    """Refits start from the estimates of another response, here exactly zero."""
+    flat = datasets.dyestuff2.load_pandas().data.assign(h=np.tile(np.arange(5), 6))
+    y = datasets.dyestuff.load_pandas().data["Yield"]
+    model = MixedLM.from_formula(f"Yield ~ 1 + (1 | Batch){other}", flat)
+    expected = quietly(model.with_response(y))
+    covariance = model.problem.covariance
+    zero = np.zeros(covariance.n_theta)
+    refitter = Refitter(model.design, model.problem, True, start=warm_start(model.problem, zero))
+    found = refitter.fit(y.to_numpy(dtype=float)[:, None])
+    assert_allclose(found.objective[0], expected.objective, rtol=1e-9)
+    assert_allclose(found.theta[0], expected.theta, atol=1e-4)

@@ -10,7 +10,6 @@ import pandas as pd
 import polars as pl
 import pytest
 from numpy.testing import assert_allclose
-from scipy import stats
 from simulation import Example, example, quietly
 
 from mixedlm_ext import MixedLM, datasets
@@ -220,64 +219,3 @@ def test_covariance_of_uncorrelated_columns(data: pd.DataFrame) -> None:
 def test_unknown_params(result) -> None:
     with pytest.raises(FitError, match=r"'betas', which is no parameter. Did you mean 'beta'"):
         result.simulate(params={"betas": [1, 2]})
-
-
-# ---------------------------------------------------------------- power
-
-
-def balanced(levels: int = 12, days: int = 6) -> MixedLM:
-    plan = pd.DataFrame(
-        {
-            "day": np.tile(np.arange(days, dtype=float), levels),
-            "who": np.repeat(np.arange(levels), days),
-        }
-    ).assign(y=lambda d: d["day"])
-    return MixedLM.from_formula("y ~ day + (day | who)", plan)
-
-
-def test_power_is_that_of_the_exact_test() -> None:
-    """Balanced slopes: the test of their mean is the t test of the least-squares slopes."""
-    levels, days = 12, 6
-    sigma, slope_var, beta = 1.0, 0.09, 0.25
-    model = balanced(levels, days)
-    power = model.power(
-        "day = 0", [0, beta], covariances=[np.diag([1.0, slope_var])], sigma=sigma, n=400, rng=1
-    )
-    spread = ((np.arange(days) - (days - 1) / 2) ** 2).sum()
-    noncentrality = beta / np.sqrt((slope_var + sigma**2 / spread) / levels)
-    critical = stats.t.ppf(0.975, levels - 1)
-    exact = stats.nct.sf(critical, levels - 1, noncentrality)
-    assert power.ci_lower < exact < power.ci_upper
-    assert power.n == 400 and power.n_failed == 0
-    assert power.power == np.mean(power.pvalues < 0.05) == power.n_rejected / 400
-
-
-def test_level_of_several_hypotheses() -> None:
-    power = balanced().power(
-        "Intercept = 0, day = 0", [0, 0], covariances=[np.eye(2)], n=200, alpha=0.2, rng=2
-    )
-    assert power.ci_lower < 0.2 < power.ci_upper
-    assert power.to_frame()["alpha"].tolist() == [0.2]
-
-
-def test_power_in_several_processes() -> None:
-    pytest.importorskip("joblib")
-    arguments = {"beta": [0, 0.3], "covariances": [np.eye(2) * 0.1], "n": 24, "rng": 3}
-    one, two = (balanced().power("day = 0", **arguments, n_jobs=j) for j in (1, 2))
-    assert (one.pvalues == two.pvalues).all()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"hypothesis": "dose = 0"}, "hypothesis cannot be read"),
-        ({"n": 0}, "n=0"),
-        ({"alpha": 1.0}, "alpha=1.0"),
-        ({"ddf": "satterthwait"}, "satterthwait"),
-        ({"covariances": None}, "either theta"),
-    ],
-)
-def test_bad_power(change: dict[str, Any], message: str) -> None:
-    arguments = {"hypothesis": "day = 0", "beta": [0, 0], "covariances": [np.eye(2)], "n": 2}
-    with pytest.raises(FitError, match=message):
-        balanced().power(**{**arguments, **change})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.diagnostics.deleted import Deleted
 from mixedlm_ext.diagnostics.deletion import delete_at_theta
 from mixedlm_ext.diagnostics.groups import group_rows

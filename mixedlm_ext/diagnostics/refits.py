@@ -18,10 +18,10 @@ from mixedlm_ext.linalg.factor import Pattern
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.many import warm_start
 from mixedlm_ext.objective import Evaluation, Objective
-from mixedlm_ext.optimize import optimize
 from mixedlm_ext.parallel import pieces, run
 from mixedlm_ext.pls import Problem
 from mixedlm_ext.refit import Reduction
+from mixedlm_ext.search import optimize
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]

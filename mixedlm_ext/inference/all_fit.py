@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mixedlm_ext.errors import FitError, MixedLMError, did_you_mean
+from mixedlm_ext.errors import MixedLMError
+from mixedlm_ext.estimate import estimate
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.objective import Objective
-from mixedlm_ext.optimize import METHODS, optimize
+from mixedlm_ext.search import METHODS, check_maxiter, check_optimizer
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults
@@ -22,14 +23,14 @@ _SYNONYMS = ("cobyqa", "nm")
 
 
 def all_fit_table(
-    results: MixedLMResults, methods: Sequence[str] | None, maxiter: int | None
+    results: MixedLMResults, methods: str | Sequence[str] | None, maxiter: int | None
 ) -> pd.DataFrame:
     """Return the table of `MixedLMResults.all_fit`."""
-    wanted = [m for m in METHODS if m not in _SYNONYMS] if methods is None else list(methods)
+    check_maxiter(maxiter)
+    given = [methods] if isinstance(methods, str) else methods
+    wanted = [m for m in METHODS if m not in _SYNONYMS] if given is None else list(given)
     for method in wanted:
-        if method not in METHODS:
-            near = did_you_mean(str(method), METHODS)
-            raise FitError(f"method {method!r} is not known.{near} Use {', '.join(METHODS)}.")
+        check_optimizer(method)
     rows = {method: _row(results.fit_record, method, maxiter) for method in wanted}
     return pd.DataFrame.from_dict(rows, orient="index", columns=_columns(results.fit_record))
 
@@ -46,10 +47,10 @@ def _row(fit: Fit, method: str, maxiter: int | None) -> list[Any]:
     objective = Objective(fit.problem, fit.reml, fit.fixed_sigma)
     start = fit.problem.covariance.standardize(fit.optimization.theta[0])
     try:
-        evaluation, log = optimize(objective, start, method, maxiter)
+        found = estimate(fit.design, objective, start, method=method, maxiter=maxiter)
     except MixedLMError as error:
         nothing = [np.nan] * (1 + len(fit.beta) + len(fit.theta))
         return [np.nan, 0, False, str(error), *nothing]
-    found = Fit.from_evaluation(fit.design, objective, evaluation, log)
+    log = found.optimization
     head = [found.objective, log.evaluations, log.converged, log.verdict, found.sigma]
     return [*head, *found.beta, *found.theta]

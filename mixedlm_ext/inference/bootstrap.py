@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,12 +13,13 @@ from numpy.random import SeedSequence
 from numpy.typing import NDArray
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
-from mixedlm_ext.errors import FitError, MixedLMError, SingularFitWarning
+from mixedlm_ext.errors import FitError, MixedLMError, warn_caller
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.bootstrap_intervals import INTERVALS, interval
 from mixedlm_ext.inference.jackknife import jackknife_accelerations
 from mixedlm_ext.inference.parameters import model_parameters
 from mixedlm_ext.inference.resampling import KINDS, Resampler, resampler
+from mixedlm_ext.inference.statistic import Statistic, Values, check_statistic, evaluate
 from mixedlm_ext.many import Estimates, Refitter, all_values, warm_start
 from mixedlm_ext.parallel import pieces, run
 from mixedlm_ext.prediction.means import check_choice
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults
 
 Array = NDArray[np.float64]
-Statistic = Callable[[Any], Any]
 
 __all__ = ["Bootstrap", "bootstrap", "fit_refitter"]
 
@@ -97,9 +96,11 @@ class Bootstrap:
         ----------
         alpha : float
             One minus the level.
-        kind : {"percentile", "basic", "normal", "bca"}
+        kind : {"percentile", "basic", "normal", "bca", "shortest"}
             "bca" corrects bias and skewness; the latter by a jackknife over the levels of the
             outermost grouping factors, which takes a refit for each (for at most 200 sets of them).
+            "shortest" holds the wanted share of the replicates in the least space, wherever they
+            are densest: at one end for a variance near zero.
 
         Returns
         -------
@@ -115,7 +116,9 @@ class Bootstrap:
         Notes
         -----
         Davison & Hinkley (1997), Bootstrap Methods and their Application, sections 5.2 and 5.3;
-        the p-th quantile of n replicates is the one with rank (n + 1)p.
+        the p-th quantile of n replicates is the one with rank (n + 1)p. The shortest interval is
+        that of Chen & Shao (1999, Journal of Computational and Graphical Statistics 8, 69-92),
+        from one order statistic to the n(1 - alpha)-th after it.
         """
         check_choice("kind", kind, INTERVALS)
         if not 0 < alpha < 1:
@@ -123,9 +126,10 @@ class Bootstrap:
         acceleration = np.zeros(len(self.estimates))
         if kind == "bca":
             acceleration = jackknife_accelerations(self._results, self._evaluate)
+        columns = self.replicates.to_numpy().T
         limits = [
-            interval(kind, name, self.replicates[name].to_numpy(), estimate, alpha, a)
-            for (name, estimate), a in zip(self.estimates.items(), acceleration)
+            interval(kind, name, column, estimate, alpha, a)
+            for (name, estimate), column, a in zip(self.estimates.items(), columns, acceleration)
         ]
         return pd.DataFrame(limits, index=self.estimates.index, columns=[0, 1])
 
@@ -144,7 +148,7 @@ class Bootstrap:
 
     def _evaluate(self, results: Any) -> Array:
         """Return the parameters or the statistic of another fit."""
-        return _values(results, self._statistic).to_numpy()
+        return _values(results, self._statistic, "without some groups").numbers
 
 
 def bootstrap(
@@ -161,14 +165,16 @@ def bootstrap(
     check_choice("kind", kind, KINDS)
     fit = results.fit_record
     draws = resampler(fit, kind)
-    estimates = _values(_labelled(results), statistic)
+    check_statistic(statistic)
+    own = _values(_labelled(results), statistic)
+    estimates = pd.Series(own.numbers, index=pd.Index(own.names))
     seeds = spawn_seeds(rng, n)
     if statistic is None:
         refitter = fit_refitter(fit)
         task: Any = partial(_parameters_of, refitter, draws)
         chunks = pieces(n, refitter.chunk)
     else:
-        task = partial(_statistics_of, results, statistic, draws, list(estimates.index))
+        task = partial(_statistics_of, results, statistic, draws, own.names)
         chunks = pieces(n, _CHUNK)
     work = [(c.start, seeds[c]) for c in chunks]
     done = run(task, work, n_jobs, progress, [len(s) for _, s in work])
@@ -227,63 +233,33 @@ def _statistics_of(
     failures: dict[int, str] = {}
     for r, seed in enumerate(seeds):
         try:
-            refitted = quiet_refit(results, draws.draw(seed))
+            refitted = results.fit_again(results.model.with_response(draws.draw(seed)))
         except MixedLMError as error:
             failures[first + r] = str(error)
             continue
-        try:
-            found = _values(refitted, statistic)
-        except Exception as error:
+        where = f"at replicate {first + r}, whose response comes from {seed_text(seed)}"
+        found = _values(refitted, statistic, where)
+        if found.names != names:
             raise FitError(
-                f"the statistic raised {type(error).__name__}: {error} at replicate {first + r}, "
-                f"whose response comes from {seed_text(seed)}."
-            ) from error
-        if list(found.index) != names:
-            raise FitError(
-                f"the statistic gave {list(found.index)} at replicate {first + r}, but {names} for "
-                f"the fit itself. It must always return the same values (seed: {seed_text(seed)})."
+                f"the statistic returned {found.names} {where}, but {names} for the fit itself. It "
+                "must always return the same values."
             )
         if refitted.converged:
-            values[r] = found
+            values[r] = found.numbers
         else:
             failures[first + r] = refitted.optimization.message
     return _Part(values, failures)
 
 
-def quiet_refit(results: Any, y: Array) -> Any:
-    """Refit to another response; what the fit would warn of is counted instead."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SingularFitWarning)
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return results.refit(y)
-
-
-def _values(results: Any, statistic: Statistic | None) -> pd.Series:
+def _values(results: Any, statistic: Statistic | None, where: str = "for the fit itself") -> Values:
     """Return the parameters of a fit, or the statistic of it, by name."""
     if statistic is not None:
-        return _named(statistic(results), statistic)
+        return evaluate(statistic, results, where)
     fit = results.fit_record
     free_sigma = fit.fixed_sigma is None
     names = [p.name for p in model_parameters(fit.design, free_sigma)]
     one = Estimates.of_fit(fit)
-    return pd.Series(all_values(fit.problem.covariance, one, free_sigma)[0], index=names)
-
-
-def _named(value: Any, statistic: Statistic) -> pd.Series:
-    """Return what a statistic returned as a Series of numbers."""
-    if isinstance(value, pd.Series | Mapping):
-        return pd.Series(value, dtype=float)
-    name = getattr(statistic, "__name__", "statistic")
-    name = "statistic" if name == "<lambda>" else name
-    array = np.asarray(value, dtype=float)
-    if array.ndim == 0:
-        return pd.Series([float(array)], index=[name])
-    if array.ndim > 1:
-        raise FitError(
-            f"the statistic returned an array of shape {array.shape}. "
-            "Return a number, a vector, a Series or a dict."
-        )
-    return pd.Series(array, index=[f"{name}[{i}]" for i in range(len(array))])
+    return Values(names, all_values(fit.problem.covariance, one, free_sigma)[0])
 
 
 def _report(failures: Mapping[int, str], n: int) -> None:
@@ -293,9 +269,8 @@ def _report(failures: Mapping[int, str], n: int) -> None:
     replicate, why = next(iter(failures.items()))
     if len(failures) == n:
         raise FitError(f"all {n} bootstrap refits failed; the first because: {why}")
-    warnings.warn(
+    warn_caller(
         f"{len(failures)} of {n} bootstrap refits failed and are left out (see .failures); "
         f"replicate {replicate}: {why}",
         ConvergenceWarning,
-        stacklevel=4,
     )

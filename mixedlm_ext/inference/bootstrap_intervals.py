@@ -12,7 +12,10 @@ Array = NDArray[np.float64]
 
 __all__ = ["INTERVALS", "interval"]
 
-INTERVALS = ("percentile", "basic", "normal", "bca")
+INTERVALS = ("percentile", "basic", "normal", "bca", "shortest")
+
+_TIE = 1e-6
+"""Share of their standard deviation by which replicates may differ and still be the same."""
 
 
 def interval(
@@ -22,7 +25,7 @@ def interval(
 
     Parameters
     ----------
-    kind : {"percentile", "basic", "normal", "bca"}
+    kind : {"percentile", "basic", "normal", "bca", "shortest"}
     name : object
         The parameter's, for messages.
     replicates : ndarray (n,)
@@ -52,6 +55,8 @@ def interval(
         low, high = 2.0 * estimate - _quantiles(t, tails[::-1])
     elif kind == "percentile":
         low, high = _quantiles(t, tails)
+    elif kind == "shortest":
+        low, high = _shortest(t, 1.0 - alpha)
     else:
         low, high = _quantiles(t, _bca_tails(name, t, estimate, tails, acceleration))
     return float(low), float(high)
@@ -62,13 +67,27 @@ def _quantiles(t: Array, p: Array) -> Array:
     return np.asarray(np.quantile(t, p, method="weibull"))
 
 
+def _shortest(t: Array, level: float) -> Array:
+    """Return the closest two order statistics with a share `level` of the replicates in between.
+
+    Of several as close, the lowest.
+    """
+    ordered = np.sort(t)
+    n = len(ordered)
+    apart = int(np.clip(round(n * level), 1, n - 1))
+    width = ordered[apart:] - ordered[:-apart]
+    first = int(np.argmin(width))
+    return ordered[[first, first + apart]]
+
+
 def _bca_tails(name: object, t: Array, estimate: float, tails: Array, acceleration: float) -> Array:
     """Return the probabilities Φ(w + (w + z)/(1 - a(w + z))) (eq. 5.21).
 
-    w measures the median's bias; replicates equal to the estimate, as happens at a variance of
-    zero, count half.
+    w measures the median's bias; replicates equal to the estimate but for rounding, as happens at
+    a variance of zero, count half.
     """
-    below = float(np.mean(t < estimate) + 0.5 * np.mean(t == estimate))
+    tie = _TIE * t.std()
+    below = float(0.5 * (np.mean(t < estimate - tie) + np.mean(t <= estimate + tie)))
     if not 0.0 < below < 1.0:
         raise FitError(
             f"all {len(t)} bootstrap replicates of {name!s} lie on one side of its estimate, so "

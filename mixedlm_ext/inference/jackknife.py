@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.rank import independent_columns
-from mixedlm_ext.errors import MixedLMError, SingularFitWarning
+from mixedlm_ext.errors import MixedLMError
 from mixedlm_ext.inference.resampling import outer_terms
 from mixedlm_ext.refit import require_rows
 
@@ -91,11 +89,8 @@ def _leave_out(
         part = without_rows_of(design, keep)
         if len(independent_columns(part.X)) < p:
             continue
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SingularFitWarning)
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            try:
-                other = results.refit_design(part)
-            except MixedLMError:
-                continue
+        try:
+            other = results.fit_again(results.model.with_design(part), robust=False)
+        except MixedLMError:
+            continue
         yield evaluate(other)

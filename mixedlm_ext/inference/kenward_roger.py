@@ -13,11 +13,10 @@ nothing of size n appears and prior weights are right. Variances estimated as ze
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.fit import Fit
 

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.random import SeedSequence
 from numpy.typing import NDArray
 from statsmodels.stats.proportion import proportion_confint
-from statsmodels.tools.sm_exceptions import ConvergenceWarning
+from statsmodels.tools.sm_exceptions import ValueWarning
 
-from mixedlm_ext.errors import FitError, MixedLMError, SingularFitWarning
-from mixedlm_ext.inference.wald import hypothesis
+from mixedlm_ext.design import Design
+from mixedlm_ext.design.rank import independent_columns
+from mixedlm_ext.errors import FitError, MixedLMError, warn_caller
+from mixedlm_ext.estimate import estimate
+from mixedlm_ext.fit import Fit
+from mixedlm_ext.inference.ddf import degrees_of_freedom
+from mixedlm_ext.inference.wald import f_contrast, hypothesis
+from mixedlm_ext.objective import Objective
 from mixedlm_ext.parallel import pieces, run
+from mixedlm_ext.pls import Problem
+from mixedlm_ext.refit import Reduction, problem_with
 from mixedlm_ext.simulation.simulate import (
     Parameters,
     Simulator,
@@ -83,44 +89,90 @@ def power(
     n = check_count(n)
     if not 0 < alpha < 1:
         raise FitError(f"alpha={alpha!r} is no probability. Pass a number such as 0.05.")
-    tested = hypothesis(cast(Any, SimpleNamespace(model=model)), tested)
+    constraints = _independent(*hypothesis(_as_tested(model.design), tested))
     seeds = spawn_seeds(rng, n)
-    simulator = design_simulator(model.design, parameters)
-    task = partial(_pvalues, model, simulator, tested, reml, ddf)
+    study = _Study(
+        design=model.design,
+        problem=model.problem,
+        simulator=design_simulator(model.design, parameters),
+        reduce=Reduction(model.design, model.problem),
+        constraints=constraints,
+        reml=reml,
+        ddf=ddf,
+    )
     work = [seeds[c] for c in pieces(n, _CHUNK)]
-    p = np.concatenate(run(task, work, n_jobs, progress, [len(part) for part in work]))
+    done = run(study.outcomes, work, n_jobs, progress, [len(part) for part in work])
+    outcomes = [outcome for part in done for outcome in part]
+    p = np.array([outcome.pvalue for outcome in outcomes])
     failed = int(np.isnan(p).sum())
     if failed == n:
-        raise FitError(
-            f"all {n} simulated fits failed. Simulate one response and fit it to see why."
-        )
+        raise FitError(f"all {n} simulated fits failed; the first because: {outcomes[0].failure}")
     rejected = int((p < alpha).sum())
     low, high = proportion_confint(rejected, n, method="beta")
     return Power(rejected / n, float(low), float(high), n, rejected, failed, alpha, p)
 
 
-def _pvalues(
-    model: Any,
-    simulator: Simulator,
-    tested: Any,
-    reml: bool,
-    ddf: str,
-    seeds: Sequence[SeedSequence],
-) -> Array:
-    """Return the p-values of one piece of work."""
-    return np.array([_pvalue(model, simulator, tested, reml, ddf, seed) for seed in seeds])
+@dataclass(frozen=True)
+class _Outcome:
+    """The p-value of one simulated fit, or nan and what went wrong."""
+
+    pvalue: float
+    failure: str = ""
 
 
-def _pvalue(
-    model: Any, simulator: Simulator, tested: Any, reml: bool, ddf: str, seed: SeedSequence
-) -> float:
-    """Simulate, fit and test once; nan if there is no fit."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SingularFitWarning)
-        warnings.simplefilter("ignore", ConvergenceWarning)
+@dataclass(frozen=True, eq=False)
+class _Study:
+    """What one process needs to simulate, fit and test.
+
+    `constraints` are L (r, p), of full rank, and q (r,) of the hypothesis Lβ = q.
+    """
+
+    design: Design
+    problem: Problem
+    simulator: Simulator
+    reduce: Reduction
+    constraints: tuple[Array, Array]
+    reml: bool
+    ddf: str
+
+    def outcomes(self, seeds: Sequence[SeedSequence]) -> list[_Outcome]:
+        """Return the outcome of one response for each seed."""
+        return [self._outcome(self.simulator.draw(seed)) for seed in seeds]
+
+    def _outcome(self, y: Array) -> _Outcome:
+        """Fit and test one response (n,)."""
+        problem = problem_with(self.problem, self.reduce(y[:, None]))
         try:
-            result = model.with_response(simulator.draw(seed)).fit(reml=reml, ddf=ddf)
-        except MixedLMError:
-            return np.nan
-        test = result.wald_test(tested, scalar=True)
-    return float(test.pvalue) if result.converged else np.nan
+            fit = estimate(replace(self.design, y=y), Objective(problem, self.reml))
+            if not fit.optimization.converged:
+                return _Outcome(np.nan, fit.optimization.message)
+            return _Outcome(self._pvalue(fit))
+        except MixedLMError as error:
+            return _Outcome(np.nan, str(error))
+
+    def _pvalue(self, fit: Fit) -> float:
+        """Test one fit."""
+        method = degrees_of_freedom(fit, self.ddf)
+        fitted = _as_tested(self.design, params=fit.beta, ddf_method=method)
+        return float(f_contrast(fitted, self.constraints, None, scalar=True).pvalue)
+
+
+def _as_tested(design: Design, **fitted: Any) -> Any:
+    """Return what the tests read of results: names and, after a fit, what was estimated."""
+    return SimpleNamespace(model=SimpleNamespace(exog_names=design.x_names), **fitted)
+
+
+def _independent(L: Array, q: Array) -> tuple[Array, Array]:
+    """Return the rows of a hypothesis Lβ = q that do not follow from others, with a warning."""
+    kept = independent_columns(L.T)
+    if not len(kept):
+        raise FitError("the hypothesis has only zeros; give some fixed effect a coefficient.")
+    combinations = np.linalg.lstsq(L[kept].T, L.T)[0]
+    if not np.allclose(q[kept] @ combinations, q):
+        raise FitError("the hypothesis contradicts itself; no coefficients satisfy all of it.")
+    if len(kept) < len(L):
+        warn_caller(
+            f"the hypothesis has {len(L)} rows but rank {len(kept)}; {len(kept)} are tested",
+            ValueWarning,
+        )
+    return L[kept], q[kept]

@@ -6,12 +6,12 @@ Everything is in the working coordinate t of the quantity (see scales.py).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.coordinates import Coordinates, CorrelationHeld, Place, SdHeld
 from mixedlm_ext.inference.parameters import Estimates, Parameter

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext.covariance import Covariance
-from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.errors import FitError, did_you_mean, warn_caller
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.parameters import (
     Estimates,
@@ -126,12 +125,11 @@ def warn_of_better(better: Mapping[str, Maximum | Refit], fit: Fit, top: Maximum
     name, best = min(better.items(), key=lambda item: item[1].objective)
     theta = _theta(best.estimates, fit.problem.covariance)
     reference = top.objective if fit.reml else fit.objective
-    warnings.warn(
+    warn_caller(
         f"{name} met a criterion that is lower by {reference - best.objective:.3g}: the fit is not "
         f"at the global optimum. Fit again with start_params={np.array2string(theta)} (or "
         "profile.better_start).",
         ConvergenceWarning,
-        stacklevel=4,
     )
     return theta
 

@@ -12,11 +12,10 @@ to g, and directions in which the criterion has no curvature are left out of A.
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.objective import Objective

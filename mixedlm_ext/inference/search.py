@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.trust_region import QuadraticModel
+from mixedlm_ext.search.trust_region import QuadraticModel
 
 Array = NDArray[np.float64]
 

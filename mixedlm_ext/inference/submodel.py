@@ -15,8 +15,8 @@ from mixedlm_ext.linalg.factor import Pattern
 from mixedlm_ext.linalg.orthogonal import whiten
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.objective import Objective
-from mixedlm_ext.optimize import optimize
 from mixedlm_ext.pls import Problem
+from mixedlm_ext.search import optimize
 
 Array = NDArray[np.float64]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import blas, lapack
 
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.plan import Part
 

@@ -13,12 +13,12 @@ Nothing divides by T: the formulas hold for a singular template.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.linalg import small
 from mixedlm_ext.linalg.dense import DenseFactor, DenseRoot
 from mixedlm_ext.linalg.gram import DenseGram, Gram, PairGram, prefer_pairs

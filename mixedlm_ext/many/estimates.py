@@ -15,9 +15,9 @@ from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.many.newton import minimize_many
 from mixedlm_ext.many.objective import LevelClasses, ManyObjectives
 from mixedlm_ext.objective import Evaluation, Objective
-from mixedlm_ext.optimize import optimize
 from mixedlm_ext.pls import Problem
 from mixedlm_ext.refit import Reduced, Reduction, problem_with
+from mixedlm_ext.search import optimize
 
 Array = NDArray[np.float64]
 

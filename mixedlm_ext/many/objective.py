@@ -14,12 +14,12 @@ the classes, r the responses. Notation and formulas are those of objective.py:
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.linalg import small
 from mixedlm_ext.linalg.crossproducts import CrossProducts
 from mixedlm_ext.pls import Problem

@@ -172,7 +172,7 @@ class InferenceMethods(AnovaMethods):
         return ClusterRobust(fit, find_clusters(fit.design, cluster), kind)
 
     def all_fit(
-        self, methods: Sequence[str] | None = None, maxiter: int | None = None
+        self, methods: str | Sequence[str] | None = None, maxiter: int | None = None
     ) -> pd.DataFrame:
         """Fit the model again by the other optimizers, from the same start.
 

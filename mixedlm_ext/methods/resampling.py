@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
-from mixedlm_ext.design import Design
+from mixedlm_ext.estimate import estimate
+from mixedlm_ext.fit_warnings import warn_of_fit
 from mixedlm_ext.inference.bootstrap import Bootstrap, bootstrap
 from mixedlm_ext.inference.bootstrap_test import BootstrapTest, bootstrap_test
 from mixedlm_ext.many import warm_start
+from mixedlm_ext.objective import Objective
 from mixedlm_ext.simulation.new_rows import fit_simulator, new_simulator
 from mixedlm_ext.simulation.simulate import check_count, draw, fit_parameters, spawn_seeds
 from mixedlm_ext.update import updated_model
@@ -224,11 +226,9 @@ class ResamplingMethods:
         >>> round(result.refit(2 * data["Yield"] + 1).sigma / result.sigma, 6)
         2.0
         """
-        return self._fit_again(_own(self).model.with_response(new_endog))
-
-    def refit_design(self, design: Design) -> MixedLMResultsWrapper:
-        """Fit the same model to another design of the same columns, from these estimates."""
-        return self._fit_again(_own(self).model.with_design(design), robust=False)
+        refitted = self.fit_again(_own(self).model.with_response(new_endog))
+        warn_of_fit(refitted.fit_record)
+        return refitted
 
     def refit_ml(self) -> MixedLMResultsWrapper:
         """Fit the same model by maximum likelihood, starting from these estimates.
@@ -247,8 +247,9 @@ class ResamplingMethods:
         >>> round(result.refit_ml().objective, 4)
         327.3271
         """
-        own = _own(self)
-        return self._fit_again(own.model, reml=False)
+        refitted = self.fit_again(_own(self).model, reml=False)
+        warn_of_fit(refitted.fit_record)
+        return refitted
 
     def update(
         self, formula: str = "~ .", data: Any = None, **kwargs: Any
@@ -295,24 +296,35 @@ class ResamplingMethods:
         ddf = "satterthwaite" if own.cov_type == "cluster" else own.ddf
         return model.fit(reml=fit.reml, sigma=fit.fixed_sigma, ddf=ddf)
 
-    def _fit_again(
+    def fit_again(
         self, model: MixedLM, reml: bool | None = None, robust: bool = True
     ) -> MixedLMResultsWrapper:
-        """Fit a model of the same parameters, starting from these estimates."""
+        """Fit a model of the same parameters from these estimates; unlike `fit`, it never warns.
+
+        Parameters
+        ----------
+        model : MixedLM
+            Of another response, or of other rows.
+        reml : bool, optional
+            The criterion; that of this fit by default.
+        robust : bool
+            Keep the robust covariance if this fit has one; its clusters are those of this fit's
+            rows.
+
+        Returns
+        -------
+        MixedLMResults
+        """
         own = _own(self)
         fit = own.fit_record
-        clustered = own.cov_type == "cluster"
-        lost = clustered or (own.ddf == "kenward-roger" and reml is False)
-        covariance = model.problem.covariance
-        start = covariance.unstandardize(warm_start(model.problem, fit.theta))
-        return model.fit(
-            reml=fit.reml if reml is None else reml,
-            start_params=start,
-            sigma=fit.fixed_sigma,
-            ddf="satterthwaite" if lost else own.ddf,
-            cov_type="cluster" if clustered and robust else "nonrobust",
-            cov_kwds=own.cov_kwds if clustered and robust else None,
-        )
+        criterion = fit.reml if reml is None else reml
+        objective = Objective(model.problem, criterion, fit.fixed_sigma)
+        again = estimate(model.design, objective, warm_start(model.problem, fit.theta))
+        if own.cov_type == "cluster":
+            clustered = ("cluster", own.cov_kwds) if robust else ()
+            return model.results_of(again, "satterthwaite", *clustered)
+        lost = own.ddf == "kenward-roger" and not criterion
+        return model.results_of(again, "satterthwaite" if lost else own.ddf)
 
 
 def _own(methods: ResamplingMethods) -> MixedLMResults:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.linalg.crossproducts import CrossProducts
 from mixedlm_ext.linalg.factor import Pattern
-from mixedlm_ext.newton import Log, newton
 from mixedlm_ext.objective import Evaluation, Objective
 from mixedlm_ext.pls import Problem, degenerate
+from mixedlm_ext.search.log import Log
+from mixedlm_ext.search.newton import newton
 
 Array = NDArray[np.float64]
 
@@ -60,8 +61,11 @@ def start_values(objective: Objective, log: Log) -> tuple[Evaluation, list[Array
     fitted without the others instead of all that.
     """
     best: Evaluation | None = None
-    values, candidates = [], _candidates(objective)
+    values: list[float] = []
+    candidates = _candidates(objective)
     for theta in candidates:
+        if values and log.spent():
+            break
         e = log.evaluate(objective, theta)
         values.append(np.inf if e is None else e.value)
         if e is not None and (best is None or e.value < best.value):

@@ -8,20 +8,16 @@ quadratically; a negative eigenvalue there means that zero is a saddle and the s
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.errors import FitError
 from mixedlm_ext.objective import Evaluation, Objective
-from mixedlm_ext.trust_region import Step
+from mixedlm_ext.search.log import Log
+from mixedlm_ext.search.trust_region import QuadraticModel, Step
 
 Array = NDArray[np.float64]
-Progress = Callable[[int, float], None]
 
-__all__ = ["Log", "Progress", "newton"]
+__all__ = ["newton"]
 
 _SURPRISES = 2
 """Steps in a row that gain far from what they promised, after which the Hessian is not believed."""
@@ -33,44 +29,6 @@ _PATIENCE = 50
 """Evaluations in all after which a search that is behind another's end is given up."""
 _HOPE = 10.0
 """How many times the decrease that a step promises the whole rest of a search may bring."""
-
-
-@dataclass
-class Log:
-    """What is recorded while the search goes on.
-
-    Attributes
-    ----------
-    limit : int
-        Evaluations at most.
-    progress : callable, optional
-    evaluations : int
-    rounding : float
-        What a step promised that the rounding of the criterion hid.
-    objective, theta : list
-        Of the start and of every accepted step.
-    """
-
-    limit: int
-    progress: Progress | None = None
-    evaluations: int = 0
-    rounding: float = 0.0
-    objective: list[float] = field(default_factory=list)
-    theta: list[Array] = field(default_factory=list)
-
-    def evaluate(self, objective: Objective, theta: Array) -> Evaluation | None:
-        """Evaluate, or return None where theta is too extreme for it."""
-        self.evaluations += 1
-        try:
-            return objective.at(theta)
-        except FitError:
-            return None
-
-    def accept(self, e: Evaluation) -> None:
-        self.objective.append(e.value)
-        self.theta.append(e.theta)
-        if self.progress is not None:
-            self.progress(self.evaluations, e.value)
 
 
 def newton(
@@ -116,7 +74,7 @@ def newton(
         promised = _HOPE * full.decrease if full.curvature >= 0 and not surprises else np.inf
         hopeless = current.value - promised > rival - tol
         tired = current.value > rival and log.evaluations >= _PATIENCE
-        spent = log.evaluations >= log.limit or radius < 1e-12
+        spent = log.spent() or radius < 1e-12
         if (
             spent
             or hopeless
@@ -124,7 +82,7 @@ def newton(
             or (converged and full.decrease <= 1e-15 * abs(current.value))
         ):
             return current, full
-        step = full if full.length <= radius else current.model(exact).step(radius)
+        step = full if full.length <= radius else _model(current, exact).step(radius)
         trial = log.evaluate(objective, current.after(step.vector))
         gained = current.value - trial.value if trial is not None else -np.inf
         ratio = step.gain_ratio(gained, current.noise)
@@ -154,6 +112,11 @@ def _once_more(objective: Objective, e: Evaluation, log: Log) -> Evaluation:
 
 def _full_step(e: Evaluation, exact: bool) -> Step:
     """Return the unconstrained step from an evaluation, whose factor is then no longer needed."""
-    step = e.model(exact).step(np.inf)
+    step = _model(e, exact).step(np.inf)
     e.release()
     return step
+
+
+def _model(e: Evaluation, exact: bool) -> QuadraticModel:
+    """Return the quadratic model of the criterion around an evaluation."""
+    return QuadraticModel(*e.derivatives(exact))

@@ -20,11 +20,22 @@ _CURVATURE_NOISE = 1e-7
 
 @dataclass(frozen=True)
 class Step:
-    """A step, the decrease it promises, and the most negative curvature (0 if none)."""
+    """A step, the decrease it promises, and the curvature of the model that it is taken in.
+
+    Attributes
+    ----------
+    vector : ndarray
+    decrease : float
+    curvature : float
+        The most negative one, 0 if there is none.
+    flat : bool
+        Whether there is a direction without curvature.
+    """
 
     vector: Array
     decrease: float
     curvature: float
+    flat: bool = False
 
     @property
     def length(self) -> float:
@@ -62,7 +73,7 @@ class QuadraticModel:
         if s is None or np.linalg.norm(s) > radius:
             s = self._on_boundary(lowest, min(radius, 1e8))
         decrease = -float(self.g @ s + 0.5 * (self.values * s) @ s)
-        return Step(self.vectors @ s, decrease, lowest)
+        return Step(self.vectors @ s, decrease, lowest, bool(self.flat.any()))
 
     def _interior(self) -> Array:
         """Return the Newton step; a gradient along a flat direction is noise and left alone."""

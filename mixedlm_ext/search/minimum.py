@@ -1,0 +1,143 @@
+"""Minimize the criterion over theta: Newton, from one start or several, or SciPy as a cross-check.
+
+Where the criterion may have several minima (see start.py), every start that is offered is followed
+until it promises nothing better than what was found.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.objective import Evaluation, Objective
+from mixedlm_ext.pls import degenerate
+from mixedlm_ext.search.log import Log, Progress
+from mixedlm_ext.search.newton import newton
+from mixedlm_ext.search.scipy_methods import SCIPY_METHODS, minimize_by_scipy
+from mixedlm_ext.search.start import reflections, several_minima, start_values
+from mixedlm_ext.search.trust_region import QuadraticModel, Step
+from mixedlm_ext.search.verdict import Optimization, judge
+
+Array = NDArray[np.float64]
+
+__all__ = ["METHODS", "check_maxiter", "check_optimizer", "optimize"]
+
+METHODS = ("newton", *SCIPY_METHODS)
+"""Names that ``fit(method=...)`` takes."""
+_SHRINK = 10.0
+"""By what a start is divided that is too large for the criterion to be evaluated."""
+_NEAR = 10.0
+"""How much worse than the best end a reflected end may be to be followed."""
+
+
+def check_maxiter(maxiter: object) -> None:
+    """Raise FitError unless `maxiter` is None or a number of evaluations."""
+    whole = isinstance(maxiter, int | np.integer) and not isinstance(maxiter, bool)
+    if maxiter is not None and not (whole and cast(int, maxiter) >= 1):
+        raise FitError(
+            f"maxiter={maxiter!r} leaves nothing to do. Pass a whole number of 1 or more."
+        )
+
+
+def check_optimizer(method: object) -> None:
+    """Raise FitError unless `method` is one of `METHODS`."""
+    if not isinstance(method, str) or method not in METHODS:
+        near = did_you_mean(str(method), METHODS)
+        raise FitError(f"method {method!r} is not known.{near} Use one of {', '.join(METHODS)}.")
+
+
+def optimize(
+    objective: Objective,
+    start: Array | None = None,
+    method: str = "newton",
+    maxiter: int | None = None,
+    tol: float = 1e-8,
+    progress: Progress | None = None,
+    deadline: float = np.inf,
+) -> tuple[Evaluation, Optimization]:
+    """Find the minimum of the criterion.
+
+    Parameters
+    ----------
+    objective : Objective
+    start : ndarray (m,), optional
+        Standardized theta; by default the package looks for good ones.
+    method : str
+        One of `METHODS`.
+    maxiter : int, optional
+        Evaluations at most; 200 for Newton, 1000 m for the others.
+    tol : float
+        The search ends with the first Newton step that promises to lower the criterion by less.
+    progress : callable, optional
+        Called with the number of evaluations and the criterion after each accepted step.
+    deadline : float
+        No evaluation but the first begins after this time of `time.monotonic`.
+
+    Returns
+    -------
+    Evaluation
+        At the minimum, signs made canonical.
+    Optimization
+        The log, theta in the user's units.
+    """
+    check_optimizer(method)
+    m = objective.problem.covariance.n_theta
+    log = Log(maxiter or (200 if method == "newton" else 1000 * m), deadline, progress)
+    if start is None:
+        first, others = start_values(objective, log)
+    else:
+        first, others = _given_start(objective, start, log), []
+    if method != "newton":
+        best = minimize_by_scipy(objective, first.theta, method, log)
+        step = QuadraticModel(*best.derivatives(exact=True)).step(np.inf)
+        # a search without derivatives stops at differences of the criterion: it leaves more to gain
+        tol = max(tol, 1e-5)
+    elif start is None and several_minima(objective.problem):
+        best, step, log = _best_of(objective, first, others, tol, log)
+    else:
+        best, step = newton(objective, first, tol, log)
+    canonical = objective.problem.covariance.canonical(best.theta)
+    if not np.array_equal(canonical, best.theta):
+        best = objective.at(canonical)
+    best.release()
+    if best.noise > 1.0:
+        raise degenerate()
+    return best, judge(objective, method, tol, log, best, step)
+
+
+def _given_start(objective: Objective, start: Array, log: Log) -> Evaluation:
+    """Evaluate at the user's start, or at a smaller one where rounding leaves no criterion."""
+    while True:
+        e = log.evaluate(objective, start)
+        if e is not None and e.noise <= 1.0:
+            return e
+        if np.abs(start).max() <= 1.0:
+            raise degenerate()
+        start = start / _SHRINK
+
+
+def _best_of(
+    objective: Objective, first: Evaluation, others: list[Array], tol: float, log: Log
+) -> tuple[Evaluation, Step, Log]:
+    """Search from every start; return the best end, the step it rests on, and the way there."""
+    best, step = newton(objective, first, tol, log)
+
+    def follow(theta: Array, worse: float) -> None:
+        """Search from one more start unless it is worse than the best end by more than that."""
+        nonlocal best, step, log
+        way = log.another_way()
+        e = way.evaluate(objective, theta)
+        if e is not None and e.value < best.value + worse:
+            end, last = newton(objective, e, tol, way, rival=best.value)
+            if end.value < best.value - tol - best.noise:
+                best, step, log = end, last, way
+        log.evaluations = way.evaluations
+
+    for theta in others:
+        follow(theta, np.inf)
+    for theta in reflections(objective.problem.covariance, best.theta):
+        follow(theta, _NEAR)
+    return best, step, log

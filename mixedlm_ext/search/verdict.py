@@ -1,0 +1,210 @@
+"""What to think of the point where a search ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.objective import Evaluation, Objective
+from mixedlm_ext.search.log import Log
+from mixedlm_ext.search.trust_region import QuadraticModel, Step
+
+Array = NDArray[np.float64]
+
+__all__ = ["Optimization", "judge"]
+
+_HIDDEN = 1e-4
+"""Rounding error of the criterion above which its minimum is not known."""
+_LARGE = 1e3
+"""Standardized theta from which on a fit is asked whether it is on its way to infinity."""
+_LEVEL = 1e-2
+"""By what the criterion has to rise when all random effects become ten times as large."""
+_FLAT_STEP = 0.5
+"""How far to go along a direction without curvature to see whether the criterion changes."""
+_UNCHANGED = 1e-6
+"""A change of the criterion, above rounding, that counts as none."""
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """The log of a fit.
+
+    Attributes
+    ----------
+    method : str
+    evaluations : int
+        How often the criterion was evaluated.
+    objective : ndarray (steps,)
+        The criterion at the start and after each accepted step.
+    theta : ndarray (steps, m)
+        The relative covariance parameters there.
+    converged : bool
+    verdict : str
+        "converged", "iteration limit", "time limit", "no progress", "saddle point", "rounding",
+        "no minimum" or "not identified".
+    message : str
+        The same in a sentence, with its numbers.
+    predicted_decrease : float
+        By how much the last Newton step promised to lower the criterion: the one taken at
+        convergence, the one not taken otherwise.
+    open_terms : tuple of int
+        Terms, in the order of the formula, of whose covariance the criterion leaves something open.
+    """
+
+    method: str
+    evaluations: int
+    objective: Array
+    theta: Array
+    converged: bool
+    verdict: str
+    message: str
+    predicted_decrease: float
+    open_terms: tuple[int, ...] = ()
+
+
+def judge(
+    objective: Objective, method: str, tol: float, log: Log, best: Evaluation, step: Step
+) -> Optimization:
+    """Give the verdict on where a search ended, whatever the method.
+
+    Parameters
+    ----------
+    objective : Objective
+    method : str
+    tol : float
+        A minimum is where a Newton step promises to lower the criterion by less.
+    log : Log
+    best : Evaluation
+    step : Step
+        The Newton step from there, or the last one taken.
+    """
+    noise = max(_rounding(objective, best, log), log.rounding)
+    at_minimum = step.curvature >= 0 and noise <= _HIDDEN and step.decrease <= tol + noise
+    open_terms: tuple[int, ...] = ()
+    if at_minimum:
+        verdict, message = "converged", _promise(step)
+        endless = _endless(objective, best, log)
+        if endless:
+            verdict, message = "no minimum", endless
+        elif step.flat:
+            open_terms = _open_terms(objective, best, noise, log)
+        if open_terms:
+            verdict, message = (
+                "not identified",
+                (
+                    "the criterion is the same for other covariances of these random effects. Drop "
+                    "what the data cannot tell apart."
+                ),
+            )
+    else:
+        verdict, message = _failure(log, noise, step)
+    covariance = objective.problem.covariance
+    return Optimization(
+        method=method,
+        evaluations=log.evaluations,
+        objective=np.array(log.objective),
+        theta=np.array([covariance.unstandardize(t) for t in log.theta]),
+        converged=verdict == "converged",
+        verdict=verdict,
+        message=message,
+        predicted_decrease=step.decrease,
+        open_terms=open_terms,
+    )
+
+
+def _promise(step: Step) -> str:
+    """Say what the last step was good for."""
+    return f"the last Newton step promised to lower the criterion by {step.decrease:.1e}"
+
+
+def _failure(log: Log, noise: float, step: Step) -> tuple[str, str]:
+    """Return verdict and message for a search that did not end at a minimum."""
+    if log.out_of_time:
+        return "time limit", (
+            f"max_time was over after {log.evaluations} evaluations, before the search reached a "
+            "minimum. Raise max_time."
+        )
+    if step.curvature < 0:
+        return "saddle point", (
+            f"the Hessian has a negative eigenvalue ({step.curvature:.3g}): the criterion "
+            "can still decrease. Try other start_params."
+        )
+    if noise > _HIDDEN:
+        return "rounding", (
+            f"rounding hides the last digits of the criterion (about {noise:.1g}): the random "
+            "effects vary too much more than the residual. Subtract from the response what is "
+            "known of the groups."
+        )
+    verdict = "iteration limit" if log.evaluations >= log.limit else "no progress"
+    return verdict, (
+        f"stopped after {log.evaluations} evaluations although a Newton step would lower the "
+        f"criterion by {step.decrease:.2g}. Raise maxiter, or try other start_params."
+    )
+
+
+def _rounding(objective: Objective, e: Evaluation, log: Log) -> float:
+    """Return the rounding error of the criterion, measured where it may be large.
+
+    Changes of theta in its tenth digit leave a minimum where it is: what changes is rounding.
+    """
+    if e.most_noise < _HIDDEN:
+        return e.noise
+    factors = 1.0 + 1e-10 * np.array([-2.0, -1.0, 1.0, 2.0])
+    values = [o.value for f in factors if (o := log.evaluate(objective, f * e.theta)) is not None]
+    return max([e.noise, *(abs(value - e.value) for value in values)])
+
+
+def _endless(objective: Objective, e: Evaluation, log: Log) -> str:
+    """Say so if the criterion falls, or only levels off, as the random effects grow without end.
+
+    With y in the span of X and Z, r² goes to zero as θ grows; log|M| grows no faster than df log r²
+    falls where n >= rank Z (ML), just as fast under REML.
+    """
+    cp, theta = objective.problem.cp, e.theta
+    if objective.sigma is not None or not len(theta):
+        return ""
+    counts = f"{cp.p} fixed and {cp.q} random effects for {cp.n} observations"
+    peak = max(1.0, float(np.abs(theta).max()))
+    if cp.n <= cp.p + cp.q:
+        near, far = (
+            log.evaluate(objective, scale * peak * objective.problem.covariance.start())
+            for scale in (1e2, 1e4)
+        )
+        if far is None or (near is not None and far.value < near.value - 1.0):
+            return (
+                f"{counts} reproduce the response exactly, so that the likelihood has no maximum: "
+                "it grows without end as the residual variance goes to zero. Drop some of them, or "
+                "pass sigma= if the residual standard deviation is known."
+            )
+    if peak > _LARGE:
+        far = log.evaluate(objective, 10.0 * theta)
+        if far is None or far.value < e.value + _LEVEL:
+            return (
+                f"the criterion only levels off as the residual variance goes to zero: with "
+                f"{counts} the data cannot tell the residual from the random effects. Drop some of "
+                "them, or pass sigma= if the residual standard deviation is known."
+            )
+    return ""
+
+
+def _open_terms(objective: Objective, e: Evaluation, noise: float, log: Log) -> tuple[int, ...]:
+    """Return the terms whose covariance changes where the criterion does not."""
+    covariance = objective.problem.covariance
+    again = log.evaluate(objective, e.theta)  # the factor of the first was released
+    if again is None:
+        return ()
+    model = QuadraticModel(*again.derivatives(exact=True))
+    found: set[int] = set()
+    for direction in model.vectors.T[model.flat]:
+        ends = [again.after(sign * _FLAT_STEP * direction) for sign in (1.0, -1.0)]
+        values = [o.value for end in ends if (o := log.evaluate(objective, end)) is not None]
+        if max((abs(v - e.value) for v in values), default=np.inf) > _UNCHANGED + 10.0 * noise:
+            continue
+        for i, (T, moved) in enumerate(
+            zip(covariance.term_templates(e.theta), covariance.term_templates(ends[0]))
+        ):
+            if np.abs(moved @ moved.T - T @ T.T).max() > 0.1 * _FLAT_STEP:
+                found.add(i)
+    return tuple(sorted(found))
