@@ -20,7 +20,7 @@ from mixedlm_ext.expected_information import (
     traces_of_dense,
 )
 from mixedlm_ext.linalg.blas import inner, matmul
-from mixedlm_ext.linalg.small import inverse_is_safer
+from mixedlm_ext.linalg.small import large_directions
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.pls import PenalizedLeastSquares, Problem, solve
 from mixedlm_ext.template_steps import TemplateSteps, chain_rule
@@ -118,12 +118,17 @@ class Evaluation:
     def _weighed(self, ZH: Array, B: Array) -> Array:
         """Return Z'V⁻¹H = Z'W(H - ZB) = Γ⁻¹B from Z'WH and B = ΛM⁻¹Λ'Z'WH, each (q, c)."""
         cp = self._objective.problem.cp
+        B = np.ascontiguousarray(B)
         out = np.ascontiguousarray(ZH - cp.ZZ @ B)
+        if not out.size:
+            return out
         for i, T in enumerate(self.pls.factor.templates):
-            if inverse_is_safer(T, cp.largest[i]):
+            parts = large_directions(T, cp.largest[i])
+            if parts is not None:
+                inverse, rest = parts
                 block = cp.block(out, i)
-                b = cp.block(np.ascontiguousarray(B), i).reshape(len(T), -1)
-                block[:] = np.linalg.solve(T @ T.T, b).reshape(block.shape)
+                own, b = block.reshape(len(T), -1), cp.block(B, i).reshape(len(T), -1)
+                block[:] = (rest @ own + inverse @ b).reshape(block.shape)
         return out
 
     @cached_property
@@ -152,6 +157,11 @@ class Evaluation:
                 K[i] = K[i] - XX
                 KT[i] = KT[i] - XX @ T
         return K, KT
+
+    @property
+    def information(self) -> list[Array]:
+        """K_i = Σ_l [Z'PZ]_ll of every block; Z'V⁻¹Z under ML."""
+        return self._information[0]
 
     @cached_property
     def _scores(self) -> list[Array]:
@@ -201,7 +211,7 @@ class Evaluation:
     def _gamma_hessian(self) -> Array:
         """The second derivatives of the criterion in Γ, in theta's order."""
         working, profiled = self._working_information
-        return np.asarray(2.0 * working - profiled - self._traces)
+        return np.asarray(2.0 * working - profiled - self.traces)
 
     @property
     def exact_is_cheap(self) -> bool:
@@ -210,11 +220,11 @@ class Evaluation:
         return cp.q <= _DENSE or (len(cp.shapes) == 1 and cp.q <= _LEVELWISE)
 
     @cached_property
-    def _traces(self) -> Array:
+    def traces(self) -> Array:
         """tr(P ∂V P ∂V) of all pairs of entries of Γ; V⁻¹ for P under ML."""
         objective, factor = self._objective, self.pls.factor
         covariance, cp = objective.problem.covariance, objective.problem.cp
-        U = self.U if objective.reml else np.zeros((cp.q, 0))
+        U = self.U if objective.reml and cp.p else np.zeros((cp.q, 0))
         levelwise = factor.level_information()
         if levelwise is not None:
             return traces_by_levels(covariance, levelwise, cp.block(U, 0))
@@ -223,7 +233,7 @@ class Evaluation:
             W = self._weighed(A, factor.back_solve(factor.half_solve(A))) - matmul(U, U.T)
             return traces_of_dense(covariance, _by_blocks(W, cp.shapes))
         return traces_by_differences(
-            covariance, factor.templates, lambda theta: objective.at(theta)._information[0]
+            covariance, factor.templates, lambda theta: objective.at(theta).information
         )
 
     @cached_property
@@ -233,6 +243,14 @@ class Evaluation:
         chain = chain_rule(covariance, self.theta)
         information = chain @ self._gamma_information @ chain.T
         return np.asarray(information + covariance.curvature(self._gamma_gradient))
+
+    @property
+    def hessian(self) -> Array:
+        """The second derivatives in theta."""
+        covariance = self._objective.problem.covariance
+        chain = chain_rule(covariance, self.theta)
+        second = chain @ self._gamma_hessian @ chain.T
+        return np.asarray(second + covariance.curvature(self._gamma_gradient))
 
     @cached_property
     def _steps(self) -> TemplateSteps:

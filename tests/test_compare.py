@@ -209,7 +209,8 @@ def test_all_fit(sleep: pd.DataFrame) -> None:
     assert_allclose(
         table.loc["newton", ["theta[0]", "theta[2]"]].astype(float), result.theta[[0, 2]]
     )
-    assert table.loc["newton", "evaluations"] == result.optimization.evaluations
+    # fit looks at several starts, all_fit begins at the one that it chose
+    assert table.loc["newton", "evaluations"] < result.optimization.evaluations
 
 
 def test_all_fit_of_some_methods(sleep: pd.DataFrame) -> None:

@@ -21,8 +21,9 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 import mixedlm_ext
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import DesignError, SingularFitWarning
-from mixedlm_ext.estimate import estimate, optimum
+from mixedlm_ext.estimate import estimate
 from mixedlm_ext.objective import Objective
+from mixedlm_ext.search import optimize
 
 PACKAGE = Path(mixedlm_ext.__file__).parent
 
@@ -58,7 +59,7 @@ def test_estimate_says_in_its_record_that_it_did_not_converge(flat_model: MixedL
     objective = Objective(flat_model.problem, True)
     fit = estimate(flat_model.design, objective, np.array([30.0]), maxiter=1)
     assert fit.optimization.verdict == "iteration limit"
-    _, log = optimum(objective, np.array([30.0]), maxiter=1)
+    _, log = optimize(objective, np.array([30.0]), maxiter=1)
     assert log.message == fit.optimization.message
 
 

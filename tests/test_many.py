@@ -16,11 +16,11 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import DesignError, FitError, SingularFitWarning
-from mixedlm_ext.estimate import optimum
 from mixedlm_ext.many import Estimates, Refitter, warm_start
 from mixedlm_ext.many.objective import LevelClasses, ManyObjectives
 from mixedlm_ext.objective import Objective
 from mixedlm_ext.refit import Reduction, problem_with
+from mixedlm_ext.search import optimize
 
 Array = np.ndarray
 
@@ -290,10 +290,10 @@ def test_failures_are_named_after_their_response(monkeypatch: pytest.MonkeyPatch
         calls.append(objective)
         if len(calls) in (4, 6):
             raise FitError(f"call {len(calls)}")
-        return optimum(objective, *arguments)
+        return optimize(objective, *arguments)
 
     monkeypatch.setattr("mixedlm_ext.many.estimates._ONE_BY_ONE", 2)
-    monkeypatch.setattr("mixedlm_ext.many.estimates.optimum", fail_twice)
+    monkeypatch.setattr("mixedlm_ext.many.estimates.optimize", fail_twice)
     with pytest.warns(ConvergenceWarning, match="2 of 7 responses did not converge: 'd', 'f'"):
         many = model.fit_many(Y)
     assert many.failures.to_dict() == {"d": "call 4", "f": "call 6"}

@@ -290,7 +290,7 @@ def _only_first(search: Any) -> Any:
 
 def test_unfinished_fit_is_reported() -> None:
     with pytest.warns(ConvergenceWarning, match="did not converge"):
-        result = fit("Reaction ~ Days + (Days | Subject)", SLEEPSTUDY, reml=False, maxiter=3)
+        result = fit("Reaction ~ Days + (Days | Subject)", SLEEPSTUDY, reml=False, maxiter=2)
     with pytest.warns(ConvergenceWarning, match="search for the maximum.*lower by"):
         profile = result.profile("sigma")
     whole = fit("Reaction ~ Days + (Days | Subject)", SLEEPSTUDY, reml=False)

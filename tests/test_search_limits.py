@@ -14,9 +14,8 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.estimate import optimum
 from mixedlm_ext.objective import Evaluation, Objective
-from mixedlm_ext.search import METHODS
+from mixedlm_ext.search import METHODS, optimize
 
 OTHERS = [m for m in METHODS if m not in ("newton", "cobyqa", "nm")]
 
@@ -49,7 +48,7 @@ class Counting(Objective):
 @pytest.mark.parametrize("maxiter", [1, 2, 5, 13, 40])
 def test_no_more_evaluations_than_allowed(model: MixedLM, method: str, maxiter: int) -> None:
     objective = Counting(model.problem, True)
-    best, log = optimum(objective, np.array([3.0, 0.1, 0.5]), method=method, maxiter=maxiter)
+    best, log = optimize(objective, np.array([3.0, 0.1, 0.5]), method=method, maxiter=maxiter)
     assert log.evaluations <= maxiter
     # and what is reported is what was done, but for one more to flip signs at the end
     assert log.evaluations <= objective.times <= log.evaluations + 1
@@ -61,7 +60,7 @@ def test_no_more_evaluations_than_allowed(model: MixedLM, method: str, maxiter: 
 @pytest.mark.parametrize("method", OTHERS)
 def test_gradients_are_counted(model: MixedLM, method: str) -> None:
     objective = Counting(model.problem, False)
-    _, log = optimum(objective, method=method)
+    _, log = optimize(objective, method=method)
     assert log.converged
     assert log.evaluations <= objective.times <= log.evaluations + 1
 
@@ -84,7 +83,7 @@ def test_bad_maxiter(result: Any, maxiter: Any) -> None:
 @pytest.mark.parametrize("method", OTHERS)
 def test_a_start_without_a_criterion(model: MixedLM, method: str) -> None:
     with pytest.raises(FitError):
-        optimum(Objective(model.problem, True), np.full(3, np.nan), method=method, maxiter=20)
+        optimize(Objective(model.problem, True), np.full(3, np.nan), method=method, maxiter=20)
 
 
 # ---------------------------------------------------------------- time
@@ -115,7 +114,7 @@ def test_the_clock_is_read_between_evaluations(
     clock = SimpleNamespace(monotonic=lambda: next(seconds))
     monkeypatch.setattr("mixedlm_ext.search.log.time", clock)
     start = np.array([5.0, 0.1, 0.5])
-    _, log = optimum(Objective(model.problem, True), start, method=method, deadline=3)
+    _, log = optimize(Objective(model.problem, True), start, method=method, deadline=3)
     assert (log.evaluations, log.verdict) == (3, "time limit")
 
 

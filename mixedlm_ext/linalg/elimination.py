@@ -227,22 +227,37 @@ class EliminationFactor:
         return small.product(self.G.transpose(1, 0, 2), self.G)
 
     @cached_property
+    def _large(self) -> tuple[Array, Array] | None:
+        """See `small.large_directions`."""
+        return small.large_directions(self.T, np.einsum("aal->al", self.D).max(axis=1))
+
+    @cached_property
     def _F(self) -> Array:
         """F = I - DN = (I + DΓ)⁻¹ = Γ⁻¹N."""
         k = len(self.T)
         if k == 1:
             return 1.0 / self.L**2
-        if small.inverse_is_safer(self.T, np.einsum("aal->al", self.D).max(axis=1)):
-            Gamma = self.T @ self.T.T
-            F = np.linalg.solve(Gamma, self._N.reshape(k, -1))
-            return np.asarray(F.reshape(self._N.shape), dtype=float)
         F = -small.product(self.D, self._N)
         F[np.arange(k), np.arange(k)] += 1.0
-        return F
+        if self._large is None:
+            return F
+        inverse, rest = self._large
+        F = rest @ F.reshape(k, -1) + inverse @ self._N.reshape(k, -1)
+        return np.asarray(F.reshape(self._N.shape), dtype=float)
 
     def level_information(self) -> Array:
         """Return F_lD_l, which is Z_l'V⁻¹Z_l where nothing remains."""
-        return small.product(self._F, self.D)
+        FD = small.product(self._F, self.D)
+        if len(self.T) == 1 or self._large is None:
+            return FD
+        # rows along the large directions have their digits; the others take theirs by symmetry
+        _, rest = self._large
+        large = np.eye(len(rest)) - rest
+        return np.asarray(
+            np.einsum("ab,bcl->acl", large, FD)
+            + np.einsum("ab,cbl,cd->adl", rest, FD, large)
+            + np.einsum("ab,bcl,cd->adl", rest, FD, rest)
+        )
 
     def add_information(self, K: list[Array], KT: list[Array]) -> None:
         """Add Σ_l [Z'V⁻¹Z]_ll to K and its product with T to KT, here and in the rest."""

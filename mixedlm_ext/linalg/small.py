@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-__all__ = ["cholesky", "congruence", "inverse_is_safer", "product", "solve_lower"]
+__all__ = ["cholesky", "congruence", "large_directions", "product", "solve_lower"]
+
+
+_CANCELLING = 1e4
+"""s²D from which on I - DN has lost too many digits: as many as this has zeros."""
 
 
 def congruence(T: Array, A: Array) -> Array:
@@ -61,19 +65,29 @@ def product(A: Array, B: Array) -> Array:
     return np.einsum("akl,kcl->acl", A, B)
 
 
-def inverse_is_safer(T: Array, largest: Array) -> bool:
-    """Say how to compute what is left when Λ'Z'WZΛ is much larger than I.
+def large_directions(T: Array, largest: Array) -> tuple[Array, Array] | None:
+    """Say how to compute what is left where Λ'Z'WZΛ is much larger than I.
 
-    I - DN, and likewise Z'W(y - Zb), lose as many digits as M = T'DT + I has; Γ⁻¹N and Γ⁻¹b lose
-    the square of T's condition number. The smaller loss is the safer way.
+    F = I - DN and Z'W(y - Zb) cancel along a singular vector U_j of T whose s_j²D is large; there,
+    F = Γ⁻¹N and Γ⁻¹b do not, whatever the other singular values.
 
     Parameters
     ----------
     T : ndarray (k, k)
     largest : ndarray (k,)
         The largest diagonal entries of D over all levels.
+
+    Returns
+    -------
+    ndarray (k, k), ndarray (k, k), or None
+        Γ⁻¹ on those directions, Σ U_js_j⁻²U_j', and the projection on the others; None if there are
+        no such directions.
     """
-    values = np.linalg.svd(T, compute_uv=False)
-    return bool(values[0] < 1e6 * values[-1]) and bool(
-        (largest @ (T * T)).max() > (values[0] / values[-1]) ** 2
-    )
+    if largest.max() * (T * T).sum() <= _CANCELLING:
+        return None
+    U, values, _ = np.linalg.svd(T)
+    large = values**2 * (largest @ (U * U)) > _CANCELLING
+    if not large.any():
+        return None
+    own, rest = U[:, large], U[:, ~large]
+    return (own / values[large] ** 2) @ own.T, rest @ rest.T

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.linalg.triangular import lower_root
 from mixedlm_ext.objective import Evaluation, Objective
 from mixedlm_ext.pls import degenerate
 from mixedlm_ext.search.log import Log, Progress
@@ -29,6 +30,8 @@ METHODS = ("newton", *SCIPY_METHODS)
 """Names that ``fit(method=...)`` takes."""
 _SHRINK = 10.0
 """By what a start is divided that is too large for the criterion to be evaluated."""
+_ZERO = 1e-4
+"""Singular values of a template, relative to the largest, that may stand for zero."""
 _NEAR = 10.0
 """How much worse than the best end a reflected end may be to be followed."""
 
@@ -99,6 +102,7 @@ def optimize(
         best, step, log = _best_of(objective, first, others, tol, log)
     else:
         best, step = newton(objective, first, tol, log)
+    best = _on_the_boundary(objective, best, log)
     canonical = objective.problem.covariance.canonical(best.theta)
     if not np.array_equal(canonical, best.theta):
         best = objective.at(canonical)
@@ -106,6 +110,22 @@ def optimize(
     if best.noise > 1.0:
         raise degenerate()
     return best, judge(objective, method, tol, log, best, step)
+
+
+def _on_the_boundary(objective: Objective, e: Evaluation, log: Log) -> Evaluation:
+    """Make singular values of the templates that are next to zero exactly zero, if d allows it."""
+    covariance = objective.problem.covariance
+    theta = e.theta.copy()
+    for term, part, T in zip(covariance.terms, covariance.slices, covariance.term_templates(theta)):
+        U, values, _ = np.linalg.svd(T)
+        small = values <= _ZERO * max(1.0, values[0])
+        if (small & (values > 0)).any():
+            L = lower_root(U * np.where(small, 0.0, values))
+            theta[part] = np.where(np.abs(L) > 1e-12 * values[0], L, 0.0)[term.entries]
+    if np.array_equal(theta, e.theta):
+        return e
+    at_zero = log.evaluate(objective, theta)
+    return e if at_zero is None or at_zero.value > e.value + e.noise else at_zero
 
 
 def _given_start(objective: Objective, start: Array, log: Log) -> Evaluation:
