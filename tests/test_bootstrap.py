@@ -119,6 +119,28 @@ def test_wild_resamples_keep_the_groups_covariance(result) -> None:
     assert_allclose(scale, 1 / (1 - (Q**2).sum(axis=1)[::10]), rtol=0.05)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_wild_residuals_are_divided_by_the_root_of_one_less_leverage(
+    sleepstudy: pd.DataFrame, weighted: bool
+) -> None:
+    """What is left is one of Mammen's two numbers, the same in a whole group (HC2)."""
+    data = sleepstudy[::7].assign(w=np.linspace(0.5, 5, 26), x=np.arange(26.0) ** 2, known=7.0)
+    result = quietly(
+        MixedLM.from_formula(
+            "Reaction ~ x + (1 | Subject)", data, weights="w" if weighted else None, offset="known"
+        )
+    )
+    X = result.model.exog * (np.sqrt(data["w"].to_numpy())[:, None] if weighted else 1.0)
+    leverage = np.diag(X @ np.linalg.inv(X.T @ X) @ X.T)
+    assert leverage.max() > 0.2
+    mean = result.model.exog @ result.params.to_numpy() + 7.0
+    y = draw(resampler(result.fit_record, "wild"), spawn_seeds(1, 1))[:, 0]
+    multiplier = (y - mean) / (result.model.endog - mean) * np.sqrt(1 - leverage)
+    low, high = (1 - np.sqrt(5)) / 2, (1 + np.sqrt(5)) / 2
+    assert_allclose(multiplier, np.where(multiplier < 0, low, high), rtol=1e-8)
+    assert (data.assign(m=multiplier).groupby("Subject")["m"].std().fillna(0.0) < 1e-8).all()
+
+
 def test_wild_standard_errors_are_those_of_the_sandwich(sleepstudy: pd.DataFrame, result) -> None:
     """Balanced: the estimates are least squares, whose clustered covariance statsmodels has."""
     import statsmodels.formula.api as smf
