@@ -170,6 +170,15 @@ def test_a_statistic_by_pairs_of_names(result) -> None:
     assert boot.conf_int().loc[("a", 2)].tolist() == [2.0, 2.0]
 
 
+def test_a_statistic_with_a_value_for_each_group(result) -> None:
+    """Without some of the groups there are fewer, so that their skewness cannot be found."""
+    modes = result.bootstrap(20, rng=1, statistic=lambda r: r.random_effects["Subject"]["Days"])
+    assert modes.conf_int(kind="basic").shape == (18, 2)
+    few = result.bootstrap(5, rng=1, statistic=lambda r: [1.0] * int(r.nobs // 10))
+    with pytest.raises(FitError, match="without some of the groups, as intervals by 'bca'"):
+        few.conf_int(kind="bca")
+
+
 def test_a_fixed_effect_called_sigma(sleepstudy: pd.DataFrame) -> None:
     data = sleepstudy.rename(columns={"Days": "sigma"})
     boot = MixedLM.from_formula("Reaction ~ sigma + (1 | Subject)", data).fit().bootstrap(30, rng=1)

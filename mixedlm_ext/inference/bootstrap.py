@@ -230,7 +230,8 @@ class Bootstrap:
 
     def _evaluate(self, results: Any) -> Array:
         """Return the parameters or the statistic of another fit."""
-        return _values(results, self._statistic, "without some groups").numbers
+        where = "without some of the groups, as intervals by 'bca' need it"
+        return _values_like(self._found.names, results, self._statistic, where)
 
 
 def bootstrap(
@@ -300,11 +301,10 @@ def _labelled(results: MixedLMResults) -> Any:
     return results.with_ddf(results.ddf_method if robust else results.ddf)  # type: ignore[arg-type]
 
 
-def fit_refitter(fit: Fit, reml: bool | None = None) -> Refitter:
+def fit_refitter(fit: Fit) -> Refitter:
     """Return the refitter of a fit's model, started from its estimates."""
     start = warm_start(fit.problem, fit.theta)
-    criterion = fit.reml if reml is None else reml
-    return Refitter(fit.design, fit.problem, criterion, fit.fixed_sigma, start)
+    return Refitter(fit.design, fit.problem, fit.reml, fit.fixed_sigma, start)
 
 
 @dataclass(frozen=True, eq=False)
@@ -347,14 +347,9 @@ def _statistics_of(
             failures[first + r] = str(error)
             continue
         where = f"at replicate {first + r}, whose response comes from {seed_text(seed)}"
-        found = _values(refitted, statistic, where)
-        if found.names != names:
-            raise FitError(
-                f"the statistic returned {found.names} {where}, but {names} for the fit itself. It "
-                "must always return the same values."
-            )
+        found = _values_like(names, refitted, statistic, where)
         if refitted.converged:
-            values[r] = found.numbers
+            values[r] = found
         else:
             failures[first + r] = refitted.optimization.message
     return _Part(values, failures)
@@ -369,6 +364,17 @@ def _values(results: Any, statistic: Statistic | None, where: str = "for the fit
     names = [p.name for p in model_parameters(fit.design, free_sigma)]
     one = Estimates.of_fit(fit)
     return Values(names, all_values(fit.problem.covariance, one, free_sigma)[0])
+
+
+def _values_like(names: list[Any], results: Any, statistic: Statistic | None, where: str) -> Array:
+    """Return the parameters or the statistic of another fit, which must have the same names."""
+    found = _values(results, statistic, where)
+    if found.names != names:
+        raise FitError(
+            f"the statistic returned {found.names} {where}, but {names} for the fit itself. It "
+            "must always return the same values."
+        )
+    return found.numbers
 
 
 def _report(failures: Mapping[int, str], n: int) -> None:
