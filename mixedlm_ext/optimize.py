@@ -219,8 +219,8 @@ def _record(
     if log.out_of_time and not at_minimum:
         verdict = "time limit"
         message = (
-            f"max_time was over after {log.evaluations} evaluations, before the search reached a "
-            "minimum. Raise max_time."
+            "max_time was over before the search reached a minimum (evaluations: "
+            f"{log.evaluations}). Raise max_time."
         )
     elif step.curvature < 0:
         verdict = "saddle point"

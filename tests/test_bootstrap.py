@@ -17,7 +17,7 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import DesignError, FitError, SingularFitWarning
 from mixedlm_ext.inference.bootstrap_intervals import interval
-from mixedlm_ext.inference.resampling import outer_terms, resampler
+from mixedlm_ext.inference.resampling import _reflated, outer_terms, resampler
 from mixedlm_ext.many import Refitter
 from mixedlm_ext.simulation.simulate import draw, spawn_seeds
 
@@ -103,6 +103,20 @@ def test_residual_resamples_have_the_moments(sleepstudy: pd.DataFrame, weighted:
     V = A @ result.fit_record.random_cov[0] @ A.T + np.diag(noise)
     assert_allclose(np.cov(Y[:10]), V, rtol=0.2, atol=90)
     assert_allclose(Y.mean(axis=1), result.predict(which="population"), atol=4)
+
+
+@pytest.mark.parametrize("rank", [2, 1])
+def test_stretched_modes_have_mean_zero_and_the_covariance(rank: int) -> None:
+    """Whatever their own mean, as that of a random column without a fixed partner."""
+    rng = np.random.default_rng(rank)
+    b = 3.0 + rng.standard_normal((12, rank)) @ rng.standard_normal((rank, 2))
+    cov = np.array([[4.0, 1.0], [1.0, 2.0]])
+    if rank == 1:
+        direction = np.linalg.svd(b - b.mean(axis=0))[2][0]
+        cov = 5.0 * np.outer(direction, direction)
+    stretched = _reflated(b, cov)
+    assert_allclose(stretched.mean(axis=0), 0.0, atol=1e-12)
+    assert_allclose(stretched.T @ stretched / 12, cov, atol=1e-10)
 
 
 def test_wild_resamples_keep_the_groups_covariance(result) -> None:
