@@ -10,6 +10,7 @@ from mixedlm_ext.errors import (
     MixedLMError,
     SingularFitWarning,
 )
+from mixedlm_ext.inference.bootstrap import Bootstrap
 from mixedlm_ext.inference.compare import anova
 from mixedlm_ext.model import MixedLM
 from mixedlm_ext.results import MixedLMResults
@@ -17,6 +18,7 @@ from mixedlm_ext.results import MixedLMResults
 __version__ = "0.1.0"
 
 __all__ = [
+    "Bootstrap",
     "DesignError",
     "DesignWarning",
     "FitError",

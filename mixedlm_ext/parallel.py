@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
+
 from mixedlm_ext.errors import FitError
 
 Piece = TypeVar("Piece")
@@ -44,7 +46,7 @@ def run(
     FitError
         If n_jobs is no number of processes, or joblib or tqdm are needed and not installed.
     """
-    if isinstance(n_jobs, bool) or not isinstance(n_jobs, int) or n_jobs == 0:
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, int | np.integer) or n_jobs == 0:
         raise FitError(f"n_jobs={n_jobs!r} is no number of processes. Pass 1, 2, ..., or -1.")
     done = map(task, work) if n_jobs == 1 else _parallel(task, work, n_jobs, progress)
     return list(_with_bar(done, sizes or [1] * len(work)) if progress else done)

@@ -17,8 +17,7 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import DesignError, FitError, SingularFitWarning
 from mixedlm_ext.inference.bootstrap_intervals import interval
-from mixedlm_ext.inference.jackknife import jackknife_accelerations
-from mixedlm_ext.inference.resampling import outer_terms, resampler
+from mixedlm_ext.inference.resampling import _reflated, outer_terms, resampler
 from mixedlm_ext.many import Refitter
 from mixedlm_ext.simulation.simulate import draw, spawn_seeds
 
@@ -106,6 +105,20 @@ def test_residual_resamples_have_the_moments(sleepstudy: pd.DataFrame, weighted:
     assert_allclose(Y.mean(axis=1), result.predict(which="population"), atol=4)
 
 
+@pytest.mark.parametrize("rank", [2, 1])
+def test_stretched_modes_have_mean_zero_and_the_covariance(rank: int) -> None:
+    """Whatever their own mean, as that of a random column without a fixed partner."""
+    rng = np.random.default_rng(rank)
+    b = 3.0 + rng.standard_normal((12, rank)) @ rng.standard_normal((rank, 2))
+    cov = np.array([[4.0, 1.0], [1.0, 2.0]])
+    if rank == 1:
+        direction = np.linalg.svd(b - b.mean(axis=0))[2][0]
+        cov = 5.0 * np.outer(direction, direction)
+    stretched = _reflated(b, cov)
+    assert_allclose(stretched.mean(axis=0), 0.0, atol=1e-12)
+    assert_allclose(stretched.T @ stretched / 12, cov, atol=1e-10)
+
+
 def test_wild_resamples_keep_the_groups_covariance(result) -> None:
     """Three moments of the multiplier are 0, 1, 1; it is the same for a whole group."""
     Y = draw(resampler(result.fit_record, "wild"), spawn_seeds(1, 20_000))
@@ -120,6 +133,28 @@ def test_wild_resamples_keep_the_groups_covariance(result) -> None:
     assert_allclose(scale, 1 / (1 - (Q**2).sum(axis=1)[::10]), rtol=0.05)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_wild_residuals_are_divided_by_the_root_of_one_less_leverage(
+    sleepstudy: pd.DataFrame, weighted: bool
+) -> None:
+    """What is left is one of Mammen's two numbers, the same in a whole group (HC2)."""
+    data = sleepstudy[::7].assign(w=np.linspace(0.5, 5, 26), x=np.arange(26.0) ** 2, known=7.0)
+    result = quietly(
+        MixedLM.from_formula(
+            "Reaction ~ x + (1 | Subject)", data, weights="w" if weighted else None, offset="known"
+        )
+    )
+    X = result.model.exog * (np.sqrt(data["w"].to_numpy())[:, None] if weighted else 1.0)
+    leverage = np.diag(X @ np.linalg.inv(X.T @ X) @ X.T)
+    assert leverage.max() > 0.2
+    mean = result.model.exog @ result.params.to_numpy() + 7.0
+    y = draw(resampler(result.fit_record, "wild"), spawn_seeds(1, 1))[:, 0]
+    multiplier = (y - mean) / (result.model.endog - mean) * np.sqrt(1 - leverage)
+    low, high = (1 - np.sqrt(5)) / 2, (1 + np.sqrt(5)) / 2
+    assert_allclose(multiplier, np.where(multiplier < 0, low, high), rtol=1e-8)
+    assert (data.assign(m=multiplier).groupby("Subject")["m"].std().fillna(0.0) < 1e-8).all()
+
+
 def test_wild_standard_errors_are_those_of_the_sandwich(sleepstudy: pd.DataFrame, result) -> None:
     """Balanced: the estimates are least squares, whose clustered covariance statsmodels has."""
     import statsmodels.formula.api as smf
@@ -131,6 +166,78 @@ def test_wild_standard_errors_are_those_of_the_sandwich(sleepstudy: pd.DataFrame
     )
     boot = result.bootstrap(2000, "wild", rng=3)
     assert_allclose(boot.bse[["Intercept", "Days"]], robust.bse, rtol=0.08)
+
+
+# ---------------------------------------------------------------- given the random effects
+
+
+def test_given_random_effects_as_bootmer(result) -> None:
+    """lme4 1.1-31, bootMer(m, ., 1000, use.u=TRUE) after set.seed(1)."""
+    boot = result.bootstrap(1000, rng=1, use_u=True)
+    own = [0, 1, 3, 4, 5]
+    assert_allclose(boot.bse.iloc[own], [4.1272, 0.74067, 1.47344, 3.4931, 0.64818], rtol=0.12)
+    assert_allclose(boot.bias.iloc[:2], [-3.473, -0.476], rtol=0.15)
+    assert (
+        repr(boot) == "<Bootstrap: 1000 parametric replicates given the random effects, 0 failed>"
+    )
+
+
+@pytest.mark.parametrize("kind", ["parametric", "residual"])
+def test_given_random_effects_only_residuals_vary(result, kind: str) -> None:
+    """Balanced: the fixed effects are least squares, with the covariance σ²(X'X)⁻¹."""
+    boot = result.bootstrap(800, kind, rng=2, use_u=True)
+    X = result.model.exog
+    expected = result.sigma * np.sqrt(np.diag(np.linalg.inv(X.T @ X)))
+    assert_allclose(boot.bse[["Intercept", "Days"]], expected, rtol=0.08)
+    assert_allclose(boot.replicates[["Intercept", "Days"]].mean(), result.params, rtol=0.02)
+    # σ̂ is near that of the fit, as the residuals are stretched to it
+    assert_allclose(boot.replicates["sigma"].mean(), result.sigma, rtol=0.02)
+
+
+def test_responses_given_random_effects(sleepstudy: pd.DataFrame) -> None:
+    w = np.where(np.arange(180) % 2, 4.0, 1.0)
+    known = np.linspace(0, 50, 180)
+    model = MixedLM.from_formula(
+        "Reaction ~ Days + (Days | Subject)", sleepstudy, weights=w, offset=known
+    )
+    result = model.fit()
+    for kind in ("parametric", "residual"):
+        Y = draw(resampler(result.fit_record, kind, use_u=True), spawn_seeds(3, 3000))
+        noise = (Y - np.asarray(result.fittedvalues)[:, None]) * np.sqrt(w)[:, None]
+        assert_allclose(noise.mean(), 0.0, atol=0.3)
+        assert_allclose(noise[::2].std(), result.sigma, rtol=0.02)
+        assert_allclose(noise[1::2].std(), result.sigma, rtol=0.02)
+    conditional = result.simulate(3, rng=3, conditional=True)
+    drawn = draw(resampler(result.fit_record, "parametric", use_u=True), spawn_seeds(3, 3))
+    assert_allclose(conditional, drawn)
+
+
+def test_given_random_effects_of_a_statistic(result) -> None:
+    boot = result.bootstrap(3, rng=5, use_u=True, statistic=_params)
+    Y = result.simulate(3, rng=5, conditional=True)
+    for r in range(3):
+        single = result.model.with_response(Y[r]).fit()
+        assert_allclose(boot.replicates.loc[r], single.params, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kind": "wild", "use_u": True}, "cannot keep their random effects"),
+        ({"use_u": "yes"}, "use_u='yes' is neither True nor False"),
+        ({"use_u": 1}, "use_u=1 is neither"),
+    ],
+)
+def test_bad_use_u(result, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(FitError, match=message):
+        result.bootstrap(3, **arguments)
+
+
+def test_bca_leaves_out_groups_that_use_u_keeps(result) -> None:
+    boot = result.bootstrap(20, rng=1, use_u=True)
+    with pytest.raises(FitError, match="leaves out groups, whose random effects"):
+        boot.conf_int(kind="bca")
+    assert boot.conf_int(kind="basic").shape == (6, 2)
 
 
 def test_known_sigma(result, sleepstudy: pd.DataFrame) -> None:
@@ -352,19 +459,6 @@ def test_frames_of_intervals(boot, result) -> None:
     summary = boot.summary_frame(kind="basic")
     assert_allclose(summary["ci_upper"], boot.conf_int(kind="basic")[1])
     assert_allclose(boot.cov().to_numpy(), np.cov(boot.to_frame().to_numpy().T))
-
-
-def test_accelerations_of_the_sample_mean() -> None:
-    """One intercept a group and balanced data: leaving out groups is the jackknife of a mean."""
-    rng = np.random.default_rng(2)
-    means = rng.exponential(size=25)
-    y = np.repeat(means, 6) + np.tile([-1, 1, -1, 1, -1, 1], 25)
-    frame = pd.DataFrame({"y": y, "g": np.repeat(np.arange(25), 6)})
-    fitted = MixedLM.from_formula("y ~ 1 + (1 | g)", frame).fit()
-    found = jackknife_accelerations(fitted, lambda r: np.asarray(r.params))
-    deviation = means - means.mean()
-    expected = (deviation**3).sum() / (6 * (deviation**2).sum() ** 1.5)
-    assert_allclose(found, [expected], rtol=1e-6)
 
 
 def test_variances_of_zero_have_intervals() -> None:

@@ -160,6 +160,17 @@ def test_threads_leave_the_filters_alone(flat: Any, name: str) -> None:
         flat.model.fit(maxiter=1, start_params=[30.0])
 
 
+def test_threads_find_the_same_numbers() -> None:
+    """Nothing that the fits of one model share is written to."""
+    data = datasets.penicillin.load_pandas().data
+    results = MixedLM.from_formula("diameter ~ 1 + (1 | plate) + (1 | sample)", data).fit()
+    for statistic in (None, lambda r: {"sigma": r.sigma, "p": r.pvalues["Intercept"]}):
+        alone = results.bootstrap(44, rng=1, statistic=statistic)
+        with joblib_threads():
+            together = results.bootstrap(44, rng=1, statistic=statistic, n_jobs=2)
+        pd.testing.assert_frame_equal(alone.replicates, together.replicates, check_exact=True)
+
+
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.stem)
 def test_the_source_does_not_change_filters(path: Path) -> None:
     """But for the command line, whose process is its own."""

@@ -150,6 +150,14 @@ def test_redundant_hypotheses_are_told_once() -> None:
     assert_allclose(three.pvalues, two.pvalues)
 
 
+def test_a_redundant_row_between_others() -> None:
+    arguments = {"beta": [0, 0.3], "covariances": [np.eye(2) * 0.1], "n": 3, "rng": 3}
+    with pytest.warns(ValueWarning, match="rank 2"):
+        three = balanced().power("Intercept = 0, 2*Intercept = 0, day = 0.1", **arguments)
+    two = balanced().power("Intercept = 0, day = 0.1", **arguments)
+    assert_allclose(three.pvalues, two.pvalues)
+
+
 @pytest.mark.parametrize(
     ("tested", "message"),
     [

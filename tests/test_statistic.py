@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import FitError
+from mixedlm_ext.estimate import estimate
 from mixedlm_ext.inference.resampling import resampler
 from mixedlm_ext.simulation.simulate import draw
 
@@ -168,6 +170,35 @@ def test_a_statistic_by_pairs_of_names(result) -> None:
     value = {("a", 1): 1.0, ("a", 2): 2.0}
     boot = result.bootstrap(4, statistic=lambda r: value, rng=1)
     assert boot.conf_int().loc[("a", 2)].tolist() == [2.0, 2.0]
+
+
+def test_a_replicate_that_did_not_converge_has_no_statistic(
+    result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def stop_every_third(design: Any, objective: Any, start: Any) -> Any:
+        calls.append(1)
+        if len(calls) % 3:
+            return estimate(design, objective, start)
+        return estimate(design, objective, np.full(3, 9.0), maxiter=1)
+
+    monkeypatch.setattr("mixedlm_ext.methods.resampling.estimate", stop_every_third)
+    with pytest.warns(ConvergenceWarning, match="4 of 13 bootstrap refits failed") as caught:
+        boot = result.bootstrap(13, rng=1, statistic=_params)
+    assert [warning.filename for warning in caught] == [__file__]
+    assert boot.failures.index.tolist() == [2, 5, 8, 11]
+    assert boot.failures.str.contains("stopped after 1 evaluations").all()
+    assert boot.replicates.index[boot.replicates["Days"].isna()].tolist() == [2, 5, 8, 11]
+
+
+def test_a_statistic_with_a_value_for_each_group(result) -> None:
+    """Without some of the groups there are fewer, so that their skewness cannot be found."""
+    modes = result.bootstrap(20, rng=1, statistic=lambda r: r.random_effects["Subject"]["Days"])
+    assert modes.conf_int(kind="basic").shape == (18, 2)
+    few = result.bootstrap(5, rng=1, statistic=lambda r: [1.0] * int(r.nobs // 10))
+    with pytest.raises(FitError, match="without some of the groups, as intervals by 'bca'"):
+        few.conf_int(kind="bca")
 
 
 def test_a_fixed_effect_called_sigma(sleepstudy: pd.DataFrame) -> None:

@@ -15,6 +15,12 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext.errors import FitError, MixedLMError, warn_caller
 from mixedlm_ext.fit import Fit
+from mixedlm_ext.inference.bootstrap_file import (
+    Destination,
+    Replicates,
+    read_replicates,
+    write_replicates,
+)
 from mixedlm_ext.inference.bootstrap_intervals import INTERVALS, interval
 from mixedlm_ext.inference.jackknife import jackknife_accelerations
 from mixedlm_ext.inference.parameters import model_parameters
@@ -42,6 +48,8 @@ class Bootstrap:
     Attributes
     ----------
     kind : {"parametric", "residual", "wild"}
+    use_u : bool
+        Whether the random effects were kept at their conditional modes.
     n : int
         Replicates that were asked for.
     estimates : Series
@@ -56,20 +64,20 @@ class Bootstrap:
 
     def __init__(
         self,
-        results: MixedLMResults,
-        kind: str,
+        results: MixedLMResults | None,
         statistic: Statistic | None,
-        estimates: pd.Series,
-        replicates: pd.DataFrame,
-        failures: Mapping[int, str],
+        found: Replicates,
     ) -> None:
-        self._results, self._statistic = results, statistic
-        self.kind, self.n = kind, len(replicates)
-        self.estimates, self.replicates = estimates, replicates
-        self.failures = pd.Series(failures, dtype=object, name="failure")
+        self._results, self._statistic, self._found = results, statistic, found
+        names = pd.Index(found.names)
+        self.kind, self.use_u, self.n = found.kind, found.use_u, len(found.values)
+        self.estimates = pd.Series(found.estimates, index=names)
+        self.replicates = pd.DataFrame(found.values, columns=names)
+        self.failures = pd.Series(dict(found.failures), dtype=object, name="failure")
 
     def __repr__(self) -> str:
-        return f"<Bootstrap: {self.n} {self.kind} replicates, {len(self.failures)} failed>"
+        kept = " given the random effects" if self.use_u else ""
+        return f"<Bootstrap: {self.n} {self.kind} replicates{kept}, {len(self.failures)} failed>"
 
     @property
     def bias(self) -> pd.Series:
@@ -111,7 +119,8 @@ class Bootstrap:
         Raises
         ------
         FitError
-            If alpha is no probability, or too few replicates are there.
+            If alpha is no probability, too few replicates are there, or "bca" has no groups to
+            leave out: these were kept by `use_u`, or the fit was not given to `load`.
 
         Notes
         -----
@@ -125,7 +134,7 @@ class Bootstrap:
             raise FitError(f"alpha={alpha!r} is no probability. Pass a number such as 0.05.")
         acceleration = np.zeros(len(self.estimates))
         if kind == "bca":
-            acceleration = jackknife_accelerations(self._results, self._evaluate)
+            acceleration = jackknife_accelerations(self._fit_for_bca(), self._evaluate)
         columns = self.replicates.to_numpy().T
         limits = [
             interval(kind, name, column, estimate, alpha, a)
@@ -146,9 +155,83 @@ class Bootstrap:
             }
         )
 
+    def save(self, path: Destination) -> None:
+        """Write the replicates to a file that holds nothing to be run, and no row of the data.
+
+        Parameters
+        ----------
+        path : str, path-like or binary file
+            In NumPy's format npz, whatever its name.
+
+        Raises
+        ------
+        FitError
+            If a name that the statistic gave is neither text, a number nor a tuple of such.
+        """
+        write_replicates(path, self._found)
+
+    @classmethod
+    def load(
+        cls,
+        path: Destination,
+        results: MixedLMResults | None = None,
+        statistic: Statistic | None = None,
+    ) -> Bootstrap:
+        """Read replicates from a file that `save` wrote; nothing in it is run.
+
+        Parameters
+        ----------
+        path : str, path-like or binary file
+        results : MixedLMResults, optional
+            The fit, which only intervals of the kind "bca" need.
+        statistic : callable, optional
+            With the fit, the statistic that was given to `MixedLMResults.bootstrap`.
+
+        Returns
+        -------
+        Bootstrap
+
+        Raises
+        ------
+        FitError
+            If the file holds no bootstrap, or one of another fit or statistic.
+
+        Examples
+        --------
+        >>> import io
+        >>> from mixedlm_ext import Bootstrap, MixedLM, datasets
+        >>> data = datasets.dyestuff.load_pandas().data
+        >>> result = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data).fit()
+        >>> file = io.BytesIO()
+        >>> result.bootstrap(20, rng=1).save(file)
+        >>> _ = file.seek(0)
+        >>> Bootstrap.load(file)
+        <Bootstrap: 20 parametric replicates, 0 failed>
+        """
+        found = read_replicates(path)
+        check_choice("kind", found.kind, KINDS)
+        if results is not None:
+            _check_same(found, results, statistic)
+        return cls(results, statistic, found)
+
+    def _fit_for_bca(self) -> MixedLMResults:
+        """Return the fit whose groups are left out, or say why there is none."""
+        if self.use_u:
+            raise FitError(
+                "kind='bca' leaves out groups, whose random effects this bootstrap kept "
+                "(use_u=True). Use another kind of interval, such as 'percentile'."
+            )
+        if self._results is None:
+            raise FitError(
+                "kind='bca' leaves out groups and fits again, but the fit was not given. Use "
+                "Bootstrap.load(path, results), or another kind of interval."
+            )
+        return self._results
+
     def _evaluate(self, results: Any) -> Array:
         """Return the parameters or the statistic of another fit."""
-        return _values(results, self._statistic, "without some groups").numbers
+        where = "without some of the groups, as intervals by 'bca' need it"
+        return _values_like(self._found.names, results, self._statistic, where)
 
 
 def bootstrap(
@@ -159,15 +242,17 @@ def bootstrap(
     rng: Any,
     n_jobs: int,
     progress: bool,
+    use_u: bool = False,
 ) -> Bootstrap:
     """Refit a model to n bootstrap responses (see `ResamplingMethods.bootstrap`)."""
     n = check_count(n)
     check_choice("kind", kind, KINDS)
+    if not isinstance(use_u, bool | np.bool_):
+        raise FitError(f"use_u={use_u!r} is neither True nor False.")
     fit = results.fit_record
-    draws = resampler(fit, kind)
+    draws = resampler(fit, kind, bool(use_u))
     check_statistic(statistic)
     own = _values(_labelled(results), statistic)
-    estimates = pd.Series(own.numbers, index=pd.Index(own.names))
     seeds = spawn_seeds(rng, n)
     if statistic is None:
         refitter = fit_refitter(fit)
@@ -181,8 +266,33 @@ def bootstrap(
     values = np.concatenate([part.values for part in done])
     failures = {r: why for part in done for r, why in part.failures.items()}
     _report(failures, n)
-    frame = pd.DataFrame(values, columns=estimates.index)
-    return Bootstrap(results, kind, statistic, estimates, frame, failures)
+    found = Replicates(
+        kind=kind,
+        use_u=bool(use_u),
+        of_statistic=statistic is not None,
+        names=own.names,
+        estimates=own.numbers,
+        values=values,
+        failures=failures,
+    )
+    return Bootstrap(results, statistic, found)
+
+
+def _check_same(found: Replicates, results: MixedLMResults, statistic: Statistic | None) -> None:
+    """Raise unless replicates are of a fit and of a statistic."""
+    check_statistic(statistic)
+    if found.of_statistic != (statistic is not None):
+        theirs = "a statistic of the fit" if found.of_statistic else "the parameters of the fit"
+        way = "Pass the same statistic" if found.of_statistic else "Leave statistic out"
+        raise FitError(f"the replicates are of {theirs}. {way}.")
+    own = _values(_labelled(results), statistic)
+    if own.names != found.names:
+        raise FitError(f"the replicates are of {found.names}, not of {own.names} as the fit given.")
+    if not np.allclose(own.numbers, found.estimates, rtol=1e-5, equal_nan=True):
+        raise FitError(
+            f"the replicates are of another fit, with the estimates {found.estimates.tolist()}; "
+            f"those of the fit given are {own.numbers.tolist()}."
+        )
 
 
 def _labelled(results: MixedLMResults) -> Any:
@@ -191,11 +301,10 @@ def _labelled(results: MixedLMResults) -> Any:
     return results.with_ddf(results.ddf_method if robust else results.ddf)  # type: ignore[arg-type]
 
 
-def fit_refitter(fit: Fit, reml: bool | None = None) -> Refitter:
+def fit_refitter(fit: Fit) -> Refitter:
     """Return the refitter of a fit's model, started from its estimates."""
     start = warm_start(fit.problem, fit.theta)
-    criterion = fit.reml if reml is None else reml
-    return Refitter(fit.design, fit.problem, criterion, fit.fixed_sigma, start)
+    return Refitter(fit.design, fit.problem, fit.reml, fit.fixed_sigma, start)
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,14 +347,9 @@ def _statistics_of(
             failures[first + r] = str(error)
             continue
         where = f"at replicate {first + r}, whose response comes from {seed_text(seed)}"
-        found = _values(refitted, statistic, where)
-        if found.names != names:
-            raise FitError(
-                f"the statistic returned {found.names} {where}, but {names} for the fit itself. It "
-                "must always return the same values."
-            )
+        found = _values_like(names, refitted, statistic, where)
         if refitted.converged:
-            values[r] = found.numbers
+            values[r] = found
         else:
             failures[first + r] = refitted.optimization.message
     return _Part(values, failures)
@@ -260,6 +364,17 @@ def _values(results: Any, statistic: Statistic | None, where: str = "for the fit
     names = [p.name for p in model_parameters(fit.design, free_sigma)]
     one = Estimates.of_fit(fit)
     return Values(names, all_values(fit.problem.covariance, one, free_sigma)[0])
+
+
+def _values_like(names: list[Any], results: Any, statistic: Statistic | None, where: str) -> Array:
+    """Return the parameters or the statistic of another fit, which must have the same names."""
+    found = _values(results, statistic, where)
+    if found.names != names:
+        raise FitError(
+            f"the statistic returned {found.names} {where}, but {names} for the fit itself. It "
+            "must always return the same values."
+        )
+    return found.numbers
 
 
 def _report(failures: Mapping[int, str], n: int) -> None:

@@ -54,11 +54,17 @@ def jackknife_accelerations(results: MixedLMResults, evaluate: Evaluate) -> Arra
         values = np.array(list(_leave_out(results, term.codes, evaluate)))
         if len(values) < 2:
             continue
-        influence = (values.mean(axis=0) - values) * (len(values) - 1) / len(values)
+        influence = _influence(values)
         cubes += np.nansum(influence**3, axis=0)
         squares += np.nansum(influence**2, axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.where(squares > 0, cubes / (6.0 * squares**1.5), 0.0))
+
+
+def _influence(values: Array) -> Array:
+    """Return (n - 1)/n times the mean less each of n values (n, s); nan where there is none."""
+    n = np.maximum(np.isfinite(values).sum(axis=0), 1)
+    return np.asarray((np.nansum(values, axis=0) / n - values) * (n - 1) / n)
 
 
 def without_rows_of(design: Design, keep: NDArray[np.bool_]) -> Design:

@@ -13,7 +13,8 @@ from mixedlm_ext.errors import FitError
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.linalg.orthogonal import orthonormal_basis
 from mixedlm_ext.refit import require_rows
-from mixedlm_ext.simulation.simulate import design_simulator, fit_parameters
+from mixedlm_ext.simulation.new_rows import fit_simulator
+from mixedlm_ext.simulation.simulate import fit_parameters
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -30,35 +31,51 @@ class Resampler(Protocol):
         """Return one response (n,)."""
 
 
-def resampler(fit: Fit, kind: str) -> Resampler:
+def resampler(fit: Fit, kind: str, use_u: bool = False) -> Resampler:
     """Return what draws the responses of one kind of bootstrap.
 
     Parameters
     ----------
     fit : Fit
     kind : {"parametric", "residual", "wild"}
+    use_u : bool
+        Keep the conditional modes of the random effects; only the residuals are drawn.
+
+    Raises
+    ------
+    FitError
+        If a wild bootstrap is to keep the conditional modes, or its groups are crossed.
     """
     require_rows(fit.design)
     if kind == "parametric":
-        return design_simulator(fit.design, fit_parameters(fit))
-    return _Residuals(fit) if kind == "residual" else _Wild(fit)
+        return fit_simulator(fit, fit_parameters(fit), conditional=use_u)
+    if kind == "residual":
+        return _Residuals(fit, use_u)
+    if use_u:
+        raise FitError(
+            "a wild bootstrap multiplies whole groups and cannot keep their random effects "
+            "(use_u=True). Use kind='parametric' or kind='residual'."
+        )
+    return _Wild(fit)
 
 
 class _Residuals:
     """Residuals and conditional modes drawn with replacement (Carpenter, Goldstein & Rasbash 2003).
 
     Modes are shrunken and residuals absorb some of it, so both are first centred and rescaled to
-    have the estimated covariances exactly. The modes of a level stay together.
+    have the estimated covariances exactly. The modes of a level stay together. When the modes are
+    kept they are kept as they are, and only residuals are drawn.
     """
 
-    def __init__(self, fit: Fit) -> None:
+    def __init__(self, fit: Fit, use_u: bool) -> None:
         design = fit.design
         self._root = np.ones(len(design.y)) if design.weights is None else np.sqrt(design.weights)
-        self._mean = design.y - _marginal_residuals(fit)
-        e = (design.y - fit.fitted()) * self._root
+        fitted = fit.fitted()
+        e = (design.y - fitted) * self._root
         e = e - e.mean()
         self._e = e * (fit.sigma / np.sqrt(np.mean(e * e)))
-        self._terms = design.terms
+        self._mean = fitted if use_u else design.y - _marginal_residuals(fit)
+        self._terms = () if use_u else design.terms
         self._b = [_reflated(b, cov) for b, cov in zip(fit.b, fit.random_cov)]
 
     def draw(self, seed: SeedSequence) -> Array:

@@ -98,6 +98,7 @@ class ResamplingMethods:
         rng: Any = None,
         n_jobs: int = 1,
         progress: bool = False,
+        use_u: bool = False,
     ) -> Bootstrap:
         """Refit the model to bootstrap responses.
 
@@ -115,16 +116,21 @@ class ResamplingMethods:
             parameters: standard deviations, correlations, sigma, fixed effects.
         rng : None, int or numpy.random.Generator
             Source of random numbers. With the same seed the replicates are the same, whatever
-            n_jobs; those of the parametric bootstrap have the responses of ``simulate(n, rng)``.
+            n_jobs; those of the parametric bootstrap have the responses of
+            ``simulate(n, rng, conditional=use_u)``.
         n_jobs : int
             Processes (joblib).
         progress : bool
             Show a bar (tqdm).
+        use_u : bool
+            Keep the random effects at their conditional modes and draw residuals only, for
+            statements about the groups at hand, as ``use.u`` of lme4's ``bootMer``. Not for "wild".
 
         Returns
         -------
         Bootstrap
-            ``replicates``, ``bse``, ``bias``, ``failures``, ``conf_int(alpha, kind)``.
+            ``replicates``, ``bse``, ``bias``, ``failures``, ``conf_int(alpha, kind)``,
+            ``save(path)``.
 
         Raises
         ------
@@ -154,7 +160,7 @@ class ResamplingMethods:
         >>> bool(boot.conf_int().loc["Days"].between(5, 15).all())
         True
         """
-        return bootstrap(_own(self), n, kind, statistic, rng, n_jobs, progress)
+        return bootstrap(_own(self), n, kind, statistic, rng, n_jobs, progress, use_u)
 
     def compare_bootstrap(
         self, other: Any, n: int = 1000, rng: Any = None, n_jobs: int = 1, progress: bool = False

@@ -123,8 +123,8 @@ def _failure(log: Log, noise: float, step: Step) -> tuple[str, str]:
     """Return verdict and message for a search that did not end at a minimum."""
     if log.out_of_time:
         return "time limit", (
-            f"max_time was over after {log.evaluations} evaluations, before the search reached a "
-            "minimum. Raise max_time."
+            "max_time was over before the search reached a minimum (evaluations: "
+            f"{log.evaluations}). Raise max_time."
         )
     if step.curvature < 0:
         return "saddle point", (
