@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.assemble import response
-from mixedlm_ext.design.names import list_names
-from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.errors import FitError
 from mixedlm_ext.fit import Fit
+from mixedlm_ext.inference.choices import check_choice, shown
 from mixedlm_ext.inference.clusters import Clusters
 
 Array = NDArray[np.float64]
@@ -55,9 +55,7 @@ class ClusterRobust:
     """
 
     def __init__(self, fit: Fit, clusters: Clusters, kind: str) -> None:
-        if kind not in KINDS:
-            near = did_you_mean(str(kind), KINDS)
-            raise FitError(f"kind={kind!r} is not known.{near} Use one of {list_names(KINDS)}.")
+        check_choice(kind, "kind", KINDS)
         largest = int(np.bincount(clusters.codes).max())
         if kind == "CR2" and largest > _MOST_ROWS:
             raise FitError(
@@ -137,9 +135,9 @@ class ClusterRobust:
 
 def check_cov_type(cov_type: object) -> None:
     """Raise FitError unless `cov_type` is one that a fit can have."""
-    if cov_type not in ("nonrobust", "cluster"):
+    if not (isinstance(cov_type, str) and cov_type in ("nonrobust", "cluster")):
         raise FitError(
-            f"cov_type={cov_type!r} is not known. Use 'nonrobust', or 'cluster' with "
+            f"cov_type={shown(cov_type)} is not known. Use 'nonrobust', or 'cluster' with "
             "cov_kwds={'groups': ..., 'kind': 'CR2'}."
         )
 

@@ -15,6 +15,7 @@ from statsmodels.stats.contrast import ContrastResults, WaldTestResults
 from statsmodels.tools.sm_exceptions import ValueWarning
 
 from mixedlm_ext.errors import FitError
+from mixedlm_ext.inference.basis import basis_of_test
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults
@@ -62,14 +63,19 @@ def f_contrast(
     scalar: bool,
     invcov: Array | None = None,
     df_constraints: int | None = None,
+    basis: Array | None = None,
 ) -> ContrastResults:
     """Test all rows of a hypothesis together by F; redundant rows are set aside with a warning.
 
-    `invcov` takes the place of the inverse covariance of Lβ, `df_constraints` that of its rank.
+    `invcov` takes the place of the inverse covariance of Lβ, `df_constraints` that of its rank;
+    `basis` (r, p) spans the same hypothesis, in the form from which degrees of freedom come.
     """
     L, q = hypothesis(results, r_matrix)
     cov = results.ddf_method.cov() if cov_p is None else np.asarray(cov_p)
-    values, vectors = np.linalg.eigh(L @ cov @ L.T)
+    sd = np.sqrt(np.einsum("rp,pq,rq->r", L, cov, L))
+    sd = np.where(sd > 0, sd, 1.0)
+    unit = L / sd[:, None]  # so that the rank does not depend on units
+    values, vectors = np.linalg.eigh(unit @ cov @ unit.T)
     kept = values > 1e-10 * max(float(values.max()), 0.0)
     rank = int(kept.sum())
     if rank == 0:
@@ -80,11 +86,13 @@ def f_contrast(
             ValueWarning,
             stacklevel=4,
         )
-    independent = vectors[:, kept].T @ L
+    independent = vectors[:, kept].T @ unit
     away = L @ np.asarray(results.params) - q
-    z = vectors[:, kept].T @ away
+    z = vectors[:, kept].T @ (away / sd)
     squared = (z**2 / values[kept]).sum() if invcov is None else away @ np.asarray(invcov) @ away
-    scale, df = results.ddf_method.f(independent)
+    if basis is None or rank < len(basis):
+        basis = basis_of_test(results.fit_record, independent)
+    scale, df = results.ddf_method.f(basis)
     df_num = float(rank if df_constraints is None else df_constraints)
     F = scale * float(squared) / df_num
     statistic = F if scalar else np.array([[F]])
