@@ -14,6 +14,7 @@ from scipy import stats
 from statsmodels.stats.contrast import ContrastResults, WaldTestResults
 from statsmodels.tools.sm_exceptions import ValueWarning
 
+from mixedlm_ext.design.rank import independent_columns
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.inference.basis import basis_of_test
 
@@ -72,17 +73,21 @@ def f_contrast(
     """
     L, q = hypothesis(results, r_matrix)
     cov = results.ddf_method.cov() if cov_p is None else np.asarray(cov_p)
-    sd = np.sqrt(np.einsum("rp,pq,rq->r", L, cov, L))
+    # in units of the model's standard errors, so that the rank does not depend on the columns'
+    sd = np.sqrt(np.einsum("rp,pq,rq->r", L, results.fit_record.unscaled_cov, L))
     sd = np.where(sd > 0, sd, 1.0)
-    unit = L / sd[:, None]  # so that the rank does not depend on units
+    unit = L / sd[:, None]
     values, vectors = np.linalg.eigh(unit @ cov @ unit.T)
     kept = values > 1e-10 * max(float(values.max()), 0.0)
     rank = int(kept.sum())
     if rank == 0:
         raise FitError("the hypothesis has only zeros; give some fixed effect a coefficient.")
     if rank < len(L):
+        whose = "the hypothesis"
+        if len(independent_columns(L.T)) > rank:
+            whose = f"the hypothesis ({results.ddf}: its covariance is singular)"
         warnings.warn(
-            f"the hypothesis has {len(L)} rows but rank {rank}; {rank} are tested",
+            f"{whose} has {len(L)} rows but rank {rank}; {rank} are tested",
             ValueWarning,
             stacklevel=4,
         )
