@@ -410,6 +410,7 @@ class MixedLMResults(
 
         Tables, tests, random effects and prediction at new data go on working.
         """
+        _ = self.fit_record.unweighted_root  # kept, since some hypotheses depend on it
         super().remove_data()
         # what statsmodels blanked is computed again, or refused with a reason
         self._cache = {name: value for name, value in self._cache.items() if value is not None}

@@ -166,3 +166,96 @@ def test_refusals() -> None:
     empty = fit("strength ~ 0 + (1 | batch)", unbalanced("pastes"))
     with pytest.raises(FitError, match="no fixed effects"):
         empty.robust_cov()
+
+
+# ---------------------------------------------------------------- coefficients of one cluster
+
+
+def dense_hotelling(result: Any, codes: np.ndarray, L: np.ndarray) -> tuple[float, float]:
+    """F and df of the approximate Hotelling test by CR2, from n × n matrices.
+
+    Pustejovsky & Tipton (2018), sec. 3.2: the sandwich of L is Σ_c t_c ee't_c', t_c (r, n),
+    standardized by its expectation.
+    """
+    design = result.model.design
+    terms = [oracle.Term(t.X, t.codes, len(t.levels), t.structure) for t in design.terms]
+    Sigma = result.scale * oracle.covariance(terms, result.theta, design.weights)
+    X, W = design.X, np.linalg.inv(Sigma)
+    C = np.linalg.inv(X.T @ W @ X)
+    maker = np.eye(len(X)) - X @ C @ X.T @ W
+    pieces = []
+    for c in range(codes.max() + 1):
+        i = np.flatnonzero(codes == c)
+        S = Sigma[np.ix_(i, i)]
+        D = np.linalg.cholesky(S).T
+        values, vectors = np.linalg.eigh(D @ (S - X[i] @ C @ X[i].T) @ D.T)
+        kept = values > 1e-10 * values.max()
+        A = D.T @ (vectors[:, kept] / np.sqrt(values[kept])) @ vectors[:, kept].T @ D
+        pieces.append(L @ C @ X[i].T @ W[np.ix_(i, i)] @ A @ maker[i])
+    T = np.array(pieces)
+    e = maker @ design.y
+    sandwich = sum(np.outer(t @ e, t @ e) for t in T)
+    values, vectors = np.linalg.eigh(sum(t @ Sigma @ t.T for t in T))
+    N = (vectors / np.sqrt(values)) @ vectors.T
+    r, total = len(L), 0.0
+    P = np.einsum("ar,crn,nm,dsm,bs->abcd", N, T, Sigma, T, N, optimize=True)
+    for a in range(r):
+        for b in range(r):
+            total += np.trace(P[a, a] @ P[b, b].T) + np.trace(P[a, b] @ P[a, b])
+    eta = r * (r + 1) / total
+    away = L @ result.params.to_numpy()
+    return (eta - r + 1) / eta * (away @ np.linalg.solve(sandwich, away)) / r, eta - r + 1
+
+
+def one_cluster(formula: str = "y ~ t + first + (1 | g)", weights: str | None = None) -> Any:
+    """`first` is known from one cluster alone."""
+    rng = np.random.default_rng(3)
+    g, t = np.repeat(np.arange(12), 6), rng.standard_normal(72)
+    y = rng.standard_normal(12)[g] + rng.standard_normal(72) + 0.3 * t
+    data = pd.DataFrame({"g": g, "t": t, "y": y, "first": (g == 0) * 1.0})
+    data["w"] = 1.0 + np.arange(72) % 3
+    return MixedLM.from_formula(formula, data, weights=weights).fit()
+
+
+@pytest.mark.parametrize("weights", [None, "w"])
+@pytest.mark.parametrize("formula", ["y ~ t + first + (1 | g)", "y ~ t * first + (1 | g)"])
+def test_cr2_where_one_cluster_determines_a_coefficient(formula: str, weights: str | None) -> None:
+    result = one_cluster(formula, weights)
+    robust = result.get_robustcov_results(groups="g")
+    codes, identity = result.model.design.terms[0].codes, np.eye(len(result.params))
+    for rows in ([0], [1], [2], [0, 1], [1, 2]):
+        F, df = dense_hotelling(result, codes, identity[rows])
+        test = robust.f_test(identity[rows])
+        assert_allclose(test.fvalue, F, rtol=1e-8)
+        assert_allclose(test.df_denom, df, rtol=1e-8)
+    assert_allclose(robust.df_resid_inference[0], 10, atol=0.01)
+
+
+def test_cr2_of_several_rows_that_are_correlated() -> None:
+    """The traces are of products, not of squares: cov(d_rs, d_sr) is not symmetric in clusters."""
+    result = fit("Reaction ~ Days + I(Days**2) + (Days | Subject)", unbalanced("sleepstudy"))
+    robust = result.get_robustcov_results()
+    codes = result.model.design.terms[0].codes
+    for L in (np.eye(3), np.eye(3)[1:], np.array([[1, 2, 0.5], [0, 1, 9.0]])):
+        F, df = dense_hotelling(result, codes, L)
+        assert_allclose(robust.f_test(L).fvalue, F, rtol=1e-8)
+        assert_allclose(robust.f_test(L).df_denom, df, rtol=1e-7)
+
+
+def test_cr2_without_any_estimate_of_a_variance() -> None:
+    """All of y ~ 0 + first comes from one cluster, which then has no residual left."""
+    result = one_cluster("y ~ 0 + first + I(1 - first) + (1 | g)")
+    robust = result.get_robustcov_results(groups="g")
+    assert np.isnan(robust.df_resid_inference[0]) and np.isnan(robust.pvalues.iloc[0])
+    assert_allclose(robust.df_resid_inference[1], 10, atol=0.01)
+    with pytest.warns(match=r"its covariance is singular\) has 2 rows but rank 1"):
+        robust.f_test(np.eye(2))
+
+
+def test_cr3_is_refused_where_one_cluster_determines_a_coefficient() -> None:
+    with pytest.raises(FitError, match=r"without 0 of 'g' 'first' cannot be estimated\. Use kind"):
+        one_cluster().robust_cov("CR3")
+    several = "y ~ t * first + I(1e6 * (g == 4)) + (1 | g)"
+    with pytest.raises(FitError, match=r"'first', 't:first' cannot .*\(2 clusters are such\)"):
+        one_cluster(several).robust_cov("CR3")
+    assert one_cluster().robust_cov("CR1").shape == (3, 3)

@@ -58,6 +58,8 @@ class Design:
         What the formula uses from the caller's scope.
     weights_name, offset_name : str or None
         Columns given as `weights` and `offset`.
+    aliases : ndarray (p, d)
+        The columns left out as not estimable are X times this.
 
     Notes
     -----
@@ -83,6 +85,7 @@ class Design:
     scope: Scope = field(default_factory=Scope)
     weights_name: str | None = None
     offset_name: str | None = None
+    aliases: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     _matrices: FormulaMatrices | None = field(default=None, repr=False)
 
     @property

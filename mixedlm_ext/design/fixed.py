@@ -18,15 +18,31 @@ __all__ = ["FixedPart", "keep_columns"]
 
 Floats = npt.NDArray[np.float64]
 
+_ZERO = 1e-9
+"""Shares of a dropped column this small are rounding errors of zero."""
+
 
 @dataclass(frozen=True, eq=False)
 class FixedPart:
-    """The kept columns, their names and positions, and the names of those not estimable."""
+    """The kept columns, their names and positions, and what is known of those not estimable.
+
+    Attributes
+    ----------
+    X : ndarray (n, p)
+    names : tuple of str
+    column_map : ndarray of intp (p,)
+        Positions among all columns.
+    dropped : tuple of str
+        Names of the columns that are combinations of those before them.
+    aliases : ndarray (p, d)
+        What they are: the dropped columns are X times this.
+    """
 
     X: Floats
     names: tuple[str, ...]
     column_map: npt.NDArray[np.intp]
     dropped: tuple[str, ...]
+    aliases: Floats
 
 
 def keep_columns(
@@ -71,7 +87,9 @@ def keep_columns(
     wanted = np.array([j for j, name in enumerate(names) if name not in unwanted], dtype=np.intp)
     X = X if len(wanted) == len(names) else X[:, wanted]
     kept = independent_columns(X, weights)
-    dropped = tuple(names[wanted[j]] for j in range(len(wanted)) if j not in set(kept.tolist()))
+    others = np.setdiff1d(np.arange(len(wanted)), kept)
+    dropped = tuple(names[wanted[j]] for j in others)
+    aliases = np.zeros((len(kept), 0))
     if dropped:
         warnings.warn(
             "the fixed part is rank deficient; left out, as combinations of the columns before: "
@@ -79,7 +97,16 @@ def keep_columns(
             DesignWarning,
             stacklevel=stacklevel,
         )
+        aliases = _combinations(X[:, kept], X[:, others])
         X = X[:, kept]
     column_map = wanted[kept]
     check_fixed_size(len(X), [names[j] for j in column_map])
-    return FixedPart(X, tuple(names[j] for j in column_map), column_map, dropped)
+    return FixedPart(X, tuple(names[j] for j in column_map), column_map, dropped, aliases)
+
+
+def _combinations(kept: Floats, dropped: Floats) -> Floats:
+    """Return A with dropped = kept A, rounding errors of zero set to zero."""
+    lengths = np.linalg.norm(kept, axis=0)
+    A = np.linalg.lstsq(kept / lengths, dropped)[0]
+    A[np.abs(A) < _ZERO * np.linalg.norm(dropped, axis=0)] = 0.0
+    return np.asarray(A / lengths[:, None])

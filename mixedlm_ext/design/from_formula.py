@@ -146,6 +146,7 @@ def design_from_formula(
         scope=scope,
         weights_name=weights_name,
         offset_name=offset_name,
+        aliases=fixed.aliases,
         _matrices=matrices,
     )
 

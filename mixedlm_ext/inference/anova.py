@@ -10,9 +10,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design
+from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.inference.choices import shown
 from mixedlm_ext.inference.fixed_terms import FixedTerm, fixed_terms
-from mixedlm_ext.inference.hypotheses import full_rank_rows, marginal, type1, type2, type3
+from mixedlm_ext.inference.hypotheses import (
+    full_rank_rows,
+    is_only_effect,
+    marginal,
+    type1,
+    type2,
+    type3,
+)
+from mixedlm_ext.inference.indicators import missing_cells
 from mixedlm_ext.inference.wald import f_contrast
 
 if TYPE_CHECKING:
@@ -34,31 +44,47 @@ def anova_table(results: MixedLMResults, type: int | str) -> pd.DataFrame:
     hypotheses = _hypotheses(results, terms, kind)
     tested = {term.name: L for term, L in zip(terms, hypotheses) if term.factors}
     title = f"Type {kind}" if kind != "marginal" else "Marginal"
-    return f_table(results, tested, f"{title} analysis of variance")
+    table = f_table(results, tested, f"{title} analysis of variance")
+    if kind == "III" and results.fit_record.design.dropped:
+        table.attrs["note"] = _note_of_missing_cells(results, terms)
+    return table
+
+
+def _note_of_missing_cells(results: MixedLMResults, terms: list[FixedTerm]) -> str:
+    """Return what to know of type III where combinations of levels have no data."""
+    design = results.fit_record.design
+    if design.formula is None or not len(design.X):
+        return ""
+    missing = missing_cells(design, terms)
+    if not missing:
+        return ""
+    where = "; ".join(f"{name} ({list_names(cells)})" for name, cells in missing.items())
+    return (
+        f"There are no data for some combinations of levels: {where}. Type III hypotheses then "
+        "depend on which combinations are missing; interpret them with care."
+    )
 
 
 def _check_type(type: int | str) -> str:
     """Return "I", "II", "III" or "marginal"."""
-    kind = _TYPES.get(str(type).upper())
-    if kind is None:
-        near = did_you_mean(str(type), ["1", "2", "3", "marginal"])
-        raise FitError(f"type={type!r} is not known.{near} Use 1, 2, 3 or 'marginal'.")
-    return kind
+    written = str(type).upper() if isinstance(type, (str, int, np.integer)) else None
+    if written in _TYPES:
+        return _TYPES[written]
+    near = did_you_mean(type, ["1", "2", "3", "marginal"]) if isinstance(type, str) else ""
+    raise FitError(f"type={shown(type)} is not known.{near} Use 1, 2, 3 or 'marginal'.")
 
 
 def _hypotheses(results: MixedLMResults, terms: list[FixedTerm], kind: str) -> list[Array]:
     """Return one hypothesis for each term."""
-    design, cp = results.fit_record.design, results.fit_record.problem.cp
-    if kind == "marginal" or (kind == "III" and _is_additive(design, terms)):
-        return marginal(design, terms)
-    if kind == "III":
+    design = results.fit_record.design
+    if kind == "I" or is_only_effect(terms):
+        return type1(results.fit_record.unweighted_root, terms)
+    if kind == "III" and not _is_additive(design, terms):
         results._need_rows("type III hypotheses")
         return type3(design, terms)
-    root = cp.R
-    if design.weights is not None:
-        results._need_rows(f"type {kind} hypotheses")
-        root = np.asarray(np.linalg.qr(design.X, mode="r"), dtype=float)
-    return type1(root, terms) if kind == "I" else type2(root, terms)
+    if kind == "II":
+        return type2(results.fit_record.unweighted_root, terms)
+    return marginal(results.fit_record.problem.cp.R, terms)
 
 
 def _is_additive(design: Design, terms: list[FixedTerm]) -> bool:
@@ -103,7 +129,7 @@ def _row(results: MixedLMResults, L: Array) -> list[Any]:
     """
     if not len(L):
         return [np.nan, np.nan, 0, np.nan, np.nan, np.nan]
-    test = f_contrast(results, L, None, scalar=True)
+    test = f_contrast(results, L, None, scalar=True, basis=L)
     scale, _ = results.ddf_method.f(L)
     mean_square = float(test.fvalue) / scale * results.sigma**2
     return [

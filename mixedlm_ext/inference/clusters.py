@@ -29,11 +29,14 @@ class Clusters:
     codes : ndarray of intp (n,)
         Cluster of each row, from 0.
     count : int
+    levels : Index (count,)
+        Their names.
     """
 
     name: str
     codes: Index
     count: int
+    levels: pd.Index
 
     def rows(self) -> list[Index]:
         """Return the rows of each cluster."""
@@ -80,7 +83,7 @@ def _coarsest(design: Design) -> Clusters:
     """Return the grouping factor in which all others are nested."""
     for term in design.terms:
         if all(_is_finer(other.codes, term.codes) for other in design.terms):
-            return Clusters(term.group, term.codes, len(term.levels))
+            return Clusters(term.group, term.codes, len(term.levels), term.levels)
     names = list_names(dict.fromkeys(term.group for term in design.terms))
     raise FitError(
         f"the grouping factors {names} are crossed: none contains the levels of the others, so "
@@ -94,7 +97,7 @@ def _given(design: Design, cluster: Any) -> Clusters:
     if isinstance(cluster, str):
         for term in design.terms:
             if cluster in (term.name, term.group):
-                return Clusters(term.group, term.codes, len(term.levels))
+                return Clusters(term.group, term.codes, len(term.levels), term.levels)
         columns = {} if design.frame is None else {str(c): c for c in design.frame}
         if cluster not in columns:
             known = [*columns, *(term.group for term in design.terms)]
@@ -109,7 +112,7 @@ def _given(design: Design, cluster: Any) -> Clusters:
     codes, levels = level_codes(values, name)
     if codes.min(initial=0) < 0:
         raise FitError(f"cluster {name!r} has missing values. Give every row a cluster.")
-    return Clusters(name, codes, len(levels))
+    return Clusters(name, codes, len(levels), levels)
 
 
 def _aligned(design: Design, values: Any) -> Any:

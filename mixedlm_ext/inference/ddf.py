@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.errors import FitError, did_you_mean
 from mixedlm_ext.fit import Fit
+from mixedlm_ext.inference.choices import shown
 from mixedlm_ext.inference.kenward_roger import KenwardRoger
 from mixedlm_ext.inference.satterthwaite import Satterthwaite
 
@@ -68,9 +69,9 @@ class _Constant:
 
 def check_method(name: object) -> None:
     """Raise FitError unless `name` is a method."""
-    if name not in METHODS:
-        near = did_you_mean(str(name), METHODS)
-        raise FitError(f"ddf={name!r} is not known.{near} Use one of {', '.join(METHODS)}.")
+    if not (isinstance(name, str) and name in METHODS):
+        near = did_you_mean(name, METHODS) if isinstance(name, str) else ""
+        raise FitError(f"ddf={shown(name)} is not known.{near} Use one of {', '.join(METHODS)}.")
 
 
 def degrees_of_freedom(fit: Fit, name: str) -> DegreesOfFreedom:

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.errors import FitError, did_you_mean
 from mixedlm_ext.inference.anova import f_table
-from mixedlm_ext.inference.fixed_terms import FixedTerm, droppable, fixed_terms, without_term
+from mixedlm_ext.inference.choices import check_choice, name_list
+from mixedlm_ext.inference.fixed_terms import (
+    FixedTerm,
+    droppable,
+    fixed_terms,
+    is_coded_alone,
+    without_term,
+)
+from mixedlm_ext.inference.hypotheses import complement, is_only_effect, type1
 from mixedlm_ext.inference.ranova import deletion_table
 from mixedlm_ext.inference.submodel import maximum, reduce_fixed
 
@@ -29,16 +37,16 @@ def drop1_table(
     results: MixedLMResults, scope: str | Sequence[str] | None, test: str
 ) -> pd.DataFrame:
     """Return the table of `MixedLMResults.drop1`."""
-    if test not in _TESTS:
-        near = did_you_mean(str(test), _TESTS)
-        raise FitError(f"test={test!r} is not known.{near} Use 'F' or 'LRT'.")
+    check_choice(test, "test", _TESTS)
     fit = results.fit_record
     terms = fixed_terms(fit.design)
-    if all(term.factors for term in terms):
-        results._need_rows("what tells whether a factor implies an intercept")
-    kept = {term.name: without_term(fit.design, terms, term) for term in _in_scope(terms, scope)}
+    scoped = _in_scope(terms, scope)
+    kept = {term.name: _without(results, terms, term) for term in scoped}
     if test == "F":
-        hypotheses = {name: _complement(C) for name, C in kept.items()}
+        hypotheses = {name: complement(fit.problem.cp.R, C) for name, C in kept.items()}
+        if is_only_effect(terms):  # the only basis that all types and lmerTest share
+            every = zip(terms, type1(fit.unweighted_root, terms))
+            hypotheses = {term.name: L for term, L in every if term in scoped}
         return f_table(results, hypotheses, "Single term deletions")
     table = deletion_table(
         maximum(fit.problem, False, fit.fixed_sigma),
@@ -52,25 +60,57 @@ def drop1_table(
     return table
 
 
+def _without(results: MixedLMResults, terms: list[FixedTerm], term: FixedTerm) -> Array:
+    """Return C: the columns XC are those of the model without one term."""
+    fit = results.fit_record
+    if not is_coded_alone(terms, term):
+        results._need_rows(f"what tells how the factors are coded without {term.name!r}")
+    C = without_term(fit.design, fit.problem.cp.R, terms, term)
+    if C is None:
+        raise FitError(
+            f"the model without {term.name!r} is no special case of this one: its formula codes "
+            "other factors by columns that are not among these. Test coefficients by wald_test(), "
+            "or compare the AIC of both fits."
+        )
+    return C
+
+
 def _in_scope(terms: list[FixedTerm], scope: str | Sequence[str] | None) -> list[FixedTerm]:
     """Return the terms to leave out, all that can be by default."""
     possible = {term.name: term for term in droppable(terms)}
     if scope is None:
         return list(possible.values())
-    wanted = [scope] if isinstance(scope, str) else list(scope)
-    for name in wanted:
-        if name not in possible:
-            why = "is part of an interaction" if name in [t.name for t in terms] else "is no term"
-            raise FitError(
-                f"{name!r} {why}; terms that can be left out alone are "
-                f"{', '.join(map(repr, possible)) or 'none'}.{did_you_mean(name, possible)}"
-            )
-    return [possible[name] for name in wanted]
+    names = name_list(scope, "scope", "'x' or ['x', 'z']")
+    return [_found(name, terms, possible) for name in names]
 
 
-def _complement(C: Array) -> Array:
-    """Return L with Lβ = 0 exactly for β = Cγ; rows of the identity where C selects columns."""
-    if (C.max(axis=0, initial=0.0) == 1).all() and (np.count_nonzero(C, axis=0) == 1).all():
-        return np.eye(len(C))[~C.any(axis=1)]
-    U, _, _ = np.linalg.svd(C)
-    return np.asarray(U[:, C.shape[1] :].T)
+def _found(name: str, terms: list[FixedTerm], possible: dict[str, FixedTerm]) -> FixedTerm:
+    """Return the term that a user names, its factors in any order."""
+    for term in possible.values():
+        if name == term.name or sorted(_factors(name)) == sorted(map(_squeezed, term.factors)):
+            return term
+    listed = ", ".join(map(repr, possible)) or "none"
+    raise FitError(
+        f"{name!r} {_why_not(name, terms)}; terms that can be left out alone are {listed}."
+        f"{did_you_mean(name, possible)}"
+    )
+
+
+def _why_not(name: str, terms: list[FixedTerm]) -> str:
+    """Return why a term cannot be left out alone."""
+    named = [term for term in terms if term.name == name]
+    if not named:
+        return "is no term"
+    if not named[0].factors:
+        return "is the intercept"
+    larger = [term.name for term in terms if named[0].factors < term.factors]
+    return f"is part of an interaction, {larger[0]!r}" if larger else "has no column"
+
+
+def _factors(name: str) -> list[str]:
+    """Return the expressions of a term as a user may write it, without spaces."""
+    return [_squeezed(part) for part in name.split(":")]
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split())

@@ -14,8 +14,8 @@ from scipy import stats
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext.design import Design, TermDesign
-from mixedlm_ext.errors import FitError, did_you_mean
 from mixedlm_ext.fit import Fit
+from mixedlm_ext.inference.choices import check_choice, check_flag
 from mixedlm_ext.inference.fixed_terms import INTERCEPT, constant_coefficients
 from mixedlm_ext.inference.submodel import Likelihood, maximum, reduce_random
 
@@ -49,9 +49,8 @@ class _Deletion:
 
 def ranova_table(results: MixedLMResults, reduce_terms: bool, boundary: str) -> pd.DataFrame:
     """Return the table of `MixedLMResults.ranova`."""
-    if boundary not in _BOUNDARIES:
-        near = did_you_mean(str(boundary), _BOUNDARIES)
-        raise FitError(f"boundary={boundary!r} is not known.{near} Use 'chi2' or 'mixture'.")
+    check_choice(boundary, "boundary", _BOUNDARIES)
+    reduce_terms = check_flag(reduce_terms, "reduce_terms")
     fit = results.fit_record
     if reduce_terms and any(set(term.columns).isdisjoint(INTERCEPT) for term in fit.design.terms):
         results._need_rows("what tells whether a factor implies an intercept")

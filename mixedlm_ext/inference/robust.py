@@ -17,13 +17,16 @@ time. σ² cancels except in C, and V takes the place of Σ below.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.assemble import response
-from mixedlm_ext.design.names import list_names
-from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.design.messages import list_names, quoted
+from mixedlm_ext.errors import FitError
 from mixedlm_ext.fit import Fit
+from mixedlm_ext.inference.choices import check_choice, shown
 from mixedlm_ext.inference.clusters import Clusters
 
 Array = NDArray[np.float64]
@@ -36,6 +39,8 @@ _MOST_ROWS = 4000
 """Rows of one cluster up to which its covariance matrix is reasonable."""
 _ZERO = 1e-12
 """Eigenvalues of B_c this small, relative to the largest, count as zero."""
+_LOST = 1e-9
+"""Shares of the information this small that the other clusters have count as none."""
 
 
 class ClusterRobust:
@@ -55,9 +60,7 @@ class ClusterRobust:
     """
 
     def __init__(self, fit: Fit, clusters: Clusters, kind: str) -> None:
-        if kind not in KINDS:
-            near = did_you_mean(str(kind), KINDS)
-            raise FitError(f"kind={kind!r} is not known.{near} Use one of {list_names(KINDS)}.")
+        check_choice(kind, "kind", KINDS)
         largest = int(np.bincount(clusters.codes).max())
         if kind == "CR2" and largest > _MOST_ROWS:
             raise FitError(
@@ -93,7 +96,8 @@ class ClusterRobust:
             # (I - X_cCX_c'V_c⁻¹)⁻¹ by Woodbury: the scores become s + S_c(C⁻¹ - S_c)⁻¹s
             S = np.stack([_sums(codes, X * column[:, None], m) for column in VX.T], axis=1)
             rest = np.linalg.inv(self._C) - S
-            scores = scores + np.einsum("cij,cj->ci", S, _solve_each(rest, scores))
+            _check_estimable_without(rest, fit, clusters)
+            scores = scores + np.einsum("cij,cjk,ck->ci", S, np.linalg.inv(rest), scores)
         half = self._C @ scores.T
         factor = m / (m - 1.0) if self.kind == "CR1" else 1.0
         return factor * half @ half.T, adjusted, variances
@@ -107,15 +111,19 @@ class ClusterRobust:
     def f(self, L: Array) -> tuple[float, float]:
         """Return scale and degrees of freedom of the joint test.
 
-        With η = r(r + 1)/Σ var(d_st), d the standardized sandwich under the model, the Wald
-        statistic over r times (η - r + 1)/η has η - r + 1 degrees of freedom (Pustejovsky &
-        Tipton); for one row that is Satterthwaite's method.
+        With η = r(r + 1)/Σ var(d_st), d the sandwich standardized by its expectation under the
+        model, the Wald statistic over r times (η - r + 1)/η has η - r + 1 degrees of freedom
+        (Pustejovsky & Tipton); for one row that is Satterthwaite's method. The expectation is
+        LCL', unless a cluster alone determines a coefficient: its residuals say nothing of that.
         """
         if self.kind != "CR2":
             return 1.0, self.count - 1.0
         r = len(L)
-        values, vectors = np.linalg.eigh(L @ self._C @ L.T)
-        K = (vectors / np.sqrt(values)) @ vectors.T @ L @ self._C
+        LC = L @ self._C
+        values, vectors = np.linalg.eigh(LC @ self._expected_meat @ LC.T)
+        if values.min() <= _ZERO * np.diag(LC @ L.T).max():  # nothing estimates this variance
+            return np.nan, np.nan
+        K = (vectors / np.sqrt(values)) @ vectors.T @ LC
         # cov of the scores of clusters c, d:  δ_cd a_c'V_ca_c - a_c'X_c C X_d'a_d
         XA = np.einsum("rp,cqp->crq", K, self._adjusted)
         G = -np.einsum("crp,pq,dsq->rscd", XA, self._C, XA)
@@ -125,7 +133,15 @@ class ClusterRobust:
         total = np.einsum("rrcd,sscd->", G, G) + np.einsum("rscd,srcd->", G, G)
         eta = r * (r + 1) / float(total)
         df = eta - r + 1.0
-        return df / eta, df
+        return (df / eta, df) if df > 0 else (np.nan, np.nan)
+
+    @cached_property
+    def _expected_meat(self) -> Array:
+        """Σ_c of the covariance matrices of the scores under the model, (p, p)."""
+        own = self._variances.sum(axis=0)
+        return np.asarray(
+            own - np.einsum("cpi,pq,cqj->ij", self._adjusted, self._C, self._adjusted)
+        )
 
     def note(self) -> str:
         """Return the remark for the summary."""
@@ -137,9 +153,9 @@ class ClusterRobust:
 
 def check_cov_type(cov_type: object) -> None:
     """Raise FitError unless `cov_type` is one that a fit can have."""
-    if cov_type not in ("nonrobust", "cluster"):
+    if not (isinstance(cov_type, str) and cov_type in ("nonrobust", "cluster")):
         raise FitError(
-            f"cov_type={cov_type!r} is not known. Use 'nonrobust', or 'cluster' with "
+            f"cov_type={shown(cov_type)} is not known. Use 'nonrobust', or 'cluster' with "
             "cov_kwds={'groups': ..., 'kind': 'CR2'}."
         )
 
@@ -186,9 +202,27 @@ def _sums(codes: Index, values: Array, m: int) -> Array:
     return np.column_stack([np.bincount(codes, column, m) for column in values.T])
 
 
-def _solve_each(matrices: Array, vectors: Array) -> Array:
-    """Return M_c⁻¹s_c; the pseudoinverse where a coefficient is known from one cluster alone."""
-    return np.einsum("cij,cj->ci", np.linalg.pinv(matrices, rcond=_ZERO, hermitian=True), vectors)
+def _check_estimable_without(rest: Array, fit: Fit, clusters: Clusters) -> None:
+    """Refuse CR3 where a coefficient is known from one cluster alone.
+
+    `rest` (m, p, p) is X'V⁻¹X without each cluster; seen in units in which all of it is I.
+    """
+    root = np.linalg.cholesky(fit.unscaled_cov)
+    values, vectors = np.linalg.eigh(root.T @ rest @ root)
+    lost = np.flatnonzero(values[:, 0] <= _LOST)
+    if not len(lost):
+        return
+    first = lost[0]
+    null = np.abs(root @ vectors[first][:, values[first] <= _LOST])
+    # in units of the standard errors, so that the scale of the columns does not matter
+    share = (null / np.sqrt(np.diag(fit.unscaled_cov))[:, None]).max(axis=1)
+    names = [name for name, s in zip(fit.design.x_names, share) if s > 1e-6]
+    raise FitError(
+        f"CR3 leaves out one cluster at a time, and without {quoted(clusters.levels[first])} of "
+        f"{clusters.name!r} {list_names(names)} cannot be estimated"
+        f"{f' ({len(lost)} clusters are such)' if len(lost) > 1 else ''}. Use kind='CR2', or leave "
+        "that cluster or coefficient out of the model."
+    )
 
 
 def _inverse_root(B: Array) -> Array:

@@ -14,7 +14,9 @@ from scipy import stats
 from statsmodels.stats.contrast import ContrastResults, WaldTestResults
 from statsmodels.tools.sm_exceptions import ValueWarning
 
+from mixedlm_ext.design.rank import independent_columns
 from mixedlm_ext.errors import FitError
+from mixedlm_ext.inference.basis import basis_of_test
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults
@@ -62,29 +64,40 @@ def f_contrast(
     scalar: bool,
     invcov: Array | None = None,
     df_constraints: int | None = None,
+    basis: Array | None = None,
 ) -> ContrastResults:
     """Test all rows of a hypothesis together by F; redundant rows are set aside with a warning.
 
-    `invcov` takes the place of the inverse covariance of Lβ, `df_constraints` that of its rank.
+    `invcov` takes the place of the inverse covariance of Lβ, `df_constraints` that of its rank;
+    `basis` (r, p) spans the same hypothesis, in the form from which degrees of freedom come.
     """
     L, q = hypothesis(results, r_matrix)
     cov = results.ddf_method.cov() if cov_p is None else np.asarray(cov_p)
-    values, vectors = np.linalg.eigh(L @ cov @ L.T)
+    # in units of the model's standard errors, so that the rank does not depend on the columns'
+    sd = np.sqrt(np.einsum("rp,pq,rq->r", L, results.fit_record.unscaled_cov, L))
+    sd = np.where(sd > 0, sd, 1.0)
+    unit = L / sd[:, None]
+    values, vectors = np.linalg.eigh(unit @ cov @ unit.T)
     kept = values > 1e-10 * max(float(values.max()), 0.0)
     rank = int(kept.sum())
     if rank == 0:
         raise FitError("the hypothesis has only zeros; give some fixed effect a coefficient.")
     if rank < len(L):
+        whose = "the hypothesis"
+        if len(independent_columns(L.T)) > rank:
+            whose = f"the hypothesis ({results.ddf}: its covariance is singular)"
         warnings.warn(
-            f"the hypothesis has {len(L)} rows but rank {rank}; {rank} are tested",
+            f"{whose} has {len(L)} rows but rank {rank}; {rank} are tested",
             ValueWarning,
             stacklevel=4,
         )
-    independent = vectors[:, kept].T @ L
+    independent = vectors[:, kept].T @ unit
     away = L @ np.asarray(results.params) - q
-    z = vectors[:, kept].T @ away
+    z = vectors[:, kept].T @ (away / sd)
     squared = (z**2 / values[kept]).sum() if invcov is None else away @ np.asarray(invcov) @ away
-    scale, df = results.ddf_method.f(independent)
+    if basis is None or rank < len(basis):
+        basis = basis_of_test(results.fit_record, independent)
+    scale, df = results.ddf_method.f(basis)
     df_num = float(rank if df_constraints is None else df_constraints)
     F = scale * float(squared) / df_num
     statistic = F if scalar else np.array([[F]])
