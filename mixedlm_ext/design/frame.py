@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ class Table:
     source: Any
     names: tuple[Any, ...]
     index: pd.Index
+    whole: Any  # what the user passed
 
     def __len__(self) -> int:
         return len(self.index)
@@ -83,6 +84,7 @@ def read_table(data: Any) -> Table:
     Parameters
     ----------
     data : DataFrame, polars.DataFrame, mapping of str to array-like, or structured array
+        A Table is returned as it is.
 
     Returns
     -------
@@ -98,23 +100,25 @@ def read_table(data: Any) -> Table:
     >>> read_table({"x": [1, 2, 3]}).column("x").tolist()
     [1, 2, 3]
     """
+    if isinstance(data, Table):
+        return data
     if isinstance(data, Mapping) and not data:
         raise DesignError("the data have no columns.")
     if isinstance(data, pd.DataFrame):
-        return Table(data, tuple(data.columns), data.index)
+        return Table(data, tuple(data.columns), data.index, data)
     if type(data).__module__.startswith("polars") and hasattr(data, "get_column"):
-        return Table(data, tuple(data.columns), pd.RangeIndex(len(data)))
+        return Table(data, tuple(data.columns), pd.RangeIndex(len(data)), data)
     if isinstance(data, np.ndarray) and data.dtype.names:
-        return Table(data, data.dtype.names, pd.RangeIndex(len(data)))
+        return Table(data, data.dtype.names, pd.RangeIndex(len(data)), data)
     if isinstance(data, Mapping):
         lengths = [len(values) for values in data.values() if _has_rows(values)]
         if not lengths:
             raise DesignError("the data are single values. Write lists, such as {'x': [1]}.")
         n = lengths[0]
         indexes = [v.index for v in data.values() if isinstance(v, pd.Series) and len(v) == n]
-        return Table(data, tuple(data), indexes[0] if indexes else pd.RangeIndex(n))
+        return Table(data, tuple(data), indexes[0] if indexes else pd.RangeIndex(n), data)
     if hasattr(data, "to_pandas"):
-        return read_table(data.to_pandas())
+        return replace(read_table(data.to_pandas()), whole=data)
     hint = " Call .collect() first." if type(data).__name__ == "LazyFrame" else ""
     raise DesignError(
         f"data is a {type(data).__name__}; pass a pandas or polars DataFrame, "

@@ -196,7 +196,7 @@ class FormulaMatrices:
             unseen = _UNSEEN.search(error.message)
             if unseen and piece:
                 raise DesignError(
-                    f"{piece.code!r} in {place} has the level {unseen[1]}, "
+                    f"{piece.text!r} in {place} has the level {unseen[1]}, "
                     f"which is not among {unseen[2]}."
                 ) from error
             raise patsy_error(error, self.formula, place, span) from error
