@@ -209,7 +209,6 @@ CASES: list[tuple[Any, dict[str, Any], str]] = [
         "'x' in the fixed part is not finit",
     ),
     (DATA.assign(x=DATA["x"] + 1j), {}, "column 'x' in the fixed part is complex"),
-    (DATA.assign(x=TIMES), {}, "as in x.dt.total_seconds()"),
     (DATA.assign(x=DATA["z"].astype(str)), {}, "convert them with .astype(float)"),
     (DATA.assign(x=None), {}, "no row is left: all 60 have missing values ('x': 60)"),
     (DATA.assign(g=None), {}, "no row is left: all 60 have missing values ('g': 60)"),

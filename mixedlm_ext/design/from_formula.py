@@ -130,6 +130,7 @@ def design_from_formula(
     terms = _terms(matrices, prepared, frame, lefts)
     _check_terms(formula, terms, allow_saturated)
     _warn_of_one_level(matrices.without_columns(0))
+    _warn_of_times(matrices)
     fixed = keep_columns(X, matrices.names(0), choice.weights, drop_cols)
     return Design(
         y=y,
@@ -262,6 +263,16 @@ def _warn_of_one_level(terms: Sequence[str]) -> None:
     if terms:
         warnings.warn(
             f"{list_names(terms)} in the fixed part has only one level in the data: left out.",
+            DesignWarning,
+            stacklevel=4,
+        )
+
+
+def _warn_of_times(matrices: FormulaMatrices) -> None:
+    """Say which dates and durations are taken as numbers."""
+    for text, what in matrices.times():
+        warnings.warn(
+            f"{text!r} {what}, with one slope. C({text}) gives each value a level of its own.",
             DesignWarning,
             stacklevel=4,
         )
