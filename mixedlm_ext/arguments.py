@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.errors import FitError, did_you_mean
 from mixedlm_ext.formula import MixedFormula, translate_statsmodels
 from mixedlm_ext.inference.ddf import check_method
@@ -72,7 +73,8 @@ def translate_groups(
         known = expression in data if hasattr(data, "__contains__") else False
         return known and not pd.api.types.is_numeric_dtype(pd.Series(data[expression]).dtype)
 
-    parsed = translate_statsmodels(formula, groups, re_formula, vc_formula, is_categorical)
+    columns = read_table(data).names
+    parsed = translate_statsmodels(formula, groups, re_formula, vc_formula, is_categorical, columns)
     return parsed, scope
 
 

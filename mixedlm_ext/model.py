@@ -32,11 +32,13 @@ from mixedlm_ext.design import (
     design_from_arrays,
     design_from_formula,
 )
+from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.errors import DesignError, FitError
 from mixedlm_ext.estimate import estimate
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.fit_warnings import warn_of_fit
 from mixedlm_ext.formula import parse_formula
+from mixedlm_ext.formula.parser import check_is_text
 from mixedlm_ext.inference.robust import check_cov_type
 from mixedlm_ext.methods.model_simulation import ModelSimulationMethods
 from mixedlm_ext.model_data import model_data
@@ -219,6 +221,7 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
         ``(1 | a/b)``        ``(1 | a) + (1 | a:b)``
         ``(1 | a:b)``        the combinations of a and b that occur
         ``offset(z)``        a known term of the linear predictor
+        ``y ~ . + (1 | g)``  all other columns that no random term uses
         ===================  ================================================================
 
         Examples
@@ -236,14 +239,16 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
                 "re_formula and vc_formula need groups=. Write the random effects into the "
                 "formula, (x | g), or name the grouping column with groups='g'."
             )
+        check_is_text(formula)
+        table = read_table(data)
         parsed, scope = (
-            (parse_formula(formula), scope)
+            (parse_formula(formula, columns=table.names), scope)
             if groups is None
             else translate_groups(formula, data, groups, re_formula, vc_formula, scope)
         )
         design = design_from_formula(
             parsed,
-            data,
+            table,
             env=scope,
             weights=weights,
             offset=offset,

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design
+from mixedlm_ext.design.at_hand import with_more_columns
+from mixedlm_ext.design.frame import read_table
+from mixedlm_ext.design.names import column_names, is_built_in, resolve_names
 from mixedlm_ext.errors import DesignError
+from mixedlm_ext.formula import MixedFormula, parse_formula
 from mixedlm_ext.formula.update import update_formula
 from mixedlm_ext.refit import require_rows
 
@@ -40,14 +46,49 @@ def updated_model(
         raise DesignError(
             "the model was made from arrays and has no formula to change. Make another MixedLM."
         )
-    text = update_formula(design.formula, formula)
     arguments = dict(_same_rows(design) if data is None else _same_columns(design, changed))
     arguments.update(changed)
-    arguments.setdefault("eval_env", {**scope, **design.scope.values})
-    new = type(model).from_formula(text, design.frame if data is None else data, **arguments)
-    if data is None and _holds_another_response(new.design, design):
-        return new.with_response(design.y)
+    scope = arguments.setdefault("eval_env", {**scope, **design.scope.values})
+    names = _column_names(design) if data is None else read_table(data).names
+    text = update_formula(design.formula, formula, names)
+    if data is None:
+        parsed = parse_formula(text, columns=names, allow_no_random=True)
+        frame = _with_new_columns(design, parsed, arguments, scope)
+    new = type(model).from_formula(text, frame if data is None else data, **arguments)
+    if data is None:
+        new.design = _of_the_same_data(new.design, design)
+        if _holds_another_response(new.design, design):
+            return new.with_response(design.y)
     return new
+
+
+def _of_the_same_data(new: Design, old: Design) -> Design:
+    """Return a design made from the rows of another as one of the user's data."""
+    return replace(new, rows=old.rows[new.rows], n_data=old.n_data, at_hand=old.at_hand)
+
+
+def _column_names(design: Design) -> list[Any]:
+    """Return the columns that the design keeps, then others of the data while those are there."""
+    assert design.frame is not None
+    table = None if design.at_hand is None else design.at_hand.table()
+    return list(dict.fromkeys([*design.frame.columns, *(() if table is None else table.names)]))
+
+
+def _with_new_columns(
+    design: Design, formula: MixedFormula, arguments: Mapping[str, Any], scope: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Return the frame of the design, with the columns that a formula and arguments add to it."""
+    assert design.frame is not None
+    named = [arguments.get(name) for name in ("weights", "offset", "groups")]
+    wanted = column_names(formula) | {name for name in named if isinstance(name, str)}
+    there = _column_names(design)
+    new = sorted(wanted.difference(design.frame.columns).intersection(there))
+    if design.at_hand is not None and design.at_hand.table() is not None:
+        resolve_names(formula, there, scope, len(design.frame))  # refuses unknown names
+    else:
+        absent = wanted.difference(there, scope)
+        new = sorted(name for name in absent if not is_built_in(name))
+    return with_more_columns(design, new) if new else design.frame
 
 
 def _holds_another_response(new: Design, old: Design) -> bool:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import patsy
 
+from mixedlm_ext.design.at_hand import DataAtHand
 from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.design.names import Scope
 from mixedlm_ext.design.new_data import array_new_data, formula_new_data
@@ -50,6 +51,8 @@ class Design:
         Positions of the used rows in the user's data.
     n_missing, n_zero_weight : int
         Rows left out.
+    n_data : int
+        Rows of the user's data, those outside a subset among them.
     formula : MixedFormula or None
         None if the design comes from arrays.
     frame : DataFrame or None
@@ -60,6 +63,8 @@ class Design:
         Columns given as `weights` and `offset`.
     aliases : ndarray (p, d)
         The columns left out as not estimable are X times this.
+    at_hand : DataAtHand or None
+        Where the user's data are, while the user keeps them; not pickled.
 
     Notes
     -----
@@ -80,12 +85,14 @@ class Design:
     rows: Codes
     n_missing: int
     n_zero_weight: int
+    n_data: int
     formula: MixedFormula | None = None
     frame: pd.DataFrame | None = None
     scope: Scope = field(default_factory=Scope)
     weights_name: str | None = None
     offset_name: str | None = None
     aliases: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    at_hand: DataAtHand | None = field(default=None, repr=False)
     _matrices: FormulaMatrices | None = field(default=None, repr=False)
 
     @property
@@ -127,10 +134,11 @@ class Design:
             index=self.index[:0],
             rows=self.rows[:0].copy(),
             frame=frame,
+            at_hand=None,
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_matrices": None}
+        return {**self.__dict__, "_matrices": None, "at_hand": None}
 
     def new_data(
         self,

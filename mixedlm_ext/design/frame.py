@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 
 from mixedlm_ext.design.grouping import level_codes
 from mixedlm_ext.design.names import list_names, quoted
+from mixedlm_ext.design.times import TIMES, has_time_zone, in_days, time_kind
 from mixedlm_ext.design.values import (
     from_polars,
     native,
@@ -38,6 +39,7 @@ class Table:
     source: Any
     names: tuple[Any, ...]
     index: pd.Index
+    whole: Any  # what the user passed
 
     def __len__(self) -> int:
         return len(self.index)
@@ -83,6 +85,7 @@ def read_table(data: Any) -> Table:
     Parameters
     ----------
     data : DataFrame, polars.DataFrame, mapping of str to array-like, or structured array
+        A Table is returned as it is.
 
     Returns
     -------
@@ -98,23 +101,25 @@ def read_table(data: Any) -> Table:
     >>> read_table({"x": [1, 2, 3]}).column("x").tolist()
     [1, 2, 3]
     """
+    if isinstance(data, Table):
+        return data
     if isinstance(data, Mapping) and not data:
         raise DesignError("the data have no columns.")
     if isinstance(data, pd.DataFrame):
-        return Table(data, tuple(data.columns), data.index)
+        return Table(data, tuple(data.columns), data.index, data)
     if type(data).__module__.startswith("polars") and hasattr(data, "get_column"):
-        return Table(data, tuple(data.columns), pd.RangeIndex(len(data)))
+        return Table(data, tuple(data.columns), pd.RangeIndex(len(data)), data)
     if isinstance(data, np.ndarray) and data.dtype.names:
-        return Table(data, data.dtype.names, pd.RangeIndex(len(data)))
+        return Table(data, data.dtype.names, pd.RangeIndex(len(data)), data)
     if isinstance(data, Mapping):
         lengths = [len(values) for values in data.values() if _has_rows(values)]
         if not lengths:
             raise DesignError("the data are single values. Write lists, such as {'x': [1]}.")
         n = lengths[0]
         indexes = [v.index for v in data.values() if isinstance(v, pd.Series) and len(v) == n]
-        return Table(data, tuple(data), indexes[0] if indexes else pd.RangeIndex(n))
+        return Table(data, tuple(data), indexes[0] if indexes else pd.RangeIndex(n), data)
     if hasattr(data, "to_pandas"):
-        return read_table(data.to_pandas())
+        return replace(read_table(data.to_pandas()), whole=data)
     hint = " Call .collect() first." if type(data).__name__ == "LazyFrame" else ""
     raise DesignError(
         f"data is a {type(data).__name__}; pass a pandas or polars DataFrame, "
@@ -163,7 +168,7 @@ def one_per_row(values: Any, name: str, n: int, index: pd.Index | None = None) -
 class ColumnType:
     """What a column was in the data of the fit; new data must agree."""
 
-    kind: str  # "number", "boolean", "category" or "other"
+    kind: str  # "number", "boolean", "category", "date", "duration" or "other"
     dtype: str
     categories: pd.Index | None = None
 
@@ -180,10 +185,16 @@ def evaluation_columns(
         The columns to prepare, and how the formula uses them. One that stands within an expression
         becomes a Series (with positions for an index), so that its methods work there. Others
         become arrays, or Categoricals if they hold text or stand in ``C()``: patsy loops in Python
-        over the values of other factors.
+        over the values of other factors. Dates and durations that stand alone become days.
     """
     columns, types = {}, {}
     for name, use in uses.items():
+        time = time_kind(frame[name]) if use == "array" else None
+        if time in TIMES:
+            zone = " with a time zone" if has_time_zone(frame[name]) else ""
+            columns[name] = in_days(frame[name], str(time))
+            types[name] = ColumnType(str(time), f"{frame[name].dtype}{zone}")
+            continue
         values = plain_values(frame[name])
         as_factor = "OM" if use == "array" else "OMiuf" if use == "factor" else ""
         if not isinstance(values, pd.Categorical) and values.dtype.kind in as_factor:
@@ -218,6 +229,9 @@ def evaluation_columns_like(
     columns = {}
     for name, use in uses.items():
         fitted = types[name]
+        if fitted.kind in TIMES:
+            columns[name] = _same_time(frame[name], name, fitted)
+            continue
         values = plain_values(frame[name])
         if fitted.kind == "number":
             values = _same_number(values, name, fitted)
@@ -239,6 +253,23 @@ def _same_number(values: Any, name: str, fitted: ColumnType) -> Any:
         f"column {name!r} is not numeric in the new data (it holds {quoted(values[0])}); "
         f"it was {fitted.dtype} in the fit."
     )
+
+
+def _same_time(column: pd.Series, name: str, fitted: ColumnType) -> Any:
+    """Days, where the fit had dates or durations."""
+    if time_kind(column) != fitted.kind:
+        to = "pd.to_datetime" if fitted.kind == "date" else "pd.to_timedelta"
+        raise DesignError(
+            f"column {name!r} is no {fitted.kind} in the new data (it holds "
+            f"{quoted(column.iloc[0])}); it was {fitted.dtype} in the fit. Convert it with {to}."
+        )
+    if fitted.kind == "date" and has_time_zone(column) != ("time zone" in fitted.dtype):
+        have, had = ("a", "none") if has_time_zone(column) else ("no", "one")
+        raise DesignError(
+            f"column {name!r} has {have} time zone in the new data; it had {had} in the fit "
+            f"({fitted.dtype}). Use .dt.tz_localize or .dt.tz_convert."
+        )
+    return in_days(column, fitted.kind)
 
 
 def _same_boolean(values: Any, name: str, fitted: ColumnType) -> Any:

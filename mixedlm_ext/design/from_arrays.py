@@ -119,6 +119,7 @@ def design_from_arrays(
         n_missing=choice.n_missing,
         n_zero_weight=choice.n_zero_weight,
         aliases=fixed.aliases,
+        n_data=n,
     )
 
 

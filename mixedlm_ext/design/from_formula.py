@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mixedlm_ext.design.at_hand import DataAtHand
 from mixedlm_ext.design.checks import (
     check_matrix,
     check_response,
@@ -23,7 +24,8 @@ from mixedlm_ext.design.fixed import keep_columns
 from mixedlm_ext.design.frame import Table, one_per_row, read_table
 from mixedlm_ext.design.grouping import combine_codes, level_codes
 from mixedlm_ext.design.matrices import FormulaMatrices
-from mixedlm_ext.design.names import list_names, quoted, resolve_names
+from mixedlm_ext.design.names import code_names, list_names, quoted, resolve_names
+from mixedlm_ext.design.other_columns import expand_dot
 from mixedlm_ext.design.records import TermDesign
 from mixedlm_ext.design.rows import RowChoice, choose_rows, subset_rows
 from mixedlm_ext.errors import DesignError, DesignWarning, FormulaError, did_you_mean
@@ -96,6 +98,9 @@ def design_from_formula(
     ('g', ['a', 'b', 'c'], array([0, 0, 1, 1, 2, 2]))
     """
     table = read_table(data)
+    formula = expand_dot(
+        formula, table.names, [name for name in (weights, offset) if isinstance(name, str)]
+    )
     names, beside, scope = resolve_names(formula, table.names, env, len(table), table.index.names)
     columns = {name: table.column(name) for name in names}
     for name, values in beside.items():
@@ -125,11 +130,12 @@ def design_from_formula(
     terms = _terms(matrices, prepared, frame, lefts)
     _check_terms(formula, terms, allow_saturated)
     _warn_of_one_level(matrices.without_columns(0))
+    _warn_of_times(matrices)
     fixed = keep_columns(X, matrices.names(0), choice.weights, drop_cols)
     return Design(
         y=y,
         X=fixed.X,
-        endog_name=formula.response,
+        endog_name=formula.shown(formula.response),
         x_names=fixed.names,
         dropped=fixed.dropped,
         all_x_names=matrices.names(0),
@@ -141,12 +147,14 @@ def design_from_formula(
         rows=choice.positions(len(table)),
         n_missing=choice.n_missing,
         n_zero_weight=choice.n_zero_weight,
+        n_data=len(table),
         formula=formula,
         frame=frame,
         scope=scope,
         weights_name=weights_name,
         offset_name=offset_name,
         aliases=fixed.aliases,
+        at_hand=DataAtHand(table),
         _matrices=matrices,
     )
 
@@ -175,7 +183,8 @@ def _response_first(
     offset: pd.Series | None,
 ) -> dict[str, pd.Series]:
     """Everything that may have missing values, by the names for messages."""
-    every = {name: columns[name] for name in (formula.response,) if name in columns}
+    response = code_names(formula.response).bare or ""
+    every = {name: columns[name] for name in (response,) if name in columns}
     every.update(columns)
     given = {"weights": weights, "offset": offset}
     for name, values in given.items():
@@ -212,8 +221,8 @@ def _response(
     """The checked response."""
     (piece,) = matrices.pieces("response")
     value = matrices.evaluate(piece, prepared, frame)
-    y = number_vector(value, f"response {piece.code!r}", len(frame))
-    check_response(y, piece.code, offset, frame.index)
+    y = number_vector(value, f"response {piece.text!r}", len(frame))
+    check_response(y, piece.text, offset, frame.index)
     return y
 
 
@@ -228,7 +237,7 @@ def _terms(
     for piece in matrices.pieces("group"):
         if piece.code not in factors:
             value = matrices.evaluate(piece, prepared, frame)
-            factors[piece.code] = _factor(value, piece.code, frame.index)
+            factors[piece.code] = _factor(value, piece.text, frame.index)
     groups = {
         spec.group: combine_codes([factors[code] for code in spec.group], spec.group_name)
         for spec in matrices.formula.random
@@ -260,22 +269,32 @@ def _warn_of_one_level(terms: Sequence[str]) -> None:
         )
 
 
+def _warn_of_times(matrices: FormulaMatrices) -> None:
+    """Say which dates and durations are taken as numbers."""
+    for text, what in matrices.times():
+        warnings.warn(
+            f"{text!r} {what}, with one slope. C({text}) gives each value a level of its own.",
+            DesignWarning,
+            stacklevel=4,
+        )
+
+
 def unique_name(name: str, taken: Collection[str]) -> str:
     """`name`, or the first of name.1, name.2, ... that is not taken."""
     names = [name, *(f"{name}.{i}" for i in range(1, len(taken) + 1))]
     return next(candidate for candidate in names if candidate not in taken)
 
 
-def _factor(value: Any, code: str, index: pd.Index) -> tuple[npt.NDArray[np.intp], pd.Index]:
+def _factor(value: Any, text: str, index: pd.Index) -> tuple[npt.NDArray[np.intp], pd.Index]:
     """Codes of one grouping factor that has a level in every row."""
-    codes, levels = level_codes(value, code)
+    codes, levels = level_codes(value, text)
     if len(codes) != len(index):
         raise DesignError(
-            f"grouping factor {code!r} has {len(codes)} values; the data have {len(index)} rows."
+            f"grouping factor {text!r} has {len(codes)} values; the data have {len(index)} rows."
         )
     if len(codes) and codes.min() < 0:
         row = index[int(np.flatnonzero(codes < 0)[0])]
-        raise DesignError(f"grouping factor {code!r} is undefined (missing) at row {quoted(row)}.")
+        raise DesignError(f"grouping factor {text!r} is undefined (missing) at row {quoted(row)}.")
     return codes, levels
 
 

@@ -16,7 +16,8 @@ from mixedlm_ext.design.frame import evaluation_columns, evaluation_columns_like
 from mixedlm_ext.design.grouping import level_codes
 from mixedlm_ext.design.misfit import misfit_error
 from mixedlm_ext.design.names import Piece, Scope, code_names, patsy_error, read_formula
-from mixedlm_ext.errors import DesignError, MixedLMError
+from mixedlm_ext.design.times import TIMES, time_kind
+from mixedlm_ext.errors import DesignError, FormulaError, MixedLMError
 from mixedlm_ext.formula.parser import MixedFormula
 
 __all__ = ["FormulaMatrices"]
@@ -28,6 +29,13 @@ Floats = npt.NDArray[np.float64]
 _UNSEEN = re.compile(
     r"observation with value (.*) does not match any .*\(expected: \[(.*)\]\)", re.S
 )
+
+
+_AS_NUMBERS = {
+    "date": "Add a column of days, such as (data[NAME] - data[NAME].min()).dt.days.",
+    "duration": "Add a column of numbers, such as data[NAME].dt.total_seconds().",
+    "time of day": "Make it a number, such as the hours since midnight.",
+}
 
 
 class _RaiseUnlessNumber(patsy.NAAction):
@@ -80,6 +88,8 @@ class FormulaMatrices:
         data, self._types = evaluation_columns(frame, self._uses)
         # for the matrices of the fit; released by training_data
         self._training: dict[str, Any] | None = data
+        kinds = ((name, time_kind(frame[name])) for name in self._uses)
+        self._times = {name: kind for name, kind in kinds if kind is not None}
         self._refuse_types(data)
         env = scope.environment()
         sides = [side.rhs_termlist for side in (self.code.fixed, *self.code.lefts)]
@@ -96,20 +106,34 @@ class FormulaMatrices:
                     self._expressions[piece.code] = _Expression(piece.code, data, env)
 
     def _refuse_types(self, data: Mapping[str, Any]) -> None:
-        """Refuse a column of complex numbers or durations that stands in the formula as it is."""
+        """Refuse a column that stands in the formula as it is and is neither number nor factor."""
         for piece in self.code.pieces:
             name = code_names(piece.code).bare or ""
-            kind = getattr(getattr(data.get(name), "dtype", None), "kind", "")
-            if piece.role in ("fixed", "left") and kind == "c":
+            if piece.role not in ("fixed", "left") or name not in data:
+                continue
+            if getattr(data[name].dtype, "kind", "") == "c":
                 raise DesignError(
                     f"column {name!r} in {piece.place} is complex. "
                     "Use its real part, imaginary part or modulus."
                 )
-            if piece.role in ("fixed", "left") and kind == "m" and code_names(piece.code).plain:
-                raise DesignError(
-                    f"column {name!r} in {piece.place} holds durations. "
-                    f"Make them numbers, as in {piece.code}.dt.total_seconds()."
-                )
+            time = self._times.get(name) if code_names(piece.code).plain else None
+            if time is None or (time in TIMES and self._types[name].kind == time):
+                continue
+            alone = "" if time not in TIMES else " here, and stands within an expression elsewhere"
+            raise DesignError(
+                f"column {name!r} in {piece.place} is a {time}{alone}. "
+                f"{_AS_NUMBERS[time].replace('NAME', repr(name))}"
+            )
+
+    def times(self) -> list[tuple[str, str]]:
+        """Expressions of the matrices that are taken as days, and why."""
+        found = {}
+        for piece in self.code.pieces:
+            name = code_names(piece.code).bare
+            kind = self._types[name].kind if name in self._types else ""
+            if piece.role in ("fixed", "left") and kind in TIMES:
+                found[piece.text] = TIMES[kind]
+        return list(found.items())
 
     def training_data(self) -> dict[str, Any]:
         """Hand over the prepared columns of the fit; they are not kept after that."""
@@ -167,8 +191,9 @@ class FormulaMatrices:
         if piece.code in self._expressions:
             with self._errors(piece):
                 return self._expressions[piece.code](data)
-        column = code_names(piece.code).bare
-        return frame[column] if piece.role == "group" else data[str(column)]
+        column = str(code_names(piece.code).bare)
+        raw = piece.role == "group" or self._types[column].kind in TIMES
+        return frame[column] if raw else data[column]
 
     def pieces(self, role: str) -> tuple[Piece, ...]:
         """The expressions of one role."""
@@ -192,11 +217,12 @@ class FormulaMatrices:
             if evaluate is not None and "rows mismatch" in error.message:
                 self._raise_misfit(evaluate, rows, error)
             piece = piece or self._piece_of(error)
+            self._refuse_times_within(piece)
             place, span = (piece.place, piece.span) if piece else ("the formula", (0, 0))
             unseen = _UNSEEN.search(error.message)
             if unseen and piece:
                 raise DesignError(
-                    f"{piece.code!r} in {place} has the level {unseen[1]}, "
+                    f"{piece.text!r} in {place} has the level {unseen[1]}, "
                     f"which is not among {unseen[2]}."
                 ) from error
             raise patsy_error(error, self.formula, place, span) from error
@@ -206,6 +232,19 @@ class FormulaMatrices:
             if evaluate is not None:
                 self._raise_misfit(evaluate, rows, error)
             raise DesignError(f"the matrices of the formula cannot be built: {error}.") from error
+
+    def _refuse_times_within(self, piece: Piece | None) -> None:
+        """Raise if an expression that fails has dates or durations in it."""
+        names = code_names(piece.code).values if piece else ()
+        for name in sorted(set(names) & set(self._times)):
+            assert piece is not None
+            raise FormulaError(
+                f"{piece.text!r} in {piece.place} cannot be evaluated: column {name!r} is a "
+                f"{self._times[name]}, no number",
+                self.formula.text,
+                piece.span,
+                _AS_NUMBERS[self._times[name]].replace("NAME", repr(name)),
+            )
 
     def _raise_misfit(self, evaluate: Callable[[str], Any], rows: int, cause: Exception) -> None:
         """Raise if an expression of a side has not one value for each row."""

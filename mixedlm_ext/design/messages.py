@@ -74,8 +74,8 @@ def patsy_error(
     error: patsy.PatsyError, formula: MixedFormula, place: str, span: Span
 ) -> FormulaError:
     """Say what patsy says, with the caret in the user's own text."""
-    fragment = error.origin.relevant_code() if error.origin is not None else ""
-    lines = error.message.removeprefix("Error evaluating factor: ").splitlines()
+    fragment = formula.shown(error.origin.relevant_code() if error.origin is not None else "")
+    lines = formula.shown(error.message).removeprefix("Error evaluating factor: ").splitlines()
     message = lines[0].rstrip(".") if lines else "error"
     what = f"cannot evaluate {fragment!r} in {place}" if fragment else f"cannot read {place}"
     outside = [term.span for term in formula.random] if place == "the fixed part" else []
@@ -134,7 +134,8 @@ def _way_out(name: str, columns: Collection[Any], index_names: Sequence[Any]) ->
 def _odd_name_error(formula: MixedFormula, columns: Iterable[Any]) -> FormulaError | None:
     """The error that says ``Q('odd.name')``, if the text names such a column without it."""
     text = blank_strings(formula.text)
-    odd = [name for name in columns if isinstance(name, str) and not name.isidentifier()]
+    known = [name for name in columns if isinstance(name, str) and name not in formula.bare]
+    odd = [name for name in known if not name.isidentifier()]
     for name in sorted(odd, key=len, reverse=True):
         found = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) if name.strip() else None
         if found:

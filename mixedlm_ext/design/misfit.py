@@ -44,7 +44,7 @@ def misfit_error(
         shape = np.shape(values)
         if shape[:1] != (n,):
             found, hint = _found(values, shape, n)
-            problem = f"{piece.code!r} in {piece.place} {found}"
+            problem = f"{piece.text!r} in {piece.place} {found}"
             return FormulaError(problem, formula.text, piece.span, hint)
     return None
 

@@ -24,7 +24,8 @@ from mixedlm_ext.design.messages import (
     quoted,
     unknown_name,
 )
-from mixedlm_ext.errors import DesignError, FormulaError
+from mixedlm_ext.errors import DesignError, FormulaError, did_you_mean
+from mixedlm_ext.formula.description import describe_side
 from mixedlm_ext.formula.parser import MixedFormula
 
 __all__ = [
@@ -33,6 +34,8 @@ __all__ = [
     "Piece",
     "Scope",
     "code_names",
+    "column_names",
+    "is_built_in",
     "list_names",
     "needed_names",
     "patsy_error",
@@ -64,6 +67,8 @@ class CodeNames:
         Whether it is ``x`` or ``Q('x')``, without ``C``.
     binds : bool
         Whether it has a lambda or a comprehension, which patsy refuses.
+    dotted : dict of str to str
+        For names with an attribute, both: ``{"f": "f.a"}``.
     """
 
     values: frozenset[str]
@@ -71,6 +76,7 @@ class CodeNames:
     bare: str | None
     plain: bool
     binds: bool
+    dotted: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,7 @@ class Piece:
 
     role: str  # "response", "fixed", "offset", "left" or "group"
     code: str
+    text: str  # the code as the user wrote it, for messages
     place: str  # for messages: "the random term (Days | Subject)"
     span: tuple[int, int]
     term: int = -1  # which random term, from 0
@@ -124,6 +131,12 @@ def needed_names(formula: MixedFormula) -> set[str]:
     return names
 
 
+def column_names(formula: MixedFormula) -> set[str]:
+    """Return the identifiers that may be columns: those read as values, not called."""
+    pieces = read_formula(formula).pieces
+    return {name for piece in pieces for name in code_names(piece.code).values}
+
+
 @lru_cache(maxsize=512)
 def code_names(code: str) -> CodeNames:
     """Names of one expression; raises SyntaxError if it is not one."""
@@ -141,7 +154,12 @@ def code_names(code: str) -> CodeNames:
     if bare is None and (arguments := _arguments(tree, "C")):
         bare = _column(arguments[0])
     binds = bool(bound) or any(isinstance(node, ast.Lambda) for node in nodes)
-    return CodeNames(frozenset(values), frozenset(called), bare, plain is not None, binds)
+    dotted = {
+        node.value.id: f"{node.value.id}.{node.attr}"
+        for node in nodes
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    }
+    return CodeNames(frozenset(values), frozenset(called), bare, plain is not None, binds, dotted)
 
 
 def _arguments(node: ast.AST, function: str) -> list[ast.expr]:
@@ -169,18 +187,19 @@ def read_formula(formula: MixedFormula) -> FormulaCode:
     random = [term.span for term in formula.random]
 
     def add(role: str, code: str, place: str, span: tuple[int, int], term: int = -1) -> None:
-        span = locate(formula.text, code, span, random if role == "fixed" else ())
+        text = formula.shown(code)
+        span = locate(formula.text, text, span, random if role == "fixed" else ())
         if code_names(code).binds:
             problem = f"{place} has a lambda or a comprehension"
             hint = "Define a function before and call it in the formula."
             raise FormulaError(problem, formula.text, span, hint)
-        pieces.append(Piece(role, code, place, span, term))
+        pieces.append(Piece(role, code, text, place, span, term))
 
     def add_side(
         role: str, side: str, place: str, span: tuple[int, int], term: int = -1
     ) -> patsy.ModelDesc:
         try:
-            description = patsy.ModelDesc.from_formula(side)
+            description = describe_side(side, formula.bare)
         except patsy.PatsyError as error:
             raise patsy_error(error, formula, place, span) from None
         factors = {factor: None for term in description.rhs_termlist for factor in term.factors}
@@ -194,7 +213,7 @@ def read_formula(formula: MixedFormula) -> FormulaCode:
     add("response", formula.response, "the response", (0, tilde))
     fixed = add_side("fixed", formula.fixed, "the fixed part", (tilde, len(formula.text)))
     for code, span in zip(formula.offsets, formula.offset_spans, strict=True):
-        add("offset", code, f"offset({code})", span)
+        add("offset", code, f"offset({formula.shown(code)})", span)
     lefts = []
     for i, term in enumerate(formula.random):
         place = f"the random term {term.text}"
@@ -282,8 +301,11 @@ def resolve_names(
             elif name in env:
                 target = beside if name in names.values and _runs_along(env[name], n) else values
                 target[name] = env[name]
-            elif not _is_built_in(name):
-                raise unknown_name(name, piece.role, piece.place, formula, columns, index_names)
+            elif not is_built_in(name) or _meant_as_column(name, names):
+                chain = names.dotted.get(name, name)
+                whole = is_built_in(name) or did_you_mean(chain, map(str, columns))
+                written = chain if whole else name
+                raise unknown_name(written, piece.role, piece.place, formula, columns, index_names)
     _refuse_hidden_functions(formula, columns)
     return list(used), beside, Scope(values)
 
@@ -310,5 +332,20 @@ def _runs_along(value: Any, n: int) -> bool:
     return getattr(value, "ndim", None) == 1 and hasattr(value, "dtype") and len(value) == n
 
 
-def _is_built_in(name: str) -> bool:
+def is_built_in(name: str) -> bool:
+    """Whether a formula knows a name without the data and the caller's scope."""
     return name in FALLBACK_FUNCTIONS or name in patsy.builtins.__all__ or hasattr(builtins, name)
+
+
+def _meant_as_column(name: str, names: CodeNames) -> bool:
+    """Whether an expression uses a built-in function like a column: ``min``, ``min.temp``."""
+    if name in names.called:
+        return False
+    attribute = names.dotted.get(name, "").partition(".")[2]
+    return name == names.bare or bool(attribute and not hasattr(_built_in(name), attribute))
+
+
+def _built_in(name: str) -> Any:
+    """What a name is that neither the data nor the caller's scope have."""
+    patsy_has = name in patsy.builtins.__all__
+    return FALLBACK_FUNCTIONS.get(name) or getattr(patsy.builtins if patsy_has else builtins, name)

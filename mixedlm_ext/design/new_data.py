@@ -57,7 +57,7 @@ def formula_new_data(
     if need_response:
         (piece,) = matrices.pieces("response")
         value = matrices.evaluate(piece, prepared, frame) if m else np.empty(0)
-        y = _spread(number_vector(value, f"response {piece.code!r}", m), complete)
+        y = _spread(number_vector(value, f"response {piece.text!r}", m), complete)
     codes = {i: _codes(design, i, prepared, frame, full, complete) for i in asked}
     laid = {
         design.terms[i].name: (_spread(Z, complete), codes[i])

@@ -6,9 +6,11 @@ The random terms are taken out before any other engine sees the formula: patsy e
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from mixedlm_ext.errors import FormulaError
+from mixedlm_ext.formula.columns import OTHERS, Columns, shown
 from mixedlm_ext.formula.groups import Factor, expand_group
 from mixedlm_ext.formula.syntax import Node, parse_two_sides
 from mixedlm_ext.formula.tokens import (
@@ -20,7 +22,14 @@ from mixedlm_ext.formula.tokens import (
     check_python,
 )
 
-__all__ = ["MixedFormula", "RandomTermSpec", "constant_terms", "has_columns", "parse_formula"]
+__all__ = [
+    "MixedFormula",
+    "RandomTermSpec",
+    "check_is_text",
+    "constant_terms",
+    "has_columns",
+    "parse_formula",
+]
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,8 @@ class RandomTermSpec:
     expr_span, group_span : tuple of int
         The same for what is written left and right of the bar. Terms that come from one ``a/b``
         share the three spans.
+    bare : frozenset of str
+        Columns that the user names without the ``Q()`` that `expr` and `group` have.
     """
 
     expr: str
@@ -48,17 +59,18 @@ class RandomTermSpec:
     span: Span
     expr_span: Span
     group_span: Span
+    bare: frozenset[str] = frozenset()
 
     @property
     def text(self) -> str:
         """The term in formula language, ``"(1 + Days | Subject)"``."""
         bar = "||" if self.structure == "diag" else "|"
-        return f"({self.expr} {bar} {self.group_name})"
+        return f"({shown(self.expr, self.bare)} {bar} {self.group_name})"
 
     @property
     def group_name(self) -> str:
         """The grouping factor in formula language, ``"a:b"``."""
-        return ":".join(self.group)
+        return shown(":".join(self.group), self.bare)
 
 
 @dataclass(frozen=True)
@@ -80,6 +92,10 @@ class MixedFormula:
         Start and stop of those expressions in the user's text.
     random : tuple of RandomTermSpec
         The random terms in the order of the formula, ``a/b`` and its kin expanded.
+    dot : tuple of int or None
+        Start and stop of R's dot, all other columns, in the user's text; `OTHERS` in `fixed`.
+    bare : frozenset of str
+        Columns that the user names without the ``Q()`` that the code has.
     """
 
     text: str
@@ -88,9 +104,17 @@ class MixedFormula:
     offsets: tuple[str, ...]
     offset_spans: tuple[Span, ...]
     random: tuple[RandomTermSpec, ...]
+    dot: Span | None = None
+    bare: frozenset[str] = frozenset()
+
+    def shown(self, code: str) -> str:
+        """Return code of the formula as the user would write it: ``yield`` for ``Q('yield')``."""
+        return shown(code, self.bare)
 
 
-def parse_formula(text: str, *, allow_no_random: bool = False) -> MixedFormula:
+def parse_formula(
+    text: str, *, allow_no_random: bool = False, columns: Collection[object] | None = None
+) -> MixedFormula:
     """Read a mixed-model formula.
 
     Parameters
@@ -100,6 +124,9 @@ def parse_formula(text: str, *, allow_no_random: bool = False) -> MixedFormula:
         ``offset(...)`` terms joined by ``+``.
     allow_no_random : bool
         Accept a formula without random terms.
+    columns : collection, optional
+        Names of the data's columns: those that Python would not read, such as ``min.temp`` and
+        ``yield``, are found where nothing else can be meant, and a dot stands for all others.
 
     Returns
     -------
@@ -121,10 +148,11 @@ def parse_formula(text: str, *, allow_no_random: bool = False) -> MixedFormula:
     ['(Days | Subject)']
     >>> [term.text for term in parse_formula("y ~ 1 + (1 | batch/cask)").random]
     ['(1 | batch)', '(1 | batch:cask)']
+    >>> parse_formula("yield ~ min.temp + (1 | plot)", columns=["yield", "min.temp"]).fixed
+    "Q('yield') ~ Q('min.temp')"
     """
-    if not isinstance(text, str):
-        raise TypeError(f"a formula is a string such as {EXAMPLE!r}, not {type(text).__name__}")
-    source = Source.read(text)
+    check_is_text(text)
+    source = Source.read(text, Columns(columns))
     left, right = parse_two_sides(source)
     response, endog = _response(source, left)
     parts = _Splitter(source)
@@ -138,7 +166,15 @@ def parse_formula(text: str, *, allow_no_random: bool = False) -> MixedFormula:
         offsets=tuple(source.plain(span) for span in parts.offset_spans),
         offset_spans=tuple(parts.offset_spans),
         random=tuple(parts.random),
+        dot=next((token.span for token in source.tokens if token.text == OTHERS), None),
+        bare=source.bare,
     )
+
+
+def check_is_text(formula: object) -> None:
+    """Refuse a formula that is no string, such as the data in its place."""
+    if not isinstance(formula, str):
+        raise TypeError(f"a formula is a string such as {EXAMPLE!r}, not {type(formula).__name__}")
 
 
 def constant_terms(node: Node, sign: str = "+") -> list[str] | None:
@@ -238,7 +274,7 @@ class _Splitter:
         expr = source.plain(left.span)
         for group in expand_group(source, right):
             names = tuple(factor.text for factor in group)
-            spec = RandomTermSpec(expr, names, structure, span, left.span, right.span)
+            spec = RandomTermSpec(expr, names, structure, span, left.span, right.span, source.bare)
             key = (source.key(left.span), structure, frozenset(group))
             if key in self._seen:
                 problem = f"the random-effects term {spec.text} is there twice"
@@ -270,7 +306,8 @@ def _operator_near(node: Node, special: Node) -> str:
 
 
 def _check_side(source: Source, side: Node) -> None:
-    """Refuse a random term or an offset within a random term."""
+    """Refuse a random term, an offset or a dot within a random term."""
+    _refuse_dot(source, side.span, "in a random term")
     special = _find_special(side)
     if special is None:
         return
@@ -292,6 +329,14 @@ def _offset_span(source: Source, node: Node) -> Span:
     return arguments[0][0].span[0], arguments[0][-1].span[1]
 
 
+def _refuse_dot(source: Source, span: Span, place: str) -> None:
+    """Refuse R's dot where it does not stand for fixed effects."""
+    for token in source.within(span):
+        if token.text == OTHERS:
+            problem = f"'.', the word for all other columns, has no meaning {place}"
+            raise source.error(problem, token.span, "Write the names of the columns.")
+
+
 def _response(source: Source, left: Node) -> tuple[str, str]:
     """Return the response as written and as patsy needs it."""
     special = _find_special(left)
@@ -299,6 +344,7 @@ def _response(source: Source, left: Node) -> tuple[str, str]:
         bar = special if special.kind == "bar" else special.children[0]
         hint = "Move the random term to the right side, as in 'y ~ x + (1 | group)'."
         raise source.error("a bar on the left of '~'", bar.ops[0].span, hint)
+    _refuse_dot(source, left.span, "left of '~'")
     text = source.plain(left.span)
     check_python(source, source.within(left.span))
     return text, text if left.kind == "atom" else f"I({text})"

@@ -1,65 +1,30 @@
-"""Formula text -> tokens -> lexemes: the cut patsy makes, with the bar as one operator more.
-
-The scanner is a regular expression and not the standard library's `tokenize`: from Python 3.12 on
-that one refuses unbalanced brackets and R's operators, in words that differ between versions,
-where this package owes the user a caret under the place.
-"""
+"""Tokens -> lexemes: the cut patsy makes, with the bar as one operator more."""
 
 from __future__ import annotations
 
 import ast
 import keyword
-import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from mixedlm_ext.errors import FormulaError
+from mixedlm_ext.errors import FormulaError, did_you_mean
+from mixedlm_ext.formula.columns import EXPRESSION_KEYWORDS, Columns, is_lone_dot, shown
+from mixedlm_ext.formula.scan import CLOSER, EXAMPLE, Span, Token, check_brackets, scan
 
-__all__ = ["Lexeme", "Source", "Span", "Token", "call_arguments", "check_python", "split_lexemes"]
+__all__ = [
+    "EXAMPLE",
+    "Lexeme",
+    "Source",
+    "Span",
+    "Token",
+    "call_arguments",
+    "check_python",
+    "spell_columns",
+    "split_lexemes",
+]
 
-Span = tuple[int, int]
-
-EXAMPLE = "y ~ x + (1 | group)"
-
-_SCANNER = re.compile(
-    r"""
-    (?P<space>  \s+ )
-  | (?P<string> (?i: [rbu] | f | br | rb | fr | rf )?
-                (?: \'\'\' (?: [^\\] | \\. )*? \'\'\' | \"\"\" (?: [^\\] | \\. )*? \"\"\"
-                  | \' (?: [^'\\\n] | \\. )* \'       | \" (?: [^"\\\n] | \\. )* \" ) )
-  | (?P<name>   [^\W\d]\w* )
-  | (?P<number> 0[xX][\da-fA-F_]+ | (?: \d[\d_]*\.?[\d_]* | \.\d[\d_]* ) (?: [eE][+-]?\d+ )?[jJ]? )
-  | (?P<nested> %\s*in\s*% )
-  | (?P<op>     \*\* | // | \|\| | != | [-+*/:~|()\[\]{}.,<>=%@&^] )
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-_CLOSER = {"(": ")", "[": "]", "{": "}"}
 _OPERATORS = frozenset({"~", "+", "-", "*", "/", ":", "**", "|", "||"})
-# Keywords that can stand inside a Python expression; any other one must be a column's name.
-_EXPRESSION_KEYWORDS = frozenset(
-    {"and", "or", "not", "in", "is", "if", "else", "for", "lambda", "None", "True", "False"}
-)
-# Characters of books and web pages that look like those of a formula.
-_LOOKALIKES = {
-    **dict.fromkeys("∼˜～", "~"),
-    **dict.fromkeys("¦∣│｜", "|"),
-    **dict.fromkeys("−–—", "-"),
-    **dict.fromkeys("“”„‘’", "'"),
-    **dict.fromkeys("×∗", "*"),
-}
-# Deeper nesting is a slip; the bound keeps the recursive parser off Python's stack limit.
-_MAX_DEPTH = 50
-
-
-@dataclass(frozen=True)
-class Token:
-    """A Python token and its place in the text."""
-
-    kind: str
-    text: str
-    span: Span
 
 
 @dataclass(frozen=True)
@@ -81,15 +46,23 @@ class Source:
 
     text: str
     tokens: tuple[Token, ...]
+    columns: Columns = field(default_factory=Columns)
+    bare: frozenset[str] = frozenset()
 
     @classmethod
-    def read(cls, text: str) -> Source:
-        """Cut `text` into tokens and check that its brackets match."""
-        tokens = tuple(_scan(text))
+    def read(cls, text: str, columns: Columns | None = None) -> Source:
+        """Cut `text` into tokens and check that its brackets match.
+
+        Names of `columns` that Python would not read become ``Q('name')`` in the tokens; `bare`
+        holds these names.
+        """
+        columns = columns or Columns()
+        tokens = scan(text, columns.at)
         if not tokens:
             raise FormulaError("the formula is empty", hint=f"Write one such as {EXAMPLE!r}.")
-        _check_brackets(text, tokens)
-        return cls(text, tokens)
+        check_brackets(text, tokens)
+        spelled, bare = columns.spell(tokens)
+        return cls(text, tuple(spelled), columns, bare)
 
     @property
     def span(self) -> Span:
@@ -118,7 +91,15 @@ class Source:
 
     def error(self, problem: str, span: Span, hint: str) -> FormulaError:
         """Build the error whose caret stands under `span`."""
-        return FormulaError(problem, self.text, span, hint)
+        return FormulaError(shown(problem, self.bare), self.text, span, shown(hint, self.bare))
+
+
+def spell_columns(text: str, columns: Columns) -> str:
+    """Spell the columns in `text` that Python would not read, such as ``yield``, with ``Q()``."""
+    if not text.strip():
+        return text
+    source = Source.read(text, columns)
+    return source.plain(source.span)
 
 
 def split_lexemes(source: Source) -> list[Lexeme]:
@@ -171,78 +152,8 @@ def check_python(source: Source, tokens: Sequence[Token]) -> None:
         raise _not_python(source, tokens, span) from None
 
 
-def _scan(text: str) -> list[Token]:
-    """Cut `text` into tokens; white space is dropped."""
-    tokens = []
-    place = 0
-    while place < len(text):
-        match = _SCANNER.match(text, place)
-        if match is None:
-            raise _unreadable(text, place)
-        span = match.span()
-        if match.lastgroup == "nested":
-            raise FormulaError(
-                "%in% is R's operator",
-                text,
-                span,
-                "Write a:b for the combinations of a and b, or a/b for b nested in a.",
-            )
-        if match.lastgroup != "space":
-            tokens.append(Token(str(match.lastgroup), match.group(), span))
-        place = span[1]
-    return tokens
-
-
-def _unreadable(text: str, place: int) -> FormulaError:
-    """The error for a character that begins no token."""
-    character = text[place]
-    problem = f"{character!r} has no meaning in a formula"
-    hint = f"A formula looks like {EXAMPLE!r}; a column with an odd name is written Q('odd name')."
-    if character in "'\"":
-        problem = "the text in quotes that starts here never ends"
-        hint = "Close the quotes, as in Q('odd name')."
-    elif character == "#":
-        problem = "comments are not possible within a formula"
-        hint = "Remove the text from the # on."
-    elif character == "`":
-        hint = "Write Q('odd name') where R has `odd name`."
-    elif character == "$":
-        hint = "Write the column's name alone: the formula is evaluated in the data."
-    elif character in _LOOKALIKES:
-        hint = f"It only looks like the {_LOOKALIKES[character]} of the keyboard. Type that."
-    elif not character.isprintable():
-        hint = "It cannot be seen; it came from where the formula was copied. Remove it."
-    return FormulaError(problem, text, (place, place + 1), hint)
-
-
-def _check_brackets(text: str, tokens: Sequence[Token]) -> None:
-    """Refuse brackets that do not match, naming the one that has no partner."""
-    still_open: list[Token] = []
-    for token in tokens:
-        if token.text in _CLOSER:
-            still_open.append(token)
-        elif token.text in _CLOSER.values():
-            if not still_open:
-                problem = f"'{token.text}' closes nothing"
-                hint = f"Remove this '{token.text}' or open it further left."
-                raise FormulaError(problem, text, token.span, hint)
-            opener = still_open.pop().text
-            if _CLOSER[opener] != token.text:
-                problem = f"'{token.text}' cannot close '{opener}'"
-                hint = f"Write '{_CLOSER[opener]}' before it, or balance the brackets otherwise."
-                raise FormulaError(problem, text, token.span, hint)
-        if len(still_open) > _MAX_DEPTH:
-            problem = f"more than {_MAX_DEPTH} brackets within one another"
-            raise FormulaError(problem, text, token.span, "Remove the brackets not needed.")
-    if still_open:
-        opener = still_open[-1].text
-        problem = f"'{opener}' is never closed"
-        hint = f"Write the '{_CLOSER[opener]}' that belongs to it."
-        raise FormulaError(problem, text, still_open[-1].span, hint)
-
-
 def _depth_change(token: Token) -> int:
-    return (token.text in _CLOSER) - (token.text in _CLOSER.values())
+    return (token.text in CLOSER) - (token.text in CLOSER.values())
 
 
 def _expression(source: Source, tokens: list[Token]) -> Lexeme:
@@ -267,7 +178,7 @@ def _check_caret(source: Source, tokens: list[Token], i: int, depth: int) -> Non
     after = tokens[i + 1] if i + 1 < len(tokens) else None
     if depth and not (after and after.kind == "number"):
         return
-    simple = i > 0 and tokens[i - 1].kind == "name" and after is not None
+    simple = i > 0 and tokens[i - 1].kind in ("name", "column") and after is not None
     power = f"{tokens[i - 1].text}**{after.text}" if simple and after else "(a + b)**2"
     if depth:
         hint = f"Write {'I(' + power + ')' if tokens[0].text == 'I' else power}."
@@ -285,18 +196,31 @@ def _not_python(source: Source, tokens: Sequence[Token], span: Span) -> FormulaE
         if token.text == "as" and after is not None and after.text == ".":
             hint = "Write C(x) for as.factor(x), x.astype(float) for as.numeric(x)."
             return source.error("as.factor() and its kin are R's", token.span, hint)
-        if reserved and (len(tokens) == 1 or token.text not in _EXPRESSION_KEYWORDS):
-            problem = f"{token.text!r} is a word of the Python language"
-            return source.error(problem, token.span, f"Write Q({token.text!r}) for the column.")
-    shown = source.plain(span)
+        if reserved and (len(tokens) == 1 or token.text not in EXPRESSION_KEYWORDS):
+            return _python_word(source, token)
+    written = source.plain(span)
     equals = next((t for t in tokens if t.text == "="), None)
     if equals is not None and not any(t.text == "~" for t in source.tokens):
         hint = "Write ~ between the response and the predictors."
         return source.error("the formula has no '~'", equals.span, hint)
-    if all(t.kind in ("name", "number") for t in tokens):
-        hint = f"If it is a column's name, write Q({shown!r}); terms are joined by +."
+    around = zip((None, *tokens), tokens, (*tokens[1:], None), strict=False)
+    if source.columns.given and any(is_lone_dot(*three) for three in around):
+        hint = "A dot for all other columns stands alone: join it to other terms with +."
+    elif all(t.kind in ("name", "number") for t in tokens):
+        hint = f"If it is a column's name, write Q({written!r}); terms are joined by +."
     elif any(t.text == "||" for t in tokens):
         hint = "Put a + before the parenthesis of a random term, as in x + (x || group)."
     else:
         hint = "Put arithmetic into I(...), and a column with an odd name into Q('odd name')."
-    return source.error(f"{shown!r} is not a Python expression", span, hint)
+    return source.error(f"{written!r} is not a Python expression", span, hint)
+
+
+def _python_word(source: Source, token: Token) -> FormulaError:
+    """The error for a keyword that is no column, or may be Python's own."""
+    name, columns = token.text, source.columns
+    problem = f"{name!r} is a word of the Python language"
+    hint = f"Write Q({name!r}) for the column."
+    if columns.given and name not in columns.names:
+        problem += " and no column of the data"
+        hint = did_you_mean(name, columns.names).strip() or "Write the name of a column."
+    return source.error(problem, token.span, hint)

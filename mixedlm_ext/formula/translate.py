@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import keyword
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from mixedlm_ext.errors import FormulaError
+from mixedlm_ext.formula.columns import Columns, spelled
 from mixedlm_ext.formula.parser import (
     MixedFormula,
     RandomTermSpec,
@@ -15,7 +15,7 @@ from mixedlm_ext.formula.parser import (
     parse_formula,
 )
 from mixedlm_ext.formula.syntax import Node, parse_one_side
-from mixedlm_ext.formula.tokens import Source, Token, call_arguments
+from mixedlm_ext.formula.tokens import Source, Token, call_arguments, spell_columns
 
 __all__ = ["translate_statsmodels"]
 
@@ -26,6 +26,7 @@ def translate_statsmodels(
     re_formula: str | None = None,
     vc_formula: Mapping[str, str] | None = None,
     is_categorical: Callable[[str], bool] = lambda expr: False,
+    columns: Collection[object] | None = None,
 ) -> MixedFormula:
     """Express the arguments of statsmodels' ``MixedLM.from_formula`` in random terms.
 
@@ -43,6 +44,8 @@ def translate_statsmodels(
         alphabetical order of their names, after the term of `re_formula`.
     is_categorical : callable, optional
         Tells of an expression other than ``C(...)`` whether it is a factor in the data.
+    columns : collection, optional
+        Names of the data's columns, as for `parse_formula`.
 
     Returns
     -------
@@ -64,7 +67,7 @@ def translate_statsmodels(
     ['(x | school)', '(1 | school:C(room))']
     """
     _check_types(groups, re_formula, vc_formula)
-    parsed = parse_formula(formula, allow_no_random=True)
+    parsed = parse_formula(formula, allow_no_random=True, columns=columns)
     if parsed.random:
         raise FormulaError(
             "the formula has random terms and groups= is given too",
@@ -72,14 +75,24 @@ def translate_statsmodels(
             parsed.random[0].span,
             f"Use one spelling: leave out groups={groups!r}, or take the term out of the formula.",
         )
-    group = _column(groups)
+    group = spelled(groups)
+    known = Columns(columns)
+    re_formula = None if re_formula is None else spell_columns(re_formula, known)
+    vc_formula = {name: spell_columns(text, known) for name, text in (vc_formula or {}).items()}
     random = []
     if re_formula is not None or not vc_formula:
         random += _correlated("1" if re_formula is None else re_formula, group, bool(vc_formula))
     for name, text in sorted((vc_formula or {}).items()):
         random.append(_component(name, text, group, is_categorical))
     _check_distinct(random)
-    return replace(parsed, random=tuple(random))
+    bare = parsed.bare | _bare_names(random, known)
+    return replace(parsed, random=tuple(replace(term, bare=bare) for term in random), bare=bare)
+
+
+def _bare_names(random: list[RandomTermSpec], known: Columns) -> frozenset[str]:
+    """Return the columns of the terms that need no ``Q()`` in a formula of these data."""
+    code = " ".join(part for term in random for part in (term.expr, *term.group))
+    return frozenset(n for n in known.names if known.finds(n) and spelled(n) in code)
 
 
 def _check_types(groups: str, re_formula: str | None, vc_formula: Mapping[str, str] | None) -> None:
@@ -92,11 +105,6 @@ def _check_types(groups: str, re_formula: str | None, vc_formula: Mapping[str, s
         and all(isinstance(s, str) for item in vc_formula.items() for s in item)
     ):
         raise TypeError("vc_formula is a dict of strings such as {'room': '0 + C(room)'}")
-
-
-def _column(name: str) -> str:
-    """Spell a column's name as a Python expression."""
-    return name if name.isidentifier() and not keyword.iskeyword(name) else f"Q({name!r})"
 
 
 def _term(expr: str, *group: str) -> RandomTermSpec:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import patsy
 
 from mixedlm_ext.errors import FormulaError
+from mixedlm_ext.formula.columns import Columns, shown
 from mixedlm_ext.formula.parser import MixedFormula, RandomTermSpec, parse_formula
 from mixedlm_ext.formula.syntax import Node, parse_one_side
 from mixedlm_ext.formula.tokens import Source
@@ -18,15 +21,19 @@ _DOT = "_as_before_"
 _LONE_DOT = re.compile(r"(?<![\w.)\]'\"])\.(?![\w.])")
 
 
-def update_formula(old: MixedFormula, text: str) -> str:
+def update_formula(old: MixedFormula, text: str, columns: Collection[object] | None = None) -> str:
     """Return the text of a changed formula.
 
     Parameters
     ----------
     old : MixedFormula
     text : str
-        ``"response ~ terms"`` or ``"~ terms"``; a dot stands for what was there. Terms after it are
-        added with + and taken away with -, fixed terms, random terms and offset(...) alike.
+        ``"response ~ terms"`` or ``"~ terms"``; a dot stands for what was there, ``log(.)`` on the
+        left for a function of it. Terms after it are added with + and taken away with -, fixed
+        terms, random terms and offset(...) alike. An uncorrelated term ``(x || g)`` can be taken
+        away in parts.
+    columns : collection, optional
+        Names of the data's columns, as for `parse_formula`.
 
     Returns
     -------
@@ -44,18 +51,33 @@ def update_formula(old: MixedFormula, text: str) -> str:
     'Reaction ~ 1 + (Days | Subject)'
     >>> update_formula(old, "log(Reaction) ~ . - (Days | Subject) + (1 | Subject)")
     'log(Reaction) ~ Days + (1 | Subject)'
+    >>> uncorrelated = parse_formula("Reaction ~ Days + (Days || Subject)")
+    >>> update_formula(uncorrelated, "log(.) ~ . - (0 + Days | Subject)")
+    'log(Reaction) ~ Days + (1 | Subject)'
     """
     if not isinstance(text, str) or "~" not in text:
         raise FormulaError(
             f"an update is a formula with ~, not {text!r}", hint="Write '~ . - x' or '. ~ . + x'."
         )
     left, right = text.split("~", 1)
-    response = old.response if left.strip() in ("", ".") else left.strip()
-    source = Source.read(_LONE_DOT.sub(_DOT, right))
-    parts = _Parts(old, text)
+    response = _response(old, left.strip())
+    source = Source.read(_LONE_DOT.sub(_DOT, right), Columns(columns))
+    bare = old.bare | source.bare
+    parts = _Parts(old, text, bare)
     for op, node in _signed_terms(parse_one_side(source, "right")):
         parts.add(op, source.plain(node.span), node)
-    return f"{response} ~ {parts.text()}"
+    return shown(f"{response} ~ {parts.text()}", bare)
+
+
+def _response(old: MixedFormula, left: str) -> str:
+    """Return the left side, the old response in place of a dot."""
+    single = isinstance(ast.parse(old.response, mode="eval").body, ast.Name | ast.Call)
+
+    def written(dot: re.Match[str]) -> str:
+        within = left[: dot.start()].rstrip()[-1:], left[dot.end() :].lstrip()[:1]
+        return old.response if single or within in (("", ""), ("(", ")")) else f"({old.response})"
+
+    return _LONE_DOT.sub(written, left or ".")
 
 
 def _signed_terms(node: Node) -> list[tuple[str, Node]]:
@@ -71,8 +93,8 @@ def _signed_terms(node: Node) -> list[tuple[str, Node]]:
 class _Parts:
     """The right side while terms come and go."""
 
-    def __init__(self, old: MixedFormula, text: str) -> None:
-        self._old, self._text = old, text
+    def __init__(self, old: MixedFormula, text: str, bare: Collection[str]) -> None:
+        self._old, self._text, self._bare = old, text, bare
         self._fixed: list[str] = []
         self._random: list[RandomTermSpec] = []
         self._offsets: list[str] = []
@@ -100,9 +122,10 @@ class _Parts:
             if op == "+":
                 self._random.append(term)
                 continue
-            kept = [other for other in self._random if not _same(term, other)]
-            if len(kept) == len(self._random):
-                raise self._absent(written, [other.text for other in self._random])
+            kept = _without(self._random, term)
+            if kept is None:
+                there = [other.text for other in self._random]
+                raise self._absent(written, there, _way_out(self._random, term))
             self._random = kept
 
     def _change_offset(self, op: str, written: str) -> None:
@@ -114,11 +137,11 @@ class _Parts:
         else:
             raise self._absent(written, [f"offset({o})" for o in self._offsets])
 
-    def _absent(self, written: str, there: Sequence[str]) -> FormulaError:
+    def _absent(self, written: str, there: Sequence[str], way: str = "") -> FormulaError:
         known = ", ".join(there) or "nothing of its kind"
         return FormulaError(
-            f"{written} cannot be taken away: the formula has {known}",
-            hint=f"The formula is {self._old.text}",
+            f"{shown(written, self._bare)} cannot be taken away: the formula has {known}",
+            hint=way or f"The formula is {self._old.text}",
         )
 
     def text(self) -> str:
@@ -134,17 +157,67 @@ class _Parts:
         return " + ".join([plain, *random, *(f"offset({o})" for o in self._offsets)])
 
 
+def _without(terms: Sequence[RandomTermSpec], taken: RandomTermSpec) -> list[RandomTermSpec] | None:
+    """Return the random terms without one, or without parts of uncorrelated ones; None if absent.
+
+    ``(x || g)`` is ``(1 | g) + (0 + x | g)``, and either spelling takes away from the other.
+    """
+    kept = [term for term in terms if not _same(term, taken)]
+    parts = _columns(taken.expr)
+    if len(kept) < len(terms):
+        return kept
+    if taken.structure != "diag" and len(parts) > 1:
+        return None
+    for part in parts:
+        owner = next((t for t in kept if _same_group(t, taken) and _is_free(t, part)), None)
+        if owner is None:
+            return None
+        place = kept.index(owner)
+        rest = [other for other in _columns(owner.expr) if other != part]
+        kept[place : place + 1] = [_of_columns(owner, rest)] if rest else []
+    return kept
+
+
+def _is_free(term: RandomTermSpec, part: patsy.Term) -> bool:
+    """Say whether a term has these columns, uncorrelated with its others."""
+    columns = _columns(term.expr)
+    return part in columns and (term.structure == "diag" or len(columns) == 1)
+
+
+def _of_columns(term: RandomTermSpec, parts: Sequence[patsy.Term]) -> RandomTermSpec:
+    """Return an uncorrelated term with some of its columns."""
+    if list(parts) == [patsy.INTERCEPT]:
+        return replace(term, expr="1", structure="us")
+    names = ["1" if part == patsy.INTERCEPT else part.name() for part in parts]
+    return replace(term, expr=" + ".join(names if patsy.INTERCEPT in parts else ["0", *names]))
+
+
+def _way_out(terms: Sequence[RandomTermSpec], taken: RandomTermSpec) -> str:
+    """How to take away columns that are correlated with others."""
+    parts = set(_columns(taken.expr))
+    for term in terms:
+        columns = _columns(term.expr)
+        if _same_group(term, taken) and parts < set(columns):
+            rest = _of_columns(term, [part for part in columns if part not in parts])
+            return f"Exchange the whole term: '~ . - {term.text} + {rest.text}'."
+    return ""
+
+
 def _same(one: RandomTermSpec, two: RandomTermSpec) -> bool:
     """Say whether two terms mean the same, however they are written."""
     return (
         one.structure == two.structure
-        and sorted(map(_squeezed, one.group)) == sorted(map(_squeezed, two.group))
-        and _columns(one.expr) == _columns(two.expr)
+        and _same_group(one, two)
+        and set(_columns(one.expr)) == set(_columns(two.expr))
     )
 
 
-def _columns(expr: str) -> set[patsy.Term]:
-    return set(patsy.ModelDesc.from_formula(f"~ {expr}").rhs_termlist)
+def _same_group(one: RandomTermSpec, two: RandomTermSpec) -> bool:
+    return sorted(map(_squeezed, one.group)) == sorted(map(_squeezed, two.group))
+
+
+def _columns(expr: str) -> list[patsy.Term]:
+    return list(patsy.ModelDesc.from_formula(f"~ {expr}").rhs_termlist)
 
 
 def _squeezed(text: str) -> str:

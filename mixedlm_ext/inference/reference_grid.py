@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.grouping import level_codes
 from mixedlm_ext.design.names import code_names, list_names
+from mixedlm_ext.design.times import TIMES, has_time_zone, in_days, time_kind
 from mixedlm_ext.errors import FitError, did_you_mean
 
 Array = NDArray[np.float64]
@@ -102,15 +103,28 @@ def _values(design: Design) -> dict[str, list[Any]]:
     return {
         name: _levels(design, name)
         if name in coded or not _is_number(_column(design, name))
-        else [float(_column(design, name).mean())]
+        else [_mean(_column(design, name))]
         for name in used
     }
 
 
+def _mean(column: pd.Series) -> Any:
+    """Return the mean of numbers, dates or durations."""
+    kind = time_kind(column)
+    if kind is None:
+        return float(column.mean())
+    days = pd.Timedelta(days=float(in_days(column, kind).mean()))
+    if kind == "duration":
+        return days
+    zone = "UTC" if has_time_zone(column) else None
+    return pd.Timestamp("1970-01-01", tz=zone) + days
+
+
 def _is_number(column: pd.Series) -> bool:
-    """Say whether a column holds numbers rather than categories or truth values."""
+    """Say whether a column holds numbers or times rather than categories or truth values."""
     types = pd.api.types
-    return types.is_numeric_dtype(column.dtype) and not types.is_bool_dtype(column.dtype)
+    number = types.is_numeric_dtype(column.dtype) and not types.is_bool_dtype(column.dtype)
+    return number or time_kind(column) in TIMES
 
 
 def _levels(design: Design, name: str) -> list[Any]:

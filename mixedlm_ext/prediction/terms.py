@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.names import list_names
 from mixedlm_ext.errors import DesignError, did_you_mean
+from mixedlm_ext.formula.description import describe_side
 from mixedlm_ext.formula.parser import RandomTermSpec, parse_formula
 
 Chosen = dict[str, NDArray[np.bool_]]
@@ -81,7 +82,8 @@ def _find(design: Design, text: str) -> Iterator[tuple[str, Any]]:
     if text in names:
         yield text, slice(None)
     elif "|" in text:
-        parsed = parse_formula(f"y ~ {text.strip().removeprefix('~')}")
+        columns = None if design.frame is None else design.frame.columns
+        parsed = parse_formula(f"y ~ {text.strip().removeprefix('~')}", columns=columns)
         if parsed.fixed != "y ~ 1" or parsed.offsets:
             raise DesignError(
                 f"terms={text!r} has more than random terms. Write, for example, '(1 | g)'."
@@ -131,7 +133,7 @@ def _key(factors: Sequence[str]) -> frozenset[str]:
 def _left_side(spec: RandomTermSpec) -> list[str]:
     """Return the names of patsy's terms left of the bar."""
     try:
-        description = patsy.ModelDesc.from_formula(f"~ {spec.expr}")
+        description = describe_side(f"~ {spec.expr}", spec.bare)
     except patsy.PatsyError as error:
         raise DesignError(f"{spec.text} cannot be read: {error.message}.") from None
     return [term.name() for term in description.rhs_termlist]
