@@ -32,6 +32,8 @@ __all__ = ["Evaluation", "Objective"]
 _DENSE = 600
 """Columns of Z up to which Z'PZ is formed to learn the second derivatives."""
 
+_STEP = 1e-4
+"""Step of the differences of the gradient, relative to theta where that is large."""
 _LEVELWISE = 20_000
 """Columns of Z up to which the factor of one block is kept for the same purpose."""
 
@@ -58,12 +60,17 @@ class Objective:
         """Evaluate at a standardized theta."""
         return Evaluation(self, solve(self.problem, theta))
 
-    def hessian(self, theta: Array, step: float = 1e-4) -> Array:
+    def hessian(self, theta: Array) -> Array:
+        """Return the Hessian: exact, or by differences of the gradient where that is cheaper."""
+        e = self.at(theta)
+        return e.hessian if e.exact_is_cheap else self._differences(theta)
+
+    def _differences(self, theta: Array) -> Array:
         """Return the Hessian by central differences of the exact gradient, 2m evaluations."""
         m = len(theta)
         out = np.empty((m, m))
         for j in range(m):
-            h = step * max(1.0, abs(theta[j]))
+            h = _STEP * max(1.0, abs(theta[j]))
             ahead, behind = theta.copy(), theta.copy()
             ahead[j] += h
             behind[j] -= h

@@ -18,6 +18,7 @@ from mixedlm_ext.objective import Evaluation, Objective
 from mixedlm_ext.pls import Problem
 from mixedlm_ext.refit import Reduced, Reduction, problem_with
 from mixedlm_ext.search import optimize
+from mixedlm_ext.search.start import several_minima
 
 Array = NDArray[np.float64]
 
@@ -113,7 +114,9 @@ class Refitter:
     ) -> None:
         self.problem, self.reml, self.sigma, self.start = problem, reml, sigma, start
         self.reduce = Reduction(design, problem)
-        self.classes = LevelClasses(problem.cp) if len(problem.cp.shapes) == 1 else None
+        # where there may be several minima, each response needs its own search from several starts
+        at_once = len(problem.cp.shapes) == 1 and (start is not None or not several_minima(problem))
+        self.classes = LevelClasses(problem.cp) if at_once else None
 
     @property
     def chunk(self) -> int:
