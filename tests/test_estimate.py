@@ -165,9 +165,9 @@ def test_threads_find_the_same_numbers() -> None:
     data = datasets.penicillin.load_pandas().data
     results = MixedLM.from_formula("diameter ~ 1 + (1 | plate) + (1 | sample)", data).fit()
     for statistic in (None, lambda r: {"sigma": r.sigma, "p": r.pvalues["Intercept"]}):
-        alone = results.bootstrap(44, rng=1, statistic=statistic)
+        alone = results.bootstrap(22, rng=1, statistic=statistic)
         with joblib_threads():
-            together = results.bootstrap(44, rng=1, statistic=statistic, n_jobs=2)
+            together = results.bootstrap(22, rng=1, statistic=statistic, n_jobs=2)
         pd.testing.assert_frame_equal(alone.replicates, together.replicates, check_exact=True)
 
 
