@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.fit import Fit
+from mixedlm_ext.inference.boundary import zero_variances
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.objective import Objective
 
@@ -122,7 +123,9 @@ class Satterthwaite:
     def note(self) -> str:
         """Return the remark for the summary."""
         how = "" if self.exact else " from the average information (a large model)"
-        return f"Degrees of freedom by Satterthwaite's method{how}."
+        zeros = zero_variances(self._fit)
+        held = f"; variances estimated as zero are held fixed ({', '.join(zeros)})" if zeros else ""
+        return f"Degrees of freedom by Satterthwaite's method{how}{held}."
 
 
 def fai_cornelius(df: Array) -> float:

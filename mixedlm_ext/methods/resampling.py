@@ -302,7 +302,7 @@ class ResamplingMethods:
         own = _own(self)
         fit = own.fit_record
         clustered = own.cov_type == "cluster"
-        lost = clustered or (own.ddf == "kenward-roger" and reml is False)
+        lost = clustered or (own.ddf.startswith("kenward-roger") and reml is False)
         covariance = model.problem.covariance
         start = covariance.unstandardize(warm_start(model.problem, fit.theta))
         return model.fit(
