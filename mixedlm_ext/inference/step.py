@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -94,22 +94,31 @@ def _random(
     while True:
         table = ranova_table(results, True, "chi2")
         terms = deletion_terms(results.fit_record.design)
-        p = table["Pr(>Chisq)"].iloc[1:].fillna(1.0)
-        p = p[[name not in keep for name in p.index]]
-        worst = p.idxmax() if len(p) else None
-        if worst is None or p[worst] <= alpha:
+        worst, p = _largest(table["Pr(>Chisq)"].iloc[1:], keep)
+        if p <= alpha:
             return results, _with_order(gone, table), ""
-        spec, effect = terms[str(worst)]
+        spec, effect = terms[worst]
         reduced = None if effect is None else _reduced(spec, effect)
         if reduced is None and len(results.fit_record.design.terms) == 1:
             note = (
-                f"{worst} is not needed (p = {p[worst]:.3g}), but a mixed model has a random term: "
+                f"{worst} is not needed (p = {p:.3g}), but a mixed model has a random term: "
                 "it was kept. Without it, fit statsmodels' OLS."
             )
             return results, _with_order(gone, table), note
         change = f"~ . - {spec.text}" + (f" + {reduced}" if reduced else "")
         gone.append(table.loc[["<none>", worst]] if not gone else table.loc[[worst]])
         results = _updated(results, change)
+
+
+def _largest(p: pd.Series, keep: list[str]) -> tuple[str, float]:
+    """Return the term with the largest p-value, 1 where nothing was tested.
+
+    A term without a coefficient of its own goes first; without any term it is ("", 0).
+    """
+    values = {str(name): 1.0 if np.isnan(v) else float(v) for name, v in p.items()}
+    able = [name for name in values if name not in keep]
+    worst = max(able, key=values.__getitem__, default="")
+    return worst, values.get(worst, 0.0)
 
 
 def _reduced(spec: RandomTermSpec, effect: str) -> str:
@@ -129,10 +138,8 @@ def _fixed(
     gone: list[pd.DataFrame] = []
     while True:
         table = drop1_table(results, None, "F")
-        p = table["PR(>F)"].fillna(1.0)  # a term without a coefficient of its own goes first
-        p = p[[name not in keep for name in p.index]]
-        worst = p.idxmax() if len(p) else None
-        if worst is None or p[worst] <= alpha:
+        worst, p = _largest(table["PR(>F)"], keep)
+        if p <= alpha:
             return results, _with_order(gone, table)
         gone.append(table.loc[[worst]])
         results = _updated(results, f"~ . - {worst}")
@@ -141,7 +148,7 @@ def _fixed(
 def _updated(results: MixedLMResults, change: str) -> MixedLMResults:
     """Return the fit of the changed formula, without its wrapper."""
     new = results.update(change)
-    return getattr(new, "_results", new)  # type: ignore[no-any-return]
+    return cast("MixedLMResults", getattr(new, "_results", new))
 
 
 def _with_order(gone: list[pd.DataFrame], last: pd.DataFrame) -> pd.DataFrame:

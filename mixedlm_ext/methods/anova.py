@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
+from mixedlm_ext.errors import FitError
 from mixedlm_ext.inference.anova import anova_table
 from mixedlm_ext.inference.compare import compare_table, lr_test
 from mixedlm_ext.inference.drop1 import drop1_table
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["AnovaMethods"]
 
 
+class _NoSumOfSquares(FitError, AttributeError):
+    """An attribute that is not there, for a reason."""
+
+
 class AnovaMethods:
     """Analysis of variance, single term deletions, comparison of models."""
 
@@ -26,6 +31,17 @@ class AnovaMethods:
     def _own(self) -> MixedLMResults:
         """The results this is mixed into."""
         return cast("MixedLMResults", self)
+
+    @property
+    def ssr(self) -> float:
+        """Not there: a mixed model is not tested by sums of squares of residuals.
+
+        statsmodels' ``anova_lm`` asks for it.
+        """
+        raise _NoSumOfSquares(
+            "a mixed model has no residual sum of squares to test by, as statsmodels' anova_lm() "
+            "does. Use the result's own anova(type=1, 2, 3), or compare(other) for several models."
+        )
 
     def anova(self, type: int | str = 3) -> pd.DataFrame:
         """Test every term of the fixed part by F.
@@ -221,8 +237,9 @@ class AnovaMethods:
 
         Parameters
         ----------
-        *others : MixedLMResults
-            Fits of the same rows and response.
+        *others : MixedLMResults, or statsmodels' results of OLS or WLS
+            Fits of the same rows and response. Linear regression is the model without random
+            effects; the p-value against it is conservative, since variances are tested.
 
         Returns
         -------
