@@ -376,8 +376,11 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
             Evaluations of the criterion at most.
         tol : float
             Newton's method ends when another step would lower the criterion by less than this.
-        ddf : {"satterthwaite", "kenward-roger", "residual", "normal"}
-            Degrees of freedom of tests and intervals of the fixed effects.
+        ddf : {"satterthwaite", "kenward-roger", "kenward-roger-full", "residual", "normal"}
+            Degrees of freedom of tests and intervals of the fixed effects. A variance estimated as
+            zero is held fixed by Satterthwaite's method and left out by Kenward and Roger's, which
+            has tests of the right size; "kenward-roger-full" counts it, as R's pbkrtest does, and
+            is conservative. See `MixedLMResults.with_ddf`.
         sigma : float, optional
             The residual standard deviation if it is known, as in a meta-analysis.
         progress : bool or callable

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
 from numpy.testing import assert_allclose
+from statsmodels.stats.anova import anova_lm
 from test_anova import REFERENCE, fit, unbalanced
 
 import mixedlm_ext
-from mixedlm_ext import MixedLM, datasets
+from mixedlm_ext import MixedLM, anova, datasets
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.inference.nesting import is_nested
 
@@ -121,9 +122,9 @@ def test_models_that_are_not_nested_are_named(sleep: pd.DataFrame) -> None:
 
 def test_what_is_no_mixed_model(sleep: pd.DataFrame) -> None:
     result = fit(SLOPES, sleep)
-    ols = smf.ols("Reaction ~ Days", sleep).fit()
-    with pytest.raises(FitError, match=r"RegressionResultsWrapper|OLSResults"):
-        result.compare(ols)
+    glm = smf.glm("Reaction ~ Days", sleep).fit()
+    with pytest.raises(FitError, match=r"GLMResults"):
+        result.compare(glm)
     with pytest.raises(FitError, match="needs another model"):
         result.compare()
     with pytest.raises(FitError, match="nothing to test"):
@@ -220,3 +221,68 @@ def test_all_fit_of_some_methods(sleep: pd.DataFrame) -> None:
     assert not table["converged"].any()
     with pytest.raises(FitError, match=r"method 'newtn' is not known. Did you mean 'newton'"):
         result.all_fit(["newtn"])
+
+
+# ---------------------------------------------------------------- linear regression
+
+
+def test_a_mixed_model_against_linear_regression() -> None:
+    """lme4 1.1's anova(m, lm)."""
+    data = datasets.sleepstudy.load_pandas().data
+    mixed = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+    line = smf.ols("Reaction ~ Days", data).fit()
+    for table in (anova(mixed, line), anova(line, mixed), mixed.compare(line)):
+        assert list(table.index) == ["Reaction ~ Days", "Reaction ~ Days + (Days | Subject)"]
+        assert table["npar"].tolist() == [3, 6]
+        assert_allclose(table["AIC"], [1906.29306, 1763.93934], rtol=1e-8)
+        assert_allclose(table["BIC"], [1915.87193, 1783.09709], rtol=1e-8)
+        assert_allclose(table["logLik"], [-950.146528, -875.969672], rtol=1e-8)
+        assert_allclose(table["Chisq"].iloc[1], 148.35371, rtol=1e-7)
+        assert table["Df"].iloc[1] == 3
+        assert table.attrs["note"].endswith("refitted by ML, since linear regression is by ML.")
+    mean = smf.ols("Reaction ~ 1", data).fit()
+    statistic, p, df = mixed.compare_lr_test(mean)
+    assert_allclose(statistic, 209.1096072, rtol=1e-7)
+    assert df == 4 and p < 1e-40
+    three = anova(mixed, mean, line)
+    assert three["npar"].tolist() == [2, 3, 6]
+    other = smf.ols("Reaction ~ C(Days)", data).fit()
+    assert "is not nested in" in anova(mixed, other).attrs["note"]
+    with pytest.raises(FitError, match="is not nested in"):
+        mixed.compare_lr_test(other)
+
+
+def test_linear_regression_with_weights() -> None:
+    data = datasets.sleepstudy.load_pandas().data
+    data["w"] = 1.0 + np.arange(180) % 3
+    mixed = MixedLM.from_formula("Reaction ~ Days + (1 | Subject)", data, weights="w").fit()
+    line = smf.wls("Reaction ~ Days", data, weights=data["w"]).fit()
+    statistic, _, df = mixed.compare_lr_test(line)
+    theta_zero = mixed.model.objective([0.0], reml=False)
+    assert_allclose(-2 * line.llf, theta_zero, rtol=1e-10)
+    assert_allclose(statistic, theta_zero - mixed.refit_ml().objective, rtol=1e-6)
+    assert df == 1
+    with pytest.raises(FitError, match="is not nested in"):
+        mixed.compare_lr_test(smf.ols("Reaction ~ Days", data).fit())
+
+
+def test_what_is_no_model_to_compare_with() -> None:
+    data = datasets.sleepstudy.load_pandas().data
+    mixed = MixedLM.from_formula("Reaction ~ Days + (1 | Subject)", data).fit()
+    theirs = smf.mixedlm("Reaction ~ Days", data, groups="Subject").fit()
+    line = smf.ols("Reaction ~ Days", data).fit()
+    for call in (lambda: mixed.compare_lr_test(theirs), lambda: anova(mixed, theirs)):
+        with pytest.raises(FitError, match=r"a fit of statsmodels' own MixedLM.*from_formula"):
+            call()
+    with pytest.raises(FitError, match="neither the result of a mixed model nor of statsmodels'"):
+        anova(mixed, smf.glm("Reaction ~ Days", data).fit())
+    with pytest.raises(FitError, match=r"linear regression. Use statsmodels' anova_lm\(\)"):
+        anova(line)
+    with pytest.raises(FitError, match="none of the models is a mixed model"):
+        anova(line, line)
+    with pytest.raises(FitError, match="different rows"):
+        anova(mixed, smf.ols("Reaction ~ Days", data.iloc[1:]).fit())
+    for models, type in (([mixed], 1), ([mixed], 2), ([mixed], 3), ([mixed, mixed], 1)):
+        with pytest.raises(FitError, match=r"Use the result's own anova\(type=1, 2, 3\)"):
+            anova_lm(*models, typ=type)
+    assert not hasattr(mixed, "ssr")

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 import pandas as pd
 from scipy import stats
+from statsmodels.regression.mixed_linear_model import MixedLMResults as StatsmodelsResults
 
+from mixedlm_ext.design import Design
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.inference.anova import anova_table
+from mixedlm_ext.inference.linear import LinearDesign, LinearModel, as_linear_model
 from mixedlm_ext.inference.nesting import is_nested, same_fixed_columns
 from mixedlm_ext.inference.submodel import Likelihood, maximum
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults
+
+    Compared: TypeAlias = MixedLMResults | LinearModel
 
 __all__ = ["anova", "compare_table", "lr_test"]
 
@@ -29,7 +34,7 @@ def anova(*models: Any, type: int | str = 3) -> pd.DataFrame:
     ----------
     *models : MixedLMResults
         One gives the table of `MixedLMResults.anova`; several give that of
-        `MixedLMResults.compare`.
+        `MixedLMResults.compare`. statsmodels' results of OLS or WLS may be among several.
     type : {1, 2, 3, "marginal"}
         The hypotheses about the terms of one model.
 
@@ -53,28 +58,43 @@ def anova(*models: Any, type: int | str = 3) -> pd.DataFrame:
     >>> table["Chisq"].round(3).tolist()
     [nan, 42.139]
     """
-    results = [_mixed_results(model) for model in models]
-    if not results:
+    if not models:
         raise FitError("anova() has nothing to test. Pass one fitted model, or several to compare.")
-    return anova_table(results[0], type) if len(results) == 1 else compare_table(results)
+    if len(models) > 1:
+        return compare_table(models)
+    only = _compared(models[0])
+    if isinstance(only, LinearModel):
+        raise FitError("this is a linear regression. Use statsmodels' anova_lm() for its terms.")
+    return anova_table(only, type)
 
 
-def _mixed_results(model: Any) -> MixedLMResults:
-    """Return the results behind their wrapper, or say that there are none."""
+def _compared(model: Any) -> Compared:
+    """Return the results behind their wrapper, or a linear regression, or say what it is."""
     results = getattr(model, "_results", model)
-    if not hasattr(results, "fit_record"):
+    if hasattr(results, "fit_record"):
+        return cast("MixedLMResults", results)
+    linear = as_linear_model(results)
+    if linear is not None:
+        return linear
+    if isinstance(results, StatsmodelsResults):
         raise FitError(
-            f"{type(model).__name__} is not the result of a mixed model. Pass what MixedLM.fit() "
-            "returns; ranova() compares with the model without random effects."
+            "this is a fit of statsmodels' own MixedLM, whose likelihood is another function. Fit "
+            "its formula by mixedlm_ext.MixedLM.from_formula(..., groups=...), and compare that."
         )
-    return cast("MixedLMResults", results)
+    raise FitError(
+        f"{type(model).__name__} is neither the result of a mixed model nor of statsmodels' OLS. "
+        "Pass what MixedLM.fit() or OLS.fit() return; ranova() compares with the model without "
+        "random effects."
+    )
 
 
 def compare_table(models: Sequence[Any]) -> pd.DataFrame:
     """Return the table of `MixedLMResults.compare`."""
-    results = [_mixed_results(model) for model in models]
+    results = [_compared(model) for model in models]
     if len(results) < 2:
         raise FitError("compare() needs another model to compare with. Pass one or several.")
+    if all(isinstance(result, LinearModel) for result in results):
+        raise FitError("none of the models is a mixed model. Use statsmodels' anova_lm().")
     for other in results[1:]:
         _check_same_data(results[0], other)
     likelihoods, notes = _comparable(results)
@@ -85,7 +105,7 @@ def compare_table(models: Sequence[Any]) -> pd.DataFrame:
         test = [np.nan] * 3
         if position:
             before = order[position - 1]
-            if is_nested(*(results[j].fit_record.design for j in (before, i))):
+            if is_nested(_design(results[before]), _design(results[i])):
                 test = _test(likelihoods[before], likelihoods[i])
             else:
                 notes.append(f"{names[before]!r} is not nested in {names[i]!r}: not tested.")
@@ -97,7 +117,12 @@ def compare_table(models: Sequence[Any]) -> pd.DataFrame:
     return table
 
 
-def _check_same_data(one: MixedLMResults, two: MixedLMResults) -> None:
+def _design(model: Compared) -> Design | LinearDesign:
+    """Return what a model says of its rows."""
+    return model.design if isinstance(model, LinearModel) else model.fit_record.design
+
+
+def _check_same_data(one: Compared, two: Compared) -> None:
     """Raise unless two fits are of the same rows and response."""
     names = _names([one, two])
     if one.nobs != two.nobs:
@@ -105,11 +130,12 @@ def _check_same_data(one: MixedLMResults, two: MixedLMResults) -> None:
             f"the models are of different rows: {names[0]!r} has {one.nobs}, {names[1]!r} "
             f"{two.nobs}. Fit both to the rows that are complete in all variables of both."
         )
-    for results in (one, two):
-        results._need_rows("what comparing models needs")
-    y1, y2 = one.fit_record.design.y, two.fit_record.design.y
+    for model in (one, two):
+        if not isinstance(model, LinearModel):
+            model._need_rows("what comparing models needs")
+    y1, y2 = _design(one).y, _design(two).y
     if not np.array_equal(y1, y2):
-        what = [results.fit_record.design.endog_name for results in (one, two)]
+        what = [_design(model).endog_name for model in (one, two)]
         differ = int((y1 != y2).sum())
         raise FitError(
             f"the models are of different responses: {what[0]!r} and {what[1]!r} differ in "
@@ -117,29 +143,41 @@ def _check_same_data(one: MixedLMResults, two: MixedLMResults) -> None:
         )
 
 
-def _comparable(results: Sequence[MixedLMResults]) -> tuple[list[Likelihood], list[str]]:
+def _comparable(results: Sequence[Compared]) -> tuple[list[Likelihood], list[str]]:
     """Return likelihoods that can be compared, and what had to be done for that.
 
     Restricted likelihoods are of the same data only if X is the same; otherwise REML fits are
-    fitted again by ML.
+    fitted again by ML. A linear regression has its likelihood by ML.
     """
-    fits = [result.fit_record for result in results]
+    fits = [result.fit_record for result in results if not isinstance(result, LinearModel)]
     by_reml = [fit.reml for fit in fits]
+    mixed_only = len(fits) == len(results)
     same_X = all(same_fixed_columns(fits[0].design, fit.design) for fit in fits[1:])
-    if not any(by_reml) or (all(by_reml) and same_X):
-        return [Likelihood.of_fit(fit) for fit in fits], []
-    likelihoods = [
-        maximum(fit.problem, False, fit.fixed_sigma) if fit.reml else Likelihood.of_fit(fit)
-        for fit in fits
-    ]
+    refit = any(by_reml) and not (mixed_only and all(by_reml) and same_X)
+    likelihoods = []
+    for result in results:
+        if isinstance(result, LinearModel):
+            likelihoods.append(result.likelihood)
+        elif refit and result.reml:
+            fit = result.fit_record
+            likelihoods.append(maximum(fit.problem, False, fit.fixed_sigma))
+        else:
+            likelihoods.append(Likelihood.of_fit(result.fit_record))
+    if not refit:
+        return likelihoods, []
     why = "their fixed effects differ" if all(by_reml) else "other models are ML fits"
+    if not mixed_only:
+        why = "linear regression is by ML"
     return likelihoods, [f"REML fits were refitted by ML, since {why}."]
 
 
-def _names(results: Sequence[MixedLMResults]) -> list[str]:
+def _names(results: Sequence[Compared]) -> list[str]:
     """Return the formulas, numbered unless all differ."""
     names = [
-        getattr(result.model, "formula_full", f"model {i + 1}") for i, result in enumerate(results)
+        result.name
+        if isinstance(result, LinearModel)
+        else getattr(result.model, "formula_full", f"model {i + 1}")
+        for i, result in enumerate(results)
     ]
     if len(set(names)) == len(names):
         return names
@@ -162,9 +200,9 @@ def _test(small: Likelihood, large: Likelihood) -> list[float]:
 
 def lr_test(results: MixedLMResults, restricted: Any) -> tuple[float, float, int]:
     """Return what `MixedLMResults.compare_lr_test` returns."""
-    other = _mixed_results(restricted)
+    other = _compared(restricted)
     _check_same_data(other, results)
-    if not is_nested(other.fit_record.design, results.fit_record.design):
+    if not is_nested(_design(other), _design(results)):
         small, large = _names([other, results])
         raise FitError(
             f"{small!r} is not nested in {large!r}, so their likelihood ratio has no chi-squared "

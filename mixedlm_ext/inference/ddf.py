@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 __all__ = ["METHODS", "DegreesOfFreedom", "check_method", "degrees_of_freedom"]
 
 METHODS = ("satterthwaite", "kenward-roger", "residual", "normal")
+_VARIANT = "kenward-roger-full"
 
 
 class DegreesOfFreedom(Protocol):
@@ -69,9 +70,13 @@ class _Constant:
 
 def check_method(name: object) -> None:
     """Raise FitError unless `name` is a method."""
-    if not (isinstance(name, str) and name in METHODS):
-        near = did_you_mean(name, METHODS) if isinstance(name, str) else ""
-        raise FitError(f"ddf={shown(name)} is not known.{near} Use one of {', '.join(METHODS)}.")
+    if isinstance(name, str) and name in (*METHODS, _VARIANT):
+        return
+    near = did_you_mean(name, (*METHODS, _VARIANT)) if isinstance(name, str) else ""
+    raise FitError(
+        f"ddf={shown(name)} is not known.{near} Use one of {', '.join(METHODS)}. "
+        f"{_VARIANT!r} is Kenward and Roger's method with variances estimated as zero counted."
+    )
 
 
 def degrees_of_freedom(fit: Fit, name: str) -> DegreesOfFreedom:
@@ -80,7 +85,7 @@ def degrees_of_freedom(fit: Fit, name: str) -> DegreesOfFreedom:
     Parameters
     ----------
     fit : Fit
-    name : {"satterthwaite", "kenward-roger", "residual", "normal"}
+    name : {"satterthwaite", "kenward-roger", "kenward-roger-full", "residual", "normal"}
 
     Returns
     -------
@@ -94,8 +99,8 @@ def degrees_of_freedom(fit: Fit, name: str) -> DegreesOfFreedom:
     check_method(name)
     if name == "satterthwaite":
         return Satterthwaite(fit)
-    if name == "kenward-roger":
-        return KenwardRoger(fit)
+    if name in ("kenward-roger", _VARIANT):
+        return KenwardRoger(fit, keep_zeros=name == _VARIANT)
     if name == "residual":
         df = fit.problem.cp.n - fit.problem.cp.p
         note = "Degrees of freedom: observations less fixed effects."

@@ -8,7 +8,12 @@ of the REML likelihood,
     Φ_A = Φ + 2 Φ {Σ_ij W_ij (Q_ij - P_iΦP_j)} Φ
 
 Everything with Z comes from q × q cross-products; everything with W⁻¹ from Σ = Σ_i φ_iG_i, so
-nothing of size n appears and prior weights are right. Variances estimated as zero are held fixed.
+nothing of size n appears and prior weights are right. Where several G are dependent, as in
+(1 | g) + (0 + f | g), the generalized inverse takes the place of [W⁻¹]⁻¹: what it gives depends on
+the space of the G alone, so that one model has one answer, however it is written.
+
+Variances estimated as zero are left out, or kept as if they were in the interior, as pbkrtest does
+(Halekoh & Højsgaard 2014, Journal of Statistical Software 59(9)).
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.fit import Fit
+from mixedlm_ext.inference.boundary import zero_columns, zero_variances
 
 Array = NDArray[np.float64]
 
@@ -26,8 +32,8 @@ __all__ = ["KenwardRoger"]
 
 _MOST_COLUMNS = 6000
 """Columns of Z up to which dense q × q matrices are reasonable."""
-_ZERO = 1e-10
-"""Variances of standardized columns this small, relative to the residual's, count as zero."""
+_DEPENDENT = 1e-9
+"""Eigenvalues this small of an information matrix with a unit diagonal count as zero."""
 
 
 class KenwardRoger:
@@ -36,6 +42,8 @@ class KenwardRoger:
     Parameters
     ----------
     fit : Fit
+    keep_zeros : bool
+        Whether variances estimated as zero count as parameters.
 
     Raises
     ------
@@ -43,9 +51,7 @@ class KenwardRoger:
         After ML, with a fixed sigma, or when Z has too many columns for a dense q × q matrix.
     """
 
-    name = "kenward-roger"
-
-    def __init__(self, fit: Fit) -> None:
+    def __init__(self, fit: Fit, keep_zeros: bool = False) -> None:
         q = fit.problem.cp.q
         if not fit.reml or fit.fixed_sigma is not None:
             raise FitError(
@@ -57,7 +63,8 @@ class KenwardRoger:
                 f"Kenward-Roger needs dense {q} × {q} matrices here; at most {_MOST_COLUMNS} "
                 "columns of Z are reasonable. Use ddf='satterthwaite'."
             )
-        self._fit = fit
+        self._fit, self._keep_zeros = fit, keep_zeros
+        self.name = "kenward-roger-full" if keep_zeros else "kenward-roger"
 
     def cov(self) -> Array:
         """Return the adjusted covariance Φ_A."""
@@ -73,7 +80,7 @@ class KenwardRoger:
         Phi = scale * fit.unscaled_cov
         ZVZ, ZVX, XVX = (block / scale for block in _cross_products(fit))
         ZPZ = ZVZ - ZVX @ Phi @ ZVX.T
-        E, phi = _patterns(fit)
+        E, phi = _patterns(fit, self._keep_zeros)
         # with Z: B_i = E_i Z'Σ⁻¹X, and the traces tr(PG_i), tr(PG_iPG_j)
         B = [e @ ZVX for e in E]
         P = [-ZVX.T @ b for b in B]
@@ -94,7 +101,7 @@ class KenwardRoger:
         information = np.block(
             [[double, mixed[:, None]], [mixed[None, :], (last_single - phi @ mixed) / scale]]
         )
-        return Phi, np.array(P), np.array(Q), 2.0 * np.linalg.inv(information)
+        return Phi, np.array(P), np.array(Q), 2.0 * _generalized_inverse(information)
 
     def t(self, L: Array) -> Array:
         """Return the degrees of freedom of each row of L."""
@@ -123,7 +130,16 @@ class KenwardRoger:
 
     def note(self) -> str:
         """Return the remark for the summary."""
-        return "Standard errors and degrees of freedom by Kenward and Roger's method."
+        how = "Standard errors and degrees of freedom by Kenward and Roger's method"
+        zeros = zero_variances(self._fit)
+        if not zeros:
+            return f"{how}."
+        if self._keep_zeros:
+            return f"{how}, which counts variances estimated as zero ({', '.join(zeros)})."
+        return (
+            f"{how}, without variances estimated as zero ({', '.join(zeros)}); "
+            "ddf='kenward-roger-full' keeps them."
+        )
 
 
 def _cross_products(fit: Fit) -> tuple[Array, Array, Array]:
@@ -135,14 +151,25 @@ def _cross_products(fit: Fit) -> tuple[Array, Array, Array]:
     return ZZ - half.T @ half, e.U @ RX, RX.T @ RX
 
 
-def _patterns(fit: Fit) -> tuple[list[Array], Array]:
-    """Return E and φ of every variance and covariance that is not held fixed."""
+def _generalized_inverse(information: Array) -> Array:
+    """Return a generalized inverse, made in units in which the diagonal is 1."""
+    diagonal = np.diag(information)
+    unit = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    values, vectors = np.linalg.eigh(unit[:, None] * information * unit)
+    kept = values > _DEPENDENT * values.max()
+    root = unit[:, None] * vectors[:, kept] / np.sqrt(values[kept])
+    return np.asarray(root @ root.T)
+
+
+def _patterns(fit: Fit, keep_zeros: bool) -> tuple[list[Array], Array]:
+    """Return E and φ of every variance and covariance that counts as a parameter."""
     cp, covariance = fit.problem.cp, fit.problem.covariance
     templates = fit.engine.pls.factor.templates
+    zero = zero_columns(fit)
     E, phi = [], []
     for block, a, b in zip(covariance.blocks, covariance.rows, covariance.columns):
         Gamma = templates[block] @ templates[block].T
-        if min(Gamma[a, a], Gamma[b, b]) <= _ZERO:
+        if not keep_zeros and (zero[block][a] or zero[block][b]):
             continue
         k, levels = cp.shapes[block]
         within = np.zeros((k, k))

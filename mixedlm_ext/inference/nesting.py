@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design
+from mixedlm_ext.inference.linear import LinearDesign
 
 Array = NDArray[np.float64]
 
@@ -16,12 +17,12 @@ _SEED = 20150107
 """The probes are random but the same in every call, so that the answer is, too."""
 
 
-def is_nested(small: Design, large: Design) -> bool:
+def is_nested(small: Design | LinearDesign, large: Design | LinearDesign) -> bool:
     """Say whether every distribution of `small` is one of `large`.
 
     Parameters
     ----------
-    small, large : Design
+    small, large : Design or LinearDesign
         Of the same rows and response.
 
     Notes
@@ -42,7 +43,7 @@ def same_fixed_columns(one: Design, two: Design) -> bool:
     return columns[0] == columns[1]
 
 
-def _means_nested(small: Design, large: Design) -> bool:
+def _means_nested(small: Design | LinearDesign, large: Design | LinearDesign) -> bool:
     """Compare the column spaces; offsets may differ by a combination of columns."""
     targets = [small.X]
     zero = np.zeros(len(small.y))
@@ -52,7 +53,7 @@ def _means_nested(small: Design, large: Design) -> bool:
     return _in_span(np.column_stack(targets), large.X)
 
 
-def _covariances_nested(small: Design, large: Design) -> bool:
+def _covariances_nested(small: Design | LinearDesign, large: Design | LinearDesign) -> bool:
     """Compare the linear spaces of covariance matrices by random bilinear forms."""
     rng = np.random.default_rng(_SEED)
     rows = []
@@ -63,13 +64,13 @@ def _covariances_nested(small: Design, large: Design) -> bool:
     return _in_span(of_small, of_large)
 
 
-def _n_directions(design: Design) -> int:
+def _n_directions(design: Design | LinearDesign) -> int:
     """Return the number of variances and covariances, the residual's among them."""
     widths = [(len(term.columns), term.structure) for term in design.terms]
     return 1 + sum(k if kind == "diag" else k * (k + 1) // 2 for k, kind in widths)
 
 
-def _forms(design: Design, u: Array, w: Array) -> list[float]:
+def _forms(design: Design | LinearDesign, u: Array, w: Array) -> list[float]:
     """Return u'Dw for the derivative D of V in every variance and covariance."""
     out = [float(u @ w if design.weights is None else u @ (w / design.weights))]
     for term in design.terms:

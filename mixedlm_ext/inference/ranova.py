@@ -15,6 +15,7 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext.design import Design, TermDesign
 from mixedlm_ext.fit import Fit
+from mixedlm_ext.formula.parser import RandomTermSpec
 from mixedlm_ext.inference.choices import check_choice, check_flag
 from mixedlm_ext.inference.fixed_terms import INTERCEPT, constant_coefficients
 from mixedlm_ext.inference.submodel import Likelihood, maximum, reduce_random
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-__all__ = ["deletion_table", "ranova_table"]
+__all__ = ["deletion_table", "deletion_terms", "ranova_table"]
 
 _BOUNDARIES = ("chi2", "mixture")
 
@@ -40,11 +41,14 @@ class _Deletion:
     term : int
     C : ndarray (k, r)
         What is left of the term's columns X is XC.
+    effect : str or None
+        What is left out of the term; None for all of it.
     """
 
     name: str
     term: int
     C: Array
+    effect: str | None = None
 
 
 def ranova_table(results: MixedLMResults, reduce_terms: bool, boundary: str) -> pd.DataFrame:
@@ -78,7 +82,14 @@ def _deletions(design: Design, reduce_terms: bool) -> Iterator[_Deletion]:
         if not parts:
             yield _Deletion(term.text, i, np.zeros((len(term.columns), 0)))
         for name, columns in parts.items():
-            yield _Deletion(f"{name} in {term.text}", i, _without(design, i, columns))
+            C = _without(design, i, columns)
+            yield _Deletion(f"{name} in {term.text}", i, C, name if C.shape[1] else None)
+
+
+def deletion_terms(design: Design) -> dict[str, tuple[RandomTermSpec, str | None]]:
+    """Return for each row of the table the term, and the effect left out of it (None: all)."""
+    assert design.formula is not None
+    return {d.name: (design.formula.random[d.term], d.effect) for d in _deletions(design, True)}
 
 
 def _parts(design: Design, i: int) -> dict[str, list[int]]:

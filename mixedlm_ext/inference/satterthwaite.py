@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.fit import Fit
+from mixedlm_ext.inference.boundary import zero_variances
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.objective import Objective
 
@@ -121,7 +122,9 @@ class Satterthwaite:
     def note(self) -> str:
         """Return the remark for the summary."""
         how = "" if self.exact else " from the average information (a large model)"
-        return f"Degrees of freedom by Satterthwaite's method{how}."
+        zeros = zero_variances(self._fit)
+        held = f"; variances estimated as zero are held fixed ({', '.join(zeros)})" if zeros else ""
+        return f"Degrees of freedom by Satterthwaite's method{how}{held}."
 
 
 def fai_cornelius(df: Array) -> float:

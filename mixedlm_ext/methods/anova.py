@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
+from mixedlm_ext.errors import FitError
 from mixedlm_ext.inference.anova import anova_table
 from mixedlm_ext.inference.compare import compare_table, lr_test
 from mixedlm_ext.inference.drop1 import drop1_table
 from mixedlm_ext.inference.ranova import ranova_table
+from mixedlm_ext.inference.step import StepResults, backward_elimination
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults
 
 __all__ = ["AnovaMethods"]
+
+
+class _NoSumOfSquares(FitError, AttributeError):
+    """An attribute that is not there, for a reason."""
 
 
 class AnovaMethods:
@@ -25,6 +31,17 @@ class AnovaMethods:
     def _own(self) -> MixedLMResults:
         """The results this is mixed into."""
         return cast("MixedLMResults", self)
+
+    @property
+    def ssr(self) -> float:
+        """Not there: a mixed model is not tested by sums of squares of residuals.
+
+        statsmodels' ``anova_lm`` asks for it.
+        """
+        raise _NoSumOfSquares(
+            "a mixed model has no residual sum of squares to test by, as statsmodels' anova_lm() "
+            "does. Use the result's own anova(type=1, 2, 3), or compare(other) for several models."
+        )
 
     def anova(self, type: int | str = 3) -> pd.DataFrame:
         """Test every term of the fixed part by F.
@@ -152,13 +169,77 @@ class AnovaMethods:
         """
         return drop1_table(self._own, scope, test)
 
+    def step(
+        self,
+        alpha_random: float = 0.1,
+        alpha_fixed: float = 0.05,
+        reduce_random: bool = True,
+        reduce_fixed: bool = True,
+        keep: str | Sequence[str] | None = None,
+    ) -> StepResults:
+        """Eliminate terms backwards: first of the random part, then of the fixed one.
+
+        Parameters
+        ----------
+        alpha_random, alpha_fixed : float
+            Terms whose tests have larger p-values are left out.
+        reduce_random, reduce_fixed : bool
+            Whether to eliminate terms of each part, or only to test them.
+        keep : str or sequence of str, optional
+            Rows of `ranova` and `drop1` that stay whatever their p-values.
+
+        Returns
+        -------
+        StepResults
+            ``model`` is the fit that is left, ``random`` and ``fixed`` are the tables of tests; it
+            prints as both tables and the formula.
+
+        Raises
+        ------
+        FitError
+            If the model was made from arrays, or an argument makes no sense.
+
+        Notes
+        -----
+        As lmerTest's ``step``: the term of `ranova` with the largest p-value is left out or
+        reduced as long as that is above `alpha_random`, then the term of `drop1` (F tests, by the
+        method of the fit) as long as that is above `alpha_fixed`, and the model is fitted anew each
+        time. The last random term stays, since a mixed model has one; ``note`` says so.
+
+        P-values and intervals of a model found in this way take no account of the search; they are
+        too small and too narrow.
+
+        References
+        ----------
+        Kuznetsova, Brockhoff & Christensen (2017). lmerTest package: tests in linear mixed effects
+        models. Journal of Statistical Software 82(13).
+
+        Examples
+        --------
+        >>> from mixedlm_ext import MixedLM, datasets
+        >>> data = datasets.sleepstudy.load_pandas().data
+        >>> formula = "Reaction ~ Days + I(Days**2) + (Days | Subject)"
+        >>> found = MixedLM.from_formula(formula, data).fit().step()
+        >>> found.formula
+        'Reaction ~ Days + (Days | Subject)'
+        >>> found.fixed[["Eliminated", "F"]].round(3)
+                      Eliminated       F
+        I(Days ** 2)           1   1.656
+        Days                   0  45.853
+        """
+        own = self._own
+        return backward_elimination(
+            own, alpha_random, alpha_fixed, reduce_random, reduce_fixed, keep
+        )
+
     def compare(self, *others: Any) -> pd.DataFrame:
         """Compare this model with others by likelihood ratios and information criteria.
 
         Parameters
         ----------
-        *others : MixedLMResults
-            Fits of the same rows and response.
+        *others : MixedLMResults, or statsmodels' results of OLS or WLS
+            Fits of the same rows and response. Linear regression is the model without random
+            effects; the p-value against it is conservative, since variances are tested.
 
         Returns
         -------

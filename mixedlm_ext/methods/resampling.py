@@ -14,6 +14,7 @@ from mixedlm_ext.inference.bootstrap import Bootstrap, bootstrap
 from mixedlm_ext.inference.bootstrap_test import BootstrapTest, bootstrap_test
 from mixedlm_ext.many import warm_start
 from mixedlm_ext.objective import Objective
+from mixedlm_ext.search.start import several_minima
 from mixedlm_ext.simulation.new_rows import fit_simulator, new_simulator
 from mixedlm_ext.simulation.simulate import check_count, draw, fit_parameters, spawn_seeds
 from mixedlm_ext.update import updated_model
@@ -325,11 +326,13 @@ class ResamplingMethods:
         fit = own.fit_record
         criterion = fit.reml if reml is None else reml
         objective = Objective(model.problem, criterion, fit.fixed_sigma)
-        again = estimate(model.design, objective, warm_start(model.problem, fit.theta))
+        several = several_minima(model.problem)  # the new response may have its best elsewhere
+        start = None if several else warm_start(model.problem, fit.theta)
+        again = estimate(model.design, objective, start)
         if own.cov_type == "cluster":
             clustered = ("cluster", own.cov_kwds) if robust else ()
             return model.results_of(again, "satterthwaite", *clustered)
-        lost = own.ddf == "kenward-roger" and not criterion
+        lost = own.ddf.startswith("kenward-roger") and not criterion
         return model.results_of(again, "satterthwaite" if lost else own.ddf)
 
 

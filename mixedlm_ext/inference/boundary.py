@@ -1,0 +1,74 @@
+"""Variances estimated as zero: which they are, however the random part is written."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.covariance import TermCovariance
+from mixedlm_ext.fit import Fit
+
+Array = NDArray[np.float64]
+
+__all__ = ["zero_columns", "zero_variances"]
+
+_ZERO = 1e-10
+"""Variances of standardized columns this small, relative to the residual's, count as zero."""
+_OUTSIDE = 1e-8
+"""Shares of a column's length this small count as inside the span of other columns."""
+
+
+def zero_columns(fit: Fit) -> list[NDArray[np.bool_]]:
+    """Return for each block of random columns which of them have no variance.
+
+    Notes
+    -----
+    In (1 | g) + (0 + f | g) the intercept is the sum of f's columns, and its variance is one of f's
+    columns, too: a column counts as zero only if no term whose columns are combinations of those
+    of its own term gives it a variance.
+    """
+    problem = fit.problem
+    zero = []
+    for block, T in enumerate(fit.engine.pls.factor.templates):
+        terms = [term for term in problem.covariance.terms if term.block == block]
+        total = np.diag(T @ T.T).copy()
+        if len(terms) > 1:
+            gram = problem.cp.diagonal[block].sum(axis=2)
+            for term in terms:
+                own = slice(term.first, term.first + term.k)
+                total[own] += np.diag(_of_others(T @ T.T, gram, term, terms))
+        zero.append(total <= _ZERO)
+    return zero
+
+
+def _of_others(
+    Gamma: Array, gram: Array, term: TermCovariance, terms: list[TermCovariance]
+) -> Array:
+    """Return the covariance that other terms give the columns of one: ΣCΓ_sC' with X_s = XC."""
+    own = slice(term.first, term.first + term.k)
+    out = np.zeros((term.k, term.k))
+    for other in terms:
+        theirs = slice(other.first, other.first + other.k)
+        if other is term:
+            continue
+        C = np.linalg.lstsq(gram[own, own], gram[own, theirs])[0]
+        rest = np.diag(gram[theirs, theirs] - gram[theirs, own] @ C)
+        if (rest <= _OUTSIDE * np.diag(gram[theirs, theirs])).all():
+            out += C @ Gamma[theirs, theirs] @ C.T
+    return out
+
+
+def zero_variances(fit: Fit) -> list[str]:
+    """Return the names of the random columns without variance, "Batch" or "Subject: Days".
+
+    A term all of whose columns are zero goes by its group.
+    """
+    zero = zero_columns(fit)
+    names = []
+    for laid, term in zip(fit.design.terms, fit.problem.covariance.terms):
+        own = zero[term.block][term.first : term.first + term.k]
+        if own.all():
+            names.append(laid.name)
+        else:
+            names += [f"{laid.name}: {c}" for c, gone in zip(laid.columns, own) if gone]
+    return names

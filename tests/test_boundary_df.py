@@ -1,0 +1,175 @@
+"""Degrees of freedom where variances are zero or the random part says one thing twice."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+
+from mixedlm_ext import MixedLM, datasets
+from mixedlm_ext.errors import FitError
+from mixedlm_ext.inference import satterthwaite
+
+
+def fit(formula: str, data: Any, ddf: str = "kenward-roger", **arguments: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # singular fits, redundant terms
+        return MixedLM.from_formula(formula, data, **arguments).fit(ddf=ddf)
+
+
+def machines(unbalanced: bool = True) -> pd.DataFrame:
+    data = datasets.machines.load_pandas().data
+    data["w"] = 1.0 + np.arange(len(data)) % 3
+    return data.drop(index=data.index[[0, 4, 8, 13, 21, 22, 30, 39, 46]]) if unbalanced else data
+
+
+def crossed() -> pd.DataFrame:
+    """Groups g with a variance, h without one."""
+    g, i = np.repeat(np.arange(8), 6), np.arange(1, 49)
+    y = np.sin(3 * i) + 1.5 * np.cos(5 * np.repeat(np.arange(1, 9), 6))
+    x = np.tile(np.arange(6), 8) + i % 7 / 3
+    data = pd.DataFrame({"y": y, "x": x, "g": g, "h": np.tile(list("abc"), 16), "w": 1 + i % 3})
+    data["z"] = data["x"] - 2.5
+    data["gh"] = data["g"].astype(str) + data["h"]
+    return data.drop(index=[2, 16, 29, 30])
+
+
+def oats() -> pd.DataFrame:
+    return datasets.oats.load_pandas().data.rename(columns={"yield": "crop"})
+
+
+EQUAL = [
+    ("score ~ Machine + ", machines, None,
+     ["(Machine | Worker)", "(0 + Machine | Worker)", "(1 | Worker) + (0 + Machine | Worker)",
+      "(0 + Machine | Worker) + (1 | Worker)", "(Machine | Worker) + (1 | Worker:Machine)"]),
+    ("score ~ Machine + ", machines, "w",
+     ["(Machine | Worker)", "(1 | Worker) + (0 + Machine | Worker)"]),
+    ("crop ~ nitro + Variety + ", oats, None,
+     ["(Variety | Block)", "(0 + Variety | Block)", "(Variety | Block) + (1 | Block:Variety)",
+      "(0 + Variety | Block) + (1 | Block:Variety)"]),
+    ("y ~ x + ", crossed, None, ["(x | g)", "(z | g)", "(1 + I(10*x) | g)"]),
+    ("y ~ x + ", crossed, "w", ["(h | g)", "(0 + h | g)", "(1 | g) + (0 + h | g)"]),
+    ("y ~ x + ", crossed, None, ["(1 | g/h)", "(1 | gh) + (1 | g)"]),
+    ("y ~ x + ", crossed, None, ["(1 | g) + (1 | h)", "(1 | h) + (1 | g)", "(1 | g)"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fixed", "data", "weights", "random"), EQUAL)
+def test_equal_models_have_equal_tests(
+    fixed: str, data: Any, weights: str | None, random: list[str]
+) -> None:
+    results = [fit(fixed + part, data(), weights=weights) for part in random]
+    first = results[0]
+    for other in results[1:]:
+        assert_allclose(other.objective, first.objective, atol=1e-6)
+        assert_allclose(other.bse, first.bse, rtol=2e-5)
+        assert_allclose(other.df_resid_inference, first.df_resid_inference, rtol=1e-4)
+        assert_allclose(other.anova()["den_df"], first.anova()["den_df"], rtol=1e-4)
+
+
+def test_a_redundant_part_against_pbkrtest() -> None:
+    """pbkrtest 0.5 for (Machine | Worker)."""
+    result = fit("score ~ Machine + (1 | Worker) + (0 + Machine | Worker)", machines())
+    assert_allclose(result.bse, [1.76318820, 2.45482469, 1.57583332], rtol=5e-5)
+    row = result.anova().iloc[0]
+    assert_allclose([row["F"], row["den_df"]], [30.5658189, 3.99947524], rtol=2e-4)
+
+
+def test_a_variance_of_zero_is_left_out_or_kept() -> None:
+    data = datasets.dyestuff2.load_pandas().data
+    result = fit("Yield ~ 1 + (1 | Batch)", data)
+    assert_allclose(result.df_resid_inference, 29)
+    assert_allclose(result.with_ddf("kenward-roger-full").df_resid_inference, 5, rtol=1e-6)
+    kept = fit("y ~ x + (1 | g) + (1 | h)", crossed(), "kenward-roger-full")
+    assert kept.ddf == "kenward-roger-full"
+    assert_allclose(kept.bse, [0.4569011740, 0.0702874065], rtol=1e-5)  # pbkrtest 0.5
+    assert_allclose(kept.df_resid_inference, [10.8070515, 25.3245557], rtol=1e-5)
+    assert not np.allclose(kept.bse, kept.with_ddf("kenward-roger").bse, rtol=1e-3)
+    positive = fit("y ~ x + (1 | g)", crossed())
+    full = positive.with_ddf("kenward-roger-full")
+    assert_allclose(full.df_resid_inference, positive.df_resid_inference, rtol=1e-10)
+
+
+def test_the_footer_says_so() -> None:
+    result = fit("y ~ x + (1 | g) + (1 | h)", crossed())
+    text = " ".join(str(result.summary()).split())
+    assert "without variances estimated as zero (h); ddf='kenward-roger-full' keeps" in text
+    text = " ".join(str(result.with_ddf("kenward-roger-full").summary()).split())
+    assert "which counts variances estimated as zero (h)." in text
+    text = " ".join(str(result.with_ddf("satterthwaite").summary()).split())
+    assert "Satterthwaite's method; variances estimated as zero are held fixed (h)." in text
+    for ddf in ("kenward-roger", "satterthwaite"):
+        assert "estimated as zero" not in str(fit("y ~ x + (1 | g)", crossed(), ddf).summary())
+
+
+def test_the_option_goes_with_the_results() -> None:
+    result = fit("y ~ x + (1 | g) + (1 | h)", crossed(), "kenward-roger-full")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert result.refit(result.model.endog).ddf == "kenward-roger-full"
+        with pytest.raises(FitError, match="Kenward-Roger needs a REML fit"):
+            result.model.fit(reml=False, ddf="kenward-roger-full")
+
+
+def parallel_lines() -> pd.DataFrame:
+    """Groups of one slope and many intercepts: the slopes' variance is exactly zero."""
+    x = np.tile(np.arange(5) - 2.0, 6)
+    noise = np.tile([1.0, -1.0, 0.0, -1.0, 1.0], 6) * np.repeat([1, -1, 2, -2, 1.5, 0.5], 5)
+    noise -= x * np.repeat([noise[5 * i : 5 * i + 5] @ x[:5] / 10 for i in range(6)], 5)
+    u = np.repeat([3.0, -2, 1, 0.5, -4, 2], 5)
+    group = np.repeat(np.arange(6), 5)
+    return pd.DataFrame({"y": u + 0.7 * x + noise, "x": x, "g": group})
+
+
+def test_a_slope_without_variance_takes_its_covariance_with_it() -> None:
+    slope, none = (fit(f"y ~ x + ({left} | g)", parallel_lines()) for left in ("x", "1"))
+    assert slope.varcorr()["variance"].iloc[1] < 1e-8
+    assert_allclose(slope.df_resid_inference, none.df_resid_inference, rtol=1e-4)
+    assert_allclose(slope.bse, none.bse, rtol=1e-4)
+    assert "(g: x)" in slope.ddf_method.note()
+
+
+def test_scale_of_f_near_two_degrees_of_freedom() -> None:
+    """A covariate of four groups has two degrees of freedom, where F's mean is infinite."""
+    rng = np.random.default_rng(2)
+    g = np.repeat(np.arange(4), 5)
+    y = rng.standard_normal(20) + 4 * rng.standard_normal(4)[g]
+    result = fit("y ~ z + (1 | g)", pd.DataFrame({"y": y, "g": g, "z": (g**2) / 3.0}))
+    assert_allclose(result.df_resid_inference[1], 2, rtol=1e-8)
+    row = result.anova().iloc[0]
+    assert_allclose([row["F"], row["den_df"]], [result.tvalues.iloc[1] ** 2, 2], rtol=1e-6)
+    assert_allclose(row["PR(>F)"], result.pvalues.iloc[1], rtol=1e-6)
+    assert result.ddf_method.f(np.eye(2)[1:])[0] == 1.0
+
+
+def test_satterthwaite_of_large_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond what is affordable the average information takes the Hessian's place."""
+    data = crossed()
+    exact = fit("y ~ x + (1 | g)", data, "satterthwaite")
+    assert exact.ddf_method.exact
+    exact_df = exact.df_resid_inference
+    monkeypatch.setattr(satterthwaite, "_AFFORDABLE", -1.0)
+    large = exact.with_ddf("satterthwaite")
+    assert not large.ddf_method.exact
+    assert "from the average information (a large model)" in large.ddf_method.note()
+    assert_allclose(large.df_resid_inference, _by_average_information(large), rtol=1e-6)
+    assert not np.allclose(large.df_resid_inference, exact_df, rtol=1e-4)
+
+
+def _by_average_information(result: Any) -> np.ndarray:
+    """2 (l'Cl)²/(g'Ag), A the inverse of the average information y'PG_iPG_jPy/2 of variances."""
+    design = result.model.design
+    X, y, Z = design.X, design.y, np.eye(8)[design.terms[0].codes]
+    G = [Z @ Z.T, np.eye(len(y))]
+    variances = [float(result.theta[0] ** 2 * result.scale), result.scale]
+    W = np.linalg.inv(sum(v * g for v, g in zip(variances, G)))
+    C = np.linalg.inv(X.T @ W @ X)
+    P = W - W @ X @ C @ X.T @ W
+    GPy = [g @ P @ y for g in G]
+    A = np.linalg.inv([[0.5 * a @ P @ b for b in GPy] for a in GPy])
+    gradients = np.array([np.diag(C @ X.T @ W @ g @ W @ X @ C) for g in G]).T
+    return 2.0 * np.diag(C) ** 2 / np.einsum("ri,ij,rj->r", gradients, A, gradients)
