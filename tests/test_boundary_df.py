@@ -6,9 +6,12 @@ import warnings
 from typing import Any
 
 import numpy as np
+import oracle
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from simulation import Example
+from test_inference import DenseKenwardRoger
 
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import FitError
@@ -131,6 +134,40 @@ def test_a_slope_without_variance_takes_its_covariance_with_it() -> None:
     assert_allclose(slope.df_resid_inference, none.df_resid_inference, rtol=1e-4)
     assert_allclose(slope.bse, none.bse, rtol=1e-4)
     assert "(g: x)" in slope.ddf_method.note()
+
+
+def mirrored_groups() -> pd.DataFrame:
+    """Groups without a slope, each with a mirror image: no variance of slopes, no covariance."""
+    rng = np.random.default_rng(1)
+    groups = []
+    for j in range(6):
+        x, noise = rng.uniform(-1.0, 3.0, 6), rng.standard_normal(6)
+        X = np.column_stack([np.ones(6), x])
+        y = 3.0 * rng.standard_normal() + noise - X @ np.linalg.lstsq(X, noise)[0]
+        groups += [pd.DataFrame({"g": s * (j + 1), "x": s * x, "y": y}) for s in (1, -1)]
+    return pd.concat(groups, ignore_index=True)
+
+
+def test_a_covariance_goes_although_one_of_its_two_variances_stays() -> None:
+    """Unlike in balanced data, the covariance would count here: with it, x has fewer df."""
+    slope, none = (fit(f"y ~ x + ({left} | g)", mirrored_groups()) for left in ("x", "1"))
+    assert "(g: x)" in slope.ddf_method.note()
+    assert_allclose(slope.df_resid_inference, none.df_resid_inference, rtol=1e-6)
+    assert_allclose(slope.bse, none.bse, rtol=1e-6)
+
+
+def test_scale_of_f_beside_two_degrees_of_freedom() -> None:
+    """Only at two itself is the scale one: the textbook's formulas at 2.7."""
+    rng = np.random.default_rng(1)
+    g = np.repeat(np.arange(6), [1, 9, 2, 1, 9, 12])
+    rng.standard_normal(34)
+    X = np.column_stack([np.ones(34), g % 3 == 1, g % 3 == 2]).astype(float)
+    y = rng.standard_normal(6)[g] + rng.standard_normal(34)
+    data = Example(y, X, (oracle.Term(np.ones((34, 1)), g, 6, "us"),), ("g",))
+    result, L = data.model().fit(ddf="kenward-roger"), np.eye(3)[1:]
+    scale, df = DenseKenwardRoger(data, result.theta, result.sigma).scale_and_df(L)
+    assert 2.5 < df < 3.0 and scale < 0.9
+    assert_allclose(result.ddf_method.f(L), [scale, df], rtol=1e-6)
 
 
 def test_scale_of_f_near_two_degrees_of_freedom() -> None:
