@@ -153,7 +153,7 @@ class _Study:
     def _pvalue(self, fit: Fit) -> float:
         """Test one fit."""
         method = degrees_of_freedom(fit, self.ddf)
-        fitted = _as_tested(self.design, params=fit.beta, ddf_method=method)
+        fitted = _as_tested(self.design, params=fit.beta, ddf_method=method, fit_record=fit)
         return float(f_contrast(fitted, self.constraints, None, scalar=True).pvalue)
 
 

@@ -239,8 +239,8 @@ def _explained(cp: CrossProducts, i: int, metric: Array) -> Array:
     inside = cp.block(cp.ZX, i).sum(axis=1)
     values, vectors = np.linalg.eigh(total - inside @ inside.T)
     own = vectors[:, values < _MISSING * np.diag(total).max()]
-    weighed = np.linalg.solve(metric, own)
-    return np.asarray(own @ np.linalg.solve(own.T @ weighed, weighed.T))
+    weighed = np.linalg.pinv(metric, hermitian=True) @ own  # columns may be redundant
+    return np.asarray(own @ np.linalg.pinv(own.T @ weighed, hermitian=True) @ weighed.T)
 
 
 def _least_squares(

@@ -42,8 +42,8 @@ class Optimization:
         The relative covariance parameters there.
     converged : bool
     verdict : str
-        "converged", "iteration limit", "time limit", "no progress", "saddle point", "rounding",
-        "no minimum" or "not identified".
+        "converged", "iteration limit", "time limit", "no progress", "saddle point", "rounding"
+        or "no minimum".
     message : str
         The same in a sentence, with its numbers.
     predicted_decrease : float
@@ -91,13 +91,7 @@ def judge(
         elif step.flat:
             open_terms = _open_terms(objective, best, noise, log)
         if open_terms:
-            verdict, message = (
-                "not identified",
-                (
-                    "the criterion is the same for other covariances of these random effects. Drop "
-                    "what the data cannot tell apart."
-                ),
-            )
+            message += "; it is the same for other covariances of some random effects"
     else:
         verdict, message = _failure(log, noise, step)
     covariance = objective.problem.covariance
