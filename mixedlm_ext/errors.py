@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -13,6 +15,7 @@ __all__ = [
     "MixedLMError",
     "SingularFitWarning",
     "did_you_mean",
+    "warn_caller",
 ]
 
 
@@ -63,6 +66,19 @@ class DesignWarning(UserWarning):
 
 class SingularFitWarning(UserWarning):
     """The estimated covariance of some random effects is singular."""
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Warn, pointing at the line outside the package from which it was called."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and _is_own(frame.f_globals.get("__name__", "")):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _is_own(module: str) -> bool:
+    """Say whether a module is one of the package's."""
+    return module.partition(".")[0] == __name__.partition(".")[0]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

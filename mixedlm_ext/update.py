@@ -43,6 +43,7 @@ def updated_model(
     text = update_formula(design.formula, formula)
     arguments = dict(_same_rows(design) if data is None else _same_columns(design, changed))
     arguments.update(changed)
+    arguments.setdefault("check", design.checks.given)
     arguments.setdefault("eval_env", {**scope, **design.scope.values})
     new = type(model).from_formula(text, design.frame if data is None else data, **arguments)
     if data is None and _holds_another_response(new.design, design):

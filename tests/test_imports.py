@@ -19,7 +19,7 @@ LAYERS: list[list[str]] = [
     ["compat", "errors", "datasets"],
     ["formula", "covariance", "linalg", "parallel"],
     ["design", "pls", "template_steps", "trust_region"],
-    ["assemble", "model_data", "objective", "refit"],
+    ["assemble", "identification", "model_data", "objective", "refit"],
     ["optimize"],
     ["fit", "start"],
     ["many", "prediction", "random_effects", "update", "varcorr"],

@@ -12,6 +12,7 @@ import pandas as pd
 import patsy
 
 from mixedlm_ext.design.matrices import FormulaMatrices
+from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.names import Scope
 from mixedlm_ext.design.new_data import array_new_data, formula_new_data
 from mixedlm_ext.design.records import NewData, RandomTerm, TermDesign
@@ -58,6 +59,8 @@ class Design:
         What the formula uses from the caller's scope.
     weights_name, offset_name : str or None
         Columns given as `weights` and `offset`.
+    checks : Checks
+        What to do with what the checks of the design find.
 
     Notes
     -----
@@ -83,6 +86,7 @@ class Design:
     scope: Scope = field(default_factory=Scope)
     weights_name: str | None = None
     offset_name: str | None = None
+    checks: Checks = field(default_factory=Checks)
     _matrices: FormulaMatrices | None = field(default=None, repr=False)
 
     @property

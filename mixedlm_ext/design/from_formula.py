@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -23,10 +22,11 @@ from mixedlm_ext.design.fixed import keep_columns
 from mixedlm_ext.design.frame import Table, one_per_row, read_table
 from mixedlm_ext.design.grouping import combine_codes, level_codes
 from mixedlm_ext.design.matrices import FormulaMatrices
+from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.names import list_names, quoted, resolve_names
 from mixedlm_ext.design.records import TermDesign
 from mixedlm_ext.design.rows import RowChoice, choose_rows, subset_rows
-from mixedlm_ext.errors import DesignError, DesignWarning, FormulaError, did_you_mean
+from mixedlm_ext.errors import DesignError, FormulaError, did_you_mean
 from mixedlm_ext.formula.parser import MixedFormula
 
 __all__ = ["design_from_formula", "unique_name"]
@@ -45,6 +45,7 @@ def design_from_formula(
     subset: Any = None,
     drop_cols: Collection[str] | None = None,
     allow_saturated: bool = False,
+    checks: Checks | None = None,
 ) -> Design:
     """Evaluate a formula in data.
 
@@ -70,6 +71,8 @@ def design_from_formula(
         Columns of the fixed part to leave out.
     allow_saturated : bool
         Accept as many random effects as observations, which is right when sigma is known.
+    checks : Checks, optional
+        What to do with what the checks find.
 
     Returns
     -------
@@ -95,6 +98,7 @@ def design_from_formula(
     >>> design.terms[0].name, list(design.terms[0].levels), design.terms[0].codes
     ('g', ['a', 'b', 'c'], array([0, 0, 1, 1, 2, 2]))
     """
+    checks = Checks() if checks is None else checks
     table = read_table(data)
     names, beside, scope = resolve_names(formula, table.names, env, len(table), table.index.names)
     columns = {name: table.column(name) for name in names}
@@ -123,9 +127,9 @@ def design_from_formula(
     X, *lefts = matrices.build(prepared, n, range(len(matrices.infos)))
     check_matrix(X, matrices.names(0), "the fixed part", frame.index)
     terms = _terms(matrices, prepared, frame, lefts)
-    _check_terms(formula, terms, allow_saturated)
-    _warn_of_one_level(matrices.without_columns(0))
-    fixed = keep_columns(X, matrices.names(0), choice.weights, drop_cols)
+    _check_terms(formula, terms, checks, allow_saturated)
+    _check_one_level(matrices.without_columns(0), checks)
+    fixed = keep_columns(X, matrices.names(0), choice.weights, drop_cols, checks)
     return Design(
         y=y,
         X=fixed.X,
@@ -146,6 +150,7 @@ def design_from_formula(
         scope=scope,
         weights_name=weights_name,
         offset_name=offset_name,
+        checks=checks,
         _matrices=matrices,
     )
 
@@ -249,14 +254,11 @@ def _terms(
     return tuple(terms)
 
 
-def _warn_of_one_level(terms: Sequence[str]) -> None:
+def _check_one_level(terms: Sequence[str], checks: Checks) -> None:
     """Say which terms of the fixed part add no column."""
     if terms:
-        warnings.warn(
-            f"{list_names(terms)} in the fixed part has only one level in the data: left out.",
-            DesignWarning,
-            stacklevel=4,
-        )
+        what = f"{list_names(terms)} in the fixed part has only one level in the data: left out."
+        checks.report("rank", DesignError(what))
 
 
 def unique_name(name: str, taken: Collection[str]) -> str:
@@ -278,11 +280,14 @@ def _factor(value: Any, code: str, index: pd.Index) -> tuple[npt.NDArray[np.intp
     return codes, levels
 
 
-def _check_terms(formula: MixedFormula, terms: Sequence[TermDesign], allow_saturated: bool) -> None:
+def _check_terms(
+    formula: MixedFormula, terms: Sequence[TermDesign], checks: Checks, allow_saturated: bool
+) -> None:
     """Check each term, then all of them together."""
     for term in terms:
-        check_term(term, allow_saturated=allow_saturated)
+        check_term(term, checks, allow_saturated=allow_saturated)
     repeated = repeated_column(terms)
     if repeated is not None:
         i, problem, advice = repeated
-        raise FormulaError(problem, formula.text, formula.random[i].span, advice)
+        error = FormulaError(problem, formula.text, formula.random[i].span, advice)
+        checks.report("repeated", error)
