@@ -28,9 +28,9 @@ __all__ = [
 
 FORMULA_ARGUMENTS = (
     "formula", "data", "subset", "drop_cols", "weights", "offset", "missing", "groups",
-    "re_formula", "vc_formula", "hasconst", "eval_env",
+    "re_formula", "vc_formula", "hasconst", "eval_env", "check",
 )  # fmt: skip
-ARRAY_ARGUMENTS = ("endog", "exog", "random", "weights", "offset", "missing", "hasconst")
+ARRAY_ARGUMENTS = ("endog", "exog", "random", "weights", "offset", "missing", "hasconst", "check")
 FIT_ARGUMENTS = (
     "reml", "start_params", "method", "maxiter", "tol", "ddf", "sigma", "progress",
     "cov_type", "cov_kwds", "max_time",

@@ -19,9 +19,6 @@ Array = NDArray[np.float64]
 
 __all__ = ["assemble", "response"]
 
-_REPRODUCED = 1e-10
-"""Share of a column's sum of squares below which the fixed part leaves nothing of it."""
-
 
 def assemble(design: Design) -> Problem:
     """Touch the rows of a design once and return everything the fit needs.
@@ -37,7 +34,7 @@ def assemble(design: Design) -> Problem:
     Raises
     ------
     DesignError
-        If a random term lies within the fixed part, or the response is of an extreme scale.
+        If the response is of an extreme scale.
     """
     _check_scale(design)
     groups = _merge(design.terms)
@@ -55,9 +52,7 @@ def assemble(design: Design) -> Problem:
         blocks.append(BlockData(first.codes, columns, len(first.levels)))
     covariance = Covariance([t for t in terms if t is not None], [b.k for b in blocks])
     cp = cross_products(response(design), design.X, blocks, design.weights)
-    problem = Problem(cp, covariance, Pattern(cp))
-    _check_within(design, problem)
-    return problem
+    return Problem(cp, covariance, Pattern(cp))
 
 
 def response(design: Design) -> Array:
@@ -102,19 +97,3 @@ def _whitened(term: TermDesign, weights: Array | None) -> tuple[list[Array | Non
     columns = W * scale if root is None else W * scale / root
     ones = len(R) == 1 and bool((np.abs(columns - 1.0) < 1e-14).all())
     return [None] if ones else list(columns.T.copy()), R / scale
-
-
-def _check_within(design: Design, problem: Problem) -> None:
-    """Refuse a random term with a column that the fixed effects reproduce at every level."""
-    cp = problem.cp
-    for term, own in zip(design.terms, problem.covariance.terms):
-        explained = cp.block(cp.ZX, own.block)[own.first : own.first + own.k]
-        total = np.einsum("aal->a", cp.diagonal[own.block])[own.first : own.first + own.k]
-        left = total - np.einsum("alp,alp->a", explained, explained)
-        for name, share in zip(term.columns, left / total):
-            if share < _REPRODUCED:
-                raise DesignError(
-                    f"{name!r} of {term.text} lies within the fixed part: a coefficient for every "
-                    f"level of {term.group!r} is there already, so that no variance is left to "
-                    f"estimate. Drop {term.group!r} from the fixed part, or {name!r} from the term."
-                )

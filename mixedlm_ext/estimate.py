@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.checks import check_levels
 from mixedlm_ext.fit import Fit
+from mixedlm_ext.identification import check_not_reproduced, check_told_from_residual
 from mixedlm_ext.objective import Objective
 from mixedlm_ext.search import optimize
 
@@ -58,9 +59,12 @@ def estimate(
     >>> round(fit.objective, 3), fit.optimization.verdict
     (319.654, 'converged')
     """
-    if objective.sigma is None and design.weights is not None:
-        # the design let these pass, as the weights might have been known precisions
-        for term in design.terms:
-            check_levels(term)
+    if objective.sigma is None:
+        if design.weights is not None:
+            # the design let these pass, as the weights might have been known precisions
+            for term in design.terms:
+                check_levels(term, design.checks)
+        check_told_from_residual(design, objective.problem)
+        check_not_reproduced(design, objective.problem)
     evaluation, log = optimize(objective, start, **search)
     return Fit.from_evaluation(design, objective, evaluation, log)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from mixedlm_ext.design import Design
 from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.errors import DesignError, FitError, warn_caller
+from mixedlm_ext.identification import is_rounding
 from mixedlm_ext.inference.parameters import model_parameters
 from mixedlm_ext.many import Estimates, Refitter, component_values
 from mixedlm_ext.parallel import pieces, run
@@ -112,6 +114,8 @@ def fit_many(
     work = [values[:, c] for c in chunks]
     done = run(refitter.fit, work, n_jobs, progress, [part.shape[1] for part in work])
     estimates = Estimates.join(done)
+    if sigma is None:
+        estimates = _without_reproduced(estimates, np.abs(values).max(axis=0))
     lost = names[~estimates.converged]
     if len(lost):
         warn_caller(
@@ -120,6 +124,27 @@ def fit_many(
             ConvergenceWarning,
         )
     return ManyFits(model, refitter, values, names, estimates)
+
+
+def _without_reproduced(e: Estimates, sizes: Array) -> Estimates:
+    """Take out the responses that the model reproduces: their sigma is rounding error."""
+    lost = np.flatnonzero(is_rounding(e.sigma, sizes))
+    if not len(lost):
+        return e
+    numbers = {
+        name: np.array(getattr(e, name)) for name in ("theta", "beta", "bse", "sigma", "objective")
+    }
+    for array in numbers.values():
+        array[lost] = np.nan
+    converged = e.converged.copy()
+    converged[lost] = False
+    why = "the model reproduces the response exactly, so that no residual variance is left."
+    return replace(
+        e,
+        **numbers,
+        converged=converged,
+        failures={**e.failures, **dict.fromkeys(lost.tolist(), why)},
+    )
 
 
 def _responses(design: Design, Y: Any) -> tuple[Array, pd.Index]:

@@ -33,12 +33,14 @@ from mixedlm_ext.design import (
     design_from_formula,
 )
 from mixedlm_ext.design.frame import read_table
+from mixedlm_ext.design.named_checks import read_checks
 from mixedlm_ext.errors import DesignError, FitError
 from mixedlm_ext.estimate import estimate
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.fit_warnings import warn_of_fit
 from mixedlm_ext.formula import parse_formula
 from mixedlm_ext.formula.parser import check_is_text
+from mixedlm_ext.identification import check_identified
 from mixedlm_ext.inference.robust import check_cov_type
 from mixedlm_ext.methods.model_simulation import ModelSimulationMethods
 from mixedlm_ext.model_data import model_data
@@ -74,6 +76,8 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
         model that then meets one says so.
     hasconst : bool, optional
         Whether X holds a constant; found out by default.
+    check : mapping of str to {"error", "warn", "ignore"}, optional
+        What to do with what single checks find; `MixedLM.from_formula` lists them.
 
     Raises
     ------
@@ -110,6 +114,7 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
         offset: Any = None,
         missing: str = "none",
         hasconst: bool | None = None,
+        check: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         refuse_unknown("MixedLM", kwargs, ARRAY_ARGUMENTS)
@@ -132,6 +137,7 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
             offset=offset,
             missing=missing,
             allow_saturated=weights is not None,
+            checks=read_checks(check),
         )
         as_arrays = not hasattr(endog, "index") and not hasattr(exog, "index")
         self._set_up(design, hasconst, as_arrays)
@@ -175,6 +181,7 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
         vc_formula: Mapping[str, str] | None = None,
         hasconst: bool | None = None,
         eval_env: int | Mapping[str, Any] = 0,
+        check: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> MixedLM:
         """Create a model from a formula and data.
@@ -198,6 +205,8 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
         eval_env : int or mapping
             How many frames further up to look for variables that are not in the data; or the
             variables themselves.
+        check : mapping of str to {"error", "warn", "ignore"}, optional
+            What to do with what single checks find, ``{"levels": "warn"}``; see the notes.
 
         Returns
         -------
@@ -223,6 +232,27 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
         ``offset(z)``        a known term of the linear predictor
         ``y ~ . + (1 | g)``  all other columns that no random term uses
         ===================  ================================================================
+
+        The checks that `check` takes by name:
+
+        ==============  =======  ==============================================================
+        check           default  what it finds
+        ==============  =======  ==============================================================
+        ``levels``      error    a grouping factor of one level; as many levels, or random
+                                 effects of one term, as observations (none of it but one
+                                 level if there are weights and ``fit(sigma=...)``)
+        ``slopes``      error    a random slope that is constant in the data
+        ``repeated``    error    a column in two random terms of the same groups
+        ``identified``  error    variances and covariances that the data cannot show, as they
+                                 lie within the fixed part, or columns never meet in one level
+        ``redundant``   ignore   variances of several terms of which only the sum is seen
+        ``reproduced``  error    a response that the fixed part, or the fixed and random parts
+                                 together, reproduce exactly
+        ``rank``        warn     columns of the fixed part left out, being combinations of others
+        ==============  =======  ==============================================================
+
+        Whatever is let through by "warn" or "ignore" is estimated as it stands: numbers for
+        parameters that the data do not show are arbitrary, and tests that rest on them wrong.
 
         Examples
         --------
@@ -256,6 +286,7 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
             subset=subset,
             drop_cols=drop_cols,
             allow_saturated=weights is not None,
+            checks=read_checks(check),
         )
         model = cls.__new__(cls)
         model._set_up(design, hasconst, as_arrays=False)
@@ -291,7 +322,9 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
     @cached_property
     def problem(self) -> Problem:
         """Cross-products and the pattern of the factor: all that the fit reads."""
-        return assemble(self.design)
+        problem = assemble(self.design)
+        check_identified(self.design, problem)
+        return problem
 
     # --- the criterion ------------------------------------------------------------------------
 

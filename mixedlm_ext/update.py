@@ -48,6 +48,7 @@ def updated_model(
         )
     arguments = dict(_same_rows(design) if data is None else _same_columns(design, changed))
     arguments.update(changed)
+    arguments.setdefault("check", design.checks.given)
     scope = arguments.setdefault("eval_env", {**scope, **design.scope.values})
     names = _column_names(design) if data is None else read_table(data).names
     text = update_formula(design.formula, formula, names)

@@ -19,7 +19,7 @@ LAYERS: list[list[str]] = [
     ["caching", "compat", "errors", "datasets"],
     ["formula", "covariance", "linalg", "parallel"],
     ["design", "expected_information", "pls", "template_steps"],
-    ["assemble", "model_data", "objective", "refit"],
+    ["assemble", "identification", "model_data", "objective", "refit"],
     ["search"],
     ["fit"],
     ["estimate", "fit_warnings"],

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mixedlm_ext.design.grouping import same_partition
+from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.names import quoted
 from mixedlm_ext.design.rank import independent_columns
 from mixedlm_ext.design.records import TermDesign
@@ -168,35 +169,49 @@ def _widest(names: Sequence[str]) -> str:
     )
 
 
-def check_term(term: TermDesign, *, allow_saturated: bool = False) -> None:
+def check_term(
+    term: TermDesign, checks: Checks | None = None, *, allow_saturated: bool = False
+) -> None:
     """Refuse a random term that the data cannot tell from the residual or from itself.
 
     Parameters
     ----------
     term : TermDesign
+    checks : Checks, optional
+        What to do with what is found: "levels" and "slopes".
     allow_saturated : bool
         Accept as many random effects as observations: right when sigma is known.
     """
-    check_levels(term, allow_saturated=allow_saturated)
-    _check_columns(term)
+    checks = Checks() if checks is None else checks
+    check_levels(term, checks, allow_saturated=allow_saturated)
+    _check_columns(term, checks)
 
 
-def check_levels(term: TermDesign, *, allow_saturated: bool = False) -> None:
+def check_levels(
+    term: TermDesign, checks: Checks | None = None, *, allow_saturated: bool = False
+) -> None:
     """Compare the numbers of levels, of random effects and of observations."""
+    found = _too_few(term, allow_saturated)
+    if found:
+        (checks or Checks()).report("levels", DesignError(found))
+
+
+def _too_few(term: TermDesign, allow_saturated: bool) -> str:
+    """Say what is wrong with the numbers of levels and random effects; "" if nothing is."""
     n, k = term.X.shape
     q = len(term.levels)
     what = f"grouping factor {term.group!r}"
     if q == 1:
-        raise DesignError(
+        return (
             f"{what} has only one level ({quoted(term.levels[0])}); "
             "a variance needs at least two.\n"
             f"Use another factor or drop {term.text}."
         )
     if allow_saturated:
-        return
+        return ""
     if q == n:
         kind = "intercept" if term.columns == ("Intercept",) else "effect"
-        raise DesignError(
+        return (
             f"{what} has {q} levels for {n} observations; "
             f"a random {kind} needs repeated levels.\n"
             f"Use a coarser factor or drop {term.text}. With known variances, as in a "
@@ -205,25 +220,27 @@ def check_levels(term: TermDesign, *, allow_saturated: bool = False) -> None:
     # independent columns are told apart one by one, as lme4 does for ||
     effects = q if term.structure == "diag" else q * k
     if n <= effects:
-        raise DesignError(
+        return (
             f"{term.text} has {effects} random effects ({k} for each of {q} levels) "
             f"for {n} observations; their covariance and the residual variance are not "
             f"identifiable.\n{_widest(term.columns) if k > 3 else ''}"
             f"Use fewer columns, such as (1 | {term.group})."
         )
+    return ""
 
 
-def _check_columns(term: TermDesign) -> None:
+def _check_columns(term: TermDesign, checks: Checks) -> None:
     """Refuse a slope that is constant, and columns that are combinations of one another."""
     low, high = term.X.min(axis=0), term.X.max(axis=0)
     for name, lowest, highest in zip(term.columns, low, high, strict=True):
         if name != "Intercept" and lowest == highest:
             intercept = f"A random intercept is (1 | {term.group})."
             advice = "Drop it." if "Intercept" in term.columns else intercept
-            raise DesignError(
-                f"random slope {name!r} of {term.text} is constant ({lowest:g}) in the data. "
-                f"{advice}"
-            )
+            found = f"random slope {name!r} of {term.text} is constant ({lowest:g}) in the data."
+            error = DesignError(f"{found} {advice}")
+            if "Intercept" in term.columns or lowest == 0:
+                raise error
+            checks.report("slopes", error)
     dependent = _dependent_column(term)
     if dependent is not None:
         j, before = dependent

@@ -13,6 +13,7 @@ import patsy
 
 from mixedlm_ext.design.at_hand import DataAtHand
 from mixedlm_ext.design.matrices import FormulaMatrices
+from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.names import Scope
 from mixedlm_ext.design.new_data import array_new_data, formula_new_data
 from mixedlm_ext.design.records import NewData, RandomTerm, TermDesign
@@ -65,6 +66,8 @@ class Design:
         The columns left out as not estimable are X times this.
     at_hand : DataAtHand or None
         Where the user's data are, while the user keeps them; not pickled.
+    checks : Checks
+        What to do with what the checks of the design find.
 
     Notes
     -----
@@ -93,6 +96,7 @@ class Design:
     offset_name: str | None = None
     aliases: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     at_hand: DataAtHand | None = field(default=None, repr=False)
+    checks: Checks = field(default_factory=Checks)
     _matrices: FormulaMatrices | None = field(default=None, repr=False)
 
     @property

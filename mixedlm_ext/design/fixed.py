@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -10,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mixedlm_ext.design.checks import check_fixed_size
+from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.names import list_names
 from mixedlm_ext.design.rank import independent_columns
-from mixedlm_ext.errors import DesignError, DesignWarning, did_you_mean
+from mixedlm_ext.errors import DesignError, did_you_mean
 
 __all__ = ["FixedPart", "keep_columns"]
 
@@ -50,7 +50,7 @@ def keep_columns(
     names: Sequence[str],
     weights: Floats | None = None,
     drop_cols: Collection[str] | None = None,
-    stacklevel: int = 4,
+    checks: Checks | None = None,
 ) -> FixedPart:
     """Leave out the columns the user does not want and, with a warning, those not estimable.
 
@@ -62,8 +62,8 @@ def keep_columns(
     weights : ndarray (n,), optional
     drop_cols : collection of str, optional
         Columns the user leaves out.
-    stacklevel : int
-        Of the warning.
+    checks : Checks, optional
+        What to do if columns are not estimable: check "rank".
 
     Raises
     ------
@@ -91,12 +91,8 @@ def keep_columns(
     dropped = tuple(names[wanted[j]] for j in others)
     aliases = np.zeros((len(kept), 0))
     if dropped:
-        warnings.warn(
-            "the fixed part is rank deficient; left out, as combinations of the columns before: "
-            f"{list_names(dropped)}.",
-            DesignWarning,
-            stacklevel=stacklevel,
-        )
+        what = "the fixed part is rank deficient; left out, as combinations of the columns before: "
+        (checks or Checks()).report("rank", DesignError(f"{what}{list_names(dropped)}."))
         aliases = _combinations(X[:, kept], X[:, others])
         X = X[:, kept]
     column_map = wanted[kept]

@@ -22,6 +22,7 @@ from mixedlm_ext.design.fixed import keep_columns
 from mixedlm_ext.design.frame import one_per_row
 from mixedlm_ext.design.from_formula import unique_name
 from mixedlm_ext.design.grouping import combine_codes, level_codes
+from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.random_arrays import ArrayTerm, exog_columns, read_random_term
 from mixedlm_ext.design.records import RandomTerm, TermDesign
 from mixedlm_ext.design.rows import RowChoice, choose_rows
@@ -42,6 +43,7 @@ def design_from_arrays(
     offset: Any = None,
     missing: str = "none",
     allow_saturated: bool = False,
+    checks: Checks | None = None,
 ) -> Design:
     """Lay out arrays as a design.
 
@@ -57,6 +59,8 @@ def design_from_arrays(
         "drop" leaves out rows with a missing value anywhere; the others refuse them.
     allow_saturated : bool
         Accept as many random effects as observations, which is right when sigma is known.
+    checks : Checks, optional
+        What to do with what the checks find.
 
     Returns
     -------
@@ -79,6 +83,7 @@ def design_from_arrays(
     >>> design.x_names, design.terms[0].name, design.terms[0].columns
     (('const', 'x1'), 'group', ('Intercept',))
     """
+    checks = Checks() if checks is None else checks
     y = _endog(endog)
     n = len(y)
     columns, names, _ = exog_columns(exog, n)
@@ -101,8 +106,8 @@ def design_from_arrays(
     check_response(response, name, known, choice.index)
     X = _stack(columns, choice, n)
     check_matrix(X, names, "exog", choice.index)
-    laid = _terms(terms, choice, n, allow_saturated)
-    fixed = keep_columns(X, names, choice.weights)
+    laid = _terms(terms, choice, n, checks, allow_saturated)
+    fixed = keep_columns(X, names, choice.weights, checks=checks)
     return Design(
         y=response,
         X=fixed.X,
@@ -120,6 +125,7 @@ def design_from_arrays(
         n_zero_weight=choice.n_zero_weight,
         aliases=fixed.aliases,
         n_data=n,
+        checks=checks,
     )
 
 
@@ -183,7 +189,7 @@ def _stack(columns: Sequence[Floats], choice: RowChoice, n: int) -> Floats:
 
 
 def _terms(
-    terms: Sequence[ArrayTerm], choice: RowChoice, n: int, allow_saturated: bool
+    terms: Sequence[ArrayTerm], choice: RowChoice, n: int, checks: Checks, allow_saturated: bool
 ) -> tuple[TermDesign, ...]:
     """Columns and level codes of the random terms, checked."""
     laid: list[TermDesign] = []
@@ -199,9 +205,9 @@ def _terms(
         laid.append(
             TermDesign(name, term.group, term.columns, X, codes, levels, term.structure, term.text)
         )
-        check_term(laid[-1], allow_saturated=allow_saturated)
+        check_term(laid[-1], checks, allow_saturated=allow_saturated)
     repeated = repeated_column(laid)
     if repeated is not None:
         _, problem, advice = repeated
-        raise DesignError(f"{problem}. {advice}")
+        checks.report("repeated", DesignError(f"{problem}. {advice}"))
     return tuple(laid)

@@ -24,6 +24,7 @@ from mixedlm_ext.design.fixed import keep_columns
 from mixedlm_ext.design.frame import Table, one_per_row, read_table
 from mixedlm_ext.design.grouping import combine_codes, level_codes
 from mixedlm_ext.design.matrices import FormulaMatrices
+from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.names import code_names, list_names, quoted, resolve_names
 from mixedlm_ext.design.other_columns import expand_dot
 from mixedlm_ext.design.records import TermDesign
@@ -47,6 +48,7 @@ def design_from_formula(
     subset: Any = None,
     drop_cols: Collection[str] | None = None,
     allow_saturated: bool = False,
+    checks: Checks | None = None,
 ) -> Design:
     """Evaluate a formula in data.
 
@@ -72,6 +74,8 @@ def design_from_formula(
         Columns of the fixed part to leave out.
     allow_saturated : bool
         Accept as many random effects as observations, which is right when sigma is known.
+    checks : Checks, optional
+        What to do with what the checks find.
 
     Returns
     -------
@@ -97,6 +101,7 @@ def design_from_formula(
     >>> design.terms[0].name, list(design.terms[0].levels), design.terms[0].codes
     ('g', ['a', 'b', 'c'], array([0, 0, 1, 1, 2, 2]))
     """
+    checks = Checks() if checks is None else checks
     table = read_table(data)
     formula = expand_dot(
         formula, table.names, [name for name in (weights, offset) if isinstance(name, str)]
@@ -128,10 +133,10 @@ def design_from_formula(
     X, *lefts = matrices.build(prepared, n, range(len(matrices.infos)))
     check_matrix(X, matrices.names(0), "the fixed part", frame.index)
     terms = _terms(matrices, prepared, frame, lefts)
-    _check_terms(formula, terms, allow_saturated)
-    _warn_of_one_level(matrices.without_columns(0))
+    _check_terms(formula, terms, checks, allow_saturated)
+    _check_one_level(matrices.without_columns(0), checks)
     _warn_of_times(matrices)
-    fixed = keep_columns(X, matrices.names(0), choice.weights, drop_cols)
+    fixed = keep_columns(X, matrices.names(0), choice.weights, drop_cols, checks)
     return Design(
         y=y,
         X=fixed.X,
@@ -155,6 +160,7 @@ def design_from_formula(
         offset_name=offset_name,
         aliases=fixed.aliases,
         at_hand=DataAtHand(table),
+        checks=checks,
         _matrices=matrices,
     )
 
@@ -259,14 +265,11 @@ def _terms(
     return tuple(terms)
 
 
-def _warn_of_one_level(terms: Sequence[str]) -> None:
+def _check_one_level(terms: Sequence[str], checks: Checks) -> None:
     """Say which terms of the fixed part add no column."""
     if terms:
-        warnings.warn(
-            f"{list_names(terms)} in the fixed part has only one level in the data: left out.",
-            DesignWarning,
-            stacklevel=4,
-        )
+        what = f"{list_names(terms)} in the fixed part has only one level in the data: left out."
+        checks.report("rank", DesignError(what))
 
 
 def _warn_of_times(matrices: FormulaMatrices) -> None:
@@ -298,11 +301,14 @@ def _factor(value: Any, text: str, index: pd.Index) -> tuple[npt.NDArray[np.intp
     return codes, levels
 
 
-def _check_terms(formula: MixedFormula, terms: Sequence[TermDesign], allow_saturated: bool) -> None:
+def _check_terms(
+    formula: MixedFormula, terms: Sequence[TermDesign], checks: Checks, allow_saturated: bool
+) -> None:
     """Check each term, then all of them together."""
     for term in terms:
-        check_term(term, allow_saturated=allow_saturated)
+        check_term(term, checks, allow_saturated=allow_saturated)
     repeated = repeated_column(terms)
     if repeated is not None:
         i, problem, advice = repeated
-        raise FormulaError(problem, formula.text, formula.random[i].span, advice)
+        error = FormulaError(problem, formula.text, formula.random[i].span, advice)
+        checks.report("repeated", error)

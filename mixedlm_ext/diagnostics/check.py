@@ -18,6 +18,7 @@ from mixedlm_ext.diagnostics.check_model import (
     Finding,
     convergence,
     few_levels,
+    redundancy,
     scales,
     single_rows,
     singularity,
@@ -35,6 +36,7 @@ _DEAR = (
 )
 _LOOKS = (
     convergence,
+    redundancy,
     singularity,
     few_levels,
     single_rows,

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from mixedlm_ext.design import TermDesign
 from mixedlm_ext.diagnostics.directions import combination, constant_directions, relative_spread
 from mixedlm_ext.fit import Fit
+from mixedlm_ext.identification import redundant_parameters
 
 Array = NDArray[np.float64]
 
-__all__ = ["Finding", "convergence", "distinct_groups", "few_levels", "scales", "single_rows",
-           "singularity"]  # fmt: skip
+__all__ = ["Finding", "convergence", "distinct_groups", "few_levels", "redundancy", "scales",
+           "single_rows", "singularity"]  # fmt: skip
 
 _NEARLY_FLAT = 0.03
 """Smallest standard deviation of a direction, relative to the largest, that goes unmentioned."""
@@ -39,8 +40,8 @@ class Finding:
     Attributes
     ----------
     topic : str
-        "convergence", "singular", "nearly singular", "few levels", "single rows", "scale",
-        "extreme rows", "extreme levels", "residuals", "random effects" or "influence".
+        "convergence", "redundant", "singular", "nearly singular", "few levels", "single rows",
+        "scale", "extreme rows", "extreme levels", "residuals", "random effects" or "influence".
     text : str
     where : str or None
         The random-effects term, or grouping factor, concerned.
@@ -58,6 +59,18 @@ def convergence(fit: Fit) -> Iterator[Finding]:
             "convergence",
             f"The fit did not converge: {fit.optimization.message} Do not use the estimates yet. "
             "Try fit(method='bobyqa'), or a simpler random-effects term.",
+        )
+
+
+def redundancy(fit: Fit) -> Iterator[Finding]:
+    """Variances of several terms of which only combinations are seen."""
+    names = redundant_parameters(fit.design, fit.problem)
+    if names:
+        yield Finding(
+            "redundant",
+            f"The data cannot tell {names} apart: only combinations of them are seen, and how they "
+            "divide them is arbitrary. Tests and predictions do not depend on it. Drop one of the "
+            "terms.",
         )
 
 

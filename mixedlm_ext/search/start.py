@@ -33,6 +33,8 @@ _MISSING = 1e-6
 """Share of a random column outside the fixed part from which on it has no fixed partner."""
 _SWEEPS = 10
 """Sweeps over the blocks at most for least squares, which need not be exact."""
+_NOTHING = 1e-10
+"""Share of y'Wy below which least squares leave no residual."""
 _ALIKE = 0.6
 """Mean squared canonical correlation from which on two factors are nearly one."""
 _DEPENDENT = 0.8
@@ -204,6 +206,8 @@ def _moments(problem: Problem, carrier: int, relative: bool) -> Array:
     blocks = range(len(cp.shapes))
     b, rss = _least_squares(cp, inverses, [carrier, *(i for i in blocks if i != carrier)])
     df = cp.n - cp.p - sum(int(r.sum()) for r in ranks)
+    if df <= 0 and rss <= _NOTHING * cp.yy:
+        return problem.covariance.start()  # the levels reproduce y: nothing tells σ
     scale = max(rss, 1e-14 * cp.yy) / max(df, 1)
     chosen = [_determined(rank, cp.shapes[i][0]) for i, rank in enumerate(ranks)]
     noise = [inverse[which].mean(axis=0) for inverse, which in zip(inverses, chosen)]

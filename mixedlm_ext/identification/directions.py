@@ -1,0 +1,206 @@
+"""Directions of the variance parameters that change nothing in the distribution of the data.
+
+With K'X = 0 the data inform on the variances through K'y ~ N(0, K'VK) alone, and
+
+    K'VK = φ_0 K'W⁻¹K + Σ_i φ_i K'G_iK,      G_i = Z E_i Z'
+
+is linear in φ: a variance or covariance each, and the residual variance φ_0. A direction d of φ is
+seen unless Σ_i d_i K'G_iK + d_0 K'W⁻¹K = 0, at whatever φ. In cross-products, with C = Z'PZ at
+Λ = 0 (the part of Z'WZ that the fixed effects leave), this is
+
+    Σ_i d_i C E_i C + d_0 C = 0   and   Σ_i d_i tr(E_iC) + d_0 (n - p) = 0
+
+Matrices are dependent if their products with enough random vectors are: a q-vector for each
+parameter, and nothing of size q × q. One vector settles almost every model.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.linalg.blas import matmul
+from mixedlm_ext.linalg.crossproducts import CrossProducts
+from mixedlm_ext.pls import Problem
+
+Array = NDArray[np.float64]
+
+__all__ = ["Image", "inside_fixed"]
+
+_UNSEEN, _MOST_UNSEEN = 1e-12, 1e-5
+"""Singular value of scaled columns below which a direction is not seen: rounding is near 1e-15
+for well-conditioned columns of a term, and grows with their condition up to some limit."""
+_CLEARLY_SEEN = 1e-4
+"""Singular value above which further random vectors are not worth their time."""
+_LEAST = 1e-2
+"""Size of a column, relative to the largest, up to which columns are scaled to one size."""
+_INSIDE = 1e-10
+"""Share of a column's sum of squares below which the fixed part leaves nothing of it."""
+
+
+def inside_fixed(problem: Problem, t: int) -> Array:
+    """Find the combinations of a term's columns that the fixed part holds at every level.
+
+    Parameters
+    ----------
+    problem : Problem
+    t : int
+        Position of the term.
+
+    Returns
+    -------
+    ndarray (k, d)
+        A basis of w with Z_l w inside X for every level l, in the user's columns scaled to
+        one length.
+    """
+    cp, own = problem.cp, problem.covariance.terms[t]
+    part = slice(own.first, own.first + own.k)
+    F = cp.block(cp.ZX, own.block)[part]
+    total = cp.diagonal[own.block][part, part].sum(axis=-1)
+    left = total - np.einsum("alp,blp->ab", F, F)
+    scale = 1.0 / np.sqrt(np.maximum(np.diag(total), np.finfo(float).tiny))
+    if own.structure == "diag":
+        inside = np.flatnonzero(np.diag(left) * scale**2 < _INSIDE)
+        return np.asarray(np.eye(own.k)[:, inside])
+    values, vectors = np.linalg.eigh(scale[:, None] * left * scale)
+    W = np.linalg.solve(own.whitening, scale[:, None] * vectors[:, values < _INSIDE])
+    return np.asarray(_lengths(own.whitening)[:, None] * W)
+
+
+def _lengths(whitening: Array) -> Array:
+    """Root mean squares of the user's columns."""
+    return np.linalg.norm(whitening, axis=0)
+
+
+class Image:
+    """What each variance parameter does to the covariance of the data, seen through random vectors.
+
+    Parameters
+    ----------
+    problem : Problem
+    residual : bool
+        Whether the residual variance is a parameter, the last; known otherwise.
+    fixed : bool
+        Whether the fixed effects are unknown: only contrasts free of them are seen.
+    """
+
+    def __init__(self, problem: Problem, residual: bool, fixed: bool = True) -> None:
+        self._problem, self._residual, self._fixed = problem, residual, fixed
+        self._rng = np.random.default_rng(0)
+        self._share = _shares(problem.cp)
+        self.m = problem.covariance.n_theta + residual
+        vector = self._vector()
+        self._scale, self._size = self._sizes(vector)
+        self._triangle = _triangle(self._columns(vector))
+
+    def null_space(self, part: slice = slice(None)) -> Array:
+        """Return a basis of the directions that are not seen.
+
+        Parameters
+        ----------
+        part : slice
+            The parameters that may change; all by default.
+
+        Returns
+        -------
+        ndarray (m', d)
+            m' the number of parameters in `part`.
+        """
+        _, values, vectors = np.linalg.svd(self._columns_of(part))
+        seen = np.zeros(len(vectors), dtype=np.bool_)
+        seen[: len(values)] = values > _MOST_UNSEEN
+        if not seen.all():
+            limit = min(_UNSEEN * self._condition(part), _MOST_UNSEEN)
+            seen[: len(values)] = values > limit
+        return np.asarray(vectors[~seen].T / self._scale[part, None])
+
+    def _columns_of(self, part: slice) -> Array:
+        """Return the scaled columns of some parameters, their rows reduced to a triangle.
+
+        Vectors are added until the columns are clearly independent, or one for each parameter was
+        used: a matrix that is not zero is not zero at a random vector.
+        """
+        for _ in range(self.m):
+            chosen = self._triangle[:, part]
+            values = np.linalg.svd(chosen, compute_uv=False)
+            if len(values) == chosen.shape[1] and values[-1] > _CLEARLY_SEEN:
+                break
+            columns = self._columns(self._vector())
+            self._triangle = _triangle(np.vstack([self._triangle, columns]))
+        return self._triangle[:, part]
+
+    def _condition(self, part: slice) -> float:
+        """Return the largest condition of a term's columns, at unit length, of the terms there."""
+        covariance = self._problem.covariance
+        start, stop, _ = part.indices(self.m)
+        whitenings = [
+            term.whitening / _lengths(term.whitening)
+            for term, own in zip(covariance.terms, covariance.slices, strict=True)
+            if own.start < stop and start < own.stop
+        ]
+        return float(max(np.linalg.cond(R) for R in whitenings))
+
+    def _sizes(self, vector: Array) -> tuple[Array, float]:
+        """Return the sizes of S E_iSr, and of Sr: what there is before X takes its part."""
+        cp = self._problem.cp
+        Sr = cp.ZZ @ vector
+        whole = np.column_stack([cp.ZZ @ self._patterns(Sr), Sr]) * self._share[:, None]
+        sizes = np.maximum(np.linalg.norm(whole, axis=0), np.finfo(float).tiny)
+        # what is nothing but rounding must not be scaled up to look like something
+        return np.maximum(sizes, _LEAST * sizes.max())[: self.m], float(sizes[-1])
+
+    def _vector(self) -> Array:
+        return self._share * self._rng.standard_normal(self._problem.cp.q)
+
+    def _columns(self, vector: Array) -> Array:
+        """Return C E_iCr for each parameter, Cr for the residual, the traces as a last row."""
+        cp = self._problem.cp
+        Cr = self._project(vector)
+        columns = self._project(self._patterns(Cr))
+        if self._residual:
+            columns = np.column_stack([columns, Cr])
+        columns *= self._share[:, None]
+        if self._residual:
+            df = cp.n - cp.p if self._fixed else cp.n
+            traces = np.append(self._traces(), df) * (self._size / df)
+            columns = np.vstack([columns, traces])
+        return np.asarray(columns / self._scale)
+
+    def _project(self, M: Array) -> Array:
+        """Return CM: Z'WZM, less the part of the fixed effects."""
+        cp = self._problem.cp
+        out = np.asarray(cp.ZZ @ M)
+        return out - matmul(cp.ZX, matmul(cp.ZX.T, M)) if self._fixed and cp.p else out
+
+    def _patterns(self, vector: Array) -> Array:
+        """Return E_i v for each variance and covariance, (q, m)."""
+        cp, covariance = self._problem.cp, self._problem.covariance
+        out = np.zeros((cp.q, covariance.n_theta))
+        for j in range(covariance.n_theta):
+            i, a, c = covariance.blocks[j], covariance.rows[j], covariance.columns[j]
+            v, column = cp.block(vector, i), cp.block(out[:, j], i)
+            column[a] = v[c]
+            column[c] = v[a]
+        return out
+
+    def _traces(self) -> Array:
+        """Return tr(E_iC) for each variance and covariance."""
+        cp, covariance = self._problem.cp, self._problem.covariance
+        sums = [D.sum(axis=-1) for D in cp.diagonal]
+        if self._fixed:
+            blocks = [cp.block(cp.ZX, i) for i in range(len(sums))]
+            sums = [D - np.einsum("alp,blp->ab", F, F) for D, F in zip(sums, blocks)]
+        twice = np.where(covariance.rows == covariance.columns, 1.0, 2.0)
+        return twice * covariance.free_entries(sums)
+
+
+def _shares(cp: CrossProducts) -> Array:
+    """Return one over the size of each level (q,): large levels would hide what small ones show."""
+    sizes = [np.tile(np.einsum("aal->l", D), len(D)) for D in cp.diagonal]
+    whole = np.concatenate(sizes)
+    return 1.0 / np.where(whole > 0, whole, 1.0)
+
+
+def _triangle(columns: Array) -> Array:
+    """Return a matrix with the same inner products of its columns, and few rows."""
+    return np.asarray(np.linalg.qr(columns, mode="r"))
