@@ -13,13 +13,13 @@ Array = NDArray[np.float64]
 __all__ = ["zero_columns", "zero_variances"]
 
 _ZERO = 1e-10
-"""Variances of standardized columns this small, relative to the residual's, count as zero."""
+"""Variances this small of columns of mean square 1, relative to the residual's, count as zero."""
 _OUTSIDE = 1e-8
 """Shares of a column's length this small count as inside the span of other columns."""
 
 
 def zero_columns(fit: Fit) -> list[NDArray[np.bool_]]:
-    """Return for each block of random columns which of them have no variance.
+    """Return for each random term which of the user's columns have no variance.
 
     Notes
     -----
@@ -29,15 +29,17 @@ def zero_columns(fit: Fit) -> list[NDArray[np.bool_]]:
     """
     problem = fit.problem
     zero = []
-    for block, T in enumerate(fit.engine.pls.factor.templates):
-        terms = [term for term in problem.covariance.terms if term.block == block]
-        total = np.diag(T @ T.T).copy()
+    for term in problem.covariance.terms:
+        T = fit.engine.pls.factor.templates[term.block]
+        own = slice(term.first, term.first + term.k)
+        total = T[own] @ T[own].T
+        terms = [other for other in problem.covariance.terms if other.block == term.block]
         if len(terms) > 1:
-            gram = problem.cp.diagonal[block].sum(axis=2)
-            for term in terms:
-                own = slice(term.first, term.first + term.k)
-                total[own] += np.diag(_of_others(T @ T.T, gram, term, terms))
-        zero.append(total <= _ZERO)
+            gram = problem.cp.diagonal[term.block].sum(axis=2)
+            total = total + _of_others(T @ T.T, gram, term, terms)
+        inverse = np.linalg.inv(term.whitening)
+        sizes = (term.whitening**2).sum(axis=0)  # mean squares of the columns
+        zero.append(np.diag(inverse @ total @ inverse.T) * sizes <= _ZERO)
     return zero
 
 
@@ -65,8 +67,7 @@ def zero_variances(fit: Fit) -> list[str]:
     """
     zero = zero_columns(fit)
     names = []
-    for laid, term in zip(fit.design.terms, fit.problem.covariance.terms):
-        own = zero[term.block][term.first : term.first + term.k]
+    for laid, own in zip(fit.design.terms, zero):
         if own.all():
             names.append(laid.name)
         else:

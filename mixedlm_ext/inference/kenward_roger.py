@@ -163,20 +163,23 @@ def _generalized_inverse(information: Array) -> Array:
 
 def _patterns(fit: Fit, keep_zeros: bool) -> tuple[list[Array], Array]:
     """Return E and φ of every variance and covariance that counts as a parameter."""
-    cp, covariance = fit.problem.cp, fit.problem.covariance
-    templates = fit.engine.pls.factor.templates
+    cp = fit.problem.cp
     zero = zero_columns(fit)
     E, phi = [], []
-    for block, a, b in zip(covariance.blocks, covariance.rows, covariance.columns):
-        Gamma = templates[block] @ templates[block].T
-        if not keep_zeros and (zero[block][a] or zero[block][b]):
-            continue
-        k, levels = cp.shapes[block]
-        within = np.zeros((k, k))
-        within[a, b] = within[b, a] = 1.0
-        e = np.zeros((cp.q, cp.q))
-        own = slice(cp.offsets[block], cp.offsets[block + 1])
-        e[own, own] = np.kron(within, np.eye(levels))
-        E.append(e)
-        phi.append(fit.sigma**2 * Gamma[a, b])
+    for i, term in enumerate(fit.problem.covariance.terms):
+        Gamma = fit.templates[i] @ fit.templates[i].T
+        k, levels = cp.shapes[term.block]
+        own = slice(term.first, term.first + term.k)
+        block = slice(cp.offsets[term.block], cp.offsets[term.block + 1])
+        for a, b in zip(*term.entries):
+            if not keep_zeros and (zero[i][a] or zero[i][b]):
+                continue
+            raw = np.zeros((term.k, term.k))
+            raw[a, b] = raw[b, a] = 1.0
+            within = np.zeros((k, k))
+            within[own, own] = term.whitening @ raw @ term.whitening.T
+            e = np.zeros((cp.q, cp.q))
+            e[block, block] = np.kron(within, np.eye(levels))
+            E.append(e)
+            phi.append(fit.sigma**2 * Gamma[a, b])
     return E, np.array(phi)
