@@ -198,6 +198,8 @@ UNSEEN = [
     ("y ~ 1 + (two | g)", "the variances of 'Intercept' and 'two' and the covariance of "
      "'Intercept' and 'two' of (two | g) apart", "'two' is constant within every level",
      "Write (1 | g)."),
+    ("y ~ 1 + (x + two | g)", "of (x + two | g) apart",
+     "'two' is constant within every level of 'g'", "Drop 'two' from the term."),
     ("y ~ 1 + (0 + f | g)", "say nothing about the covariances of 'f[a]' and 'f[b]', 'f[a]' and "
      "'f[c]', 'f[a]' and 'f[d]', 'f[b]' and 'f[c]', and 2 more of (0 + f | g)",
      "no level of 'g' has rows of both columns of any of these pairs", "Write (0 + f || g) to"),

@@ -39,6 +39,13 @@ CASES: list[tuple[str, Model, type[Exception], str]] = [
     ("levels", formula("y ~ x + (1 | row)"), DesignError, "60 levels for 60 observations"),
     ("levels", formula("y ~ x + (x + b | g)"), DesignError, "has 156 random effects"),
     ("levels", arrays(RandomTerm(DATA["row"])), DesignError, "60 levels for 60 observations"),
+    ("levels", formula("y ~ x + (b || b)"), DesignError, "each column of (b || b) differs from ze"),
+    (
+        "levels",
+        formula("y ~ x + (0 + I((g == 3) * 1.0) | g)"),
+        DesignError,
+        "in one level of 'g' only; a",
+    ),
     ("slopes", formula("y ~ x + (0 + c | g)"), DesignError, "'c' of (0 + c | g) is constant"),
     ("repeated", formula("y ~ x + (1 | g) + (1 | b)"), FormulaError, "divide the rows in the same"),
     ("repeated", arrays(RandomTerm(DATA["g"]), RandomTerm(DATA["b"])), DesignError, "same groups"),

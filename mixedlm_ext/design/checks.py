@@ -207,6 +207,11 @@ def _too_few(term: TermDesign, allow_saturated: bool) -> str:
             "a variance needs at least two.\n"
             f"Use another factor or drop {term.text}."
         )
+    if _one_level_a_column(term):
+        return (
+            f"each column of {term.text} differs from zero in one level of {term.group!r} only; "
+            f"a variance needs at least two.\nWrite (1 | {term.group})."
+        )
     if allow_saturated:
         return ""
     if q == n:
@@ -227,6 +232,14 @@ def _too_few(term: TermDesign, allow_saturated: bool) -> str:
             f"Use fewer columns, such as (1 | {term.group})."
         )
     return ""
+
+
+def _one_level_a_column(term: TermDesign) -> bool:
+    """Whether variances of single columns rest on one random effect each: (f || f)."""
+    columns = [j for j, name in enumerate(term.columns) if name != "Intercept"]
+    if not columns or (term.structure != "diag" and len(term.columns) > 1):
+        return False
+    return all(np.ptp(term.codes[term.X[:, j] != 0]) == 0 for j in columns if term.X[:, j].any())
 
 
 def _check_columns(term: TermDesign, checks: Checks) -> None:

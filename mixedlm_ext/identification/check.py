@@ -12,6 +12,7 @@ from mixedlm_ext.errors import DesignError
 from mixedlm_ext.identification.directions import Image, inside_fixed
 from mixedlm_ext.identification.parameters import (
     Parameter,
+    first_few,
     in_user_columns,
     in_words,
     involved,
@@ -169,7 +170,7 @@ def _is_unseen(design: Design, problem: Problem, image: Image, t: int) -> bool:
 
 
 def _unseen_text(term: TermDesign, entries: Sequence[Parameter], d: int) -> str:
-    """Say which parameters of a term are not seen, why, and what to write."""
+    """Say which parameters of a term are not seen."""
     names = in_words([Parameter(0, entry.a, entry.c) for entry in entries], [term])
     alone = d == len(entries)
     what = (
@@ -177,23 +178,32 @@ def _unseen_text(term: TermDesign, entries: Sequence[Parameter], d: int) -> str:
         if alone
         else f"the data cannot tell {names} of {term.text} apart"
     )
-    simpler = f"Use fewer columns, such as (1 | {term.group})"
-    if alone and all(_is_apart(term, entry) for entry in entries):
+    return f"{what}: {_why_unseen(term, entries, d)}"
+
+
+def _why_unseen(term: TermDesign, entries: Sequence[Parameter], d: int) -> str:
+    """Say why d directions of some parameters of a term are not seen, and what to write."""
+    simpler = f"Use fewer columns, such as (1 | {term.group})."
+    if d == len(entries) and all(_is_apart(term, entry) for entry in entries):
         pairs = "both" if d == 1 else "both columns of any of these pairs"
-        reason = f"no level of {term.group!r} has rows of {pairs}"
-        independent = f"Write {term.text.replace('|', '||', 1)} to leave the covariances out"
+        independent = f"Write {term.text.replace('|', '||', 1)} to leave the covariances out."
         # with one level a column, a variance for each would rest on one random effect
         advice = independent if len(term.levels) > len(term.columns) else simpler
-        return f"{what}: {reason}.\n{advice}."
-    if _is_constant_within(term):
-        reason = (
-            f"{listed([repr(c) for c in term.columns if c != 'Intercept'])} "
-            f"{'is' if len(term.columns) == 2 else 'are'} constant within every level of "
-            f"{term.group!r}"
+        return f"no level of {term.group!r} has rows of {pairs}.\n{advice}"
+    columns = sorted({j for entry in entries for j in (entry.a, entry.c)})
+    if _are_constant_within(term, columns):
+        slopes = [repr(term.columns[j]) for j in columns if term.columns[j] != "Intercept"]
+        whole = len(columns) == len(term.columns)
+        advice = (
+            f"Write (1 | {term.group})." if whole else f"Drop {first_few(slopes)} from the term."
         )
-        return f"{what}: {reason}.\nWrite (1 | {term.group})."
-    reason = f"of these {len(entries)} parameters {len(entries) - d} combinations are seen"
-    return f"{what}: {reason}.\n{simpler}."
+        return (
+            f"{first_few(slopes)} {'is' if len(slopes) == 1 else 'are'} constant within "
+            f"every level of {term.group!r}.\n{advice}"
+        )
+    seen = len(entries) - d
+    combinations = "one combination is" if seen == 1 else f"{seen} combinations are"
+    return f"of these {len(entries)} parameters {combinations} seen.\n{simpler}"
 
 
 def _is_apart(term: TermDesign, entry: Parameter) -> bool:
@@ -203,11 +213,12 @@ def _is_apart(term: TermDesign, entry: Parameter) -> bool:
     return not (a & c).any()
 
 
-def _is_constant_within(term: TermDesign) -> bool:
-    """Whether no column varies within any level."""
+def _are_constant_within(term: TermDesign, columns: Sequence[int]) -> bool:
+    """Whether some columns do not vary within any level."""
     first = np.empty(len(term.levels), dtype=np.intp)
     first[term.codes[::-1]] = np.arange(len(term.codes))[::-1]
-    return bool(np.array_equal(term.X, term.X[first[term.codes]]))
+    X = term.X[:, columns]
+    return bool(np.array_equal(X, X[first[term.codes]]))
 
 
 # --- parameters of several terms ------------------------------------------------------------------

@@ -13,7 +13,15 @@ from mixedlm_ext.design import TermDesign
 
 Array = NDArray[np.float64]
 
-__all__ = ["Parameter", "in_user_columns", "in_words", "involved", "listed", "parameters"]
+__all__ = [
+    "Parameter",
+    "first_few",
+    "in_user_columns",
+    "in_words",
+    "involved",
+    "listed",
+    "parameters",
+]
 
 _NOTHING = 1e-6
 """Part of a parameter in a space of directions below which it is none of them."""
@@ -100,13 +108,13 @@ def in_words(entries: Sequence[Parameter], terms: Sequence[TermDesign]) -> str:
             if names:
                 plural = "s" if len(names) > 1 else ""
                 place = f" in {term.text}" if several else ""
-                phrases.append(f"the {kind}{plural} of {_shown(names)}{place}")
+                phrases.append(f"the {kind}{plural} of {first_few(names)}{place}")
     if any(entry.t is None for entry in entries):
         phrases.append("the residual variance")
     return listed(phrases)
 
 
-def _shown(names: Sequence[str]) -> str:
+def first_few(names: Sequence[str]) -> str:
     """Join the first few names; commas alone where a name holds an "and" itself."""
     if len(names) > _SHOWN or " and " in names[0]:
         more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
