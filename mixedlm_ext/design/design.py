@@ -58,6 +58,8 @@ class Design:
         What the formula uses from the caller's scope.
     weights_name, offset_name : str or None
         Columns given as `weights` and `offset`.
+    array_offset : bool
+        Whether `offset` was given as an array.
 
     Notes
     -----
@@ -83,6 +85,7 @@ class Design:
     scope: Scope = field(default_factory=Scope)
     weights_name: str | None = None
     offset_name: str | None = None
+    array_offset: bool = False
     _matrices: FormulaMatrices | None = field(default=None, repr=False)
 
     @property
@@ -149,7 +152,8 @@ class Design:
             Names of the random terms to build; all by default, () for none.
         offset : str or array-like (m,), optional
             Replaces the `offset` argument of the fit; ``offset(...)`` in the formula is added.
-            If the fit named a column, that column is used by default.
+            If the fit named a column, that column is used by default; if it had an array, this
+            one must be given.
 
         Returns
         -------

@@ -118,6 +118,7 @@ def design_from_arrays(
         rows=choice.positions(n),
         n_missing=choice.n_missing,
         n_zero_weight=choice.n_zero_weight,
+        array_offset=offset is not None,
     )
 
 

@@ -146,6 +146,7 @@ def design_from_formula(
         scope=scope,
         weights_name=weights_name,
         offset_name=offset_name,
+        array_offset=offset is not None and offset_name is None,
         _matrices=matrices,
     )
 
