@@ -120,7 +120,7 @@ def glance_frame(results: MixedLMResults) -> pd.DataFrame:
     return pd.DataFrame([row])
 
 
-def augment_frame(results: MixedLMResults, data: Any) -> pd.DataFrame:
+def augment_frame(results: MixedLMResults, data: Any, offset: Any) -> pd.DataFrame:
     """Return the frame of `MixedLMResults.augment`."""
     fit = results.fit_record
     y: Array | None
@@ -143,10 +143,10 @@ def augment_frame(results: MixedLMResults, data: Any) -> pd.DataFrame:
             f"the data have a column {taken[0]!r}, which augment would add. Rename it, as in "
             f"data.rename(columns={{{taken[0]!r}: ...}})."
         )
-    frame["fitted"] = np.asarray(results.predict(new))
+    frame["fitted"] = np.asarray(results.predict(new, offset=offset))
     if y is not None:
         frame["resid"] = y - frame["fitted"].to_numpy()
-    frame["fixed"] = np.asarray(results.predict(new, which="population"))
+    frame["fixed"] = np.asarray(results.predict(new, which="population", offset=offset))
     return frame
 
 
@@ -167,4 +167,4 @@ def _response(design: Design, frame: pd.DataFrame) -> Array | None:
     needed = code_names(piece.code).values & set(design.frame.columns)
     if not needed <= set(frame.columns):
         return None
-    return design.new_data(frame, need_response=True, terms=()).y
+    return design.new_data(frame, need_response=True, terms=(), offset=0).y

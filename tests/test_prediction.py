@@ -209,9 +209,11 @@ def test_few_rows_and_many_agree() -> None:
     r = quietly(model.model())
     random = [RandomTerm(t.codes[:1], t.X[:1], name=n) for t, n in zip(model.terms, model.names)]
     first = r.model.random_terms[0].name
-    one = r.get_prediction(model.X[:1], terms=first, random=random)
+    given = {"terms": first, "offset": 0, "weights": [2.0]}
+    one = r.get_prediction(model.X[:1], random=random, **given)
     repeated = [RandomTerm(np.repeat(t.groups, 99), np.repeat(t.exog, 99, axis=0)) for t in random]
-    many = r.get_prediction(np.repeat(model.X[:1], 99, axis=0), terms=first, random=repeated)
+    given["weights"] = np.full(99, 2.0)
+    many = r.get_prediction(np.repeat(model.X[:1], 99, axis=0), random=repeated, **given)
     assert_allclose(many.se_mean, np.repeat(one.se_mean, 99), rtol=1e-10)
     assert_allclose(many.df, np.repeat(one.df, 99), rtol=1e-8)
 

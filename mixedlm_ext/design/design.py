@@ -68,6 +68,8 @@ class Design:
         Where the user's data are, while the user keeps them; not pickled.
     checks : Checks
         What to do with what the checks of the design find.
+    array_offset : bool
+        Whether `offset` was given as an array.
 
     Notes
     -----
@@ -97,6 +99,7 @@ class Design:
     aliases: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     at_hand: DataAtHand | None = field(default=None, repr=False)
     checks: Checks = field(default_factory=Checks)
+    array_offset: bool = False
     _matrices: FormulaMatrices | None = field(default=None, repr=False)
 
     @property
@@ -164,7 +167,8 @@ class Design:
             Names of the random terms to build; all by default, () for none.
         offset : str or array-like (m,), optional
             Replaces the `offset` argument of the fit; ``offset(...)`` in the formula is added.
-            If the fit named a column, that column is used by default.
+            If the fit named a column, that column is used by default; if it had an array, this
+            one must be given.
 
         Returns
         -------

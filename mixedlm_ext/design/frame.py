@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sized
+from collections.abc import Collection, Mapping, Sized
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mixedlm_ext.design.grouping import level_codes
+from mixedlm_ext.design.keys import convert_key, key_kinds, match_keys
 from mixedlm_ext.design.names import list_names, quoted
 from mixedlm_ext.design.times import TIMES, has_time_zone, in_days, time_kind
 from mixedlm_ext.design.values import (
@@ -217,9 +218,15 @@ def _type_of(values: Any, dtype: str) -> ColumnType:
 
 
 def evaluation_columns_like(
-    frame: pd.DataFrame, uses: Mapping[str, str], types: Mapping[str, ColumnType]
+    frame: pd.DataFrame,
+    uses: Mapping[str, str],
+    types: Mapping[str, ColumnType],
+    keys: Collection[str] = (),
 ) -> dict[str, Any]:
     """Prepare columns of new data as those of the fit were, whose `types` are given.
+
+    Columns in `keys` serve grouping factors only: they are converted to the type of the fit where
+    that is exact, and may hold what the fit has not seen.
 
     Raises
     ------
@@ -233,16 +240,45 @@ def evaluation_columns_like(
             columns[name] = _same_time(frame[name], name, fitted)
             continue
         values = plain_values(frame[name])
+        if name in keys:
+            values = _same_keys(values, fitted)
         if fitted.kind == "number":
             values = _same_number(values, name, fitted)
         elif fitted.kind == "boolean":
             values = _same_boolean(values, name, fitted)
         elif fitted.categories is not None:
             values = _same_categories(
-                values, frame[name], fitted.categories, strict=use != "series"
+                values, frame[name], fitted.categories, strict=use != "series" and name not in keys
             )
         columns[name] = _as_used(values, use)
     return columns
+
+
+def _same_keys(values: Any, fitted: ColumnType) -> Any:
+    """Grouping keys in the type of the fit; as they are if one of them cannot be converted."""
+    codes, found = level_codes(values)
+    kind = _key_kind(fitted)
+    if kind is None or not len(found):
+        return values
+    keys = found.tolist()
+    if key_kinds(found) != {kind}:
+        keys = [convert_key(key, kind) for key in keys]
+    if "int" in fitted.dtype.lower() and all(isinstance(k, float) and k.is_integer() for k in keys):
+        keys = [int(key) for key in keys]
+    elif keys == found.tolist() or None in keys:
+        return values
+    converted = np.empty(len(keys), dtype=object)
+    converted[:] = keys
+    return plain_values(pd.Series(converted[codes], dtype=object))
+
+
+def _key_kind(fitted: ColumnType) -> str | None:
+    """The kind of the keys of a column of the fit; None for several or unknown kinds."""
+    if fitted.categories is not None:
+        kinds = key_kinds(fitted.categories)
+        return kinds.pop() if len(kinds) == 1 else None
+    text = "text" if fitted.dtype.startswith(("object", "str")) else None
+    return {"number": "numbers", "boolean": "truth values"}.get(fitted.kind, text)
 
 
 def _same_number(values: Any, name: str, fitted: ColumnType) -> Any:
@@ -287,7 +323,7 @@ def _same_boolean(values: Any, name: str, fitted: ColumnType) -> Any:
 def _same_categories(values: Any, column: pd.Series, levels: pd.Index, *, strict: bool) -> Any:
     """Values by the categories of the fit; with `strict`, an unknown one is an error."""
     codes, found = level_codes(values)
-    place = levels.get_indexer(found)
+    place = match_keys(found, levels, f"column {column.name!r}")
     unseen = place < 0
     if not unseen.any():
         return pd.Categorical.from_codes(place[codes] if len(found) else codes, levels)

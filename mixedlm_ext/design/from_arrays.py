@@ -126,6 +126,7 @@ def design_from_arrays(
         aliases=fixed.aliases,
         n_data=n,
         checks=checks,
+        array_offset=offset is not None,
     )
 
 

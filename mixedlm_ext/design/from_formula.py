@@ -161,6 +161,7 @@ def design_from_formula(
         aliases=fixed.aliases,
         at_hand=DataAtHand(table),
         checks=checks,
+        array_offset=offset is not None and offset_name is None,
         _matrices=matrices,
     )
 

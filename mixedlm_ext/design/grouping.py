@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mixedlm_ext.design.keys import match_keys
 from mixedlm_ext.design.names import quoted
 from mixedlm_ext.design.values import native, row_shape
 from mixedlm_ext.errors import DesignError
 
-__all__ = ["combine_codes", "level_codes", "match_levels", "same_partition"]
+__all__ = ["combine_codes", "level_codes", "match_levels", "same_partition", "unseen_levels"]
 
 Codes = npt.NDArray[np.intp]
 
@@ -234,22 +235,39 @@ def match_levels(factors: Sequence[Any], levels: pd.Index) -> Codes:
     ndarray of intp (m,)
         Position in `levels`; -1 for a level (or a combination) not seen, or a missing value.
 
+    Raises
+    ------
+    DesignError
+        If values are of another type than in the fit and cannot be converted to it.
+
     Examples
     --------
-    >>> match_levels([["b", "z", 1]], pd.Index(["a", "b"]))
-    array([ 1, -1, -1])
+    >>> match_levels([["b", "z", "a"]], pd.Index(["a", "b"]))
+    array([ 1, -1,  0])
     """
-    if not isinstance(levels, pd.MultiIndex):
-        return _match(factors[0], levels)
-    codes = [_match(values, index) for values, index in zip(factors, levels.levels, strict=True)]
-    known = pd.MultiIndex.from_arrays([np.asarray(part, dtype=np.intp) for part in levels.codes])
-    return known.get_indexer(pd.MultiIndex.from_arrays(codes)).astype(np.intp)
+    known = levels.levels if isinstance(levels, pd.MultiIndex) else [levels]
+    coded = [level_codes(values) for values in factors]
+    places = [
+        match_keys(_plain_index(found), _plain_index(own), f"the grouping factor {own.name!r}")
+        for (_, found), own in zip(coded, known, strict=True)
+    ]
+    codes, found = combine_codes(coded)
+    place = places[0]
+    if isinstance(levels, pd.MultiIndex) and isinstance(found, pd.MultiIndex):
+        parts = [own[np.asarray(part)] for own, part in zip(places, found.codes, strict=True)]
+        own = pd.MultiIndex.from_arrays([np.asarray(part, dtype=np.intp) for part in levels.codes])
+        place = own.get_indexer(pd.MultiIndex.from_arrays(parts)).astype(np.intp)
+    return np.append(place, -1)[codes].astype(np.intp)
 
 
-def _match(values: Any, levels: pd.Index) -> Codes:
-    """Codes of one factor's values by its levels of the fit; types must agree (1 is not "1")."""
-    codes, found = level_codes(values)
-    if len(found) == 0:
-        return np.full(len(codes), -1, dtype=np.intp)
-    place = np.append(levels.get_indexer(found), -1)
-    return place[codes].astype(np.intp)
+def unseen_levels(factors: Sequence[Any], codes: Codes) -> pd.Index:
+    """The distinct levels of the rows whose codes, by `match_levels`, are -1.
+
+    Examples
+    --------
+    >>> list(unseen_levels([["b", "z", "a", "z"]], np.array([1, -1, 0, -1])))
+    ['z']
+    """
+    own, levels = combine_codes([level_codes(values) for values in factors])
+    places = np.unique(own[codes < 0])
+    return levels[places[places >= 0]]

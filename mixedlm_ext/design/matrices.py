@@ -144,7 +144,15 @@ class FormulaMatrices:
         """Prepare columns of new data for `pieces` of the formula, as those of the fit were."""
         names = _column_uses(pieces, frame)
         wanted = {name: self._uses[name] for name in names}
-        return evaluation_columns_like(frame, wanted, self._types)
+        return evaluation_columns_like(frame, wanted, self._types, self.keys)
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The columns that only grouping factors use."""
+        used: dict[bool, set[str]] = {True: set(), False: set()}
+        for piece in self.code.pieces:
+            used[piece.role == "group"] |= code_names(piece.code).values
+        return frozenset(used[True] - used[False])
 
     def memorable_rows(self, frame: pd.DataFrame) -> npt.NDArray[np.intp]:
         """Rows of the fit that are enough to rebuild this memory.

@@ -12,7 +12,7 @@ import pandas as pd
 
 from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.frame import Table, one_per_row, read_table
-from mixedlm_ext.design.grouping import match_levels
+from mixedlm_ext.design.grouping import match_levels, unseen_levels
 from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.design.names import Piece, code_names, list_names
 from mixedlm_ext.design.random_arrays import exog_columns, read_random_term
@@ -40,7 +40,7 @@ def formula_new_data(
     pieces = [p for p in matrices.code.pieces if p.role in roles or p.term in asked]
     offset = design.offset_name if offset is None else offset
     columns = _needed_columns(design, table, pieces)
-    given = _given_offset(table, offset)
+    given = _given_offset(design, table, offset)
     lost, _ = missing_rows(columns if given is None else {**columns, "offset=": given})
     complete = ~lost if len(lost) else np.ones(len(table), dtype=bool)
     full = pd.DataFrame({k: v.array for k, v in columns.items()}, index=table.index, copy=False)
@@ -58,12 +58,12 @@ def formula_new_data(
         (piece,) = matrices.pieces("response")
         value = matrices.evaluate(piece, prepared, frame) if m else np.empty(0)
         y = _spread(number_vector(value, f"response {piece.text!r}", m), complete)
-    codes = {i: _codes(design, i, prepared, frame, full, complete) for i in asked}
-    laid = {
-        design.terms[i].name: (_spread(Z, complete), codes[i])
-        for i, Z in zip(asked, built[1:], strict=True)
-    }
-    return _new_data(spread[0], laid, spread[1], table.index, complete, y)
+    laid, unseen = {}, {}
+    for i, Z in zip(asked, built[1:], strict=True):
+        name = design.terms[i].name
+        codes, unseen[name] = _codes(design, i, prepared, frame)
+        laid[name] = (_spread(Z, complete), _spread_codes(codes, complete))
+    return _new_data(spread[0], laid, spread[1], table.index, complete, y, unseen)
 
 
 def _asked_terms(design: Design, terms: Iterable[str] | None) -> list[int]:
@@ -96,10 +96,13 @@ def _needed_columns(design: Design, table: Table, pieces: Sequence[Piece]) -> di
     return {name: table.column(name) for name in needed}
 
 
-def _given_offset(table: Table, offset: Any) -> pd.Series | None:
+def _given_offset(design: Design, table: Table, offset: Any) -> pd.Series | None:
     """The offset argument for the new rows."""
     if offset is None:
+        _refuse_forgotten_offset(design)
         return None
+    if np.ndim(offset) == 0 and isinstance(offset, int | float):
+        offset = np.full(len(table), float(offset))
     if not isinstance(offset, str):
         return one_per_row(offset, "offset", len(table), table.index).set_axis(table.index)
     if offset not in table.names:
@@ -110,26 +113,37 @@ def _given_offset(table: Table, offset: Any) -> pd.Series | None:
     return table.column(offset)
 
 
+def _refuse_forgotten_offset(design: Design) -> None:
+    """Raise if the fit had an offset that the new rows cannot have under its name."""
+    if design.array_offset:
+        raise DesignError(
+            "the fit had an array as offset; give that of the new rows: offset=..., an array or "
+            "the name of a column; offset=0 if there is none."
+        )
+
+
 def _empty(matrices: FormulaMatrices, sides: Sequence[int]) -> list[Floats]:
     """Matrices without rows; stateful transforms refuse such data."""
     return [np.empty((0, len(matrices.names(side)))) for side in sides]
 
 
 def _codes(
-    design: Design,
-    i: int,
-    prepared: Mapping[str, Any],
-    frame: pd.DataFrame,
-    full: pd.DataFrame,
-    complete: npt.NDArray[np.bool_],
-) -> Codes:
-    """Level codes of one random term, -1 where unseen or incomplete."""
-    codes = np.full(len(full), -1, dtype=np.intp)
-    if len(frame):
-        pieces = [p for p in design.matrices.pieces("group") if p.term == i]
-        values = [design.matrices.evaluate(piece, prepared, frame) for piece in pieces]
-        codes[complete] = match_levels(values, design.terms[i].levels)
-    return codes
+    design: Design, i: int, prepared: Mapping[str, Any], frame: pd.DataFrame
+) -> tuple[Codes, pd.Index]:
+    """Level codes of one random term in complete rows, -1 where unseen, and the unseen levels."""
+    if not len(frame):
+        return np.empty(0, dtype=np.intp), design.terms[i].levels[:0]
+    pieces = [p for p in design.matrices.pieces("group") if p.term == i]
+    values = [design.matrices.evaluate(piece, prepared, frame) for piece in pieces]
+    codes = match_levels(values, design.terms[i].levels)
+    return codes, unseen_levels(values, codes)
+
+
+def _spread_codes(codes: Codes, complete: npt.NDArray[np.bool_]) -> Codes:
+    """Level codes of the complete rows among all rows, -1 elsewhere."""
+    out = np.full(len(complete), -1, dtype=np.intp)
+    out[complete] = codes
+    return out
 
 
 def _spread(values: Floats, complete: npt.NDArray[np.bool_]) -> Floats:
@@ -147,7 +161,8 @@ def _new_data(
     offset: Floats,
     index: pd.Index,
     complete: npt.NDArray[np.bool_],
-    y: Floats | None = None,
+    y: Floats | None,
+    unseen: dict[str, pd.Index],
 ) -> NewData:
     """Mark rows with infinite or undefined values as incomplete; put nan into all their values."""
     parts = [X, offset, *(Z for Z, _ in terms.values()), *([] if y is None else [y])]
@@ -156,7 +171,7 @@ def _new_data(
         complete = complete & (finite.all(axis=1) if part.ndim == 2 else finite)
     if not complete.all():
         X = np.where(complete[:, None], X, np.nan)
-    return NewData(X, terms, offset, index, complete, y)
+    return NewData(X, terms, offset, index, complete, y, unseen)
 
 
 def array_new_data(
@@ -182,14 +197,22 @@ def array_new_data(
             f"exog has {X.shape[1]} columns; the fit had {len(design.all_x_names)} "
             f"({list_names(design.all_x_names)})."
         )
-    total = np.zeros(m) if offset is None else _offset_values(offset, m)
+    if offset is None:
+        _refuse_forgotten_offset(design)
+        offset = 0
+    total = _offset_values(offset, m)
     complete = np.ones(m, dtype=bool)
-    terms = {}
+    terms, unseen = {}, {}
     for i, term in read.items():
         fitted = design.terms[i]
         if len(term.factors[0]) != m:
             raise DesignError(
                 f"groups of {fitted.name!r} have {len(term.factors[0])} values, not {m}."
+            )
+        if len(term.factors) != fitted.levels.nlevels:
+            raise DesignError(
+                f"groups of {fitted.name!r} are given by {len(term.factors)} factors; the fit had "
+                f"{fitted.levels.nlevels}."
             )
         if len(term.columns) != len(fitted.columns):
             raise DesignError(
@@ -198,8 +221,10 @@ def array_new_data(
             )
         lost, _ = missing_rows({str(j): factor for j, factor in enumerate(term.factors)})
         complete &= ~lost
-        terms[fitted.name] = (np.column_stack(term.exog), match_levels(term.factors, fitted.levels))
-    return _new_data(X[:, design.column_map], terms, total, index, complete)
+        codes = match_levels(term.factors, fitted.levels)
+        unseen[fitted.name] = unseen_levels(term.factors, codes)
+        terms[fitted.name] = (np.column_stack(term.exog), codes)
+    return _new_data(X[:, design.column_map], terms, total, index, complete, None, unseen)
 
 
 def _by_name(fitted: Sequence[str], names: Sequence[str]) -> bool:
@@ -220,6 +245,8 @@ def _by_name(fitted: Sequence[str], names: Sequence[str]) -> bool:
 
 def _offset_values(offset: Any, m: int) -> Floats:
     """An offset that may have missing values."""
+    if np.ndim(offset) == 0 and isinstance(offset, int | float):
+        return np.full(m, float(offset))
     given = one_per_row(offset, "offset", m)
     known = given.notna().to_numpy()
     values = np.full(m, np.nan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -101,6 +101,8 @@ class NewData:
         False where a needed value is missing, infinite or undefined.
     y : ndarray (m,) or None
         The response, if asked for.
+    unseen : dict of str to Index
+        The levels of each random term that the fit has not seen, by the term's name.
     """
 
     X: Floats
@@ -109,3 +111,4 @@ class NewData:
     index: pd.Index
     complete: npt.NDArray[np.bool_]
     y: Floats | None = None
+    unseen: dict[str, pd.Index] = field(default_factory=dict)

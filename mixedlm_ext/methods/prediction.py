@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -10,12 +11,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import NewData, RandomTerm
-from mixedlm_ext.errors import DesignError
-from mixedlm_ext.prediction.means import predict_rows, rows_of_fit, rows_to_predict
+from mixedlm_ext.errors import DesignError, FitError, did_you_mean
+from mixedlm_ext.fit import Fit
+from mixedlm_ext.prediction.means import (
+    check_random_only,
+    predict_rows,
+    rows_of_fit,
+    rows_to_predict,
+)
+from mixedlm_ext.prediction.new_levels import warn_of_new_levels
 from mixedlm_ext.prediction.predictor import Predictor
 from mixedlm_ext.prediction.record import predictor_record
 from mixedlm_ext.prediction.results import PredictionResults, get_prediction
 from mixedlm_ext.prediction.terms import Chosen, choose_terms
+from mixedlm_ext.simulation.simulate import fit_parameters
 from mixedlm_ext.tidy import augment_frame, glance_frame, tidy_frame
 
 if TYPE_CHECKING:
@@ -37,6 +46,8 @@ class PredictionMethods:
         new_levels: str = "population",
         offset: Any = None,
         random: Sequence[RandomTerm] | None = None,
+        random_only: bool = False,
+        newparams: Mapping[str, Any] | None = None,
     ) -> pd.Series | Array:
         """Predict the response.
 
@@ -54,10 +65,17 @@ class PredictionMethods:
         new_levels : {"population", "error", "nan"}
             What to do with levels of a grouping factor that the fit has not seen: predict with a
             random effect of zero, raise, or return a missing value.
-        offset : array_like, optional
-            Known part of the linear predictor of the new rows, besides the formula's offset().
+        offset : str or array_like, optional
+            Known part of the linear predictor of the new rows, besides the formula's offset(). By
+            default the column that the fit named; to be given if the fit had an array.
         random : sequence of RandomTerm, optional
             The random terms at the new rows, for a model made from arrays.
+        random_only : bool
+            Only the random effects' part, without fixed effects and offset (lme4's
+            ``random.only``).
+        newparams : mapping, optional
+            Other parameters than the estimates: "beta", "theta" or both. Conditional modes are then
+            b = Λû with the new Λ and the spherical random effects û of the fit, as in lme4.
 
         Returns
         -------
@@ -68,8 +86,18 @@ class PredictionMethods:
         Raises
         ------
         DesignError
-            If a column or a random term is missing, or a level is unseen and
-            ``new_levels="error"``.
+            If a column or a random term is missing; a level is unseen and ``new_levels="error"``;
+            or keys of a grouping factor have a type that cannot be read as that of the fit.
+
+        Warns
+        -----
+        DesignWarning
+            If none of several levels of a grouping factor was in the fit.
+
+        Notes
+        -----
+        Keys of another type than in the fit are converted where each value survives the way there
+        and back: 309.0 and "309" are 309, "2020-01-01" is that date; "007" is not 7.
 
         Examples
         --------
@@ -86,8 +114,12 @@ class PredictionMethods:
         """
         results = cast("MixedLMResults", self)
         chosen = choose_terms(results.fit_record.design, which, terms)
-        new = _rows(results, exog, chosen, offset, random)
-        values = predict_rows(results.fit_record, new, chosen, new_levels)
+        check_random_only(random_only, chosen)
+        new = _rows(results, exog, chosen, offset, random, random_only)
+        fit = results.fit_record if newparams is None else _with(results.fit_record, newparams)
+        values = predict_rows(fit, new, chosen, new_levels, random_only)
+        if new_levels == "population":
+            warn_of_new_levels(fit.design, new, chosen)
         return results._label(values, new.index, isinstance(getattr(exog, "index", None), pd.Index))
 
     def get_prediction(
@@ -99,17 +131,19 @@ class PredictionMethods:
         offset: Any = None,
         random: Sequence[RandomTerm] | None = None,
         weights: Any = None,
+        random_only: bool = False,
     ) -> PredictionResults:
         """Predict with standard errors, confidence intervals and intervals for new observations.
 
         Parameters
         ----------
-        exog, which, terms, new_levels, offset, random
+        exog, which, terms, new_levels, offset, random, random_only
             As for `predict`. For a level that the fit has not seen, the variance of its random
             effect is part of the standard error.
         weights : str or array_like, optional
             Precision weights of the new rows, for the residual variance of new observations. By
-            default the column that the fit named, if the new data have it, and one otherwise.
+            default the column that the fit named, if the new data have it, and one otherwise; to
+            be given if the fit had an array.
 
         Returns
         -------
@@ -120,7 +154,7 @@ class PredictionMethods:
         Raises
         ------
         DesignError
-            As `predict`; if a weight is negative.
+            As `predict`; if a weight is negative, or weights are missing.
 
         Notes
         -----
@@ -154,8 +188,12 @@ class PredictionMethods:
         """
         results = cast("MixedLMResults", self)
         chosen = choose_terms(results.fit_record.design, which, terms)
-        new = _rows(results, exog, chosen, offset, random)
-        return get_prediction(results, new, chosen, new_levels, exog, weights)
+        check_random_only(random_only, chosen)
+        new = _rows(results, exog, chosen, offset, random, random_only)
+        out = get_prediction(results, new, chosen, new_levels, exog, weights, random_only)
+        if new_levels == "population":
+            warn_of_new_levels(results.fit_record.design, new, chosen)
+        return out
 
     def to_predictor(self, terms: str | Sequence[str] | None = None) -> Predictor:
         """Return a small object that predicts without the data of the fit.
@@ -187,7 +225,7 @@ class PredictionMethods:
         """
         results = cast("MixedLMResults", self)
         chosen = choose_terms(results.fit_record.design, "conditional", terms)
-        return Predictor(predictor_record(results.fit_record, chosen))
+        return Predictor(predictor_record(results.fit_record, chosen), trusted=None)
 
     def tidy(
         self,
@@ -256,7 +294,7 @@ class PredictionMethods:
         """
         return glance_frame(cast("MixedLMResults", self))
 
-    def augment(self, data: Any = None) -> pd.DataFrame:
+    def augment(self, data: Any = None, offset: Any = None) -> pd.DataFrame:
         """Return the data with fitted values and residuals, as R's broom.mixed does.
 
         Parameters
@@ -264,6 +302,8 @@ class PredictionMethods:
         data : DataFrame, polars.DataFrame or dict, optional
             Other data, or those of the fit with columns that the model does not use. By default the
             columns and rows that the fit used.
+        offset : str or array_like, optional
+            Of these data, as for `predict`.
 
         Returns
         -------
@@ -286,15 +326,33 @@ class PredictionMethods:
         0    249.56  253.66  -4.10  251.41
         1    258.70  273.33 -14.63  261.87
         """
-        return augment_frame(cast("MixedLMResults", self), data)
+        return augment_frame(cast("MixedLMResults", self), data, offset)
 
 
-def _rows(results: MixedLMResults, exog: Any, chosen: Chosen, offset: Any, random: Any) -> NewData:
+def _rows(
+    results: MixedLMResults, exog: Any, chosen: Chosen, offset: Any, random: Any, random_only: bool
+) -> NewData:
     """Return the matrices of the new rows, or of the rows of the fit."""
     design = results.fit_record.design
     if exog is not None:
+        if random_only and offset is None and design.array_offset:
+            offset = 0.0
         return rows_to_predict(design, exog, chosen, offset, random)
     if offset is not None or random is not None:
         raise DesignError("offset= and random= belong to new rows. Pass these as exog=, too.")
     results._need_rows("predictions for it")
     return rows_of_fit(design)
+
+
+def _with(fit: Fit, newparams: Mapping[str, Any]) -> Fit:
+    """Return the fit with other fixed effects, or with the modes of another theta."""
+    known = ("beta", "theta")
+    for name in newparams:
+        if name not in known:
+            raise FitError(
+                f"newparams has {name!r}.{did_you_mean(str(name), known)} Predictions depend on "
+                "'beta' and 'theta'."
+            )
+    given = fit_parameters(fit, {**newparams, "sigma": 1.0})
+    b = tuple(u @ root.T for u, root in zip(fit.u, given.roots))
+    return replace(fit, beta=given.beta, b=b if "theta" in newparams else fit.b)

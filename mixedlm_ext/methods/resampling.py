@@ -14,6 +14,7 @@ from mixedlm_ext.inference.bootstrap import Bootstrap, bootstrap
 from mixedlm_ext.inference.bootstrap_test import BootstrapTest, bootstrap_test
 from mixedlm_ext.many import warm_start
 from mixedlm_ext.objective import Objective
+from mixedlm_ext.prediction.new_levels import warn_of_new_levels
 from mixedlm_ext.search.start import several_minima
 from mixedlm_ext.simulation.new_rows import fit_simulator, new_simulator
 from mixedlm_ext.simulation.simulate import check_count, draw, fit_parameters, spawn_seeds
@@ -88,7 +89,10 @@ class ResamplingMethods:
             simulator = fit_simulator(fit, parameters, conditional)
             index = fit.design.index
         else:
-            simulator, index = new_simulator(fit, parameters, conditional, exog, offset, weights)
+            simulator, new = new_simulator(fit, parameters, conditional, exog, offset, weights)
+            index = new.index
+            if conditional:
+                warn_of_new_levels(fit.design, new, new.terms, "are drawn")
         return pd.DataFrame(draw(simulator, spawn_seeds(rng, n)), index=index)
 
     def bootstrap(

@@ -12,11 +12,18 @@ from mixedlm_ext.design import Design, NewData, RandomTerm
 from mixedlm_ext.design.names import quoted
 from mixedlm_ext.errors import DesignError, did_you_mean
 from mixedlm_ext.fit import Fit
+from mixedlm_ext.prediction.new_levels import list_levels
 from mixedlm_ext.prediction.terms import Chosen
 
 Array = NDArray[np.float64]
 
-__all__ = ["check_choice", "predict_rows", "rows_of_fit", "rows_to_predict"]
+__all__ = [
+    "check_choice",
+    "check_random_only",
+    "predict_rows",
+    "rows_of_fit",
+    "rows_to_predict",
+]
 
 NEW_LEVELS = ("population", "error", "nan")
 
@@ -75,7 +82,20 @@ def rows_to_predict(
     return design.new_arrays(data, random if chosen else None, offset=offset)
 
 
-def predict_rows(fit: Fit, new: NewData, chosen: Chosen, new_levels: str) -> Array:
+def check_random_only(random_only: object, chosen: Chosen) -> None:
+    """Raise if only random effects are asked for, and none are chosen."""
+    if not isinstance(random_only, bool | np.bool_):
+        raise DesignError(f"random_only={random_only!r} is not True or False.")
+    if random_only and not chosen:
+        raise DesignError(
+            "random_only=True leaves nothing to predict without random effects. Drop it, or "
+            "which='population' and an empty terms=."
+        )
+
+
+def predict_rows(
+    fit: Fit, new: NewData, chosen: Chosen, new_levels: str, random_only: bool = False
+) -> Array:
     """Return Xβ + Zb + offset with the chosen random effects, the others zero.
 
     Parameters
@@ -85,6 +105,8 @@ def predict_rows(fit: Fit, new: NewData, chosen: Chosen, new_levels: str) -> Arr
     chosen : Chosen
     new_levels : {"population", "error", "nan"}
         What a level that the fit has not seen contributes: zero, an error, or a missing prediction.
+    random_only : bool
+        Return Zb.
 
     Returns
     -------
@@ -92,7 +114,7 @@ def predict_rows(fit: Fit, new: NewData, chosen: Chosen, new_levels: str) -> Arr
         nan where a needed value is missing.
     """
     check_choice("new_levels", new_levels, NEW_LEVELS)
-    out = new.X @ fit.beta + new.offset
+    out = np.zeros(len(new.X)) if random_only else new.X @ fit.beta + new.offset
     for term, b in zip(fit.design.terms, fit.b):
         if term.name in chosen:
             out = out + _contribution(new, term.name, b * chosen[term.name], new_levels)
@@ -109,8 +131,9 @@ def _contribution(new: NewData, name: str, b: Array, new_levels: str) -> Array:
         row = quoted(new.index[int(np.flatnonzero(unseen)[0])])
         raise DesignError(
             f"the fit has not seen the level of {name!r} at row {row} (such rows: "
-            f"{int(unseen.sum())}). Use new_levels='population' to predict them with a random "
-            "effect of zero, or new_levels='nan'."
+            f"{int(unseen.sum())}): it has no {list_levels(new.unseen.get(name, ()))}. Use "
+            "new_levels='population' to predict them with a random effect of zero, or "
+            "new_levels='nan'."
         )
     part = np.einsum("nk,nk->n", X, b[np.maximum(codes, 0)])
     return np.where(codes < 0, np.nan if new_levels == "nan" else 0.0, part)

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from types import CodeType
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import patsy.builtins
 from numpy.typing import NDArray
 
 from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.frame import ColumnType, evaluation_columns_like, one_per_row, read_table
-from mixedlm_ext.design.names import FALLBACK_FUNCTIONS, code_names, list_names, quoted
 from mixedlm_ext.design.rows import missing_rows
 from mixedlm_ext.errors import DesignError, did_you_mean
+from mixedlm_ext.prediction.evaluation import Rows, Side, Term, number_levels, prepare
 from mixedlm_ext.prediction.means import NEW_LEVELS, check_choice
 from mixedlm_ext.prediction.portable import decode
 from mixedlm_ext.prediction.terms import WHICH
+from mixedlm_ext.prediction.vetting import names_to_trust
 
 Array = NDArray[np.float64]
 Record = dict[str, Any]
@@ -31,6 +30,11 @@ MARK = "mixedlm_ext predictor"
 """The key of the record that says what it is."""
 FORMAT = 1
 """Number of the layout of the record, the value of that key."""
+_DAMAGE = (
+    ArithmeticError, AttributeError, ImportError, LookupError, MemoryError, RecursionError,
+    SyntaxError, TypeError, ValueError,
+)  # fmt: skip
+"""What reading a file can end in that nobody wrote by `Predictor.save`."""
 _OFFSET = "offset="
 """Under this name the offset argument goes with the columns; no column is called so."""
 
@@ -45,6 +49,8 @@ class Predictor:
     record : dict
         Coefficients, conditional modes, and what it takes to build the matrices, all in terms of
         JSON.
+    trusted : sequence of str, or None
+        As for `load`; None trusts everything.
 
     Attributes
     ----------
@@ -54,13 +60,17 @@ class Predictor:
 
     Notes
     -----
-    The code in the formula is evaluated and the modules that it uses are imported: like a pickle, a
-    file from someone you do not trust should not be loaded. Memories of stateful transforms such as
-    ``bs`` are those of patsy's own classes.
+    A file is data. `load` reads the code in it before anything is evaluated or imported, and
+    accepts the formula language's functions (``C``, ``Q``, ``I``, ``center``, ``bs``, ``cr``, ...),
+    arithmetic and comparisons, and pure functions and methods of numpy and pandas. It names
+    whatever else a file wants (a function of yours, say), and takes it if it is in ``trusted=``.
+    What leads to the interpreter itself is never taken.
     """
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, trusted: Sequence[str] | None = ()) -> None:
         self._record = record
+        if trusted is not None:
+            _check_trust(record, trusted)
         self.formula: str = record["formula"]
         self.columns: list[str] = list(record["columns"])
         self._uses = {n: c["use"] for n, c in record["columns"].items() if "use" in c}
@@ -69,17 +79,18 @@ class Predictor:
             for name, column in record["columns"].items()
             if "use" in column
         }
-        self._code, self._globals = _prepare(record)
-        self._categories = {code: _numbers([v]) for code, v in record["factors"].items()}
-        self._fixed = _Side(record["fixed"]["sides"])
+        self._code, self._globals = prepare(record, trusted)
+        self._categories = {code: number_levels([v]) for code, v in record["factors"].items()}
+        self._keys = frozenset(n for n, c in record["columns"].items() if c.get("key"))
+        self._fixed = Side(record["fixed"]["sides"])
         self._beta = np.array(record["fixed"]["beta"])
-        self._terms = [_Term(term) for term in record["terms"]]
+        self._terms = [Term(term) for term in record["terms"]]
 
     def __repr__(self) -> str:
         return f"<Predictor: {self.formula}>"
 
-    def __reduce__(self) -> tuple[type[Predictor], tuple[Record]]:
-        return type(self), (self._record,)
+    def __reduce__(self) -> tuple[type[Predictor], tuple[Record, None]]:
+        return type(self), (self._record, None)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the predictor to a JSON file.
@@ -87,17 +98,27 @@ class Predictor:
         Parameters
         ----------
         path : str or path-like
+
+        Raises
+        ------
+        DesignError
+            If the formula has code that `load` would never evaluate.
         """
+        names_to_trust(self._record)
         with open(path, "w", encoding="utf-8") as file:
             json.dump(self._record, file)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Predictor:
-        """Read a predictor from a file that `save` wrote; only from someone you trust.
+    def load(cls, path: str | os.PathLike[str], trusted: Sequence[str] = ()) -> Predictor:
+        """Read a predictor from a file that `save` wrote.
 
         Parameters
         ----------
         path : str or path-like
+        trusted : sequence of str
+            Names of functions, classes and methods that the file may use besides those that are
+            harmless: ``"package.module.function"``, ``".method"``. The error that misses one lists
+            all; look at them before you trust them.
 
         Returns
         -------
@@ -106,22 +127,32 @@ class Predictor:
         Raises
         ------
         DesignError
-            If the file holds no predictor, or one of another version.
+            If the file holds no predictor, one of another version, or one that wants more than is
+            trusted.
         """
+        name = os.fspath(path)
         try:
             with open(path, encoding="utf-8") as file:
                 record = json.load(file)
-        except ValueError:
+        except (ValueError, RecursionError):
             record = None
         version = record.get(MARK) if isinstance(record, dict) else None
         if version is None:
-            raise DesignError(f"{os.fspath(path)!r} holds no predictor. Use predictor.save(path).")
+            raise DesignError(f"{name!r} holds no predictor. Use predictor.save(path).")
         if version != FORMAT:
             raise DesignError(
-                f"{os.fspath(path)!r} has the layout {version} of predictors; this version of "
+                f"{name!r} has the layout {version} of predictors; this version of "
                 f"mixedlm_ext reads layout {FORMAT}. Make it again with result.to_predictor()."
             )
-        return cls(record)
+        try:
+            return cls(record, trusted)
+        except DesignError:
+            raise
+        except _DAMAGE as error:
+            raise DesignError(
+                f"{name!r} holds a damaged predictor ({type(error).__name__}: {error}). "
+                "Make it again with result.to_predictor()."
+            ) from error
 
     def predict(
         self,
@@ -201,6 +232,13 @@ class Predictor:
                 )
             columns[name] = table.column(name).rename(name)
         offset = self._record["offset_name"] if offset is None else offset
+        if offset is None and self._record.get("array_offset"):
+            raise DesignError(
+                "the fit had an array as offset; give that of the new rows: offset=..., an array "
+                "or the name of a column; offset=0 if there is none."
+            )
+        if np.ndim(offset) == 0 and isinstance(offset, int | float):
+            offset = np.full(len(table), float(offset))
         if isinstance(offset, str):
             if offset not in table.names:
                 raise DesignError(
@@ -227,9 +265,9 @@ class Predictor:
             n for n, use in uses.items() if use != "series" and self._types[n].kind == "category"
         ]
         others = {name: use for name, use in uses.items() if name not in raw}
-        data = evaluation_columns_like(columns, others, self._types)  # type: ignore[arg-type]
+        data = evaluation_columns_like(columns, others, self._types, self._keys)  # type: ignore[arg-type]
         data |= {name: columns[name].tolist() for name in raw}
-        rows = _Rows(self._code, self._globals, self._categories, data, columns, n)
+        rows = Rows(self._code, self._globals, self._categories, data, columns, n)
         with np.errstate(all="ignore"):
             out = rows.matrix(self._fixed) @ self._beta
             if _OFFSET in columns:
@@ -241,118 +279,6 @@ class Predictor:
         return np.where(np.isfinite(out), out, np.nan)
 
 
-class _Side:
-    """The products that make the columns of one side of the formula."""
-
-    def __init__(self, products: list[Any]) -> None:
-        self.products = [
-            [(code, None if matrix is None else np.array(matrix)) for code, matrix in product]
-            for product in products
-        ]
-
-
-class _Rows:
-    """New rows, and the values of the formula's expressions in them."""
-
-    def __init__(
-        self,
-        code: Mapping[str, CodeType],
-        names: dict[str, Any],
-        categories: Mapping[str, dict[Any, int]],
-        data: dict[str, Any],
-        columns: Mapping[str, pd.Series],
-        n: int,
-    ) -> None:
-        self._code, self._names, self._categories = code, names, categories
-        self._data, self.columns, self.n = data, columns, n
-        self._known: dict[str, Array] = {}
-
-    def evaluate(self, code: str) -> Any:
-        """Return the value of an expression."""
-        if code not in self._code:  # a column as it is
-            return self.columns[str(code_names(code).bare)]
-        return eval(self._code[code], self._names, self._data)
-
-    def factor(self, code: str) -> Any:
-        """Return the columns of a numerical expression (n, k), or codes of a categorical one."""
-        if code not in self._known:
-            value = self.evaluate(code)
-            if code in self._categories:
-                self._known[code] = self._coded(code, value)
-            else:
-                self._known[code] = np.asarray(value, dtype=float).reshape(self.n, -1)
-        return self._known[code]
-
-    def _coded(self, code: str, value: Any) -> Any:
-        known, values = self._categories[code], plain_list(value)
-        found = [known.get(v, -1) for v in values]
-        if -1 in found:
-            odd = values[found.index(-1)]
-            raise DesignError(
-                f"{code!r} has the level {quoted(odd)} in the new data, which the fit has not seen "
-                f"(it has {list_names(known)})."
-            )
-        return np.array(found, dtype=np.intp)
-
-    def matrix(self, side: _Side) -> Array:
-        """Return the columns (n, k) of a side; of a product the first factor varies fastest."""
-        parts = []
-        for product in side.products:
-            out = np.ones((self.n, 1))
-            for code, contrasts in product:
-                values = self.factor(code)
-                values = values if contrasts is None else contrasts[values]
-                out = (values[:, :, None] * out[:, None, :]).reshape(self.n, -1)
-            parts.append(out)
-        return np.hstack(parts) if parts else np.zeros((self.n, 0))
-
-
-class _Term:
-    """One random term: the columns, and the modes of each level."""
-
-    def __init__(self, record: Record) -> None:
-        self.name, self.groups = record["name"], record["groups"]
-        self.side = _Side(record["side"])
-        self.levels = _numbers(record["levels"])
-        b = np.array(record["b"]).reshape(len(self.levels), -1)
-        self.b = np.vstack([b, np.zeros(b.shape[1])])  # the last row is for levels not seen
-
-    def contribution(self, rows: _Rows, new_levels: str) -> Array:
-        """Return the part of Zb that the term contributes."""
-        values = [plain_list(rows.evaluate(code)) for code in self.groups]
-        keys = values[0] if len(values) == 1 else zip(*values)
-        codes = np.array([self.levels.get(key, -1) for key in keys], dtype=np.intp)
-        unseen = codes < 0
-        if new_levels == "error" and unseen.any():
-            first = int(np.flatnonzero(unseen)[0])
-            level = ", ".join(quoted(value[first]) for value in values)
-            raise DesignError(
-                f"the fit has not seen the level {level} of {self.name!r}. Use "
-                "new_levels='population' to predict with a random effect of zero, or "
-                "new_levels='nan'."
-            )
-        out = np.einsum("nk,nk->n", rows.matrix(self.side), self.b[codes])
-        return np.where(unseen, np.nan, out) if new_levels == "nan" else out
-
-
-def plain_list(values: Any) -> list[Any]:
-    """Return the values of a factor as Python's own types; takes patsy's ``C()`` apart."""
-    if hasattr(values, "contrast") and hasattr(values, "data"):
-        values = values.data
-    if isinstance(values, list):
-        return values
-    if isinstance(values, np.ndarray) and values.dtype.kind != "M":
-        return values.tolist()
-    return pd.Series(values).tolist()
-
-
-def _numbers(parts: list[list[Any]]) -> dict[Any, int]:
-    """Number levels: each a value, or a tuple of the values of several factors."""
-    values = [[decode(value) for value in part] for part in parts]
-    keys = values[0] if len(values) == 1 else zip(*values)
-    return {key: i for i, key in enumerate(keys)}
-
-
 def _column_type(column: Record) -> ColumnType:
     """Return what a column was in the fit."""
     categories = column.get("categories")
@@ -360,21 +286,13 @@ def _column_type(column: Record) -> ColumnType:
     return ColumnType(column["kind"], column["dtype"], levels)
 
 
-def _prepare(record: Record) -> tuple[dict[str, CodeType], dict[str, Any]]:
-    """Return the compiled expressions, and the names that they see besides the data.
-
-    Each expression has stateful transforms of its own, under names that patsy gives to the first,
-    second, ... of an expression: they are told apart by the number of the expression.
-    """
-    names = {name: getattr(patsy.builtins, name) for name in patsy.builtins.__all__}
-    names |= FALLBACK_FUNCTIONS
-    names |= {name: decode(value) for name, value in record["scope"].items()}
-    code = {}
-    for number, (text, expression) in enumerate(record["expressions"].items()):
-        source = expression["code"]
-        for name, transform in expression["transforms"].items():
-            own = f"{name}{number}"
-            source = source.replace(name, own)
-            names[own] = decode(transform)
-        code[text] = compile(source, "<formula>", "eval")
-    return code, names
+def _check_trust(record: Record, trusted: Sequence[str]) -> None:
+    """Raise if a record wants more than is trusted."""
+    known = {trusted} if isinstance(trusted, str) else set(trusted)
+    wanted = [name for name in names_to_trust(record) if name not in known]
+    if wanted:
+        raise DesignError(
+            "the predictor wants what it may not use by itself: "
+            f"{', '.join(map(repr, wanted))}. Nothing was evaluated. If you know what these do and "
+            f"trust who made the file, load it with trusted={sorted(known | set(wanted))}."
+        )

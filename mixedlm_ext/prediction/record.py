@@ -18,7 +18,7 @@ from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.design.names import Piece, code_names
 from mixedlm_ext.errors import DesignError
 from mixedlm_ext.fit import Fit
-from mixedlm_ext.prediction.portable import encode, encode_all
+from mixedlm_ext.prediction.portable import encode, encode_keys
 from mixedlm_ext.prediction.predictor import FORMAT, MARK
 from mixedlm_ext.prediction.terms import Chosen
 
@@ -64,6 +64,7 @@ def predictor_record(fit: Fit, chosen: Chosen) -> Record:
         "fixed": {"sides": _side(matrices.infos[0]), "beta": beta.tolist()},
         "offsets": [piece.code for piece in pieces if piece.role == "offset"],
         "offset_name": design.offset_name,
+        "array_offset": design.array_offset,
         "terms": [_term(fit, i, chosen) for i in positions],
     }
 
@@ -92,7 +93,8 @@ def _columns(design: Design, pieces: Iterable[Piece]) -> Record:
                     matrices._uses[name], kind.kind, kind.dtype,
                 )  # fmt: skip
                 if kind.categories is not None:
-                    entry["categories"] = encode_all(kind.categories.tolist(), f"column {name!r}")
+                    entry["categories"] = encode_keys(kind.categories.tolist(), f"column {name!r}")
+            entry["key"] = name in matrices.keys
     return out
 
 
@@ -145,7 +147,7 @@ def _scope(
 def _factors(infos: Iterable[patsy.DesignInfo]) -> Record:
     """Return the categories of the categorical expressions."""
     return {
-        factor.code: encode_all(
+        factor.code: encode_keys(
             pd.Index(list(info.categories)).tolist(), f"a level of {factor.code!r}"
         )
         for one in infos
@@ -176,7 +178,7 @@ def _term(fit: Fit, i: int, chosen: Chosen) -> Record:
     term = design.terms[i]
     what = f"a level of {term.group!r}"
     codes = [piece.code for piece in design.matrices.pieces("group") if piece.term == i]
-    levels = [encode_all(part, what) for part in _level_parts(term.levels)]
+    levels = [encode_keys(part, what) for part in _level_parts(term.levels)]
     return {
         "name": term.name,
         "columns": list(term.columns),

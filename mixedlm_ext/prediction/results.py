@@ -135,13 +135,15 @@ def get_prediction(
     new_levels: str,
     data: Any = None,
     weights: Any = None,
+    random_only: bool = False,
 ) -> PredictionResults:
     """Predict rows with standard errors (see `MixedLMResults.get_prediction`)."""
     fit = results.fit_record
-    mean = predict_rows(fit, new, chosen, new_levels)
+    mean = predict_rows(fit, new, chosen, new_levels, random_only)
     used = np.isfinite(mean)
     rows = new if used.all() else _take(new, used)
-    errors = PredictionErrors(fit, rows, chosen)
+    fixed = np.zeros_like(rows.X) if random_only else rows.X
+    errors = PredictionErrors(fit, replace(rows, X=fixed), chosen)
     variance = errors.variance(results.ddf_method.cov())
     with np.errstate(divide="ignore"):
         residual = fit.sigma**2 / _weights(fit, new, data, weights)
@@ -174,6 +176,11 @@ def _weights(fit: Fit, new: NewData, data: Any, weights: Any) -> Array:
     m, design = len(new.X), fit.design
     if data is None and weights is None:
         return np.ones(m) if design.weights is None else design.weights
+    if weights is None and design.weights is not None and design.weights_name is None:
+        raise DesignError(
+            "the fit had an array of weights; give those of the new rows: weights=..., an array or "
+            "the name of a column; np.ones(len(data)) if they have weight one."
+        )
     if weights is None or isinstance(weights, str):
         name = design.weights_name if weights is None else weights
         names = () if data is None or design.formula is None else read_table(data).names

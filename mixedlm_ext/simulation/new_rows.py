@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design, NewData
 from mixedlm_ext.design.checks import weight_vector
-from mixedlm_ext.design.frame import Table, read_table
+from mixedlm_ext.design.frame import Table, one_per_row, read_table
 from mixedlm_ext.design.grouping import combine_codes, level_codes
 from mixedlm_ext.design.names import code_names
 from mixedlm_ext.errors import DesignError, did_you_mean
@@ -45,8 +45,8 @@ def fit_simulator(fit: Fit, parameters: Parameters, conditional: bool) -> Simula
 
 def new_simulator(
     fit: Fit, parameters: Parameters, conditional: bool, data: Any, offset: Any, weights: Any
-) -> tuple[Simulator, pd.Index]:
-    """Return the simulator of other rows, and their index.
+) -> tuple[Simulator, NewData]:
+    """Return the simulator of other rows, and these rows.
 
     Random effects are drawn for each level of the new data; when `conditional`, only for the levels
     that the fit has not seen. Rows that are incomplete or have no weight give nan.
@@ -72,11 +72,14 @@ def new_simulator(
         parts.append(RandomPart(X, codes, levels, parameters.roots[i]))
     w = _weights(design, table, weights)
     noise = parameters.sigma / np.sqrt(np.where(w > 0, w, np.nan))
-    return Simulator(mean, parts, noise), new.index
+    return Simulator(mean, parts, noise), new
 
 
 def _group_codes(design: Design, i: int, table: Table, new: NewData) -> tuple[Index, int]:
-    """Number the levels of one term among the complete new rows; 0 in the others."""
+    """Number the levels of one term among the complete new rows; 0 in the others.
+
+    Levels of the fit keep their numbers, in whatever type the new rows spell them.
+    """
     matrices = design.matrices
     pieces = [p for p in matrices.pieces("group") if p.term == i]
     assert design.frame is not None
@@ -88,8 +91,11 @@ def _group_codes(design: Design, i: int, table: Table, new: NewData) -> tuple[In
         return codes, 1
     prepared = matrices.new_data(frame, pieces)
     factors = [level_codes(matrices.evaluate(p, prepared, frame)) for p in pieces]
-    codes[new.complete], levels = combine_codes(factors)
-    return codes, len(levels)
+    own, levels = combine_codes(factors)
+    term = design.terms[i]
+    seen = new.terms[term.name][1][new.complete]
+    codes[new.complete] = np.where(seen >= 0, seen, len(term.levels) + own)
+    return codes, len(term.levels) + len(levels)
 
 
 def _weights(design: Design, table: Table, weights: Any) -> Array:
@@ -98,7 +104,10 @@ def _weights(design: Design, table: Table, weights: Any) -> Array:
     if given is None and design.weights is None:
         return np.ones(len(table))
     if given is None:
-        raise DesignError("the fit had weights; give those of the new rows: weights=...")
+        raise DesignError(
+            "the fit had an array of weights; give those of the new rows: weights=..., an array or "
+            "the name of a column; np.ones(len(data)) if they have weight one."
+        )
     if isinstance(given, str):
         if given not in table.names:
             near = did_you_mean(given, table.names)
@@ -108,5 +117,5 @@ def _weights(design: Design, table: Table, weights: Any) -> Array:
             )
         values = table.column(given)
     else:
-        values = pd.Series(np.asarray(given), index=table.index)
+        values = one_per_row(given, "weights", len(table), table.index)
     return weight_vector(values, "weights", table.index)

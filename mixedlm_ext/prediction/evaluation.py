@@ -1,0 +1,208 @@
+"""New rows of a predictor: the values of its expressions, its columns, and its random terms."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Iterable, Mapping, Sequence
+from types import CodeType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mixedlm_ext.design.grouping import match_levels, unseen_levels
+from mixedlm_ext.design.names import code_names, list_names, quoted
+from mixedlm_ext.errors import DesignError, MixedLMError
+from mixedlm_ext.prediction.allowed import BUILTINS, FORMULA
+from mixedlm_ext.prediction.new_levels import list_levels, warn_of_levels
+from mixedlm_ext.prediction.portable import decode
+from mixedlm_ext.prediction.vetting import names_to_trust, parse_expression
+
+Array = NDArray[np.float64]
+Record = dict[str, Any]
+
+__all__ = ["Rows", "Side", "Term", "number_levels", "prepare"]
+
+_PYTHON = "builtins."
+
+
+class Side:
+    """The products that make the columns of one side of the formula."""
+
+    def __init__(self, products: list[Any]) -> None:
+        self.products = [
+            [(code, None if matrix is None else np.array(matrix)) for code, matrix in product]
+            for product in products
+        ]
+
+
+class Rows:
+    """New rows, and the values of the formula's expressions in them."""
+
+    def __init__(
+        self,
+        code: Mapping[str, CodeType],
+        names: dict[str, Any],
+        categories: Mapping[str, dict[Any, int]],
+        data: dict[str, Any],
+        columns: Mapping[str, pd.Series],
+        n: int,
+    ) -> None:
+        self._code, self._names, self._categories = code, names, categories
+        self._data, self.columns, self.n = data, columns, n
+        self._known: dict[str, Array] = {}
+
+    def evaluate(self, code: str) -> Any:
+        """Return the value of an expression."""
+        if code not in self._code:  # a column as it is
+            return self.columns[str(code_names(code).bare)]
+        try:
+            return eval(self._code[code], self._names, self._data)
+        except MixedLMError:
+            raise
+        except Exception as error:
+            raise DesignError(f"{code!r} is undefined for the new data: {error}.") from error
+
+    def factor(self, code: str) -> Any:
+        """Return the columns of a numerical expression (n, k), or codes of a categorical one."""
+        if code not in self._known:
+            value = self.evaluate(code)
+            if code in self._categories:
+                self._known[code] = self._coded(code, value)
+            else:
+                self._known[code] = np.asarray(value, dtype=float).reshape(self.n, -1)
+        return self._known[code]
+
+    def _coded(self, code: str, value: Any) -> Any:
+        known, values = self._categories[code], _plain_list(value)
+        found = [known.get(v, -1) for v in values]
+        if -1 in found or _have_truth(values) != _have_truth(known):
+            found = match_levels([values], _index([list(known)], [code])).tolist()
+        if -1 in found:
+            odd = values[found.index(-1)]
+            raise DesignError(
+                f"{code!r} has the level {quoted(odd)} in the new data, which the fit has not seen "
+                f"(it has {list_names(known)})."
+            )
+        return np.array(found, dtype=np.intp)
+
+    def matrix(self, side: Side) -> Array:
+        """Return the columns (n, k) of a side; of a product the first factor varies fastest."""
+        parts = []
+        for product in side.products:
+            out = np.ones((self.n, 1))
+            for code, contrasts in product:
+                values = self.factor(code)
+                values = values if contrasts is None else contrasts[values]
+                out = (values[:, :, None] * out[:, None, :]).reshape(self.n, -1)
+            parts.append(out)
+        return np.hstack(parts) if parts else np.zeros((self.n, 0))
+
+
+class Term:
+    """One random term: the columns, and the modes of each level."""
+
+    def __init__(self, record: Record) -> None:
+        self.name, self.groups = record["name"], record["groups"]
+        self.side = Side(record["side"])
+        self.levels = number_levels(record["levels"])
+        self.parts = [_decode_all(part) for part in record["levels"]]
+        self.index = _index(self.parts, self.groups if len(self.parts) > 1 else [self.name])
+        b = np.array(record["b"]).reshape(len(self.levels), -1)
+        self.b = np.vstack([b, np.zeros(b.shape[1])])  # the last row is for levels not seen
+
+    def contribution(self, rows: Rows, new_levels: str) -> Array:
+        """Return the part of Zb that the term contributes."""
+        values = [_plain_list(rows.evaluate(code)) for code in self.groups]
+        codes = self._codes(values)
+        unseen = codes < 0
+        if unseen.any():
+            self._report(values, codes, new_levels)
+        out = np.einsum("nk,nk->n", rows.matrix(self.side), self.b[codes])
+        return np.where(unseen, np.nan, out) if new_levels == "nan" else out
+
+    def _codes(self, values: list[list[Any]]) -> NDArray[np.intp]:
+        """Return the level of each row, -1 where the fit has not seen it."""
+        keys = values[0] if len(values) == 1 else zip(*values)
+        codes = np.array([self.levels.get(key, -1) for key in keys], dtype=np.intp)
+        alike = (_have_truth(new) == _have_truth(own) for new, own in zip(values, self.parts))
+        if (codes < 0).any() or not all(alike):
+            return match_levels(values, self.index)
+        return codes
+
+    def _report(self, values: list[list[Any]], codes: NDArray[np.intp], new_levels: str) -> None:
+        """Raise or warn of levels that the fit has not seen."""
+        unseen = unseen_levels(values, codes)
+        if new_levels == "error":
+            raise DesignError(
+                f"the fit has not seen the level {list_levels(unseen)} of {self.name!r}. Use "
+                "new_levels='population' to predict with a random effect of zero, or "
+                "new_levels='nan'."
+            )
+        if new_levels == "population":
+            warn_of_levels(self.name, unseen, bool((codes >= 0).any()), self.index, stacklevel=5)
+
+
+def _plain_list(values: Any) -> list[Any]:
+    """Return the values of a factor as Python's own types; takes patsy's ``C()`` apart."""
+    if hasattr(values, "contrast") and hasattr(values, "data"):
+        values = values.data
+    if isinstance(values, list):
+        return values
+    if isinstance(values, np.ndarray) and values.dtype.kind != "M":
+        return values.tolist()
+    return pd.Series(values).tolist()
+
+
+def _decode_all(values: list[Any]) -> list[Any]:
+    """Return what was encoded one by one."""
+    return [decode(value) for value in values]
+
+
+def _have_truth(values: Iterable[Any]) -> bool:
+    """Whether truth values are among some keys: for Python, True is 1."""
+    return bool in set(map(type, values))
+
+
+def _index(parts: list[list[Any]], names: list[str]) -> pd.Index:
+    """Return levels as an index: of values, or of the values of several factors."""
+    columns = [pd.Index(part, name=name, tupleize_cols=False) for part, name in zip(parts, names)]
+    return columns[0] if len(columns) == 1 else pd.MultiIndex.from_arrays(columns)
+
+
+def number_levels(parts: list[list[Any]]) -> dict[Any, int]:
+    """Number levels: each a value, or a tuple of the values of several factors."""
+    values = [_decode_all(part) for part in parts]
+    keys = values[0] if len(values) == 1 else zip(*values)
+    return {key: i for i, key in enumerate(keys)}
+
+
+def prepare(
+    record: Record, trusted: Sequence[str] | None
+) -> tuple[dict[str, CodeType], dict[str, Any]]:
+    """Return the compiled expressions, and the names that they see besides the data.
+
+    Each expression has stateful transforms of its own, under names that patsy gives to the first,
+    second, ... of an expression: they are told apart by the number of the expression.
+    """
+    wanted = names_to_trust(record) if trusted is None else list(trusted)
+    names: dict[str, Any] = {"__builtins__": {}, **BUILTINS, **FORMULA}
+    names |= {n.removeprefix(_PYTHON): _python(n) for n in wanted if n.startswith(_PYTHON)}
+    names |= {name: decode(value, wanted) for name, value in record["scope"].items()}
+    code = {}
+    for number, (text, expression) in enumerate(record["expressions"].items()):
+        tree = parse_expression(expression["code"])
+        own = {name: f"{name}{number}" for name in expression["transforms"]}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name) and node.id in own:
+                node.id = own[node.id]
+        names |= {own[n]: decode(value, wanted) for n, value in expression["transforms"].items()}
+        code[text] = compile(tree, "<formula>", "eval")
+    return code, names
+
+
+def _python(name: str) -> Any:
+    """Return one of Python's own functions."""
+    return getattr(builtins, name.removeprefix(_PYTHON))
