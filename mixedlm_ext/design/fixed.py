@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mixedlm_ext.design.checks import check_fixed_size
 from mixedlm_ext.design.names import list_names
-from mixedlm_ext.design.rank import independent_columns
+from mixedlm_ext.design.rank import NullSpace, independent_columns, null_space
 from mixedlm_ext.errors import DesignError, DesignWarning, did_you_mean
 
 __all__ = ["FixedPart", "keep_columns"]
@@ -21,12 +21,16 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class FixedPart:
-    """The kept columns, their names and positions, and the names of those not estimable."""
+    """The kept columns, their names and positions, and what is not estimable.
+
+    `null` is the null space of the columns that the user wants, None for full rank.
+    """
 
     X: Floats
     names: tuple[str, ...]
     column_map: npt.NDArray[np.intp]
     dropped: tuple[str, ...]
+    null: NullSpace | None
 
 
 def keep_columns(
@@ -69,7 +73,7 @@ def keep_columns(
                 f"({list_names(names)}).{did_you_mean(name, names)}"
             )
     wanted = np.array([j for j, name in enumerate(names) if name not in unwanted], dtype=np.intp)
-    X = X if len(wanted) == len(names) else X[:, wanted]
+    every, X = X, X if len(wanted) == len(names) else X[:, wanted]
     kept = independent_columns(X, weights)
     dropped = tuple(names[wanted[j]] for j in range(len(wanted)) if j not in set(kept.tolist()))
     if dropped:
@@ -81,5 +85,6 @@ def keep_columns(
         )
         X = X[:, kept]
     column_map = wanted[kept]
+    null = null_space(every, column_map, wanted)
     check_fixed_size(len(X), [names[j] for j in column_map])
-    return FixedPart(X, tuple(names[j] for j in column_map), column_map, dropped)
+    return FixedPart(X, tuple(names[j] for j in column_map), column_map, dropped, null)

@@ -52,7 +52,7 @@ def formula_new_data(
     total = np.zeros(m) if given is None else number_vector(given[complete], "offset", m)
     for piece in matrices.pieces("offset") if m else ():
         total = total + number_vector(matrices.evaluate(piece, prepared, frame), piece.place, m)
-    spread = [_spread(values, complete) for values in (built[0][:, design.column_map], total)]
+    X, total = _spread(built[0], complete), _spread(total, complete)
     y = None
     if need_response:
         (piece,) = matrices.pieces("response")
@@ -63,7 +63,7 @@ def formula_new_data(
         design.terms[i].name: (_spread(Z, complete), codes[i])
         for i, Z in zip(asked, built[1:], strict=True)
     }
-    return _new_data(spread[0], laid, spread[1], table.index, complete, y)
+    return _new_data(design, X, laid, total, table.index, complete, y)
 
 
 def _asked_terms(design: Design, terms: Iterable[str] | None) -> list[int]:
@@ -142,6 +142,7 @@ def _spread(values: Floats, complete: npt.NDArray[np.bool_]) -> Floats:
 
 
 def _new_data(
+    design: Design,
     X: Floats,
     terms: dict[str, tuple[Floats, Codes]],
     offset: Floats,
@@ -149,14 +150,19 @@ def _new_data(
     complete: npt.NDArray[np.bool_],
     y: Floats | None = None,
 ) -> NewData:
-    """Mark rows with infinite or undefined values as incomplete; put nan into all their values."""
+    """Mark rows with infinite or undefined values as incomplete; put nan into all their values.
+
+    `X` has all columns of the formula or of exog, those of the fit are kept.
+    """
+    estimable = design.estimable(X)
+    X = X[:, design.column_map]
     parts = [X, offset, *(Z for Z, _ in terms.values()), *([] if y is None else [y])]
     for part in parts:
         finite = np.isfinite(part)
         complete = complete & (finite.all(axis=1) if part.ndim == 2 else finite)
     if not complete.all():
         X = np.where(complete[:, None], X, np.nan)
-    return NewData(X, terms, offset, index, complete, y)
+    return NewData(X, terms, offset, index, complete, estimable | ~complete, y)
 
 
 def array_new_data(
@@ -199,7 +205,7 @@ def array_new_data(
         lost, _ = missing_rows({str(j): factor for j, factor in enumerate(term.factors)})
         complete &= ~lost
         terms[fitted.name] = (np.column_stack(term.exog), match_levels(term.factors, fitted.levels))
-    return _new_data(X[:, design.column_map], terms, total, index, complete)
+    return _new_data(design, X, terms, total, index, complete)
 
 
 def _by_name(fitted: Sequence[str], names: Sequence[str]) -> bool:

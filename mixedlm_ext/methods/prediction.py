@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.design import NewData, RandomTerm
 from mixedlm_ext.errors import DesignError
-from mixedlm_ext.prediction.means import predict_rows, rows_of_fit, rows_to_predict
+from mixedlm_ext.prediction.means import (
+    mark_not_estimable,
+    predict_rows,
+    rows_of_fit,
+    rows_to_predict,
+)
 from mixedlm_ext.prediction.predictor import Predictor
 from mixedlm_ext.prediction.record import predictor_record
 from mixedlm_ext.prediction.results import PredictionResults, get_prediction
@@ -62,14 +67,15 @@ class PredictionMethods:
         Returns
         -------
         Series
-            With the index of the data; missing where a needed value is missing. An array if the
-            model and the new data are arrays.
+            With the index of the data; missing where a needed value is missing or, with a warning,
+            where the fixed part is not estimable. An array if the model and the new data are
+            arrays.
 
         Raises
         ------
         DesignError
-            If a column or a random term is missing, or a level is unseen and
-            ``new_levels="error"``.
+            If a column or a random term is missing, a level is unseen and ``new_levels="error"``,
+            or there is only one row and that is not estimable.
 
         Examples
         --------
@@ -293,7 +299,9 @@ def _rows(results: MixedLMResults, exog: Any, chosen: Chosen, offset: Any, rando
     """Return the matrices of the new rows, or of the rows of the fit."""
     design = results.fit_record.design
     if exog is not None:
-        return rows_to_predict(design, exog, chosen, offset, random)
+        new = rows_to_predict(design, exog, chosen, offset, random)
+        mark_not_estimable(new.estimable, new.index, stacklevel=3)
+        return new
     if offset is not None or random is not None:
         raise DesignError("offset= and random= belong to new rows. Pass these as exog=, too.")
     results._need_rows("predictions for it")

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design, NewData, RandomTerm
 from mixedlm_ext.design.names import quoted
-from mixedlm_ext.errors import DesignError, did_you_mean
+from mixedlm_ext.errors import DesignError, DesignWarning, did_you_mean
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.prediction.terms import Chosen
 
 Array = NDArray[np.float64]
 
-__all__ = ["check_choice", "predict_rows", "rows_of_fit", "rows_to_predict"]
+__all__ = ["check_choice", "mark_not_estimable", "predict_rows", "rows_of_fit", "rows_to_predict"]
 
 NEW_LEVELS = ("population", "error", "nan")
 
@@ -38,6 +40,7 @@ def rows_of_fit(design: Design) -> NewData:
         offset=np.zeros(n) if design.offset is None else design.offset,
         index=design.index,
         complete=np.ones(n, dtype=bool),
+        estimable=np.ones(n, dtype=bool),
     )
 
 
@@ -75,6 +78,37 @@ def rows_to_predict(
     return design.new_arrays(data, random if chosen else None, offset=offset)
 
 
+def mark_not_estimable(estimable: NDArray[np.bool_], index: pd.Index, stacklevel: int) -> None:
+    """Warn of rows whose Xβ the data do not determine; raise if there is only that one row.
+
+    Parameters
+    ----------
+    estimable : ndarray of bool (m,)
+    index : Index (m,)
+        Labels of the rows.
+    stacklevel : int
+        Of the warning, from the caller.
+    """
+    if estimable.all():
+        return
+    first, lost = quoted(index[int(np.argmin(estimable))]), int((~estimable).sum())
+    reason = (
+        "the data of the fit do not determine its fixed part, so a number would depend on which "
+        "of the aliased columns was left out"
+    )
+    if len(estimable) == 1:
+        raise DesignError(
+            f"the row {first} is not estimable: {reason}. Ask for a combination that the data "
+            "have, or leave the interaction without data out of the model."
+        )
+    others = f"{lost} of {len(estimable)} rows, {first} the first, are not estimable"
+    warnings.warn(
+        f"{others}: {reason.replace('its fixed', 'their fixed')}. They are nan.",
+        DesignWarning,
+        stacklevel=stacklevel + 1,
+    )
+
+
 def predict_rows(fit: Fit, new: NewData, chosen: Chosen, new_levels: str) -> Array:
     """Return Xβ + Zb + offset with the chosen random effects, the others zero.
 
@@ -89,14 +123,14 @@ def predict_rows(fit: Fit, new: NewData, chosen: Chosen, new_levels: str) -> Arr
     Returns
     -------
     ndarray (m,)
-        nan where a needed value is missing.
+        nan where a needed value is missing, and where Xβ is not estimable.
     """
     check_choice("new_levels", new_levels, NEW_LEVELS)
     out = new.X @ fit.beta + new.offset
     for term, b in zip(fit.design.terms, fit.b):
         if term.name in chosen:
             out = out + _contribution(new, term.name, b * chosen[term.name], new_levels)
-    return np.where(new.complete, out, np.nan)
+    return np.where(new.complete & new.estimable, out, np.nan)
 
 
 def _contribution(new: NewData, name: str, b: Array, new_levels: str) -> Array:
