@@ -93,17 +93,17 @@ def mark_not_estimable(estimable: NDArray[np.bool_], index: pd.Index, stacklevel
         return
     first, lost = quoted(index[int(np.argmin(estimable))]), int((~estimable).sum())
     reason = (
-        "the data of the fit do not determine its fixed part, so a number would depend on which "
-        "of the aliased columns was left out"
+        "the data of the fit do not determine its fixed part there, so a number would depend on "
+        "which of the aliased columns was left out"
     )
     if len(estimable) == 1:
         raise DesignError(
-            f"the row {first} is not estimable: {reason}. Ask for a combination that the data "
-            "have, or leave the interaction without data out of the model."
+            f"the prediction of row {first} is not estimable: {reason}. Ask for a combination "
+            "that the data have, or leave the interaction without data out of the model."
         )
-    others = f"{lost} of {len(estimable)} rows, {first} the first, are not estimable"
     warnings.warn(
-        f"{others}: {reason.replace('its fixed', 'their fixed')}. They are nan.",
+        f"predictions are not estimable, and nan, in {lost} of {len(estimable)} rows (the first: "
+        f"{first}): {reason.replace('its', 'the')}.",
         DesignWarning,
         stacklevel=stacklevel + 1,
     )
