@@ -89,8 +89,8 @@ def cell_weights(
         The level of each variable in each cell, as a code.
     averaged, wanted : sequence of str
         Variables that are averaged over, and those whose means are wanted.
-    data : DataFrame (n, factors + 1)
-        Levels of the factors in the rows of the fit, as codes, and their prior "weights=".
+    data : DataFrame (n, factors)
+        Levels of the factors in the rows of the fit, as codes.
     nesting : mapping of str to sequence of str
 
     Returns
@@ -125,7 +125,7 @@ def cell_weights(
         else:
             own = np.ones(len(cells))
             levels = cells[[name, *parents]].drop_duplicates()
-            within = _counts(cells, levels.assign(**{_PRIOR: 1.0}), parents)
+            within = _counts(cells, levels, parents)
         out *= own / np.where(within > 0, within, 1.0)
     if kind == "flat":
         out *= _counts(cells, data, _factors(cells, data)) > 0
@@ -137,18 +137,15 @@ def _factors(cells: pd.DataFrame, data: pd.DataFrame) -> list[str]:
     return [str(name) for name in cells if name in data]
 
 
-_PRIOR = "weights="
-"""Under this name prior weights go with the factors; no column is called so."""
-
-
 def _counts(cells: pd.DataFrame, data: pd.DataFrame, names: Sequence[str]) -> Array:
-    """Return for each cell the sum of the prior weights of the rows with its levels."""
+    """Return for each cell how many rows have its levels of some factors."""
     if not names:
-        return np.full(len(cells), float(data[_PRIOR].sum()))
-    sums = data.groupby(list(names), observed=True)[_PRIOR].sum()
-    keys = pd.MultiIndex.from_frame(cells[list(names)])
-    sums.index = pd.MultiIndex.from_frame(sums.index.to_frame(index=False))
-    return np.asarray(sums.reindex(keys).fillna(0.0).to_numpy(dtype=float))
+        return np.full(len(cells), float(len(data)))
+    distinct, counts = np.unique(data[list(names)].to_numpy(), axis=0, return_counts=True)
+    place = pd.MultiIndex.from_arrays(distinct.T).get_indexer(
+        pd.MultiIndex.from_frame(cells[list(names)])
+    )
+    return np.where(place >= 0, counts[place], 0).astype(float)
 
 
 def _given_weights(kind: Any, cells: pd.DataFrame, averaged: Sequence[str]) -> Array:

@@ -84,7 +84,7 @@ def interaction_table(
         ]
         C = parts[0].C
         for part in parts[1:]:
-            C = np.kron(C, part.C)
+            C = np.asarray(np.kron(C, part.C), dtype=float)
         names = list(product(*(part.names for part in parts)))
         titles = [f"{factor}_{kind}" for factor, kind in zip(factors, kinds)]
         blocks.append((C, members, _index(means.by, group, names, titles)))

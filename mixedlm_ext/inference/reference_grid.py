@@ -32,9 +32,8 @@ class ReferenceGrid:
         The value of every variable of the fixed part.
     codes : DataFrame (m, variables)
         The same as positions among the values of each variable; of factors, among their levels.
-    data : DataFrame (n, factors + 1)
-        The factors in the rows of the fit, as positions among their levels, and the prior weights
-        as "weights=".
+    data : DataFrame (n, factors)
+        The factors in the rows of the fit, as positions among their levels.
     X : ndarray (m, all columns)
         Rows of the model matrix, with the columns that were left out as not estimable.
     offset : ndarray (m,)
@@ -151,11 +150,11 @@ def _levels_and_means(
 
 
 def _factor_codes(design: Design, levels: Mapping[str, list[Any]]) -> pd.DataFrame:
-    """Return the levels of the factors in the rows of the fit, as codes, and prior weights."""
-    n = len(design.y)
-    data = pd.DataFrame({name: level_codes(_column(design, name), name)[0] for name in levels})
-    data["weights="] = np.ones(n) if design.weights is None else design.weights
-    return data
+    """Return the levels of the factors in the rows of the fit, as codes."""
+    return pd.DataFrame(
+        {name: level_codes(_column(design, name), name)[0] for name in levels},
+        index=range(len(design.y)),
+    )
 
 
 def _choose(

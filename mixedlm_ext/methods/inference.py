@@ -51,7 +51,7 @@ class InferenceMethods(AnovaMethods):
             Of the cells that are averaged over: the same for all; how often the combination of the
             averaged factors occurs; the product of how often their levels do; how often the cell
             itself does; the same for all cells that occur. Or numbers, one for each combination of
-            the averaged factors. Prior weights of the fit count.
+            the averaged factors. Rows count alike, whatever their prior weights, as in R.
         type : {"link", "response"}
             Whether to undo the transformation of the response in the formula, as in
             ``log(y) ~ ...``. Differences of logarithms become ratios.
@@ -158,7 +158,7 @@ class InferenceMethods(AnovaMethods):
         B       0.165     0.028  222.0           0.109           0.220
         C       0.156     0.028  222.0           0.100           0.211
         >>> trends.contrasts()["pvalue"].round(2).tolist()
-        [0.95, 1.0, 0.97]
+        [0.96, 1.0, 0.97]
         """
         refuse_unknown("emtrends", unknown, _TRENDS_ARGUMENTS)
         return marginal_trends(self._own, specs, var, by, at, weights)
