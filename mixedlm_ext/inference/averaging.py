@@ -142,7 +142,7 @@ def _counts(cells: pd.DataFrame, data: pd.DataFrame, names: Sequence[str]) -> Ar
     if not names:
         return np.full(len(cells), float(len(data)))
     distinct, counts = np.unique(data[list(names)].to_numpy(), axis=0, return_counts=True)
-    place = pd.MultiIndex.from_arrays(distinct.T).get_indexer(
+    place = pd.MultiIndex.from_arrays(list(distinct.T)).get_indexer(
         pd.MultiIndex.from_frame(cells[list(names)])
     )
     return np.where(place >= 0, counts[place], 0).astype(float)

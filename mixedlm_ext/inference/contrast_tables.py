@@ -36,6 +36,9 @@ Index = NDArray[np.intp]
 
 __all__ = ["contrast_table", "interaction_table"]
 
+_ROUNDING = 1e-13
+"""Sums this much smaller than their largest parts are rounding errors of zero."""
+
 
 def contrast_table(
     means: MarginalMeans, kind: Any, reference: Any, adjust: str | None, alpha: float
@@ -129,7 +132,10 @@ def _table(
     means: MarginalMeans, blocks: list[tuple[Array, Index, pd.Index]], adjust: str, alpha: float
 ) -> pd.DataFrame:
     """Return the table of all families: coefficients, positions of the means, names of each."""
-    found = [estimate(means.results, C @ means.rows[m], C @ means.offset[m]) for C, m, _ in blocks]
+    found = [
+        estimate(means.results, _combine(C, means.rows[m]), _combine(C, means.offset[m]))
+        for C, m, _ in blocks
+    ]
     index = blocks[0][2].append([names for _, _, names in blocks[1:]])
     mark_lost(means.results, np.concatenate([f.estimable for f in found]), index, "contrasts")
     backs = means.scale is not None and means.scale.ratio is not None
@@ -145,6 +151,15 @@ def _table(
         note += f" are on the scale of {means.scale.name}"
     out.attrs["note"] = note
     return out
+
+
+def _combine(C: Array, values: Array) -> Array:
+    """Return C times values, with rounding errors of zero set to zero; nan only where it counts."""
+    used = np.where(np.isnan(values), 0.0, values)
+    out, size = C @ used, np.abs(C) @ np.abs(used)
+    out = np.where(np.abs(out) < _ROUNDING * size, 0.0, out)
+    lost = (np.abs(C) @ np.isnan(values).astype(float)) > 0
+    return np.where(lost, np.nan, out)
 
 
 def _family_frame(

@@ -73,11 +73,11 @@ class MarginalMeans:
     def __repr__(self) -> str:
         kind = "Marginal means" if self.what == "mean" else "Marginal trends"
         lines = [f"{kind}, degrees of freedom: {self.results.ddf}", str(self._frame(0.05))]
-        lines += [f"{note[0].upper()}{note[1:]}." for note in self.notes]
+        lines += self.notes
         lost = self.levels[~estimate(self.results, self.rows, self.offset).estimable]
         if len(lost):
             text = lost_note(self.results, lost, f"{self.what}s of")
-            lines.append(text[0].upper() + text[1:])
+            lines.append(f"Note: {text}")
         return "\n".join(lines)
 
     def summary_frame(self, alpha: float = 0.05) -> pd.DataFrame:
@@ -216,11 +216,13 @@ def marginal_means(
     if type not in TYPES:
         near = did_you_mean(str(type), TYPES)
         raise FitError(f"type={type!r} is not known.{near} Use one of {list_names(TYPES)}.")
+    if bias_adjust is not False and type != "response":
+        raise FitError("bias_adjust= belongs to type='response'. Add that, or leave it out.")
+    bias = _bias_variance(results, bias_adjust)
     scale = response_scale(design) if type == "response" else None
     levels, A, notes = average_cells(grid, [*groups, *wanted], weights)
     if scale is not None:
-        notes += (f"transformed back from {scale.name}; intervals too",)
-    bias = _bias_variance(results, bias_adjust) if scale is not None else 0.0
+        notes += (f"Transformed back from {scale.name}, intervals too.",)
     return MarginalMeans(
         results, levels, tuple(groups), A @ grid.X, A @ grid.offset, "mean", notes, scale, bias
     )
@@ -286,11 +288,11 @@ def average_cells(
         levels = pd.Index(labels[0], name=wanted[0])
     else:
         levels = pd.Index(["overall"])
-    notes = [f"{name} is nested in {', '.join(parents)}" for name, parents in grid.nesting.items()]
+    notes = [f"Nested: {name} in {', '.join(parents)}." for name, parents in grid.nesting.items()]
     several = [name for name in averaged if grid.codes[name].nunique() > 1]
     if several:
         how = weights if isinstance(weights, str) else "given"
-        notes.append(f"averaged over {', '.join(several)} ({how} weights)")
+        notes.append(f"Averaged over {', '.join(several)} ({how} weights).")
     return levels, A, tuple(notes)
 
 
@@ -320,7 +322,7 @@ def _bias_variance(results: MixedLMResults, given: bool | float) -> float:
     if given is False:
         return 0.0
     if given is not True:
-        if not isinstance(given, (int, float)) or not 0 <= given < np.inf:
+        if not isinstance(given, (int, float, np.number)) or not 0 <= given < np.inf:
             raise FitError(
                 f"bias_adjust={given!r} is no standard deviation. Give True for that of the model, "
                 "or a number."

@@ -72,6 +72,7 @@ def reference_grid(
     FitError
         If `at` names no variable of the fixed part, or a level that does not occur.
     """
+    at = at.to_dict() if isinstance(at, pd.Series) else at
     if not isinstance(at, Mapping):
         raise FitError(f"at={at!r} is no mapping. Write at={{'variable': value or values}}.")
     levels, values = _levels_and_means(design, set(named) - set(at))
@@ -188,8 +189,8 @@ def _levels(design: Design, name: str) -> list[Any]:
 
 def _given(name: str, levels: list[Any] | None, given: Any) -> list[Any]:
     """Return the values that `at` gives a variable: levels of a factor, or finite numbers."""
-    single = isinstance(given, (str, bytes)) or not hasattr(given, "__iter__")
-    values = [given] if single else list(given)
+    single = isinstance(given, (str, bytes)) or np.ndim(given) == 0
+    values = [given[()] if isinstance(given, np.ndarray) else given] if single else list(given)
     values = [v.item() if isinstance(v, (np.number, np.bool_, np.str_)) else v for v in values]
     if not values:
         raise FitError(f"at has no value of {name!r}. Give one or several.")

@@ -41,7 +41,7 @@ def marginal_trends(
     grid, groups, wanted = read_specs(results, specs, by, at, some=False)
     X, offset = _slopes(results.fit_record.design, grid, var)
     levels, A, notes = average_cells(grid, [*groups, *wanted], weights)
-    notes = (f"slopes of {var}", *notes)
+    notes = (f"Slopes of {var}.", *notes)
     return MarginalMeans(results, levels, tuple(groups), A @ X, A @ offset, "trend", notes)
 
 

@@ -21,7 +21,26 @@ if TYPE_CHECKING:
 __all__ = ["InferenceMethods"]
 
 _MEANS_ARGUMENTS = ("specs", "by", "at", "weights", "type", "bias_adjust")
+_LATER: dict[str, dict[str, str]] = {
+    "contrasts": {
+        "adjust": "adjust", "kind": "kind", "method": "kind", "reference": "reference",
+        "ref": "reference", "interaction": "interaction",
+    },
+    "summary_frame": {"alpha": "alpha", "level": "alpha"},
+}  # fmt: skip
+"""Arguments that come after the means, by R's names too."""
 _TRENDS_ARGUMENTS = ("specs", "var", "by", "at", "weights")
+
+
+def _refuse_later(function: str, given: Mapping[str, Any]) -> None:
+    """Refuse arguments of the methods of what is returned."""
+    for name in given:
+        for method, names in _LATER.items():
+            if name in names:
+                raise TypeError(
+                    f"{function}() takes no {name!r}; that belongs to what it returns: "
+                    f"result.{function}(...).{method}({names[name]}=...)."
+                )
 
 
 class InferenceMethods(AnovaMethods):
@@ -105,6 +124,7 @@ class InferenceMethods(AnovaMethods):
         A - C     1.522    0.81
         B - C     0.044    1.00
         """
+        _refuse_later("emmeans", unknown)
         refuse_unknown("emmeans", unknown, _MEANS_ARGUMENTS)
         return marginal_means(self._own, specs, by, at, weights, type, bias_adjust)
 
@@ -160,6 +180,7 @@ class InferenceMethods(AnovaMethods):
         >>> trends.contrasts()["pvalue"].round(2).tolist()
         [0.96, 1.0, 0.97]
         """
+        _refuse_later("emtrends", unknown)
         refuse_unknown("emtrends", unknown, _TRENDS_ARGUMENTS)
         return marginal_trends(self._own, specs, var, by, at, weights)
 
