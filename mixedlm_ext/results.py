@@ -21,7 +21,7 @@ from mixedlm_ext.errors import FitError
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.ddf import degrees_of_freedom
 from mixedlm_ext.inference.robust import ClusterRobust
-from mixedlm_ext.inference.wald import f_contrast, t_contrasts, term_tests
+from mixedlm_ext.inference.wald import f_contrast, hypothesis, t_contrasts, term_tests
 from mixedlm_ext.methods.diagnostics import DiagnosticMethods
 from mixedlm_ext.methods.inference import InferenceMethods
 from mixedlm_ext.methods.prediction import PredictionMethods
@@ -310,10 +310,19 @@ class MixedLMResults(
         Returns
         -------
         ContrastResults
+
+        Raises
+        ------
+        FitError
+            If the hypothesis cannot be read, or its only row is not estimable.
+
+        Notes
+        -----
+        Where X has not full rank, L may have a column for each column of the formula, and an
+        expression may name those that were left out. Rows that the data do not determine are nan,
+        with a warning.
         """
-        if not (self.use_t if use_t is None else use_t):
-            return super().t_test(r_matrix, cov_p=cov_p, use_t=False)
-        return t_contrasts(self, r_matrix, cov_p)
+        return t_contrasts(self, r_matrix, cov_p, bool(self.use_t if use_t is None else use_t))
 
     def wald_test(
         self,
@@ -342,10 +351,16 @@ class MixedLMResults(
         Returns
         -------
         ContrastResults
+
+        Raises
+        ------
+        FitError
+            If the hypothesis cannot be read, or a row of it is not estimable (see `t_test`).
         """
         by_f = self.use_t if use_f is None else use_f
         if not by_f:
-            return super().wald_test(r_matrix, cov_p, invcov, False, df_constraints, scalar)
+            tested = hypothesis(self, r_matrix)
+            return super().wald_test(tested, cov_p, invcov, False, df_constraints, scalar)
         return f_contrast(self, r_matrix, cov_p, scalar, invcov, df_constraints)
 
     def wald_test_terms(

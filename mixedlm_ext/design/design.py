@@ -16,6 +16,7 @@ from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.names import Scope
 from mixedlm_ext.design.new_data import array_new_data, formula_new_data
+from mixedlm_ext.design.rank import NullSpace
 from mixedlm_ext.design.records import NewData, RandomTerm, TermDesign
 from mixedlm_ext.errors import DesignError
 from mixedlm_ext.formula.parser import MixedFormula
@@ -43,6 +44,8 @@ class Design:
         Names of all columns, before any was left out.
     column_map : ndarray of intp (p,)
         Positions of the kept columns among all.
+    null : NullSpace or None
+        What makes combinations of all columns not estimable; None if X has full rank.
     terms : tuple of TermDesign
         In the order of the formula.
     weights, offset : ndarray (n,) or None
@@ -83,6 +86,7 @@ class Design:
     dropped: tuple[str, ...]
     all_x_names: tuple[str, ...]
     column_map: Codes
+    null: NullSpace | None
     terms: tuple[TermDesign, ...]
     weights: Floats | None
     offset: Floats | None
@@ -146,6 +150,21 @@ class Design:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_matrices": None, "at_hand": None}
+
+    def estimable(self, rows: Any) -> npt.NDArray[np.bool_]:
+        """Say for each row c (m, all columns) whether the data determine cβ.
+
+        Examples
+        --------
+        >>> from mixedlm_ext import MixedLM
+        >>> y, x, g = [1.0, 2.0, 4.0, 4.0, 5.0, 9.0], [0, 1] * 3, list("aabbcc")
+        >>> model = MixedLM.from_formula("y ~ x + (1 | g)", {"y": y, "x": x, "g": g})
+        >>> model.design.estimable([[1, 7]])
+        array([ True])
+        """
+        if self.null is None:
+            return np.ones(len(rows), dtype=bool)
+        return self.null.estimable(rows)
 
     def new_data(
         self,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from mixedlm_ext.design.checks import check_fixed_size
 from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.names import list_names
-from mixedlm_ext.design.rank import independent_columns
+from mixedlm_ext.design.rank import NullSpace, independent_columns, null_space
 from mixedlm_ext.errors import DesignError, did_you_mean
 
 __all__ = ["FixedPart", "keep_columns"]
@@ -36,6 +36,8 @@ class FixedPart:
         Names of the columns that are combinations of those before them.
     aliases : ndarray (p, d)
         What they are: the dropped columns are X times this.
+    null : NullSpace or None
+        The null space of the columns that the user wants, None for full rank.
     """
 
     X: Floats
@@ -43,6 +45,7 @@ class FixedPart:
     column_map: npt.NDArray[np.intp]
     dropped: tuple[str, ...]
     aliases: Floats
+    null: NullSpace | None
 
 
 def keep_columns(
@@ -85,7 +88,7 @@ def keep_columns(
                 f"({list_names(names)}).{did_you_mean(name, names)}"
             )
     wanted = np.array([j for j, name in enumerate(names) if name not in unwanted], dtype=np.intp)
-    X = X if len(wanted) == len(names) else X[:, wanted]
+    every, X = X, X if len(wanted) == len(names) else X[:, wanted]
     kept = independent_columns(X, weights)
     others = np.setdiff1d(np.arange(len(wanted)), kept)
     dropped = tuple(names[wanted[j]] for j in others)
@@ -96,8 +99,10 @@ def keep_columns(
         aliases = _combinations(X[:, kept], X[:, others])
         X = X[:, kept]
     column_map = wanted[kept]
+    null = null_space(every, column_map, wanted)
     check_fixed_size(len(X), [names[j] for j in column_map])
-    return FixedPart(X, tuple(names[j] for j in column_map), column_map, dropped, aliases)
+    names_kept = tuple(names[j] for j in column_map)
+    return FixedPart(X, names_kept, column_map, dropped, aliases, null)
 
 
 def _combinations(kept: Floats, dropped: Floats) -> Floats:

@@ -116,6 +116,7 @@ def design_from_arrays(
         dropped=fixed.dropped,
         all_x_names=tuple(names),
         column_map=fixed.column_map,
+        null=fixed.null,
         terms=laid,
         weights=choice.weights,
         offset=known,

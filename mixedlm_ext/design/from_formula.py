@@ -145,6 +145,7 @@ def design_from_formula(
         dropped=fixed.dropped,
         all_x_names=matrices.names(0),
         column_map=fixed.column_map,
+        null=fixed.null,
         terms=terms,
         weights=choice.weights,
         offset=total,

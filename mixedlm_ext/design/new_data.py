@@ -52,7 +52,7 @@ def formula_new_data(
     total = np.zeros(m) if given is None else number_vector(given[complete], "offset", m)
     for piece in matrices.pieces("offset") if m else ():
         total = total + number_vector(matrices.evaluate(piece, prepared, frame), piece.place, m)
-    spread = [_spread(values, complete) for values in (built[0][:, design.column_map], total)]
+    X, total = _spread(built[0], complete), _spread(total, complete)
     y = None
     if need_response:
         (piece,) = matrices.pieces("response")
@@ -63,7 +63,7 @@ def formula_new_data(
         name = design.terms[i].name
         codes, unseen[name] = _codes(design, i, prepared, frame)
         laid[name] = (_spread(Z, complete), _spread_codes(codes, complete))
-    return _new_data(spread[0], laid, spread[1], table.index, complete, y, unseen)
+    return _new_data(design, X, laid, total, table.index, complete, y, unseen)
 
 
 def _asked_terms(design: Design, terms: Iterable[str] | None) -> list[int]:
@@ -156,6 +156,7 @@ def _spread(values: Floats, complete: npt.NDArray[np.bool_]) -> Floats:
 
 
 def _new_data(
+    design: Design,
     X: Floats,
     terms: dict[str, tuple[Floats, Codes]],
     offset: Floats,
@@ -164,14 +165,19 @@ def _new_data(
     y: Floats | None,
     unseen: dict[str, pd.Index],
 ) -> NewData:
-    """Mark rows with infinite or undefined values as incomplete; put nan into all their values."""
+    """Mark rows with infinite or undefined values as incomplete; put nan into all their values.
+
+    `X` has all columns of the formula or of exog, those of the fit are kept.
+    """
+    estimable = design.estimable(X)
+    X = X[:, design.column_map]
     parts = [X, offset, *(Z for Z, _ in terms.values()), *([] if y is None else [y])]
     for part in parts:
         finite = np.isfinite(part)
         complete = complete & (finite.all(axis=1) if part.ndim == 2 else finite)
     if not complete.all():
         X = np.where(complete[:, None], X, np.nan)
-    return NewData(X, terms, offset, index, complete, y, unseen)
+    return NewData(X, terms, offset, index, complete, estimable | ~complete, y, unseen)
 
 
 def array_new_data(
@@ -224,7 +230,7 @@ def array_new_data(
         codes = match_levels(term.factors, fitted.levels)
         unseen[fitted.name] = unseen_levels(term.factors, codes)
         terms[fitted.name] = (np.column_stack(term.exog), codes)
-    return _new_data(X[:, design.column_map], terms, total, index, complete, None, unseen)
+    return _new_data(design, X, terms, total, index, complete, None, unseen)
 
 
 def _by_name(fitted: Sequence[str], names: Sequence[str]) -> bool:

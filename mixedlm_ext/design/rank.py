@@ -1,13 +1,16 @@
-"""Which columns of a matrix can be estimated: the leftmost independent ones."""
+"""Which columns of a matrix can be estimated, and which combinations of coefficients."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mixedlm_ext.linalg.blas import matmul
 
-__all__ = ["independent_columns"]
+__all__ = ["NullSpace", "independent_columns", "null_space"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -17,6 +20,8 @@ _GRAM_SAFE = 1e-7
 # Below this share of its length what is left of a column is rounding error. R's 1e-7 would drop
 # a cubic in calendar years (1e-8 left), which is estimable; errors of QR stay near 1e-15 * sqrt(p).
 _TOLERANCE = 1e-10
+# A row this far, relatively, from being orthogonal to the null space is not estimable.
+_ESTIMABLE = 1e-8
 
 
 def independent_columns(X: Floats, weights: Floats | None = None) -> npt.NDArray[np.intp]:
@@ -77,3 +82,73 @@ def _is_well_conditioned(X: Floats) -> bool:
         return False
     lengths = np.sqrt(squares)
     return bool(np.linalg.eigvalsh(gram / np.outer(lengths, lengths))[0] > _GRAM_SAFE)
+
+
+@dataclass(frozen=True, eq=False)
+class NullSpace:
+    """The combinations of columns that are zero in every row of a rank-deficient matrix.
+
+    Attributes
+    ----------
+    basis : ndarray (p, d)
+        XNv = 0 for every v, in columns of length √n; the largest entry of each vector is one.
+    scale : ndarray (p,)
+        Root mean squares of the columns of X; infinite for columns that do not count.
+    """
+
+    basis: Floats
+    scale: Floats
+
+    def estimable(self, rows: Any) -> npt.NDArray[np.bool_]:
+        """Say for each row c of a matrix (m, p) whether the data determine cβ.
+
+        They do if c is a combination of rows of X, that is orthogonal to the null space of X
+        (Searle 1971, Linear Models, section 5.4). A missing value counts as estimable: it is
+        marked already.
+
+        Examples
+        --------
+        >>> X = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
+        >>> space = null_space(X, independent_columns(X), np.arange(3))
+        >>> space.estimable([[1, 1, 0], [0, 1, -1], [1, 0, 0]])
+        array([ True,  True, False])
+        """
+        counted = np.where(np.isfinite(self.scale), np.asarray(rows, dtype=float), 0.0)
+        scaled = counted / self.scale
+        away = np.abs(scaled @ self.basis).max(axis=1, initial=0.0)
+        return ~(away > _ESTIMABLE * np.abs(scaled).max(axis=1, initial=0.0))
+
+
+def null_space(
+    X: Floats, kept: npt.NDArray[np.intp], wanted: npt.NDArray[np.intp]
+) -> NullSpace | None:
+    """Return the null space of some columns of a matrix; None if they are independent.
+
+    Parameters
+    ----------
+    X : ndarray (n, p)
+    kept : ndarray of intp
+        Its independent columns, as `independent_columns` finds them.
+    wanted : ndarray of intp
+        Its columns that count, those kept among them.
+
+    Notes
+    -----
+    A column that is left out is X_kept a; (a, -1) spans the null space together with the others.
+    """
+    lost = np.setdiff1d(wanted, kept)
+    if not len(lost):
+        return None
+    largest = np.abs(X).max(axis=0, initial=0.0)
+    largest = np.where(largest > 0, largest, 1.0)
+    R = np.linalg.qr(X / largest, mode="r")
+    lengths = np.linalg.norm(R, axis=0)
+    lengths = np.where(lengths > 0, lengths, 1.0)
+    R = R / lengths
+    basis = np.zeros((X.shape[1], len(lost)))
+    basis[kept] = np.linalg.lstsq(R[:, kept], R[:, lost])[0]
+    basis[lost] = -np.eye(len(lost))
+    basis = np.where(np.abs(basis) < _TOLERANCE * np.abs(basis).max(axis=0), 0.0, basis)
+    scale = np.full(X.shape[1], np.inf)
+    scale[wanted] = (largest * lengths / np.sqrt(len(X)))[wanted]
+    return NullSpace(basis / np.abs(basis).max(axis=0), scale)

@@ -99,6 +99,8 @@ class NewData:
     index : Index (m,)
     complete : ndarray of bool (m,)
         False where a needed value is missing, infinite or undefined.
+    estimable : ndarray of bool (m,)
+        False in complete rows whose Xβ the data of the fit do not determine.
     y : ndarray (m,) or None
         The response, if asked for.
     unseen : dict of str to Index
@@ -110,5 +112,6 @@ class NewData:
     offset: Floats
     index: pd.Index
     complete: npt.NDArray[np.bool_]
+    estimable: npt.NDArray[np.bool_]
     y: Floats | None = None
     unseen: dict[str, pd.Index] = field(default_factory=dict)

@@ -4,40 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
-from mixedlm_ext.design import Design
 from mixedlm_ext.design.names import list_names
 from mixedlm_ext.errors import FitError, did_you_mean
-from mixedlm_ext.inference.reference_grid import reference_grid
-from mixedlm_ext.inference.wald import t_contrasts
+from mixedlm_ext.inference.averaging import cell_weights
+from mixedlm_ext.inference.contrast_tables import contrast_table, interaction_table
+from mixedlm_ext.inference.linear_functions import estimate, lost_note, mark_lost
+from mixedlm_ext.inference.reference_grid import ReferenceGrid, reference_grid
+from mixedlm_ext.inference.response_scale import ResponseScale, response_scale
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults
 
 Array = NDArray[np.float64]
 
-__all__ = ["MarginalMeans", "marginal_means"]
+__all__ = ["MarginalMeans", "average_cells", "check_alpha", "marginal_means", "read_names"]
 
-_KINDS = ("pairwise", "reference")
-_ADJUSTMENTS = (
-    "none", "tukey", "bonferroni", "sidak", "holm", "holm-sidak", "simes-hochberg", "hommel",
-    "fdr_bh", "fdr_by",
-)  # fmt: skip
+TYPES = ("link", "response")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MarginalMeans:
     """Means of the response over a reference grid, by the levels of some factors.
 
-    Made by `MixedLMResults.emmeans`.
+    Made by `MixedLMResults.emmeans`; `MixedLMResults.emtrends` makes the same of slopes.
 
     Attributes
     ----------
@@ -45,19 +41,44 @@ class MarginalMeans:
     levels : Index or MultiIndex (m,)
         What each mean is of: levels of `by`, then those of the factors.
     by : tuple of str
-    L : ndarray (m, p)
-        The means are Lβ + offset.
+    rows : ndarray (m, all columns)
+        The means are rows times coefficients + offset; the columns that were left out of X as not
+        estimable are among them.
     offset : ndarray (m,)
+    what : str
+        "mean" or "trend": the columns of the frames are called so.
+    notes : tuple of str
+        How it was averaged.
+    scale : ResponseScale or None
+        The transformation of the response to undo, for ``type="response"``.
+    bias : float
+        Variance of the correction for the bias of transforming back; zero for none.
     """
 
     results: MixedLMResults
     levels: pd.Index
     by: tuple[str, ...]
-    L: Array
+    rows: Array
     offset: Array
+    what: str = "mean"
+    notes: tuple[str, ...] = ()
+    scale: ResponseScale | None = None
+    bias: float = 0.0
+
+    @property
+    def L(self) -> Array:
+        """The means of the estimable coefficients: they are Lβ + offset, (m, p)."""
+        return self.rows[:, self.results.fit_record.design.column_map]
 
     def __repr__(self) -> str:
-        return f"Marginal means, degrees of freedom: {self.results.ddf}\n{self.summary_frame()}"
+        kind = "Marginal means" if self.what == "mean" else "Marginal trends"
+        lines = [f"{kind}, degrees of freedom: {self.results.ddf}", str(self._frame(0.05))]
+        lines += self.notes
+        lost = self.levels[~estimate(self.results, self.rows, self.offset).estimable]
+        if len(lost):
+            text = lost_note(self.results, lost, f"{self.what}s of")
+            lines.append(f"Note: {text}")
+        return "\n".join(lines)
 
     def summary_frame(self, alpha: float = 0.05) -> pd.DataFrame:
         """Return the means with their standard errors and confidence intervals.
@@ -70,108 +91,154 @@ class MarginalMeans:
         Returns
         -------
         DataFrame
-            Columns ``mean``, ``mean_se``, ``df``, ``mean_ci_lower``, ``mean_ci_upper``.
+            Columns ``mean``, ``mean_se``, ``df``, ``mean_ci_lower``, ``mean_ci_upper`` (``trend``
+            and so on for trends). Means that the data do not determine are nan, with a warning.
+
+        Raises
+        ------
+        FitError
+            If alpha is no probability, or the only mean is not estimable.
+
+        Notes
+        -----
+        With ``type="response"`` the standard errors are by the delta method, and the intervals are
+        those of the model's scale transformed back.
         """
-        test = t_contrasts(self.results, self.L, None)
-        frame = _frame(test.effect + self.offset, test, alpha, self.levels)
-        return frame.drop(columns=["t", "pvalue"]).rename(
-            columns={
-                "estimate": "mean",
-                "se": "mean_se",
-                "ci_lower": "mean_ci_lower",
-                "ci_upper": "mean_ci_upper",
-            }
-        )
+        check_alpha(alpha)
+        found = estimate(self.results, self.rows, self.offset)
+        mark_lost(self.results, found.estimable, self.levels, f"{self.what}s of")
+        return self._frame(alpha)
+
+    def _frame(self, alpha: float) -> pd.DataFrame:
+        """Return the table of the means."""
+        found = estimate(self.results, self.rows, self.offset)
+        half = stats.t.isf(alpha / 2.0, found.df) * found.se
+        mean, se = found.estimate, found.se
+        lower, upper = mean - half, mean + half
+        if self.scale is not None:
+            slope = np.abs(self.scale.back(mean, self.bias, order=1))
+            ends = [self.scale.back(end, self.bias) for end in (lower, upper)]
+            lower, upper = np.minimum(*ends), np.maximum(*ends)
+            mean, se = self.scale.back(mean, self.bias), slope * se
+        columns = {"": mean, "_se": se, "df": found.df, "_ci_lower": lower, "_ci_upper": upper}
+        names = [name if name == "df" else self.what + name for name in columns]
+        return pd.DataFrame(dict(zip(names, columns.values())), index=self.levels)
 
     def contrasts(
         self,
-        kind: str = "pairwise",
+        kind: Any = "pairwise",
         reference: Any = None,
-        adjust: str = "holm",
+        adjust: str | None = None,
         alpha: float = 0.05,
+        interaction: Any = None,
+        **unknown: Any,
     ) -> pd.DataFrame:
-        """Return differences of means, tested.
+        """Return contrasts of the means, tested.
 
         Parameters
         ----------
-        kind : {"pairwise", "reference"}
-            All differences, or those from one level.
+        kind : str, mapping, DataFrame or array_like
+            ``"pairwise"`` (all differences; ``"revpairwise"`` the other way round),
+            ``"reference"`` (differences from one level, R's "trt.vs.ctrl"), ``"consecutive"``
+            (each less the one before), ``"poly"`` (orthogonal polynomials of equidistant levels),
+            ``"eff"`` (each less the mean of all), ``"del.eff"`` (less the mean of the others),
+            ``"identity"``. Or coefficients, within each level of `by`: ``{"a vs b": [1, -1, 0]}``,
+            ``{"a vs b": {"a": 1, "b": -1}}``, one list, a matrix with a row for each contrast, a
+            DataFrame whose index names them.
         reference : level, optional
             That level (a tuple of them for several factors); the first by default.
-        adjust : str
-            How p-values are adjusted for the number of contrasts within each level of `by`:
-            "none", "tukey" (for all pairs), or a method of
-            `statsmodels.stats.multitest.multipletests`, such as "holm" or "fdr_bh".
+        adjust : str, optional
+            How p-values and intervals are adjusted for the number of contrasts within each level of
+            `by`: "none", "tukey" (for all pairs), "dunnett" or "mvt" (exact, multivariate t),
+            "scheffe", "bonferroni", "sidak", or a method of
+            `statsmodels.stats.multitest.multipletests` that goes by the order of the p-values, such
+            as "holm" or "fdr_bh", whose intervals are Bonferroni's. By default as R's emmeans:
+            "tukey" for pairs, "dunnett" for differences from a reference and consecutive ones,
+            "fdr_bh" for effects, "none" for the others.
         alpha : float
-            The intervals have level 1 - alpha; they are not adjusted.
+            The intervals have level 1 - alpha, adjusted together with the p-values.
+        interaction : str, sequence of str or mapping, optional
+            Contrasts of contrasts: a kind for every factor, or one for each.
 
         Returns
         -------
         DataFrame
             Columns ``estimate``, ``se``, ``df``, ``t``, ``pvalue``, ``ci_lower``, ``ci_upper``.
+            Contrasts that the data do not determine are nan, with a warning. ``attrs["note"]`` says
+            how it was adjusted. With ``type="response"`` differences of logarithms become the
+            column ``ratio`` (of logits ``odds_ratio``); other contrasts stay on the scale of the
+            model.
 
         Raises
         ------
         FitError
-            If an argument is not known, or there is no second mean to compare with.
+            If an argument is not known, there is no second mean to compare with, or the only
+            contrast is not estimable.
 
         Examples
         --------
         >>> from mixedlm_ext import MixedLM, datasets
         >>> data = datasets.machines.load_pandas().data
         >>> result = MixedLM.from_formula("score ~ Machine + (1 | Worker)", data).fit()
-        >>> result.emmeans("Machine").contrasts("reference")["estimate"].round(3)
+        >>> means = result.emmeans("Machine")
+        >>> means.contrasts("reference")["estimate"].round(3)
         B - A     7.967
         C - A    13.917
         Name: estimate, dtype: float64
+        >>> means.contrasts({"C vs others": [-0.5, -0.5, 1]})[["estimate", "se"]].round(3)
+                     estimate     se
+        C vs others     9.933  0.913
         """
-        _check("kind", kind, _KINDS)
-        _check("adjust", adjust, _ADJUSTMENTS)
-        if adjust == "tukey" and kind != "pairwise":
-            raise FitError("adjust='tukey' is for all pairs. Use adjust='holm' for a reference.")
-        frames = []
-        for group, members in self._groups().items():
-            pairs = _pairs(self.levels[members], len(self.by), kind, reference)
-            first, second = (members[list(side)] for side in zip(*pairs))
-            test = t_contrasts(self.results, self.L[first] - self.L[second], None)
-            names = self._contrast_names(group, first, second)
-            difference = test.effect + self.offset[first] - self.offset[second]
-            frame = _frame(difference, test, alpha, names)
-            frame["pvalue"] = _adjusted(frame, adjust, len(members))
-            frames.append(frame)
-        return pd.concat(frames)
-
-    def _groups(self) -> dict[tuple[Any, ...], NDArray[np.intp]]:
-        """Return the positions of the means of each level of `by`."""
-        keys = [_as_tuple(level)[: len(self.by)] for level in self.levels]
-        return {
-            key: np.array([i for i, other in enumerate(keys) if other == key])
-            for key in dict.fromkeys(keys)
-        }
-
-    def _contrast_names(
-        self, group: tuple[Any, ...], first: NDArray[np.intp], second: NDArray[np.intp]
-    ) -> pd.Index:
-        """Return "A - B" for each contrast, below the level of `by`."""
-        labels = [
-            ", ".join(str(part) for part in _as_tuple(level)[len(self.by) :])
-            for level in self.levels
-        ]
-        names = [f"{labels[i]} - {labels[j]}" for i, j in zip(first, second)]
-        if not self.by:
-            return pd.Index(names)
-        return pd.MultiIndex.from_tuples(
-            [(*group, name) for name in names], names=[*self.by, "contrast"]
-        )
+        known = ("kind", "reference", "adjust", "alpha", "interaction")
+        for name in unknown:
+            raise TypeError(
+                f"contrasts() got an unexpected keyword argument {name!r}."
+                f"{did_you_mean(name, known)} It takes {', '.join(known)}."
+            )
+        check_alpha(alpha)
+        if interaction is not None:
+            return interaction_table(self, interaction, reference, adjust, alpha)
+        return contrast_table(self, kind, reference, adjust, alpha)
 
 
 def marginal_means(
     results: MixedLMResults,
-    specs: str | Sequence[str],
-    by: str | Sequence[str] | None,
+    specs: Any,
+    by: Any,
     at: Mapping[str, Any] | None,
+    weights: Any = "equal",
+    type: str = "link",
+    bias_adjust: bool | float = False,
 ) -> MarginalMeans:
     """Return what `MixedLMResults.emmeans` returns."""
+    design = results.fit_record.design
+    grid, groups, wanted = read_specs(results, specs, by, at)
+    if type not in TYPES:
+        near = did_you_mean(str(type), TYPES)
+        raise FitError(f"type={type!r} is not known.{near} Use one of {list_names(TYPES)}.")
+    if bias_adjust is not False and type != "response":
+        raise FitError("bias_adjust= belongs to type='response'. Add that, or leave it out.")
+    bias = _bias_variance(results, bias_adjust)
+    scale = response_scale(design) if type == "response" else None
+    levels, A, notes = average_cells(grid, [*groups, *wanted], weights)
+    if scale is not None:
+        notes += (f"Transformed back from {scale.name}, intervals too.",)
+    return MarginalMeans(
+        results, levels, tuple(groups), A @ grid.X, A @ grid.offset, "mean", notes, scale, bias
+    )
+
+
+def read_specs(
+    results: MixedLMResults,
+    specs: Any,
+    by: Any,
+    at: Mapping[str, Any] | None,
+    some: bool = True,
+) -> tuple[ReferenceGrid, list[str], list[str]]:
+    """Return the grid, the variables of `by`, and those of `specs` with what they are nested in.
+
+    With `some` there has to be one.
+    """
     design = results.fit_record.design
     if design.formula is None:
         raise FitError(
@@ -179,31 +246,66 @@ def marginal_means(
             "Use t_test() with a row for each mean, or MixedLM.from_formula."
         )
     results._need_rows("the means of its covariates")
-    factors = [[names] if isinstance(names, str) else list(names or ()) for names in (by, specs)]
-    grid = reference_grid(design, at or {})
-    wanted = [*factors[0], *factors[1]]
-    _check_factors(wanted, grid.cells)
-    members = _members(grid.cells[wanted])
-    cells = grid.cells.iloc[[rows[0] for rows in members]][wanted]
-    labels = [cells[name].tolist() for name in wanted]
-    levels = pd.MultiIndex.from_arrays(labels) if len(wanted) > 1 else pd.Index(labels[0])
-    X = np.array([grid.X[rows].mean(axis=0) for rows in members])
-    _check_estimable(design, X, levels)
-    offset = np.array([grid.offset[rows].mean() for rows in members])
-    names = tuple(factors[0])
-    return MarginalMeans(results, levels.set_names(wanted), names, X[:, design.column_map], offset)
+    groups, wanted = read_names("by", by), read_names("specs", specs)
+    grid = reference_grid(design, {} if at is None else at, [*groups, *wanted])
+    _check_factors([*groups, *wanted], grid.cells, some)
+    for name in list(wanted):
+        missing = [p for p in grid.nesting.get(name, ()) if p not in [*groups, *wanted]]
+        wanted[wanted.index(name) : wanted.index(name)] = missing
+    return grid, groups, wanted
 
 
-def _members(cells: pd.DataFrame) -> list[NDArray[np.intp]]:
+def read_names(argument: str, given: Any) -> list[str]:
+    """Return one or several names of variables as a list."""
+    if given is None or isinstance(given, str):
+        return [] if given is None else [given]
+    names = list(given) if hasattr(given, "__iter__") and not isinstance(given, bytes) else [given]
+    for name in names:
+        if not isinstance(name, str):
+            raise FitError(
+                f"{argument}= has {name!r}, which is no name of a variable. Give a name or a list "
+                "of names; levels and values of variables go into at=."
+            )
+    return [str(name) for name in names]
+
+
+def average_cells(
+    grid: ReferenceGrid, wanted: list[str], weights: Any
+) -> tuple[pd.Index, Array, tuple[str, ...]]:
+    """Return the levels of the means, the weights (means, cells) of the cells, and notes."""
+    averaged = [name for name in map(str, grid.codes) if name not in wanted]
+    w = cell_weights(weights, grid.codes, averaged, wanted, grid.data, grid.nesting)
+    members = _members(grid.codes[wanted]) if wanted else [np.arange(len(w))]
+    A = np.zeros((len(members), len(w)))
+    for row, cells in zip(A, members):
+        total = w[cells].sum()
+        row[cells] = w[cells] / total if total > 0 else np.nan
+    first = grid.cells.iloc[[cells[0] for cells in members]]
+    labels = [first[name].tolist() for name in wanted]
+    if len(wanted) > 1:
+        levels: pd.Index = pd.MultiIndex.from_arrays(labels, names=wanted)
+    elif wanted:
+        levels = pd.Index(labels[0], name=wanted[0])
+    else:
+        levels = pd.Index(["overall"])
+    notes = [f"Nested: {name} in {', '.join(parents)}." for name, parents in grid.nesting.items()]
+    several = [name for name in averaged if grid.codes[name].nunique() > 1]
+    if several:
+        how = weights if isinstance(weights, str) else "given"
+        notes.append(f"Averaged over {', '.join(several)} ({how} weights).")
+    return levels, A, tuple(notes)
+
+
+def _members(codes: pd.DataFrame) -> list[NDArray[np.intp]]:
     """Return the rows of each combination of levels; the first column varies slowest."""
-    codes = np.array([pd.factorize(cells[name])[0] for name in cells])
-    distinct, place = np.unique(codes, axis=1, return_inverse=True)
+    columns = np.array([pd.factorize(codes[name])[0] for name in codes])
+    distinct, place = np.unique(columns, axis=1, return_inverse=True)
     return [np.flatnonzero(np.ravel(place) == i) for i in range(distinct.shape[1])]
 
 
-def _check_factors(wanted: Sequence[str], cells: pd.DataFrame) -> None:
+def _check_factors(wanted: Sequence[str], cells: pd.DataFrame, some: bool) -> None:
     """Refuse names that are no variables of the fixed part, and repeated ones."""
-    if not wanted:
+    if some and not wanted:
         raise FitError(f"no factor is named. Choose among {list_names(cells)}.")
     for name in wanted:
         if name not in cells:
@@ -215,84 +317,28 @@ def _check_factors(wanted: Sequence[str], cells: pd.DataFrame) -> None:
             raise FitError(f"{name!r} is named twice. Put it either first or into by=.")
 
 
-def _check_estimable(design: Design, X: Array, levels: pd.Index) -> None:
-    """Refuse means that depend on coefficients the data say nothing about.
-
-    A column that was left out is a combination X_kept A of the others; a row x is estimable if its
-    own entries satisfy the same.
-    """
-    if not design.dropped:
-        return
-    matrices = design.matrices
-    assert design.frame is not None
-    data = matrices.new_data(design.frame, matrices.pieces("fixed"))
-    full = matrices.build(data, len(design.y), [0])[0]
-    left_out = [design.all_x_names.index(name) for name in design.dropped]
-    A = np.linalg.lstsq(design.X, full[:, left_out])[0]
-    away = np.abs(X[:, left_out] - X[:, design.column_map] @ A).max(axis=1)
-    wrong = levels[away > 1e-8 * np.abs(X).max(initial=1.0)]
-    if len(wrong):
-        raise FitError(
-            f"the marginal means of {list_names(wrong)} are not estimable: they average over "
-            f"combinations that do not occur in the data ({list_names(design.dropped)} were left "
-            "out). Restrict the levels with at=, or leave the interaction out of the model."
-        )
+def _bias_variance(results: MixedLMResults, given: bool | float) -> float:
+    """Return the variance of the response about its mean: σ², and the random effects' average."""
+    if given is False:
+        return 0.0
+    if given is not True:
+        if not isinstance(given, (int, float, np.number)) or not 0 <= given < np.inf:
+            raise FitError(
+                f"bias_adjust={given!r} is no standard deviation. Give True for that of the model, "
+                "or a number."
+            )
+        return float(given) ** 2
+    fit = results.fit_record
+    design = fit.design
+    w = np.ones(len(design.y)) if design.weights is None else design.weights
+    total = float((fit.sigma**2 / w).mean())
+    for term, cov in zip(design.terms, fit.random_cov):
+        total += float(np.einsum("nk,kl,nl->n", term.X, cov, term.X).mean())
+    return total
 
 
-def _pairs(levels: pd.Index, n_by: int, kind: str, reference: Any) -> list[tuple[int, int]]:
-    """Return the positions of minuend and subtrahend of every contrast."""
-    if len(levels) < 2:
-        raise FitError(
-            f"there is only one mean, {list_names(levels)}, and none to compare it with."
-        )
-    if kind == "pairwise":
-        return list(combinations(range(len(levels)), 2))
-    own = [_as_tuple(level)[n_by:] for level in levels]
-    base = own[0] if reference is None else _as_tuple(reference)
-    if base not in own:
-        known = [level[0] if len(level) == 1 else level for level in own]
-        raise FitError(f"reference={reference!r} is no level; there are {list_names(known)}.")
-    return [(i, own.index(base)) for i in range(len(own)) if own[i] != base]
-
-
-def _as_tuple(level: Any) -> tuple[Any, ...]:
-    """Return a level of one or several factors as a tuple."""
-    return level if isinstance(level, tuple) else (level,)
-
-
-def _frame(estimate: Array, test: Any, alpha: float, index: pd.Index) -> pd.DataFrame:
-    """Return estimates with standard errors, tests of zero and intervals."""
-    t, df = np.ravel(test.tvalue), np.ravel(test.df_denom)
-    half = stats.t.isf(alpha / 2.0, df) * np.ravel(test.sd)
-    return pd.DataFrame(
-        {
-            "estimate": estimate,
-            "se": np.ravel(test.sd),
-            "df": df,
-            "t": t,
-            "pvalue": 2.0 * stats.t.sf(np.abs(t), df),
-            "ci_lower": estimate - half,
-            "ci_upper": estimate + half,
-        },
-        index=index,
-    )
-
-
-def _adjusted(frame: pd.DataFrame, adjust: str, n_means: int) -> Array:
-    """Return the p-values adjusted for their number."""
-    p = frame["pvalue"].to_numpy()
-    if adjust == "none":
-        return p
-    if adjust == "tukey":
-        q = np.sqrt(2.0) * np.abs(frame["t"].to_numpy())
-        return np.asarray(stats.studentized_range.sf(q, n_means, frame["df"].to_numpy()))
-    return np.asarray(multipletests(p, method=adjust)[1])
-
-
-def _check(argument: str, value: str, allowed: Sequence[str]) -> None:
-    """Raise unless `value` is one of `allowed`."""
-    if value not in allowed:
-        near = did_you_mean(str(value), allowed)
-        raise FitError(
-            f"{argument}={value!r} is not known.{near} Use one of {list_names(allowed)}."
-        )
+def check_alpha(alpha: Any) -> None:
+    """Refuse a level that is no probability."""
+    number = isinstance(alpha, (int, float, np.number)) and not isinstance(alpha, bool)
+    if not number or not 0 < alpha < 1:
+        raise FitError(f"alpha={alpha!r} is no probability. Pass a number such as 0.05.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -16,10 +16,11 @@ from mixedlm_ext.design.grouping import level_codes
 from mixedlm_ext.design.names import code_names, list_names
 from mixedlm_ext.design.times import TIMES, has_time_zone, in_days, time_kind
 from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.inference.averaging import find_nesting, occurring
 
 Array = NDArray[np.float64]
 
-__all__ = ["ReferenceGrid", "reference_grid"]
+__all__ = ["ReferenceGrid", "evaluate_cells", "reference_grid"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,17 +31,28 @@ class ReferenceGrid:
     ----------
     cells : DataFrame (m, variables)
         The value of every variable of the fixed part.
+    codes : DataFrame (m, variables)
+        The same as positions among the values of each variable; of factors, among their levels.
+    data : DataFrame (n, factors)
+        The factors in the rows of the fit, as positions among their levels.
     X : ndarray (m, all columns)
         Rows of the model matrix, with the columns that were left out as not estimable.
     offset : ndarray (m,)
+    nesting : dict of str to tuple of str
+        Factors that are nested in others; their cells that do not occur are not in the grid.
     """
 
     cells: pd.DataFrame
+    codes: pd.DataFrame
+    data: pd.DataFrame
     X: Array
     offset: Array
+    nesting: dict[str, tuple[str, ...]]
 
 
-def reference_grid(design: Design, at: Mapping[str, Any]) -> ReferenceGrid:
+def reference_grid(
+    design: Design, at: Mapping[str, Any], named: Collection[str] = ()
+) -> ReferenceGrid:
     """Lay out the grid of a design.
 
     Parameters
@@ -49,6 +61,8 @@ def reference_grid(design: Design, at: Mapping[str, Any]) -> ReferenceGrid:
         From a formula, with its rows.
     at : mapping of str to value or values
         Values of some variables in place of their levels or their mean.
+    named : collection of str
+        Variables whose means are wanted. A numeric one of two values is a factor then.
 
     Returns
     -------
@@ -59,17 +73,41 @@ def reference_grid(design: Design, at: Mapping[str, Any]) -> ReferenceGrid:
     FitError
         If `at` names no variable of the fixed part, or a level that does not occur.
     """
-    values = _values(design)
-    for name, given in at.items():
-        if name not in values:
-            raise FitError(
-                f"at has {name!r}, which is no variable of the fixed part "
-                f"({list_names(values)}).{did_you_mean(name, values)}"
-            )
-        values[name] = _given(design, name, values[name], given)
-    rows = list(product(*values.values()))
-    cells = pd.DataFrame(rows, columns=pd.Index(values), index=range(len(rows)))
-    for name in values:
+    at = at.to_dict() if isinstance(at, pd.Series) else at
+    if not isinstance(at, Mapping):
+        raise FitError(f"at={at!r} is no mapping. Write at={{'variable': value or values}}.")
+    levels, values = _levels_and_means(design, set(named) - set(at))
+    data = _factor_codes(design, levels)
+    chosen = _choose(design, levels, values, at)
+    places = pd.DataFrame(
+        list(product(*(range(len(own)) for own in chosen.values()))), columns=pd.Index(chosen)
+    )
+    codes = places.copy()
+    for name in levels:
+        codes[name] = np.array([levels[name].index(v) for v in chosen[name]])[places[name]]
+    factors = {name: data[name].to_numpy() for name in levels}
+    nesting = find_nesting(factors)
+    occurs = occurring({n: codes[n].to_numpy() for n in _nesting_names(nesting)}, factors, nesting)
+    if nesting:
+        places, codes = (frame[occurs].reset_index(drop=True) for frame in (places, codes))
+    if not len(codes):
+        raise FitError("the levels that at= chooses do not occur together. Choose others.")
+    cells = pd.DataFrame(
+        {name: pd.Series(own)[places[name]].to_numpy() for name, own in chosen.items()}
+    )
+    X, offset = evaluate_cells(design, cells)
+    return ReferenceGrid(cells, codes, data, X, offset, nesting)
+
+
+def _nesting_names(nesting: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the nested factors and those that they are nested in."""
+    return list(dict.fromkeys(n for name, parents in nesting.items() for n in (name, *parents)))
+
+
+def evaluate_cells(design: Design, cells: pd.DataFrame) -> tuple[Array, Array]:
+    """Return X, with all its columns, and the offset of some cells."""
+    cells = cells.copy()
+    for name in map(str, cells):
         if isinstance(_column(design, name).dtype, pd.CategoricalDtype):
             cells[name] = cells[name].astype(_column(design, name).dtype)
     matrices = design.matrices
@@ -79,7 +117,7 @@ def reference_grid(design: Design, at: Mapping[str, Any]) -> ReferenceGrid:
         first = cells[~new.complete].iloc[0].to_dict()
         raise FitError(f"the model is undefined at {first}. Choose other values with at=.")
     X = matrices.build(matrices.new_data(cells, matrices.pieces("fixed")), len(cells), [0])[0]
-    return ReferenceGrid(cells, X, new.offset)
+    return X, new.offset
 
 
 def _column(design: Design, name: str) -> pd.Series:
@@ -88,8 +126,10 @@ def _column(design: Design, name: str) -> pd.Series:
     return design.frame[name]
 
 
-def _values(design: Design) -> dict[str, list[Any]]:
-    """Return the levels of every categorical variable and the mean of every numeric one."""
+def _levels_and_means(
+    design: Design, named: Collection[str]
+) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """Return the levels of every factor, and the values of every variable: levels, or its mean."""
     assert design.frame is not None
     matrices = design.matrices
     kinds = {f.code: about.type for f, about in matrices.infos[0].factor_infos.items()}
@@ -100,12 +140,41 @@ def _values(design: Design) -> dict[str, list[Any]]:
         for name in sorted(code_names(piece.code).values & set(design.frame.columns))
     }
     coded = {code_names(code).bare for code, kind in kinds.items() if kind == "categorical"}
-    return {
+    levels = {
         name: _levels(design, name)
-        if name in coded or not _is_number(_column(design, name))
-        else [_mean(_column(design, name))]
         for name in used
+        if name in coded
+        or not _is_number(_column(design, name))
+        or (name in named and _column(design, name).nunique() == 2)
     }
+    means = {name: levels.get(name) or [_mean(_column(design, name))] for name in used}
+    return levels, means
+
+
+def _factor_codes(design: Design, levels: Mapping[str, list[Any]]) -> pd.DataFrame:
+    """Return the levels of the factors in the rows of the fit, as codes."""
+    return pd.DataFrame(
+        {name: level_codes(_column(design, name), name)[0] for name in levels},
+        index=range(len(design.y)),
+    )
+
+
+def _choose(
+    design: Design,
+    levels: Mapping[str, list[Any]],
+    values: dict[str, list[Any]],
+    at: Mapping[str, Any],
+) -> dict[str, list[Any]]:
+    """Return the values of every variable, those of `at` in place of others."""
+    chosen = dict(values)
+    for name, given in at.items():
+        if name not in values:
+            raise FitError(
+                f"at has {name!r}, which is no variable of the fixed part "
+                f"({list_names(values)}).{did_you_mean(name, values)}"
+            )
+        chosen[name] = _given(name, levels.get(name), given)
+    return chosen
 
 
 def _mean(column: pd.Series) -> Any:
@@ -132,20 +201,32 @@ def _levels(design: Design, name: str) -> list[Any]:
     return list(level_codes(_column(design, name), name)[1])
 
 
-def _given(design: Design, name: str, known: list[Any], given: Any) -> list[Any]:
-    """Return the values that `at` gives a variable."""
-    values = [given] if isinstance(given, str) or np.ndim(given) == 0 else list(given)
+def _given(name: str, levels: list[Any] | None, given: Any) -> list[Any]:
+    """Return the values that `at` gives a variable: levels of a factor, or finite numbers."""
+    single = isinstance(given, (str, bytes)) or np.ndim(given) == 0
+    values = [given[()] if isinstance(given, np.ndarray) else given] if single else list(given)
+    values = [v.item() if isinstance(v, (np.number, np.bool_, np.str_)) else v for v in values]
     if not values:
         raise FitError(f"at has no value of {name!r}. Give one or several.")
-    if len(known) == 1 and _is_number(_column(design, name)):
-        return values
-    for value in values:
-        if value not in known:
+    for i, value in enumerate(values):
+        if np.ndim(value) or (levels is None and not _is_finite(value)):
+            raise FitError(
+                f"at has {name}={value!r}, which is no number, and {name!r} is numeric. Give "
+                "numbers."
+            )
+        if levels is not None and value not in levels:
             raise FitError(
                 f"at has {name}={value!r}, which does not occur; the levels are "
-                f"{list_names(known)}.{did_you_mean(str(value), map(str, known))}"
+                f"{list_names(levels)}.{did_you_mean(str(value), map(str, levels))}"
             )
+        if value in values[:i]:
+            raise FitError(f"at has {name}={value!r} twice. Give it once.")
     return values
+
+
+def _is_finite(value: Any) -> bool:
+    """Say whether a value is a finite number."""
+    return isinstance(value, (int, float)) and bool(np.isfinite(value))
 
 
 def _mean_offset(design: Design) -> float:

@@ -14,8 +14,9 @@ from scipy import stats
 from statsmodels.stats.contrast import ContrastResults, WaldTestResults
 from statsmodels.tools.sm_exceptions import ValueWarning
 
+from mixedlm_ext.design.names import list_names
 from mixedlm_ext.design.rank import independent_columns
-from mixedlm_ext.errors import FitError
+from mixedlm_ext.errors import DesignWarning, FitError
 from mixedlm_ext.inference.basis import basis_of_test
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-__all__ = ["f_contrast", "t_contrasts", "term_columns", "term_tests"]
+__all__ = ["f_contrast", "hypothesis", "t_contrasts", "term_columns", "term_tests"]
 
 
 def hypothesis(results: MixedLMResults, r_matrix: Any) -> tuple[Array, Array]:
@@ -32,9 +33,61 @@ def hypothesis(results: MixedLMResults, r_matrix: Any) -> tuple[Array, Array]:
     Raises
     ------
     FitError
-        If a name is not a fixed effect, or the array does not have p columns.
+        If a name is not a fixed effect, the array does not have p columns, or a row that involves
+        columns left out of X is not estimable.
     """
-    names = list(results.model.exog_names)
+    L, q, estimable = _read_hypothesis(results, r_matrix)
+    if not estimable.all():
+        raise FitError(_lost(results, estimable))
+    return L, q
+
+
+def _read_hypothesis(
+    results: MixedLMResults, r_matrix: Any
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Return L, q, and whether each row is estimable.
+
+    A hypothesis about the coefficients of the fit always is. One with a column for each column of
+    the formula, or that names columns left out, is about all of them.
+    """
+    design, names = results.model.design, list(results.model.exog_names)
+    kept = np.arange(len(names))
+    if design.null is not None:
+        every = list(design.all_x_names)
+        for column, name in zip(design.column_map, names):
+            every[column] = name
+        if _is_about(r_matrix, every, design.dropped):
+            names, kept = every, design.column_map
+    C, q = _constraint(names, r_matrix)
+    estimable = np.ones(len(C), dtype=bool) if len(names) == len(kept) else design.estimable(C)
+    return C[:, kept], q, estimable
+
+
+def _is_about(r_matrix: Any, every: Sequence[str], dropped: Sequence[str]) -> bool:
+    """Say whether a hypothesis is about all columns, those left out of X among them."""
+    rows = r_matrix[0] if isinstance(r_matrix, tuple) and len(r_matrix) == 2 else r_matrix
+    if isinstance(rows, str):
+        return any(name in rows for name in dropped)
+    if isinstance(rows, (list, tuple)) and all(isinstance(row, str) for row in rows):
+        return any(name in row for name in dropped for row in rows)
+    shape = np.shape(rows)
+    return len(shape) in (1, 2) and shape[-1] == len(every)
+
+
+def _lost(results: MixedLMResults, estimable: NDArray[np.bool_]) -> str:
+    """Say that some rows of a hypothesis are not estimable."""
+    which = ""
+    if len(estimable) > 1:
+        which = f" in its rows {', '.join(map(str, np.flatnonzero(~estimable)))} (from 0)"
+    return (
+        f"the hypothesis is not estimable{which}: the data do not determine it, because "
+        f"X has full rank only without {list_names(results.model.design.dropped)}. Test a "
+        "combination that the data have."
+    )
+
+
+def _constraint(names: Sequence[str], r_matrix: Any) -> tuple[Array, Array]:
+    """Let patsy read a hypothesis about the coefficients called `names`."""
     try:
         constraint = patsy.DesignInfo(names).linear_constraint(r_matrix)
     except (patsy.PatsyError, ValueError) as error:
@@ -46,15 +99,29 @@ def hypothesis(results: MixedLMResults, r_matrix: Any) -> tuple[Array, Array]:
     return np.asarray(constraint.coefs, dtype=float), np.ravel(constraint.constants).astype(float)
 
 
-def t_contrasts(results: MixedLMResults, r_matrix: Any, cov_p: Array | None) -> ContrastResults:
-    """Test each row of a hypothesis by t."""
-    L, q = hypothesis(results, r_matrix)
+def t_contrasts(
+    results: MixedLMResults, r_matrix: Any, cov_p: Array | None, use_t: bool = True
+) -> ContrastResults:
+    """Test each row of a hypothesis by t, or by the normal distribution.
+
+    Rows that are not estimable are nan, with a warning; an error if there is no other row.
+    """
+    L, q, estimable = _read_hypothesis(results, r_matrix)
+    if not estimable.all():
+        if len(estimable) == 1:
+            raise FitError(_lost(results, estimable))
+        warnings.warn(_lost(results, estimable), DesignWarning, stacklevel=3)
     effect = L @ np.asarray(results.params)
     cov = results.ddf_method.cov() if cov_p is None else np.asarray(cov_p)
     sd = np.sqrt(np.einsum("rp,pq,rq->r", L, cov, L))
     with np.errstate(divide="ignore", invalid="ignore"):
         t = (effect - q) / sd
-    return ContrastResults(effect=effect, t=t, sd=sd, df_denom=results.ddf_method.t(L))
+    effect, t, sd = (np.where(estimable, values, np.nan) for values in (effect, t, sd))
+    if not use_t:
+        return ContrastResults(effect=effect, statistic=t, sd=sd, distribution="norm")
+    df = np.full(len(L), np.nan)
+    df[estimable] = results.ddf_method.t(L[estimable])
+    return ContrastResults(effect=effect, t=t, sd=sd, df_denom=df)
 
 
 def f_contrast(

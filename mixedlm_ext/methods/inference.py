@@ -7,16 +7,40 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from mixedlm_ext.arguments import refuse_unknown
 from mixedlm_ext.inference.all_fit import all_fit_table
 from mixedlm_ext.inference.clusters import find_clusters
 from mixedlm_ext.inference.marginal_means import MarginalMeans, marginal_means
 from mixedlm_ext.inference.robust import ClusterRobust, check_cov_type
+from mixedlm_ext.inference.trends import marginal_trends
 from mixedlm_ext.methods.anova import AnovaMethods
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResultsWrapper
 
 __all__ = ["InferenceMethods"]
+
+_MEANS_ARGUMENTS = ("specs", "by", "at", "weights", "type", "bias_adjust")
+_LATER: dict[str, dict[str, str]] = {
+    "contrasts": {
+        "adjust": "adjust", "kind": "kind", "method": "kind", "reference": "reference",
+        "ref": "reference", "interaction": "interaction",
+    },
+    "summary_frame": {"alpha": "alpha", "level": "alpha"},
+}  # fmt: skip
+"""Arguments that come after the means, by R's names too."""
+_TRENDS_ARGUMENTS = ("specs", "var", "by", "at", "weights")
+
+
+def _refuse_later(function: str, given: Mapping[str, Any]) -> None:
+    """Refuse arguments of the methods of what is returned."""
+    for name in given:
+        for method, names in _LATER.items():
+            if name in names:
+                raise TypeError(
+                    f"{function}() takes no {name!r}; that belongs to what it returns: "
+                    f"result.{function}(...).{method}({names[name]}=...)."
+                )
 
 
 class InferenceMethods(AnovaMethods):
@@ -27,6 +51,10 @@ class InferenceMethods(AnovaMethods):
         specs: str | Sequence[str],
         by: str | Sequence[str] | None = None,
         at: Mapping[str, Any] | None = None,
+        weights: Any = "equal",
+        type: str = "link",
+        bias_adjust: bool | float = False,
+        **unknown: Any,
     ) -> MarginalMeans:
         """Estimate marginal means: of the levels of some factors, averaged over the others.
 
@@ -38,6 +66,18 @@ class InferenceMethods(AnovaMethods):
             More of them; contrasts are made within their levels.
         at : mapping of str to value or values, optional
             Values of covariates in place of their mean over the rows, or a choice of levels.
+        weights : {"equal", "proportional", "outer", "cells", "flat"} or array_like
+            Of the cells that are averaged over: the same for all; how often the combination of the
+            averaged factors occurs; the product of how often their levels do; how often the cell
+            itself does; the same for all cells that occur. Or numbers, one for each combination of
+            the averaged factors. Rows count alike, whatever their prior weights, as in R.
+        type : {"link", "response"}
+            Whether to undo the transformation of the response in the formula, as in
+            ``log(y) ~ ...``. Differences of logarithms become ratios.
+        bias_adjust : bool or float
+            Whether to correct means on the scale of the response for the bias of transforming back,
+            by half the second derivative times the variance of the response about its mean: that of
+            the model, random effects included, or the square of the standard deviation given.
 
         Returns
         -------
@@ -47,14 +87,23 @@ class InferenceMethods(AnovaMethods):
         Raises
         ------
         FitError
-            If a variable or level does not exist, a mean is not estimable, or the model has no
-            formula.
+            If a variable or level does not exist, the way back from the response is not known, or
+            the model has no formula.
+
+        See Also
+        --------
+        emtrends : slopes of a covariate by the levels of factors.
 
         Notes
         -----
-        Other factors' levels have equal weights, whatever their frequencies; random effects are
-        zero; tests are by the method of the fit. An offset counts with its mean, one of the formula
-        with its value in the cell.
+        Random effects are zero; tests are by the method of the fit. An offset counts with its mean,
+        one of the formula with its value in the cell.
+
+        A factor each of whose levels occurs with one level of another factor is nested in it, as
+        ``site`` is in ``status/site``: its cells that do not occur are not averaged over, and its
+        means are given together with what it is nested in. Means that depend on other combinations
+        without data are nan, and the rest is answered. So does R's emmeans; unlike there, numeric
+        variables with two values count with their mean unless they are named.
 
         Examples
         --------
@@ -75,7 +124,65 @@ class InferenceMethods(AnovaMethods):
         A - C     1.522    0.81
         B - C     0.044    1.00
         """
-        return marginal_means(self._own, specs, by, at)
+        _refuse_later("emmeans", unknown)
+        refuse_unknown("emmeans", unknown, _MEANS_ARGUMENTS)
+        return marginal_means(self._own, specs, by, at, weights, type, bias_adjust)
+
+    def emtrends(
+        self,
+        specs: str | Sequence[str] | None,
+        var: str,
+        by: str | Sequence[str] | None = None,
+        at: Mapping[str, Any] | None = None,
+        weights: Any = "equal",
+        **unknown: Any,
+    ) -> MarginalMeans:
+        """Estimate slopes of a covariate by the levels of some factors, averaged over the others.
+
+        Parameters
+        ----------
+        specs : str or sequence of str, or None
+            Variables for each combination of which a slope is wanted; None for one over all.
+        var : str
+            The covariate. Where it enters by ``I(x ** 2)`` or ``bs(x, 4)`` the slope is that of the
+            curve at the mean of x, or at the values of ``at={"x": [...]}`` with x in `specs`.
+        by, at, weights
+            As for `emmeans`.
+
+        Returns
+        -------
+        MarginalMeans
+            With columns ``trend``, ``trend_se`` and so on; ``contrasts`` compares the slopes.
+
+        Raises
+        ------
+        FitError
+            If a variable or level does not exist, or `var` is no number.
+
+        Notes
+        -----
+        Derivatives are difference quotients over a thousandth of the range of x, exact for
+        polynomials up to the third degree. They are of the response as it stands in the formula.
+
+        Examples
+        --------
+        >>> from mixedlm_ext import MixedLM, datasets
+        >>> data = datasets.cake.load_pandas().data
+        >>> formula = "angle ~ recipe * temp + (1 | recipe:replicate)"
+        >>> result = MixedLM.from_formula(formula, data).fit()
+        >>> trends = result.emtrends("recipe", var="temp")
+        >>> trends.summary_frame().round(3)
+                trend  trend_se     df  trend_ci_lower  trend_ci_upper
+        recipe
+        A       0.154     0.028  222.0           0.098           0.209
+        B       0.165     0.028  222.0           0.109           0.220
+        C       0.156     0.028  222.0           0.100           0.211
+        >>> trends.contrasts()["pvalue"].round(2).tolist()
+        [0.96, 1.0, 0.97]
+        """
+        _refuse_later("emtrends", unknown)
+        refuse_unknown("emtrends", unknown, _TRENDS_ARGUMENTS)
+        return marginal_trends(self._own, specs, var, by, at, weights)
 
     def robust_cov(self, kind: str = "CR2", cluster: Any = None) -> pd.DataFrame:
         """Estimate the covariance of the fixed effects robustly against a wrong random part.

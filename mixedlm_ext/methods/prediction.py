@@ -15,6 +15,7 @@ from mixedlm_ext.errors import DesignError, FitError, did_you_mean
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.prediction.means import (
     check_random_only,
+    mark_not_estimable,
     predict_rows,
     rows_of_fit,
     rows_to_predict,
@@ -80,14 +81,16 @@ class PredictionMethods:
         Returns
         -------
         Series
-            With the index of the data; missing where a needed value is missing. An array if the
-            model and the new data are arrays.
+            With the index of the data; missing where a needed value is missing or, with a warning,
+            where the fixed part is not estimable. An array if the model and the new data are
+            arrays.
 
         Raises
         ------
         DesignError
             If a column or a random term is missing; a level is unseen and ``new_levels="error"``;
-            or keys of a grouping factor have a type that cannot be read as that of the fit.
+            keys of a grouping factor have a type that cannot be read as that of the fit; or there
+            is only one row and that is not estimable.
 
         Warns
         -----
@@ -337,7 +340,10 @@ def _rows(
     if exog is not None:
         if random_only and offset is None and design.array_offset:
             offset = 0.0
-        return rows_to_predict(design, exog, chosen, offset, random)
+        new = rows_to_predict(design, exog, chosen, offset, random)
+        if not random_only:
+            mark_not_estimable(new.estimable, new.index, stacklevel=3)
+        return new
     if offset is not None or random is not None:
         raise DesignError("offset= and random= belong to new rows. Pass these as exog=, too.")
     results._need_rows("predictions for it")

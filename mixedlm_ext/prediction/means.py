@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design, NewData, RandomTerm
 from mixedlm_ext.design.names import quoted
-from mixedlm_ext.errors import DesignError, did_you_mean
+from mixedlm_ext.errors import DesignError, DesignWarning, did_you_mean
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.prediction.new_levels import list_levels
 from mixedlm_ext.prediction.terms import Chosen
@@ -20,6 +22,7 @@ Array = NDArray[np.float64]
 __all__ = [
     "check_choice",
     "check_random_only",
+    "mark_not_estimable",
     "predict_rows",
     "rows_of_fit",
     "rows_to_predict",
@@ -45,6 +48,7 @@ def rows_of_fit(design: Design) -> NewData:
         offset=np.zeros(n) if design.offset is None else design.offset,
         index=design.index,
         complete=np.ones(n, dtype=bool),
+        estimable=np.ones(n, dtype=bool),
     )
 
 
@@ -93,6 +97,37 @@ def check_random_only(random_only: object, chosen: Chosen) -> None:
         )
 
 
+def mark_not_estimable(estimable: NDArray[np.bool_], index: pd.Index, stacklevel: int) -> None:
+    """Warn of rows whose Xβ the data do not determine; raise if there is only that one row.
+
+    Parameters
+    ----------
+    estimable : ndarray of bool (m,)
+    index : Index (m,)
+        Labels of the rows.
+    stacklevel : int
+        Of the warning, from the caller.
+    """
+    if estimable.all():
+        return
+    first, lost = quoted(index[int(np.argmin(estimable))]), int((~estimable).sum())
+    reason = (
+        "the data of the fit do not determine its fixed part there, so a number would depend on "
+        "which of the aliased columns was left out"
+    )
+    if len(estimable) == 1:
+        raise DesignError(
+            f"the prediction of row {first} is not estimable: {reason}. Ask for a combination "
+            "that the data have, or leave the interaction without data out of the model."
+        )
+    warnings.warn(
+        f"predictions are not estimable, and nan, in {lost} of {len(estimable)} rows (the first: "
+        f"{first}): {reason.replace('its', 'the')}.",
+        DesignWarning,
+        stacklevel=stacklevel + 1,
+    )
+
+
 def predict_rows(
     fit: Fit, new: NewData, chosen: Chosen, new_levels: str, random_only: bool = False
 ) -> Array:
@@ -111,14 +146,14 @@ def predict_rows(
     Returns
     -------
     ndarray (m,)
-        nan where a needed value is missing.
+        nan where a needed value is missing, and where Xβ is not estimable.
     """
     check_choice("new_levels", new_levels, NEW_LEVELS)
     out = np.zeros(len(new.X)) if random_only else new.X @ fit.beta + new.offset
     for term, b in zip(fit.design.terms, fit.b):
         if term.name in chosen:
             out = out + _contribution(new, term.name, b * chosen[term.name], new_levels)
-    return np.where(new.complete, out, np.nan)
+    return np.where(new.complete & new.estimable, out, np.nan)
 
 
 def _contribution(new: NewData, name: str, b: Array, new_levels: str) -> Array:

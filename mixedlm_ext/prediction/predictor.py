@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.frame import ColumnType, evaluation_columns_like, one_per_row, read_table
+from mixedlm_ext.design.rank import NullSpace
 from mixedlm_ext.design.rows import missing_rows
 from mixedlm_ext.errors import DesignError, did_you_mean
 from mixedlm_ext.prediction.evaluation import Rows, Side, Term, number_levels, prepare
-from mixedlm_ext.prediction.means import NEW_LEVELS, check_choice
+from mixedlm_ext.prediction.means import NEW_LEVELS, check_choice, mark_not_estimable
 from mixedlm_ext.prediction.portable import decode
 from mixedlm_ext.prediction.terms import WHICH
 from mixedlm_ext.prediction.vetting import names_to_trust
@@ -84,6 +85,7 @@ class Predictor:
         self._keys = frozenset(n for n, c in record["columns"].items() if c.get("key"))
         self._fixed = Side(record["fixed"]["sides"])
         self._beta = np.array(record["fixed"]["beta"])
+        self._null = _null_space(record["fixed"].get("null"))
         self._terms = [Term(term) for term in record["terms"]]
 
     def __repr__(self) -> str:
@@ -178,13 +180,14 @@ class Predictor:
         Returns
         -------
         Series
-            With the index of the data; missing where a needed value is missing. A float for one
-            row.
+            With the index of the data; missing where a needed value is missing or, with a warning,
+            where the fixed part is not estimable. A float for one row.
 
         Raises
         ------
         DesignError
-            If a column is missing or has another type than in the fit.
+            If a column is missing or has another type than in the fit, or there is only one row and
+            that is not estimable.
 
         Examples
         --------
@@ -216,7 +219,7 @@ class Predictor:
         if not complete.all():
             columns = {name: column[complete] for name, column in columns.items()}
         if complete.any():
-            out[complete] = self._values(columns, int(complete.sum()), which, new_levels)
+            out[complete] = self._values(columns, index[complete], which, new_levels)
         return float(out[0]) if single else pd.Series(out, index=index)
 
     def _read(self, data: Any, which: str, offset: Any) -> tuple[dict[str, pd.Series], pd.Index]:
@@ -257,8 +260,19 @@ class Predictor:
             return self.columns
         return [name for name in self.columns if not self._record["columns"][name]["random_only"]]
 
-    def _values(self, columns: dict[str, pd.Series], n: int, which: str, new_levels: str) -> Array:
+    def _estimable(self, X: Array, index: pd.Index) -> NDArray[np.bool_]:
+        """Say which rows the data of the fit determine, with a warning or an error for others."""
+        if self._null is None:
+            return np.ones(len(X), dtype=bool)
+        estimable = self._null.estimable(X)
+        mark_not_estimable(estimable, index, stacklevel=4)
+        return estimable
+
+    def _values(
+        self, columns: dict[str, pd.Series], index: pd.Index, which: str, new_levels: str
+    ) -> Array:
         """Return predictions for complete rows."""
+        n = len(index)
         uses = {name: use for name, use in self._uses.items() if name in columns}
         # categories that stand alone are looked up as they are; patsy's Categoricals are slow
         raw = [
@@ -269,7 +283,8 @@ class Predictor:
         data |= {name: columns[name].tolist() for name in raw}
         rows = Rows(self._code, self._globals, self._categories, data, columns, n)
         with np.errstate(all="ignore"):
-            out = rows.matrix(self._fixed) @ self._beta
+            X = rows.matrix(self._fixed)
+            out = np.where(self._estimable(X, index), X @ self._beta, np.nan)
             if _OFFSET in columns:
                 out = out + number_vector(columns[_OFFSET], "offset", n)
             for code in self._record["offsets"]:
@@ -296,3 +311,11 @@ def _check_trust(record: Record, trusted: Sequence[str]) -> None:
             f"{', '.join(map(repr, wanted))}. Nothing was evaluated. If you know what these do and "
             f"trust who made the file, load it with trusted={sorted(known | set(wanted))}."
         )
+
+
+def _null_space(record: Record | None) -> NullSpace | None:
+    """Return what makes rows not estimable."""
+    if record is None:
+        return None
+    scale = [np.inf if s is None else s for s in record["scale"]]
+    return NullSpace(np.array(record["basis"]), np.array(scale))

@@ -61,12 +61,20 @@ def predictor_record(fit: Fit, chosen: Chosen) -> Record:
         "expressions": _expressions(matrices, positions, pieces),
         "scope": _scope(design, matrices, positions, pieces),
         "factors": _factors([matrices.infos[i] for i in (0, *(i + 1 for i in positions))]),
-        "fixed": {"sides": _side(matrices.infos[0]), "beta": beta.tolist()},
+        "fixed": {"sides": _side(matrices.infos[0]), "beta": beta.tolist(), **_null(design)},
         "offsets": [piece.code for piece in pieces if piece.role == "offset"],
         "offset_name": design.offset_name,
         "array_offset": design.array_offset,
         "terms": [_term(fit, i, chosen) for i in positions],
     }
+
+
+def _null(design: Design) -> Record:
+    """Return what makes rows not estimable, if X has not full rank."""
+    if design.null is None:
+        return {}
+    scale = [s if np.isfinite(s) else None for s in design.null.scale.tolist()]
+    return {"null": {"basis": design.null.basis.tolist(), "scale": scale}}
 
 
 def _pieces(matrices: FormulaMatrices, positions: Sequence[int]) -> list[Piece]:

@@ -16,6 +16,7 @@ from mixedlm_ext.design.grouping import combine_codes, level_codes
 from mixedlm_ext.design.names import code_names
 from mixedlm_ext.errors import DesignError, did_you_mean
 from mixedlm_ext.fit import Fit
+from mixedlm_ext.prediction.means import mark_not_estimable
 from mixedlm_ext.simulation.simulate import Parameters, RandomPart, Simulator, design_simulator
 
 Array = NDArray[np.float64]
@@ -59,7 +60,8 @@ def new_simulator(
         )
     new = design.new_data(data, offset=offset)
     table = read_table(data)
-    mean = np.where(new.complete, new.X @ parameters.beta + new.offset, np.nan)
+    mark_not_estimable(new.estimable, new.index, stacklevel=3)
+    mean = np.where(new.complete & new.estimable, new.X @ parameters.beta + new.offset, np.nan)
     parts = []
     for i, term in enumerate(design.terms):
         X, seen = new.terms[term.name]
