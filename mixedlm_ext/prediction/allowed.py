@@ -44,30 +44,22 @@ _PANDAS = """
 """
 _MATH = "cos e exp expm1 fabs inf log log10 log1p log2 nan pi sin sqrt tan tau"
 
+_CONTRASTS = "ContrastMatrix Diff Helmert Poly Sum Treatment"
+_MEMORIES = """
+    patsy.state.Center patsy.state.Standardize patsy.splines.BS patsy.mgcv_cubic_splines.CC
+    patsy.mgcv_cubic_splines.CR patsy.mgcv_cubic_splines.TE
+"""
+
 FUNCTIONS = frozenset(
     {f"numpy.{name}" for name, value in vars(np).items() if isinstance(value, np.ufunc)}
     | {f"numpy.{name}" for name in _NUMPY.split()}
     | {f"pandas.{name}" for name in _PANDAS.split()}
     | {f"math.{name}" for name in _MATH.split()}
+    | {f"patsy.{name}" for name in _CONTRASTS.split()}
 )
 """Functions, types and constants by the names they are imported by."""
 
-CLASSES = frozenset(
-    {
-        "patsy.state.Center",
-        "patsy.state.Standardize",
-        "patsy.splines.BS",
-        "patsy.mgcv_cubic_splines.CC",
-        "patsy.mgcv_cubic_splines.CR",
-        "patsy.mgcv_cubic_splines.TE",
-        "patsy.contrasts.ContrastMatrix",
-        "patsy.contrasts.Diff",
-        "patsy.contrasts.Helmert",
-        "patsy.contrasts.Poly",
-        "patsy.contrasts.Sum",
-        "patsy.contrasts.Treatment",
-    }
-)
+CLASSES = frozenset([*_MEMORIES.split(), *(f"patsy.{name}" for name in _CONTRASTS.split())])
 """Classes whose objects a file may hold: the memories of stateful transforms, and contrasts."""
 
 _METHODS = """

@@ -17,8 +17,8 @@ from mixedlm_ext.design.names import code_names, list_names, quoted
 from mixedlm_ext.errors import DesignError, MixedLMError
 from mixedlm_ext.prediction.allowed import BUILTINS, FORMULA
 from mixedlm_ext.prediction.new_levels import list_levels, warn_of_levels
-from mixedlm_ext.prediction.portable import decode
-from mixedlm_ext.prediction.vetting import names_to_trust, parse_expression
+from mixedlm_ext.prediction.portable import decode, references
+from mixedlm_ext.prediction.vetting import parse_expression
 
 Array = NDArray[np.float64]
 Record = dict[str, Any]
@@ -57,7 +57,10 @@ class Rows:
     def evaluate(self, code: str) -> Any:
         """Return the value of an expression."""
         if code not in self._code:  # a column as it is
-            return self.columns[str(code_names(code).bare)]
+            column = str(code_names(code).bare)
+            if column not in self.columns:
+                raise DesignError(f"the predictor is damaged: it has no expression {code!r}.")
+            return self.columns[column]
         try:
             return eval(self._code[code], self._names, self._data)
         except MixedLMError:
@@ -187,20 +190,30 @@ def prepare(
     Each expression has stateful transforms of its own, under names that patsy gives to the first,
     second, ... of an expression: they are told apart by the number of the expression.
     """
-    wanted = names_to_trust(record) if trusted is None else list(trusted)
-    names: dict[str, Any] = {"__builtins__": {}, **BUILTINS, **FORMULA}
+    values = [*record["scope"].values()]
+    values += [v for e in record["expressions"].values() for v in e["transforms"].values()]
+    own = trusted is None  # made in this process, of its own functions
+    wanted = [name for v in values for name in references(v)] if own else list(trusted or ())
+    names: dict[str, Any] = {"__builtins__": vars(builtins) if own else {}, **BUILTINS, **FORMULA}
     names |= {n.removeprefix(_PYTHON): _python(n) for n in wanted if n.startswith(_PYTHON)}
-    names |= {name: decode(value, wanted) for name, value in record["scope"].items()}
+    used = {name for e in record["expressions"].values() for name in _names(e["code"])}
+    scope = {name: value for name, value in record["scope"].items() if name in used}
+    names |= {name: decode(value, wanted) for name, value in scope.items()}
     code = {}
     for number, (text, expression) in enumerate(record["expressions"].items()):
         tree = parse_expression(expression["code"])
-        own = {name: f"{name}{number}" for name in expression["transforms"]}
+        apart = {name: f"{name}{number}" for name in expression["transforms"]}
         for node in ast.walk(tree):
-            if isinstance(node, ast.Name) and node.id in own:
-                node.id = own[node.id]
-        names |= {own[n]: decode(value, wanted) for n, value in expression["transforms"].items()}
+            if isinstance(node, ast.Name) and node.id in apart:
+                node.id = apart[node.id]
+        names |= {apart[n]: decode(value, wanted) for n, value in expression["transforms"].items()}
         code[text] = compile(tree, "<formula>", "eval")
     return code, names
+
+
+def _names(code: str) -> set[str]:
+    """Return the names in an expression."""
+    return {node.id for node in ast.walk(parse_expression(code)) if isinstance(node, ast.Name)}
 
 
 def _python(name: str) -> Any:

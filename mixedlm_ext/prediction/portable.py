@@ -91,7 +91,7 @@ def encode_key(value: Any, what: str) -> Any:
     >>> encode_key(pd.Period("2020-03"), "month")
     {'period': [602, 'M']}
     """
-    if value is None or type(value) in (bool, int, float, str):
+    if value is None or type(value) in (bool, int, float) or _is_text(value):
         return value
     if isinstance(value, np.generic) and value.dtype.kind in "biufcUS":
         plain = value.item()
@@ -110,7 +110,7 @@ def encode_key(value: Any, what: str) -> Any:
             return {kind: written}
     if isinstance(value, tuple) and type(value) is tuple:
         return {"tuple": encode_keys(value, what)}
-    if isinstance(value, bool | int | float | str):  # of a class that inherits from them
+    if isinstance(value, bool | int | float | str) and type(value) is not str:
         return encode_key(_plain(value), what)
     raise _unsavable(value, what)
 
@@ -202,6 +202,16 @@ def _unsavable(value: Any, what: str) -> DesignError:
     )
 
 
+def _is_text(value: Any) -> bool:
+    """Whether a value is text that JSON can hold: no halves of characters."""
+    if type(value) is not str:
+        return False
+    try:
+        return value.isascii() or bool(value.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def _plain(value: Any) -> Any:
     """Return a number or text of a derived class as Python's own."""
     return next(kind(value) for kind in (bool, int, float, str) if isinstance(value, kind))
@@ -214,7 +224,9 @@ class _Empty:
 def _is_its_dict(value: Any) -> bool:
     """Whether the attributes in ``__dict__`` are all that an object consists of."""
     kind = type(value)
-    return hasattr(value, "__dict__") and kind.__basicsize__ <= _Empty.__basicsize__
+    slots = [name for base in kind.__mro__ for name in vars(base).get("__slots__", ())]
+    own = set(slots) <= {"__dict__", "__weakref__"}
+    return own and hasattr(value, "__dict__") and kind.__basicsize__ <= _Empty.__basicsize__
 
 
 # --- keys: how each kind is written (None for another kind), and read ------------------------

@@ -74,6 +74,10 @@ class Predictor:
             _check_trust(record, trusted)
         self.formula: str = record["formula"]
         self.columns: list[str] = list(record["columns"])
+        self._places = {n: (c["place"], c["random_only"]) for n, c in record["columns"].items()}
+        self._offsets: list[str] = [str(code) for code in record["offsets"]]
+        self._offset_name: str | None = record["offset_name"]
+        self._array_offset = bool(record.get("array_offset"))
         self._uses = {n: c["use"] for n, c in record["columns"].items() if "use" in c}
         self._types = {
             name: _column_type(column)
@@ -228,14 +232,14 @@ class Predictor:
         columns = {}
         for name in self._needed(which):
             if name not in table.names:
-                place = self._record["columns"][name]["place"]
+                place = self._places[name][0]
                 raise DesignError(
                     f"the new data have no column {name!r}, which {place} needs."
                     f"{did_you_mean(name, table.names)}"
                 )
             columns[name] = table.column(name).rename(name)
-        offset = self._record["offset_name"] if offset is None else offset
-        if offset is None and self._record.get("array_offset"):
+        offset = self._offset_name if offset is None else offset
+        if offset is None and self._array_offset:
             raise DesignError(
                 "the fit had an array as offset; give that of the new rows: offset=..., an array "
                 "or the name of a column; offset=0 if there is none."
@@ -258,7 +262,7 @@ class Predictor:
         """Return the names of the columns that a prediction needs."""
         if which == "conditional":
             return self.columns
-        return [name for name in self.columns if not self._record["columns"][name]["random_only"]]
+        return [name for name in self.columns if not self._places[name][1]]
 
     def _estimable(self, X: Array, index: pd.Index) -> NDArray[np.bool_]:
         """Say which rows the data of the fit determine, with a warning or an error for others."""
@@ -287,7 +291,7 @@ class Predictor:
             out = np.where(self._estimable(X, index), X @ self._beta, np.nan)
             if _OFFSET in columns:
                 out = out + number_vector(columns[_OFFSET], "offset", n)
-            for code in self._record["offsets"]:
+            for code in self._offsets:
                 out = out + number_vector(rows.evaluate(code), f"offset({code})", n)
             for term in self._terms if which == "conditional" else ():
                 out = out + term.contribution(rows, new_levels)
