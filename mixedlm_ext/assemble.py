@@ -111,7 +111,9 @@ def _check_within(design: Design, problem: Problem) -> None:
         explained = cp.block(cp.ZX, own.block)[own.first : own.first + own.k]
         total = np.einsum("aal->a", cp.diagonal[own.block])[own.first : own.first + own.k]
         left = total - np.einsum("alp,alp->a", explained, explained)
-        for name, share in zip(term.columns, left / total):
+        if term.structure == "iid":  # one column that is not within the fixed part is enough
+            left, total = left.sum(keepdims=True), total.sum(keepdims=True)
+        for name, share in zip(term.variances, left / total):
             if share < _REPRODUCED:
                 raise DesignError(
                     f"{name!r} of {term.text} lies within the fixed part: a coefficient for every "

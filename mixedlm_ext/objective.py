@@ -123,7 +123,7 @@ class Evaluation:
         """∂r²/∂T_i = -2σ²S_iT_i at the free entries."""
         T = self.pls.factor.templates
         parts = [-2.0 * self.scale * s @ t for s, t in zip(self._scores, T)]
-        return self._objective.problem.covariance.free_entries(parts)
+        return self._objective.problem.covariance.gradient(parts)
 
     @cached_property
     def _information(self) -> tuple[list[Array], list[Array]]:
@@ -155,7 +155,7 @@ class Evaluation:
     @property
     def gradient(self) -> Array:
         """The gradient in theta."""
-        return self._objective.problem.covariance.free_entries(self._template_gradient)
+        return self._objective.problem.covariance.gradient(self._template_gradient)
 
     @cached_property
     def _gamma_gradient(self) -> list[Array]:
@@ -165,7 +165,7 @@ class Evaluation:
 
     @cached_property
     def _gamma_information(self) -> Array:
-        """Average information of Γ (Gilmour, Thompson & Cullis 1995), in theta's order.
+        """Average information of Γ (Gilmour, Thompson & Cullis 1995), in the entries' order.
 
         E'(Z'PZ)E/σ² - ss'/df: E holds the working vectors [dΓ v], s = E'v/σ² (no such term when σ
         is fixed).
@@ -183,7 +183,8 @@ class Evaluation:
         covariance = self._objective.problem.covariance
         chain = chain_rule(covariance, self.theta)
         information = chain @ self._gamma_information @ chain.T
-        return np.asarray(information + covariance.curvature(self._gamma_gradient))
+        H = information + covariance.curvature(self._gamma_gradient)
+        return covariance.tie(covariance.tie(H), axis=1)
 
     @cached_property
     def _steps(self) -> TemplateSteps:
@@ -207,10 +208,10 @@ class Evaluation:
         self.pls.factor.release()
 
     def _working_vectors(self) -> Array:
-        """Return E (q, m): column ac is (e_ae_c' + e_ce_a')v_l at every level of its block."""
+        """Return E (q, entries): column ac is (e_ae_c' + e_ce_a')v_l at each level of its block."""
         cp, covariance = self._objective.problem.cp, self._objective.problem.covariance
-        E = np.zeros((cp.q, covariance.n_theta))
-        for j in range(covariance.n_theta):
+        E = np.zeros((cp.q, covariance.n_entries))
+        for j in range(covariance.n_entries):
             i, a, c = covariance.blocks[j], covariance.rows[j], covariance.columns[j]
             v = cp.block(self.v, i)
             column = cp.block(E[:, j], i)

@@ -38,7 +38,7 @@ def start_values(objective: Objective) -> Array:
     covariance = problem.covariance
     if len(problem.cp.shapes) == 1 or problem.cp.q < _DEAR:
         return covariance.start()
-    return covariance.free_entries(
+    return covariance.theta_of(
         [_alone(objective, block) for block in range(len(problem.cp.shapes))]
     )
 

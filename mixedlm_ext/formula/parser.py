@@ -34,12 +34,16 @@ class RandomTermSpec:
     group : tuple of str
         The factors of the grouping interaction, each a Python expression: ``("a", "b")`` for a:b.
     structure : str
-        ``"us"`` (unstructured covariance) for ``|``, ``"diag"`` for ``||``.
+        ``"us"`` (unstructured covariance) for ``|``, ``"diag"`` for ``||``; ``"iid"`` for a
+        variance component of statsmodels' ``vc_formula``, whose columns are independent with one
+        variance.
     span : tuple of int
         Start and stop of the written term, parentheses included, in the user's text.
     expr_span, group_span : tuple of int
         The same for what is written left and right of the bar. Terms that come from one ``a/b``
         share the three spans.
+    name : str
+        What reports call the term, the name of a variance component; by default its group.
     """
 
     expr: str
@@ -48,12 +52,14 @@ class RandomTermSpec:
     span: Span
     expr_span: Span
     group_span: Span
+    name: str = ""
 
     @property
     def text(self) -> str:
         """The term in formula language, ``"(1 + Days | Subject)"``."""
         bar = "||" if self.structure == "diag" else "|"
-        return f"({self.expr} {bar} {self.group_name})"
+        written = f"({self.expr} {bar} {self.group_name})"
+        return f"{written} with one variance" if self.structure == "iid" else written
 
     @property
     def group_name(self) -> str:

@@ -141,13 +141,16 @@ def _patterns(fit: Fit) -> tuple[list[Array], Array]:
     cp, covariance = fit.problem.cp, fit.problem.covariance
     templates = fit.engine.pls.factor.templates
     E, phi = [], []
-    for block, a, b in zip(covariance.blocks, covariance.rows, covariance.columns):
+    for j in range(covariance.n_theta):
+        tied = covariance.owners == j
+        rows, columns = covariance.rows[tied], covariance.columns[tied]
+        block, a, b = covariance.blocks[tied][0], rows[0], columns[0]
         Gamma = templates[block] @ templates[block].T
         if min(Gamma[a, a], Gamma[b, b]) <= _ZERO:
             continue
         k, levels = cp.shapes[block]
         within = np.zeros((k, k))
-        within[a, b] = within[b, a] = 1.0
+        within[rows, columns] = within[columns, rows] = 1.0
         e = np.zeros((cp.q, cp.q))
         own = slice(cp.offsets[block], cp.offsets[block + 1])
         e[own, own] = np.kron(within, np.eye(levels))

@@ -114,7 +114,8 @@ class Refitter:
     ) -> None:
         self.problem, self.reml, self.sigma, self.start = problem, reml, sigma, start
         self.reduce = Reduction(design, problem)
-        self.classes = LevelClasses(problem.cp) if len(problem.cp.shapes) == 1 else None
+        at_once = len(problem.cp.shapes) == 1 and not problem.covariance.tied
+        self.classes = LevelClasses(problem.cp) if at_once else None
 
     @property
     def chunk(self) -> int:
@@ -178,7 +179,7 @@ def warm_start(problem: Problem, theta: Array) -> Array:
     """
     covariance = problem.covariance
     start = covariance.standardize(theta)
-    diagonal = covariance.rows == covariance.columns
+    diagonal = covariance.start() > 0
     return np.where(diagonal, np.maximum(start, _LEAST), start)
 
 
