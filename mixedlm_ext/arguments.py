@@ -69,13 +69,8 @@ def translate_groups(
         name = _groups_name(groups, data)
         scope, groups = {**scope, name: values}, name
 
-    def is_categorical(expression: str) -> bool:
-        known = expression in data if hasattr(data, "__contains__") else False
-        return known and not pd.api.types.is_numeric_dtype(pd.Series(data[expression]).dtype)
-
     columns = read_table(data).names
-    parsed = translate_statsmodels(formula, groups, re_formula, vc_formula, is_categorical, columns)
-    return parsed, scope
+    return translate_statsmodels(formula, groups, re_formula, vc_formula, columns), scope
 
 
 def _groups_name(groups: Any, data: Any) -> str:

@@ -32,7 +32,7 @@ _STEP = 1e-4
 
 
 def traces_by_levels(covariance: Covariance, D: Array, U: Array) -> Array:
-    """Return the traces, (m, m) in theta's order, for one block.
+    """Return the traces, in the order of the covariance's entries, for one block.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def traces_by_levels(covariance: Covariance, D: Array, U: Array) -> Array:
 
 
 def traces_of_dense(covariance: Covariance, blocks: Sequence[Sequence[Array]]) -> Array:
-    """Return the traces, (m, m) in theta's order, from W̄ itself.
+    """Return the traces, in the order of the covariance's entries, from W̄ itself.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def traces_of_dense(covariance: Covariance, blocks: Sequence[Sequence[Array]]) -
 def traces_by_differences(
     covariance: Covariance, templates: Blocks, information: Callable[[Array], Blocks]
 ) -> Array:
-    """Return the traces, (m, m) in theta's order, from m more factorizations or twice as many.
+    """Return the traces, in the order of the covariance's entries, from two evaluations for each.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def traces_by_differences(
     A step adds a matrix of rank one to a Γ_i, which stays a covariance matrix at the boundary too;
     the differences are one-sided, of the second order.
     """
-    m = covariance.n_theta
+    m = covariance.n_entries
     half = np.where(covariance.rows == covariance.columns, 0.5, 1.0)
     directions, changes = np.empty((m, m)), np.empty((m, m))
     centre = covariance.free_entries(information(_raised(covariance, templates, 0, None)))
@@ -111,12 +111,12 @@ def _raised(covariance: Covariance, templates: Blocks, i: int, x: Array | None) 
     out = list(templates)
     if x is not None:
         out[i] = lower_root(np.column_stack([templates[i], x]))
-    return covariance.free_entries(out)
+    return covariance.theta_of(out)
 
 
 def _paired(covariance: Covariance, products: Callable[[int, int], Array]) -> Array:
     """Add the two products of each pair of parameters; `products` (a, b, c, d) by blocks."""
-    out = np.empty((covariance.n_theta, covariance.n_theta))
+    out = np.empty((covariance.n_entries, covariance.n_entries))
     for i, rows in enumerate(covariance.of_block):
         a, c = covariance.rows[rows][:, None], covariance.columns[rows][:, None]
         for j, columns in enumerate(covariance.of_block):

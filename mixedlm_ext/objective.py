@@ -150,7 +150,7 @@ class Evaluation:
         """∂r²/∂T_i = -2σ²S_iT_i at the free entries."""
         T = self.pls.factor.templates
         parts = [-2.0 * self.scale * s @ t for s, t in zip(self._scores, T)]
-        return self._objective.problem.covariance.free_entries(parts)
+        return self._objective.problem.covariance.gradient(parts)
 
     @cached_property
     def _information(self) -> tuple[list[Array], list[Array]]:
@@ -187,7 +187,7 @@ class Evaluation:
     @property
     def gradient(self) -> Array:
         """The gradient in theta."""
-        return self._objective.problem.covariance.free_entries(self._template_gradient)
+        return self._objective.problem.covariance.gradient(self._template_gradient)
 
     @cached_property
     def _gamma_gradient(self) -> list[Array]:
@@ -197,7 +197,7 @@ class Evaluation:
 
     @cached_property
     def _working_information(self) -> tuple[Array, Array]:
-        """E'(Z'PZ)E/σ² and ss'/df in theta's order, E of working vectors [dΓ v], s = E'v/σ².
+        """E'(Z'PZ)E/σ² and ss'/df in the entries' order, E of working vectors [dΓ v], s = E'v/σ².
 
         The second is zero when σ is fixed.
         """
@@ -210,13 +210,13 @@ class Evaluation:
 
     @property
     def _gamma_information(self) -> Array:
-        """Average information of Γ (Gilmour, Thompson & Cullis 1995), in theta's order."""
+        """Average information of Γ (Gilmour, Thompson & Cullis 1995), in the entries' order."""
         working, profiled = self._working_information
         return np.asarray(working - profiled)
 
     @property
     def _gamma_hessian(self) -> Array:
-        """The second derivatives of the criterion in Γ, in theta's order."""
+        """The second derivatives of the criterion in Γ, in the entries' order."""
         working, profiled = self._working_information
         return np.asarray(2.0 * working - profiled - self.traces)
 
@@ -239,6 +239,8 @@ class Evaluation:
             A = cp.ZZ.toarray()
             W = self._weighed(A, factor.back_solve(factor.half_solve(A))) - matmul(U, U.T)
             return traces_of_dense(covariance, _by_blocks(W, cp.shapes))
+        if covariance.tied:  # no entry of Γ can move alone: the average information stands for them
+            return self._working_information[0]
         return traces_by_differences(
             covariance, factor.templates, lambda theta: objective.at(theta).information
         )
@@ -249,15 +251,16 @@ class Evaluation:
         covariance = self._objective.problem.covariance
         chain = chain_rule(covariance, self.theta)
         information = chain @ self._gamma_information @ chain.T
-        return np.asarray(information + covariance.curvature(self._gamma_gradient))
+        H = information + covariance.curvature(self._gamma_gradient)
+        return covariance.tie(covariance.tie(H), axis=1)
 
     @property
     def hessian(self) -> Array:
         """The second derivatives in theta."""
         covariance = self._objective.problem.covariance
         chain = chain_rule(covariance, self.theta)
-        second = chain @ self._gamma_hessian @ chain.T
-        return np.asarray(second + covariance.curvature(self._gamma_gradient))
+        H = chain @ self._gamma_hessian @ chain.T + covariance.curvature(self._gamma_gradient)
+        return covariance.tie(covariance.tie(H), axis=1)
 
     @cached_property
     def _steps(self) -> TemplateSteps:
@@ -288,10 +291,10 @@ class Evaluation:
             self.pls.factor.release()
 
     def _working_vectors(self) -> Array:
-        """Return E (q, m): column ac is (e_ae_c' + e_ce_a')v_l at every level of its block."""
+        """Return E (q, entries): column ac is (e_ae_c' + e_ce_a')v_l at each level of its block."""
         cp, covariance = self._objective.problem.cp, self._objective.problem.covariance
-        E = np.zeros((cp.q, covariance.n_theta))
-        for j in range(covariance.n_theta):
+        E = np.zeros((cp.q, covariance.n_entries))
+        for j in range(covariance.n_entries):
             i, a, c = covariance.blocks[j], covariance.rows[j], covariance.columns[j]
             v = cp.block(self.v, i)
             column = cp.block(E[:, j], i)

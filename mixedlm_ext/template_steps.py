@@ -32,28 +32,31 @@ _ROTATION_NOISE = 1e-10
 
 def _entries(term: TermCovariance) -> tuple[Index, Index]:
     """Return rows and columns of the entries of a term's template that a step may change."""
-    if term.structure == "diag":
+    if term.structure != "us":
         return term.entries
     rows, columns = np.divmod(np.arange(term.k**2), term.k)
     return rows, columns
 
 
 def _chain(term: TermCovariance, T: Array, rows: Index, columns: Index) -> Array:
-    """Return ∂Γ_(ac)/∂T_(ab) = T_cb for the given entries ab and the pairs ac that theta lists."""
+    """Return ∂Γ_(ac)/∂T_(ab) = T_cb for the given entries ab and the pairs ac that the term has."""
+    n_entries = len(term.entries[0])
     pair = np.zeros((term.k, term.k), np.intp)
-    pair[term.entries] = np.arange(term.n_theta)
+    pair[term.entries] = np.arange(n_entries)
     pair = np.maximum(pair, pair.T)
-    out = np.zeros((len(rows), term.n_theta))
-    others = np.arange(term.k) if term.structure != "diag" else rows[:, None]
+    out = np.zeros((len(rows), n_entries))
+    others = np.arange(term.k) if term.structure == "us" else rows[:, None]
     c = np.broadcast_to(others, (len(rows), np.shape(others)[-1]))
     out[np.arange(len(rows))[:, None], pair[rows[:, None], c]] = T[c, columns[:, None]]
     return out
 
 
 def chain_rule(covariance: Covariance, theta: Array) -> Array:
-    """Return ∂Γ/∂θ, (m, m): both list the same entries, Γ's off the diagonal counted once."""
-    out = np.zeros((covariance.n_theta, covariance.n_theta))
-    for term, part, T in zip(covariance.terms, covariance.slices, covariance.term_templates(theta)):
+    """Return ∂Γ/∂T: both list the same entries, Γ's off the diagonal counted once."""
+    out = np.zeros((covariance.n_entries, covariance.n_entries))
+    for term, part, T in zip(
+        covariance.terms, covariance.entry_slices, covariance.term_templates(theta)
+    ):
         out[part, part] = _chain(term, T, *term.entries)
     return out
 
@@ -101,15 +104,15 @@ class TemplateSteps:
 
         Parameters
         ----------
-        information : ndarray (m, m)
-            Of Γ, in theta's order.
+        information : ndarray (entries, entries)
+            Of Γ, in the order of the covariance's entries.
         G : sequence of ndarray
             ∂d/∂Γ_i of each block; its curvature is C_(ab),(cd) = 2 [G_i]_ac δ_bd.
         """
-        chain = np.zeros((int(self.stops[-1]), self.covariance.n_theta))
+        chain = np.zeros((int(self.stops[-1]), self.covariance.n_entries))
         H = np.zeros((len(chain), len(chain)))
         for term, own, part, T, (rows, columns) in zip(
-            self.covariance.terms, self.slices, self.covariance.slices, self.T, self.entries
+            self.covariance.terms, self.slices, self.covariance.entry_slices, self.T, self.entries
         ):
             chain[own, part] = _chain(term, T, rows, columns)
             same = columns[:, None] == columns[None, :]
@@ -124,13 +127,15 @@ class TemplateSteps:
         for term, part, T, entries in zip(self.covariance.terms, self.slices, self.T, self.entries):
             moved = T.copy()
             moved[entries] += full[part]
-            out.append(lower_root(moved)[term.entries])
+            out.append(term.theta_of(lower_root(moved)))
         return np.concatenate(out)
 
 
 def _directions(term: TermCovariance, T: Array) -> Array:
     """Return RS, entries row by row, for an orthonormal basis S of the steps that do not rotate."""
     k = term.k
+    if term.structure == "iid":  # one direction: all variances of the term together
+        return np.full((k, 1), np.sqrt(1.0 + T[0, 0] ** 2))
     if term.structure == "diag" or k == 1:
         return np.diag(np.sqrt(1.0 + np.diag(T) ** 2))
     U, values, _ = np.linalg.svd(T)

@@ -35,18 +35,18 @@ def varcorr_frame(fit: Fit) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row for each random-effects column, in the order of the formula, and one for the
-        residual; columns ``group``, ``name``, ``variance``, ``std_dev`` and, where terms have
-        correlated columns, ``corr_1``, ``corr_2``, ...: the correlation with the first, second, ...
-        column of the same term.
+        One row for each variance, in the order of the formula, and one for the residual; columns
+        ``group``, ``name``, ``variance``, ``std_dev`` and, where terms have correlated columns,
+        ``corr_1``, ``corr_2``, ...: the correlation with the first, second, ... column of the same
+        term.
     """
-    widths = [len(t.columns) for t in fit.design.terms if t.structure != "diag"]
+    widths = [len(t.columns) for t in fit.design.terms if t.structure == "us"]
     n_corr = max(widths, default=1) - 1
     rows = []
     for term, cov in zip(fit.design.terms, fit.random_cov):
         corr = correlations(cov)
-        for i, column in enumerate(term.columns):
-            shown = corr[i, :i] if term.structure != "diag" else np.zeros(0)
+        for i, column in enumerate(term.variances):
+            shown = corr[i, :i] if term.structure == "us" else np.zeros(0)
             padded = np.full(n_corr, np.nan)
             padded[: len(shown)] = shown
             rows.append([term.name, column, cov[i, i], np.sqrt(cov[i, i]), *padded])

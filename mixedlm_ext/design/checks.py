@@ -223,7 +223,7 @@ def _too_few(term: TermDesign, allow_saturated: bool) -> str:
             "meta-analysis, pass weights=1/variance and fit(sigma=1)."
         )
     # independent columns are told apart one by one, as lme4 does for ||
-    effects = q if term.structure == "diag" else q * k
+    effects = q * k if term.structure == "us" else q
     if n <= effects:
         return (
             f"{term.text} has {effects} random effects ({k} for each of {q} levels) "
@@ -244,6 +244,10 @@ def _one_level_a_column(term: TermDesign) -> bool:
 
 def _check_columns(term: TermDesign, checks: Checks) -> None:
     """Refuse a slope that is constant, and columns that are combinations of one another."""
+    if term.structure == "iid":
+        if not term.X.any():
+            raise DesignError(f"all columns of {term.text} are zero in the data. Drop the term.")
+        return
     low, high = term.X.min(axis=0), term.X.max(axis=0)
     for name, lowest, highest in zip(term.columns, low, high, strict=True):
         if name != "Intercept" and lowest == highest:
@@ -295,6 +299,11 @@ def repeated_column(terms: Sequence[TermDesign]) -> tuple[int, str, str] | None:
     for i, term in enumerate(terms):
         for other in terms[:i]:
             if not _same_groups(term, other):
+                continue
+            if "iid" in (term.structure, other.structure):
+                # variances of several columns are told apart unless all columns are the same
+                if term.X.shape == other.X.shape and np.array_equal(term.X, other.X):
+                    return i, _repetition(term.variances[0], term, other), f"Remove {term.text}."
                 continue
             for a, name in enumerate(term.columns):
                 values = term.X[:, a]

@@ -19,6 +19,7 @@ from mixedlm_ext.design.checks import (
     offset_vector,
     repeated_column,
 )
+from mixedlm_ext.design.components import settle_components
 from mixedlm_ext.design.design import Design
 from mixedlm_ext.design.fixed import keep_columns
 from mixedlm_ext.design.frame import Table, one_per_row, read_table
@@ -125,6 +126,7 @@ def design_from_formula(
         index=choice.index,
         copy=False,
     )
+    formula = settle_components(formula, frame, scope)
     matrices = FormulaMatrices(formula, frame, scope)
     prepared = matrices.training_data()
     n = len(frame)
@@ -259,7 +261,7 @@ def _terms(
                 "so it has no column. Drop it."
             )
         codes, levels = groups[spec.group]
-        name = unique_name(spec.group_name, [term.name for term in terms])
+        name = unique_name(spec.name or spec.group_name, [term.name for term in terms])
         columns = matrices.names(i)
         terms.append(
             TermDesign(name, spec.group_name, columns, X, codes, levels, spec.structure, spec.text)

@@ -37,7 +37,8 @@ class ArrayTerm:
         """The term in formula language."""
         bar = "||" if self.structure == "diag" else "|"
         left = " + ".join(self.columns).replace("Intercept", "1")
-        return f"({left if 'Intercept' in self.columns else f'0 + {left}'} {bar} {self.group})"
+        written = f"({left if 'Intercept' in self.columns else f'0 + {left}'} {bar} {self.group})"
+        return f"{written} with one variance" if self.structure == "iid" else written
 
 
 def exog_columns(exog: Any, n: int = 0) -> tuple[list[Floats], list[str], pd.Index]:
@@ -99,9 +100,9 @@ def read_random_term(term: Any, position: int, count: int) -> ArrayTerm:
             f"random holds {type(term).__name__} values; it needs RandomTerm objects, "
             "as in random=[RandomTerm(groups)]."
         )
-    if term.structure not in ("us", "diag"):
-        near = did_you_mean(str(term.structure), ("us", "diag"))
-        raise DesignError(f"structure {term.structure!r} is not 'us' or 'diag'.{near}")
+    if term.structure not in ("us", "diag", "iid"):
+        near = did_you_mean(str(term.structure), ("us", "diag", "iid"))
+        raise DesignError(f"structure {term.structure!r} is not 'us', 'diag' or 'iid'.{near}")
     factors = _factors(term.groups)
     n = len(factors[0])
     names = [None if factor.name is None else str(factor.name) for factor in factors]

@@ -32,8 +32,9 @@ class RandomTerm:
     columns : sequence of str, optional
         Names of the columns of `exog`. Those of a Series or DataFrame by default; a column of
         ones is "Intercept".
-    structure : {"us", "diag"}
-        Covariance of the coefficients of one level: unstructured, or diagonal.
+    structure : {"us", "diag", "iid"}
+        Covariance of the coefficients of one level: unstructured, diagonal, or one variance for all
+        of them.
 
     Examples
     --------
@@ -68,7 +69,7 @@ class TermDesign:
         Levels that occur, in the order of the categories or sorted; a MultiIndex of tuples for an
         interaction.
     structure : str
-        "us" or "diag".
+        "us", "diag" or "iid".
     text : str
         The term in formula language.
     """
@@ -81,6 +82,15 @@ class TermDesign:
     levels: pd.Index
     structure: str
     text: str
+
+    @property
+    def variances(self) -> tuple[str, ...]:
+        """Names of the variances: those of the columns, or all columns if they have one."""
+        if self.structure != "iid":
+            return self.columns
+        if len(self.columns) > 4:
+            return (f"{self.columns[0]} .. {self.columns[-1]}",)
+        return (", ".join(self.columns),)
 
 
 @dataclass(frozen=True, eq=False)

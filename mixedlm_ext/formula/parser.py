@@ -43,7 +43,9 @@ class RandomTermSpec:
     group : tuple of str
         The factors of the grouping interaction, each a Python expression: ``("a", "b")`` for a:b.
     structure : str
-        ``"us"`` (unstructured covariance) for ``|``, ``"diag"`` for ``||``.
+        ``"us"`` (unstructured covariance) for ``|``, ``"diag"`` for ``||``; ``"iid"`` for a
+        variance component of statsmodels' ``vc_formula``, whose columns are independent with one
+        variance.
     span : tuple of int
         Start and stop of the written term, parentheses included, in the user's text.
     expr_span, group_span : tuple of int
@@ -51,6 +53,8 @@ class RandomTermSpec:
         share the three spans.
     bare : frozenset of str
         Columns that the user names without the ``Q()`` that `expr` and `group` have.
+    name : str
+        What reports call the term, the name of a variance component; by default its group.
     """
 
     expr: str
@@ -60,12 +64,14 @@ class RandomTermSpec:
     expr_span: Span
     group_span: Span
     bare: frozenset[str] = frozenset()
+    name: str = ""
 
     @property
     def text(self) -> str:
         """The term in formula language, ``"(1 + Days | Subject)"``."""
         bar = "||" if self.structure == "diag" else "|"
-        return f"({shown(self.expr, self.bare)} {bar} {self.group_name})"
+        written = f"({shown(self.expr, self.bare)} {bar} {self.group_name})"
+        return f"{written} with one variance" if self.structure == "iid" else written
 
     @property
     def group_name(self) -> str:

@@ -153,6 +153,13 @@ class _Parts:
             raise FormulaError(
                 f"the update {self._text!r} cannot be read: {str(error).splitlines()[0]}"
             ) from None
+        for term in self._random:
+            if term.structure == "iid":
+                raise FormulaError(
+                    f"the variance component {term.name!r}, {term.text}, cannot be written in a "
+                    "formula",
+                    hint="Make the changed model by MixedLM.from_formula(..., vc_formula=...).",
+                )
         random = [term.text for term in self._random]
         return " + ".join([plain, *random, *(f"offset({o})" for o in self._offsets)])
 

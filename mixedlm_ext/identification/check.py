@@ -48,6 +48,8 @@ def check_identified(design: Design, problem: Problem) -> None:
     """
     if design.checks["identified"] == design.checks["redundant"] == "ignore":
         return
+    if problem.covariance.tied:  # one variance for several columns: there is little to mistake
+        return
     hidden = [t for t in range(len(design.terms)) if _is_inside(design, problem, t)]
     if hidden or problem.covariance.n_theta == 1:
         return
@@ -80,7 +82,14 @@ def check_told_from_residual(design: Design, problem: Problem) -> None:
     """
     cp = problem.cp
     relaxed = design.checks["levels"] != "error"  # then as many effects as rows are what was asked
-    if relaxed or cp.q < cp.n - cp.p or design.checks["identified"] == "ignore":
+    if (
+        relaxed
+        or problem.covariance.tied
+        or cp.q < cp.n - cp.p
+        or design.checks["identified"] == "ignore"
+    ):
+        return
+    if problem.covariance.tied:
         return
     directions = in_user_columns(problem.covariance, Image(problem, residual=True).null_space())
     with_residual = directions @ _row_space(directions[-1:])

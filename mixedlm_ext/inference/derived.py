@@ -139,7 +139,7 @@ class _Parts:
                 own = slice(place.first, place.first + place.k)
                 X = np.linalg.solve(place.whitening.T, term.X.T)
                 N[place.block][own, own] = X @ X.T / X.shape[1]
-        return 0.5 * covariance.curvature(N)
+        return 0.5 * covariance.tie(covariance.tie(covariance.curvature(N)), axis=1)
 
     @staticmethod
     def quadratic(theta: Array, A: Array) -> float:

@@ -171,8 +171,11 @@ def _patterns(fit: Fit, keep_zeros: bool) -> tuple[list[Array], Array]:
         k, levels = cp.shapes[term.block]
         own = slice(term.first, term.first + term.k)
         block = slice(cp.offsets[term.block], cp.offsets[term.block + 1])
-        for a, b in zip(*term.entries):
-            if not keep_zeros and (zero[i][a] or zero[i][b]):
+        rows, columns = term.entries
+        for j in range(term.n_theta):
+            tied = term.owners == j
+            a, b = rows[tied], columns[tied]
+            if not keep_zeros and (zero[i][a[0]] or zero[i][b[0]]):
                 continue
             raw = np.zeros((term.k, term.k))
             raw[a, b] = raw[b, a] = 1.0
@@ -181,5 +184,5 @@ def _patterns(fit: Fit, keep_zeros: bool) -> tuple[list[Array], Array]:
             e = np.zeros((cp.q, cp.q))
             e[block, block] = np.kron(within, np.eye(levels))
             E.append(e)
-            phi.append(fit.sigma**2 * Gamma[a, b])
+            phi.append(fit.sigma**2 * Gamma[a[0], b[0]])
     return E, np.array(phi)

@@ -66,8 +66,10 @@ def _covariances_nested(small: Design | LinearDesign, large: Design | LinearDesi
 
 def _n_directions(design: Design | LinearDesign) -> int:
     """Return the number of variances and covariances, the residual's among them."""
-    widths = [(len(term.columns), term.structure) for term in design.terms]
-    return 1 + sum(k if kind == "diag" else k * (k + 1) // 2 for k, kind in widths)
+    return 1 + sum(
+        k * (k + 1) // 2 if term.structure == "us" else len(term.variances)
+        for term, k in ((term, len(term.columns)) for term in design.terms)
+    )
 
 
 def _forms(design: Design | LinearDesign, u: Array, w: Array) -> list[float]:
@@ -77,11 +79,15 @@ def _forms(design: Design | LinearDesign, u: Array, w: Array) -> list[float]:
         levels = len(term.levels)
         left = [np.bincount(term.codes, u * x, levels) for x in term.X.T]
         right = [np.bincount(term.codes, w * x, levels) for x in term.X.T]
-        for a in range(len(left)):
-            for b in range(a + 1 if term.structure != "diag" else 0):
-                out.append(float(left[a] @ right[b] + left[b] @ right[a]))
-            if term.structure == "diag":
-                out.append(float(left[a] @ right[a]))
+        own = [float(one @ two) for one, two in zip(left, right)]
+        if term.structure == "us":
+            out += [
+                float(left[a] @ right[b] + left[b] @ right[a])
+                for a in range(len(left))
+                for b in range(a + 1)
+            ]
+        else:
+            out += [sum(own)] if term.structure == "iid" else own
     return out
 
 

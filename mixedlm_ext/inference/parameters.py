@@ -79,8 +79,11 @@ def model_parameters(design: Design, sigma: bool = True) -> tuple[Parameter, ...
     out = []
     for t, term in enumerate(design.terms):
         names, k = term.columns, len(term.columns)
-        out += [Parameter(f"sd({term.name}, {names[i]})", "sd", t, (i,)) for i in range(k)]
-        if term.structure != "diag":
+        out += [
+            Parameter(f"sd({term.name}, {name})", "sd", t, (i,))
+            for i, name in enumerate(term.variances)
+        ]
+        if term.structure == "us":
             out += [
                 Parameter(f"cor({term.name}, {names[i]}, {names[j]})", "cor", t, (i, j))
                 for i in range(k)

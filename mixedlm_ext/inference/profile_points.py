@@ -96,7 +96,7 @@ def held(parameter: Parameter, top: Maximum) -> Held:
     if parameter.kind == "beta":
         return _BetaHeld(problem, parameter.columns[0], fixed_sigma)
     term = problem.covariance.terms[parameter.term]
-    first = parameter.columns if term.structure != "diag" else ()
+    first = parameter.columns if term.structure == "us" else ()
     turned = TermReordered.of(problem, parameter.term, first)
     own = turned.problem.covariance.terms[parameter.term]
     entry = problem.covariance.slices[parameter.term].start

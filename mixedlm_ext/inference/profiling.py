@@ -178,5 +178,5 @@ def _theta(estimates: Estimates, covariance: Covariance) -> Array:
     for cov, term in zip(estimates.random_cov, covariance.terms):
         values, vectors = np.linalg.eigh(cov / estimates.sigma**2)
         root = vectors * np.sqrt(np.maximum(values, 0.0))
-        parts.append(lower_template(root)[term.entries])
+        parts.append(term.theta_of(lower_template(root)))
     return np.concatenate(parts)

@@ -99,6 +99,8 @@ def _parts(design: Design, i: int) -> dict[str, list[int]]:
     independent of the others.
     """
     term = design.terms[i]
+    if term.structure == "iid":
+        return {}
     if design.formula is None:
         parts = {name: [j] for j, name in enumerate(term.columns) if name not in INTERCEPT}
         intercept = [j for j, name in enumerate(term.columns) if name in INTERCEPT]

@@ -119,7 +119,7 @@ class TermReordered:
         own = self.problem.covariance.terms[self.term]
         out = theta.copy()
         turned = lower_template(np.asarray(np.linalg.solve(self.change, T), dtype=float))
-        out[self.problem.covariance.slices[self.term]] = turned[own.entries]
+        out[self.problem.covariance.slices[self.term]] = own.theta_of(turned)
         return out
 
     def random_cov(self, turned: list[Array]) -> list[Array]:

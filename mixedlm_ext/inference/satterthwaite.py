@@ -70,14 +70,15 @@ class Satterthwaite:
         M = solve_upper(e.pls.RX, solve_upper(cp.R, np.eye(cp.p)).T, transpose=True)
         U = np.ascontiguousarray(e.U)
         out = []
-        for j in range(covariance.n_theta):
+        for j in range(covariance.n_entries):
             block, a, b = covariance.blocks[j], covariance.rows[j], covariance.columns[j]
             u = cp.block(U, block)
             D = u[a].T @ np.tensordot(e.pls.factor.templates[block][:, b], u, axes=1)
             out.append(fit.sigma**2 * M.T @ (D + D.T) @ M)
-        if fit.fixed_sigma is None:
-            out.append(2.0 * self.cov())
-        return np.array(out)
+        gradients = covariance.tie(np.array(out))
+        if fit.fixed_sigma is not None:
+            return gradients
+        return np.concatenate([gradients, 2.0 * self.cov()[None]])
 
     @cached_property
     def A(self) -> Array:

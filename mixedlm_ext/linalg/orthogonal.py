@@ -107,8 +107,9 @@ def whiten(X: Array, structure: str) -> tuple[Array, Array]:
     ----------
     X : ndarray (n, k)
         n >= k, linearly independent columns for structure "us".
-    structure : {"us", "diag"}
-        For a diagonal structure, only the columns' norms are taken out.
+    structure : {"us", "diag", "iid"}
+        For a diagonal structure, only the columns' norms are taken out; for columns that have one
+        variance, their common root mean square. The columns of W are no basis then.
 
     Returns
     -------
@@ -116,8 +117,10 @@ def whiten(X: Array, structure: str) -> tuple[Array, Array]:
     R : ndarray (k, k)
         With a positive diagonal.
     """
-    if structure == "diag" or X.shape[1] == 1:
+    if structure != "us" or X.shape[1] == 1:
         norms = _norms(X)
+        if structure == "iid":
+            norms = np.full(len(norms), np.linalg.norm(norms) / np.sqrt(len(norms)))
         return X / norms, np.diag(norms)
     # the factor from the other corner: columns, then rows and columns of R, in reverse order
     Q, R = orthonormal_basis(X[:, ::-1])

@@ -36,11 +36,11 @@ def component_values(covariance: Covariance, e: Estimates) -> Array:
     out = [np.empty((r, 0))]
     for term, part in zip(covariance.terms, covariance.slices):
         T = np.zeros((r, term.k, term.k))
-        T[:, term.entries[0], term.entries[1]] = e.theta[:, part]
+        T[:, term.entries[0], term.entries[1]] = e.theta[:, part][:, term.owners]
         cov = T @ T.transpose(0, 2, 1) * (e.sigma**2)[:, None, None]
         sd = np.sqrt(np.einsum("rkk->rk", cov))
-        out.append(sd)
-        if term.structure != "diag":
+        out.append(sd[:, :1] if term.structure == "iid" else sd)
+        if term.structure == "us":
             i, j = np.triu_indices(term.k, 1)
             with np.errstate(divide="ignore", invalid="ignore"):
                 correlation = np.clip(cov[:, i, j] / (sd[:, i] * sd[:, j]), -1.0, 1.0)

@@ -115,7 +115,11 @@ class Refitter:
         self.problem, self.reml, self.sigma, self.start = problem, reml, sigma, start
         self.reduce = Reduction(design, problem)
         # where there may be several minima, each response needs its own search from several starts
-        at_once = len(problem.cp.shapes) == 1 and (start is not None or not several_minima(problem))
+        at_once = (
+            len(problem.cp.shapes) == 1
+            and not problem.covariance.tied
+            and (start is not None or not several_minima(problem))
+        )
         self.classes = LevelClasses(problem.cp) if at_once else None
 
     @property
@@ -179,7 +183,7 @@ def warm_start(problem: Problem, theta: Array) -> Array:
     """
     covariance = problem.covariance
     start = covariance.standardize(theta)
-    diagonal = covariance.rows == covariance.columns
+    diagonal = covariance.start() > 0
     return np.where(diagonal, np.maximum(start, _LEAST), start)
 
 

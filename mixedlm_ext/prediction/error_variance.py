@@ -204,7 +204,7 @@ class PredictionErrors:
             2.0 * np.einsum("lm,lm->m", blocks[i][a], images[i][b])
             for i, a, b in zip(covariance.blocks, covariance.rows, covariance.columns)
         ]
-        return np.column_stack(columns)
+        return covariance.tie(np.column_stack(columns), axis=1)
 
     def _fixed_gradient(self, w: Array) -> Array:
         """Return s'dΓs for each theta where s = -Z'V⁻¹X(X'V⁻¹X)⁻¹a, w (p, m)."""
@@ -217,7 +217,7 @@ class PredictionErrors:
             u = self._cp.block(U, i)
             D = u[a].T @ np.tensordot(templates[i][:, b], u, axes=1)
             columns.append(2.0 * np.einsum("pm,pm->m", D @ w, w))
-        return np.column_stack(columns)
+        return covariance.tie(np.column_stack(columns), axis=1)
 
     def _own_gradient(self, w: Array) -> Array:
         """Return what the own level adds to the gradient of the fixed part.
@@ -236,12 +236,12 @@ class PredictionErrors:
             2.0 * (t[:, a] * (tT[:, b] - uT[:, b]) - u[:, a] * tT[:, b])
             for a, b in zip(covariance.rows, covariance.columns)
         ]
-        return np.column_stack(columns)
+        return covariance.tie(np.column_stack(columns), axis=1)
 
     def _unseen_gradient(self) -> Array:
         """Return z'dΓz for each theta, of the levels that the fit has not seen."""
         covariance = self._fit.problem.covariance
-        out = np.zeros((len(self._X), covariance.n_theta))
+        out = np.zeros((len(self._X), covariance.n_entries))
         for part in self._parts:
             image = part.fresh @ self._template(part)
             inside = range(part.columns.start, part.columns.stop)
@@ -250,7 +250,7 @@ class PredictionErrors:
                 if a in inside:
                     first = part.columns.start
                     out[:, j] += 2.0 * part.fresh[:, a - first] * image[:, b - first]
-        return out
+        return covariance.tie(out, axis=1)
 
 
 def _parts(fit: Fit, new: NewData, chosen: Chosen) -> Iterator[_Part]:

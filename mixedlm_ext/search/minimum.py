@@ -121,7 +121,7 @@ def _on_the_boundary(objective: Objective, e: Evaluation, log: Log) -> Evaluatio
         small = values <= _ZERO * max(1.0, values[0])
         if (small & (values > 0)).any():
             L = lower_root(U * np.where(small, 0.0, values))
-            theta[part] = np.where(np.abs(L) > 1e-12 * values[0], L, 0.0)[term.entries]
+            theta[part] = term.theta_of(np.where(np.abs(L) > 1e-12 * values[0], L, 0.0))
     if np.array_equal(theta, e.theta):
         return e
     at_zero = log.evaluate(objective, theta)

@@ -87,7 +87,7 @@ def _candidates(objective: Objective) -> list[Array]:
     several = several_minima(problem)
     out = [covariance.start()]
     if dear:
-        out = [covariance.free_entries([_alone(objective, i) for i in blocks])]
+        out = [covariance.theta_of([_alone(objective, i) for i in blocks])]
     if several:
         out += [_moments(problem, i, relative) for i in blocks for relative in (True, False)]
         out += _corners(problem)
@@ -116,7 +116,7 @@ def _corners(problem: Problem) -> list[Array]:
     ]
     if not confounded:
         return []
-    theta[confounded] = _LEAST
+    theta[covariance.owners[confounded]] = _LEAST
     out = [theta]
     for j in confounded:
         i, a = covariance.blocks[j], covariance.rows[j]
@@ -125,7 +125,7 @@ def _corners(problem: Problem) -> list[Array]:
         scale = max(cp.yy - float((z * z / d).sum()), 1e-14 * cp.yy) / max(cp.n - cp.p - len(d), 1)
         alone = theta.copy()
         variance = ((z / d) ** 2).mean() / scale - (1.0 / d).mean()
-        alone[j] = np.sqrt(np.clip(variance, _LEAST**2, _MOST**2))
+        alone[covariance.owners[j]] = np.sqrt(np.clip(variance, _LEAST**2, _MOST**2))
         out.append(alone)
     return out
 
@@ -174,6 +174,8 @@ def reflections(covariance: Covariance, theta: Array) -> list[Array]:
     """
     out = []
     for term, part in zip(covariance.terms, covariance.slices):
+        if term.structure != "us":
+            continue
         rows, columns = term.entries
         for a in range(term.k if term.k > 2 else 1):
             flipped = (rows == a) != (columns == a)
@@ -280,9 +282,9 @@ def _roots(covariance: Covariance, Gammas: list[Array]) -> Array:
     for term in covariance.terms:
         own = slice(term.first, term.first + term.k)
         Gamma = Gammas[term.block][own, own]
-        if term.structure == "diag":
+        if term.structure != "us":
             Gamma = np.diag(np.diag(Gamma))
         values, vectors = np.linalg.eigh(Gamma)
         sd = np.sqrt(np.clip(values, _LEAST**2, _MOST**2))
-        out.append(np.linalg.cholesky((vectors * sd**2) @ vectors.T)[term.entries])
+        out.append(term.theta_of(np.linalg.cholesky((vectors * sd**2) @ vectors.T)))
     return np.concatenate(out)

@@ -249,7 +249,9 @@ def _root(term: TermDesign, given: Any) -> Array:
     """Return the symmetric square root of one covariance matrix."""
     k = len(term.columns)
     cov = np.asarray(given, dtype=float)
-    if cov.ndim == 0 or (cov.shape == (k,) and (term.structure == "diag" or k == 1)):
+    if cov.size == 1 and term.structure == "iid":
+        cov = np.full(k, float(cov.ravel()[0]))
+    if cov.ndim == 0 or (cov.shape == (k,) and (term.structure != "us" or k == 1)):
         cov = np.diag(np.atleast_1d(cov))
     if cov.shape != (k, k):
         raise FitError(
@@ -262,6 +264,8 @@ def _root(term: TermDesign, given: Any) -> Array:
             f"the covariance of {term.name!r} is no covariance matrix: {cov.tolist()}. It must be "
             "finite, symmetric and have no negative eigenvalue."
         )
-    if term.structure == "diag" and np.any(cov - np.diag(np.diag(cov))):
+    if term.structure != "us" and np.any(cov - np.diag(np.diag(cov))):
         raise FitError(f"the columns of {term.text} are uncorrelated. Give their variances only.")
+    if term.structure == "iid" and np.ptp(np.diag(cov)):
+        raise FitError(f"the columns of {term.text} have one variance. Give one number.")
     return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T)
