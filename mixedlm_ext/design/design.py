@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import patsy
 
+from mixedlm_ext.design.coefficients import coefficient_names
 from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.design.names import Scope
 from mixedlm_ext.design.new_data import array_new_data, formula_new_data
@@ -83,6 +84,7 @@ class Design:
     scope: Scope = field(default_factory=Scope)
     weights_name: str | None = None
     offset_name: str | None = None
+    _coefficient_names: tuple[tuple[str, ...], ...] | None = field(default=None, repr=False)
     _matrices: FormulaMatrices | None = field(default=None, repr=False)
 
     @property
@@ -101,6 +103,15 @@ class Design:
             object.__setattr__(self, "_matrices", built)
         assert self._matrices is not None
         return self._matrices
+
+    @property
+    def coefficient_names(self) -> tuple[tuple[str, ...], ...]:
+        """Names of each term's columns among the coefficients of a group."""
+        if self._coefficient_names is None:
+            names = coefficient_names(self.X, self.x_names, self.terms)
+            object.__setattr__(self, "_coefficient_names", names)
+        assert self._coefficient_names is not None
+        return self._coefficient_names
 
     def without_rows(self) -> Design:
         """Forget everything with one entry a row; keep what `new_data` and `new_arrays` need.
@@ -124,6 +135,7 @@ class Design:
             index=self.index[:0],
             rows=self.rows[:0].copy(),
             frame=frame,
+            _coefficient_names=self.coefficient_names,
         )
 
     def __getstate__(self) -> dict[str, Any]:
