@@ -47,12 +47,32 @@ def conditional_covariances(fit: Fit) -> dict[str, dict[Any, pd.DataFrame]]:
 
 def group_coefficients(fit: Fit) -> dict[str, pd.DataFrame]:
     """Return for each grouping factor its levels' coefficients, fixed plus random."""
-    out: dict[str, pd.DataFrame] = {}
-    fixed = dict(zip(fit.design.x_names, fit.beta))
-    for term, b in zip(fit.design.terms, fit.b):
-        if term.group not in out:
-            out[term.group] = pd.DataFrame(fixed, index=term.levels)
-        frame = out[term.group]
-        for name, values in zip(term.columns, b.T):
-            frame[name] = frame[name] + values if name in frame else values
-    return out
+    design = fit.design
+    values: dict[str, dict[str, Any]] = {}
+    levels: dict[str, pd.Index] = {}
+    for term, names, b in zip(design.terms, design.coefficient_names, fit.b):
+        places = {group: _places(own, term.levels) for group, own in levels.items()}
+        group, at = next(
+            ((group, at) for group, at in places.items() if at is not None), (None, slice(None))
+        )
+        if group is None:
+            group = term.name if term.group in levels else term.group
+            levels[group] = term.levels
+            values[group] = dict(zip(design.x_names, np.tile(fit.beta[:, None], len(b))))
+        own = values[group]
+        for name, effects in zip(names, b[at].T):
+            own[name] = own.get(name, 0.0) + effects
+    return {group: pd.DataFrame(own, index=levels[group]) for group, own in values.items()}
+
+
+def _places(wanted: pd.Index, levels: pd.Index) -> Any:
+    """Return where `wanted` are among `levels`; None unless both are levels of one grouping.
+
+    The factors of an interaction may be in another order, b:a for a:b.
+    """
+    if len(wanted) != len(levels) or set(wanted.names) != set(levels.names):
+        return None
+    if wanted.names == levels.names:
+        return slice(None) if wanted.equals(levels) else None
+    at = levels.reorder_levels(list(wanted.names)).get_indexer(wanted)
+    return at if (at >= 0).all() else None

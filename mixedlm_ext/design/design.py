@@ -12,6 +12,7 @@ import pandas as pd
 import patsy
 
 from mixedlm_ext.design.at_hand import DataAtHand
+from mixedlm_ext.design.coefficients import coefficient_names
 from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.names import Scope
@@ -104,6 +105,7 @@ class Design:
     at_hand: DataAtHand | None = field(default=None, repr=False)
     checks: Checks = field(default_factory=Checks)
     array_offset: bool = False
+    _coefficient_names: tuple[tuple[str, ...], ...] | None = field(default=None, repr=False)
     _matrices: FormulaMatrices | None = field(default=None, repr=False)
 
     @property
@@ -122,6 +124,15 @@ class Design:
             object.__setattr__(self, "_matrices", built)
         assert self._matrices is not None
         return self._matrices
+
+    @property
+    def coefficient_names(self) -> tuple[tuple[str, ...], ...]:
+        """Names of each term's columns among the coefficients of a group."""
+        if self._coefficient_names is None:
+            names = coefficient_names(self.X, self.x_names, self.terms)
+            object.__setattr__(self, "_coefficient_names", names)
+        assert self._coefficient_names is not None
+        return self._coefficient_names
 
     def without_rows(self) -> Design:
         """Forget everything with one entry a row; keep what `new_data` and `new_arrays` need.
@@ -146,6 +157,7 @@ class Design:
             rows=self.rows[:0].copy(),
             frame=frame,
             at_hand=None,
+            _coefficient_names=self.coefficient_names,
         )
 
     def __getstate__(self) -> dict[str, Any]:

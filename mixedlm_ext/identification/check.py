@@ -48,10 +48,10 @@ def check_identified(design: Design, problem: Problem) -> None:
     """
     if design.checks["identified"] == design.checks["redundant"] == "ignore":
         return
-    if problem.covariance.tied:  # one variance for several columns: there is little to mistake
-        return
     hidden = [t for t in range(len(design.terms)) if _is_inside(design, problem, t)]
     if hidden or problem.covariance.n_theta == 1:
+        return
+    if problem.covariance.tied:  # one variance for several columns: there is little to mistake
         return
     image = Image(problem, residual=False)
     unseen = image.null_space()
@@ -122,7 +122,9 @@ def _report(design: Design, text: str) -> None:
 def _is_inside(design: Design, problem: Problem, t: int) -> bool:
     """Refuse a term some combination of whose columns the fixed effects have at every level."""
     combinations = inside_fixed(problem, t)
-    if not combinations.shape[1]:
+    # one column that is not inside is enough to see a variance that all columns share
+    enough = combinations.shape[0] if design.terms[t].structure == "iid" else 1
+    if combinations.shape[1] < enough:
         return False
     term, whitening = design.terms[t], problem.covariance.terms[t].whitening
     what, lie, instead = _inside_names(term, combinations, np.linalg.norm(whitening, axis=0))

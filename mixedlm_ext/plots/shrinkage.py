@@ -142,7 +142,7 @@ def _columns(known: Sequence[str], wanted: Sequence[str] | None) -> list[int]:
 def _fixed_part(fit: Fit, i: int) -> Array:
     """Return the fixed effects of the term's columns, zero for a column without one."""
     fixed = dict(zip(fit.design.x_names, fit.beta))
-    return np.array([fixed.get(name, 0.0) for name in fit.design.terms[i].columns])
+    return np.array([fixed.get(name, 0.0) for name in fit.design.coefficient_names[i]])
 
 
 def _draw_plane(ax: Axes, own: Array, mixed: Array, fixed: Array, labels: Sequence[str]) -> None:
