@@ -156,7 +156,7 @@ def echelon(L: Array, lengths: Array) -> Array:
     pivots = independent_columns(rows)
     out = np.linalg.solve(rows[:, pivots], rows)
     out[:, pivots] = np.eye(len(rows))
-    return np.asarray(out * lengths / lengths[pivots][:, None])
+    return np.asarray(out * lengths / lengths[pivots][:, None] + 0.0)  # no -0.0
 
 
 def type3(design: Design, terms: Sequence[FixedTerm]) -> list[Array]:

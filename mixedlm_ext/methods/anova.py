@@ -39,8 +39,9 @@ class AnovaMethods:
         statsmodels' ``anova_lm`` asks for it.
         """
         raise _NoSumOfSquares(
-            "a mixed model has no residual sum of squares to test by, as statsmodels' anova_lm() "
-            "does. Use the result's own anova(type=1, 2, 3), or compare(other) for several models."
+            "a mixed model has no 'ssr', a residual sum of squares to test by as statsmodels' "
+            "anova_lm() does. Use the result's own anova(type=1, 2, 3), or compare(other) for "
+            "several models."
         )
 
     def anova(self, type: int | str = 3) -> pd.DataFrame:
