@@ -272,7 +272,7 @@ def test_entries_that_are_zero_or_within_the_fixed_part() -> None:
         inside = MixedLM.from_formula(
             "y ~ 0 + C(g) + C(g):z2", DATA, groups="g", re_formula="0", vc_formula={"r": "z2"}
         )
-        with pytest.raises(DesignError, match="lies within the fixed part"):
+        with pytest.raises(DesignError, match="lie within the fixed part"):
             inside.fit()
         half = MixedLM.from_formula(
             "y ~ 0 + C(g)", DATA, groups="g", re_formula="0", vc_formula={"r": "z2"}
