@@ -112,9 +112,9 @@ def _sf(q: float, df: float, k: int) -> float:
     """Return one probability, by equation (2)."""
     if np.isnan(q) or np.isnan(df):
         return np.nan
-    if q <= 0:
-        return 1.0
-    if np.isinf(df) or np.isinf(q):
+    if q <= 0 or np.isinf(q):
+        return 1.0 if q <= 0 else 0.0
+    if np.isinf(df):
         return float(np.exp(_log_range_sf(np.array([q]), k))[0])
 
     def log_integrand(u: ArrayLike) -> Array:
