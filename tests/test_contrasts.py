@@ -81,7 +81,7 @@ def test_adjusted_pvalues_and_intervals(temperatures: Any, adjust: str) -> None:
 
 
 @pytest.mark.parametrize("adjust", ["tukey", "bonferroni", "sidak", "scheffe", "mvt", "none"])
-@pytest.mark.parametrize("contrast", [0, 7, 11, 13])
+@pytest.mark.parametrize("contrast", [0, 13])
 def test_pvalue_and_interval_agree(temperatures: Any, adjust: str, contrast: int) -> None:
     """At a level just above its p-value a contrast's interval excludes zero, just below not."""
     p = temperatures.contrasts(adjust=adjust)["pvalue"].iloc[contrast]
