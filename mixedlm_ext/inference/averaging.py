@@ -117,11 +117,14 @@ def cell_weights(
     if kind == "cells":
         return _counts(cells, data, _factors(cells, data))
     out = np.ones(len(cells))
+    # where a nested factor is averaged over within its parent, frequencies are those there
+    around = {p for name in factors for p in nesting.get(name, ()) if p in wanted}
     for name in factors:
         parents = list(nesting.get(name, ()))
         if kind == "outer":
-            own = _counts(cells, data, [name, *parents])
-            within = _counts(cells, data, parents)
+            fixed = list(dict.fromkeys([*parents, *sorted(around)]))
+            own = _counts(cells, data, [name, *fixed])
+            within = _counts(cells, data, fixed)
         else:
             own = np.ones(len(cells))
             levels = cells[[name, *parents]].drop_duplicates()

@@ -123,8 +123,7 @@ def adjusted_pvalues(family: Family, adjust: str) -> Array:
     if adjust == "tukey":
         return studentized_range_sf(np.sqrt(2.0) * t, family.n_means, family.df)
     if adjust == "mvt":
-        corr = family.corr
-        return np.array([max_t_sf(one, corr, df) for one, df in zip(t, family.df)])
+        return max_t_sf(t, family.corr, family.df)
     if adjust == "scheffe":
         return _f_sf(t**2 / family.rank, family.rank, family.df)
     if adjust == "bonferroni":
@@ -156,13 +155,13 @@ def adjusted_half_widths(family: Family, adjust: str, alpha: float) -> Array:
         p-values. Methods that go by the order of the p-values (holm, fdr_bh, ...) have no intervals
         of their own; Bonferroni's take their place, as in R's emmeans.
     """
-    m, df = max(family.count, 1), family.df
+    m, df = family.count, family.df
+    if m == 0:
+        return np.full(len(df), np.nan)
     if adjust == "tukey":
         return studentized_range_isf(alpha, family.n_means, df) / np.sqrt(2.0)
     if adjust == "mvt":
-        corr = family.corr
-        values = {d: max_t_isf(alpha, corr, d) for d in np.unique(df[~np.isnan(df)])}
-        return np.array([values.get(d, np.nan) for d in df])
+        return max_t_isf(alpha, family.corr, df)
     if adjust == "scheffe":
         return np.sqrt(family.rank * _f_isf(alpha, family.rank, df))
     if adjust == "sidak":

@@ -14,85 +14,88 @@ about r_ij T_i. The expectation is an average over a fixed lattice with the bake
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
+
+from mixedlm_ext.inference.studentized_range import quantiles_by_df
 
 Array = NDArray[np.float64]
 
 __all__ = ["max_t_isf", "max_t_sf"]
 
-_POINTS = 16384
+_POINTS = 8192
 _MOST_CELLS = 20_000_000
 """Points times squared number of statistics, at most."""
 _INDEPENDENT = 1e-10
 """Eigenvalues of a correlation matrix below this are zero."""
+_INTERPOLATED = 4
+"""Quantiles for more degrees of freedom are interpolated between so many: smooth in 1/ν."""
 
 
-def max_t_sf(t: float, corr: Array, df: float) -> float:
+def max_t_sf(t: ArrayLike, corr: Array, df: ArrayLike) -> Array:
     """Return the probability that the largest |T| exceeds t.
 
     Parameters
     ----------
-    t : float
+    t : array_like
     corr : ndarray (m, m)
         Correlation matrix of the numerators; it may be singular.
-    df : float
+    df : array_like
         Degrees of freedom of the common denominator; may be infinite.
 
     Returns
     -------
-    float
+    ndarray
         With a relative error of about 1e-3; always the same for the same arguments.
 
     Examples
     --------
     >>> corr = np.array([[1.0, 0.5], [0.5, 1.0]])
-    >>> round(max_t_sf(2.2, corr, 20.0), 3)
-    0.072
+    >>> max_t_sf([2.2, 9.0], corr, 20.0).round(3)
+    array([0.072, 0.   ])
     """
-    if not np.isfinite(t) or np.isnan(df):
-        return 0.0 if np.isinf(t) else np.nan
-    return _Family(corr, df).tail(abs(t))
+    t, df = np.broadcast_arrays(np.abs(np.asarray(t, dtype=float)), np.asarray(df, dtype=float))
+    family = _Family(corr)
+    return np.array([family.tail(*pair) for pair in zip(t.ravel(), df.ravel())]).reshape(t.shape)
 
 
-def max_t_isf(p: float, corr: Array, df: float) -> float:
-    """Return the value that the largest |T| exceeds with probability p."""
-    if np.isnan(df):
-        return np.nan
-    family = _Family(corr, df)
-    low, high = (float(stats.t.isf(p / (2.0 * m), df)) for m in (1, len(corr)))
-    if high - low < 1e-12 or family.tail(low) <= p:
-        return low
-    if family.tail(high) >= p:
-        return high
-    return float(optimize.brentq(lambda t: family.tail(t) - p, low, high, xtol=1e-7))
+def max_t_isf(p: float, corr: Array, df: ArrayLike) -> Array:
+    """Return the values that the largest |T| exceeds with probability p, as `max_t_sf` has it."""
+    df = np.asarray(df, dtype=float)
+    family = _Family(corr)
+    return quantiles_by_df(lambda one: family.quantile(p, one), df, _INTERPOLATED)
 
 
 class _Family:
     """Statistics with one correlation matrix, and the lattice to average over."""
 
-    def __init__(self, corr: Array, df: float) -> None:
-        self.corr, self.df, self.m = corr, df, len(corr)
-        n = max(512, min(_POINTS, _MOST_CELLS // self.m**2))
-        points = _lattice(n, self.m + 1)
-        self.share = np.clip(points[:, 0], 1e-12, 1.0 - 1e-12)
+    def __init__(self, corr: Array) -> None:
+        self.corr, self.m = corr, len(corr)
         self.roots = [_conditional_root(corr, i) for i in range(self.m)]
-        self.normal = special.ndtri(np.clip(points[:, 2:], 1e-12, 1.0 - 1e-12))
-        if np.isinf(df):
-            self.spread = np.ones(n)
-        else:
-            chi2 = stats.chi2.ppf(np.clip(points[:, 1], 1e-12, 1.0 - 1e-12), df + 1.0)
-            self.spread = np.sqrt((df + 1.0) / chi2)
+        n = max(512, min(_POINTS, _MOST_CELLS // self.m**2))
+        points = _lattice(n, 2 + max(root.shape[1] for root in self.roots))
+        self.share, self.radius = points[:, 0], points[:, 1]
+        self.normal = special.ndtri(points[:, 2:])
+        self._spreads: dict[float, Array] = {}
 
-    def tail(self, t: float) -> float:
+    def _spread(self, df: float) -> Array:
+        """Return draws of the common factor of the others given one statistic, √((ν + 1)/χ²)."""
+        if np.isinf(df):
+            return np.ones(len(self.radius))
+        if df not in self._spreads:
+            chi2 = 2.0 * special.gammaincinv((df + 1.0) / 2.0, self.radius)
+            self._spreads[df] = np.sqrt((df + 1.0) / chi2)
+        return self._spreads[df]
+
+    def tail(self, t: float, df: float) -> float:
         """Return the probability of (1)."""
-        one = 2.0 * float(stats.t.sf(t, self.df))
-        if self.m == 1 or one == 0.0:
+        one = 2.0 * float(stats.t.sf(t, df))
+        if self.m == 1 or not 0.0 < one < 1.0:
             return one
-        beyond = stats.t.isf(self.share * one / 2.0, self.df)  # T_i given T_i > t; |.| is symmetric
-        scale = self.spread
-        if np.isfinite(self.df):
-            scale = scale * np.sqrt((self.df + beyond**2) / (self.df + 1.0))
+        beyond = stats.t.isf(self.share * one / 2.0, df)  # T_i given T_i > t; |.| is symmetric
+        scale = self._spread(df)
+        if np.isfinite(df):
+            scale = scale * np.sqrt((df + beyond**2) / (df + 1.0))
         total = 0.0
         for i, root in enumerate(self.roots):
             noise = self.normal[:, : root.shape[1]] @ root.T
@@ -100,6 +103,17 @@ class _Family:
             others[:, i] = np.inf
             total += one * float((1.0 / (np.abs(others) > t).sum(axis=1)).mean())
         return min(total, 1.0)
+
+    def quantile(self, p: float, df: float) -> float:
+        """Return the value that is exceeded with probability p."""
+        low, high = (float(stats.t.isf(p / (2.0 * m), df)) for m in (1, self.m))
+
+        def above(t: float) -> float:
+            return float(np.log(self.tail(t, df) / p))
+
+        if high - low < 1e-12 * high or above(low) <= 0.0:
+            return low
+        return high if above(high) >= 0.0 else float(optimize.brentq(above, low, high, xtol=1e-6))
 
 
 def _conditional_root(corr: Array, i: int) -> Array:
@@ -119,4 +133,5 @@ def _lattice(n: int, dimensions: int) -> Array:
             primes.append(candidate)
         candidate += 1
     shifted = np.arange(1, n + 1)[:, None] * np.sqrt(primes) % 1.0
-    return np.asarray(1.0 - np.abs(2.0 * shifted - 1.0))
+    folded = 1.0 - np.abs(2.0 * shifted - 1.0)
+    return np.clip(folded, 1e-12, 1.0 - 1e-12)

@@ -101,6 +101,7 @@ def _normal() -> _Inverse:
     )
 
 
+_SAME = _Inverse((np.array, np.ones_like, np.zeros_like, np.zeros_like))
 _LOG1P = _Inverse((np.expm1, np.exp, np.exp, np.exp))
 _ARCSINE_ROOT = _Inverse(
     (
@@ -195,7 +196,9 @@ def response_scale(design: Design) -> ResponseScale | None:
     constants = {k: v for k, v in design.scope.values.items() if isinstance(v, (int, float))}
     outer = _affine(tree, constants)
     if outer is not None and _column(outer[0]) in design.frame:
-        return None
+        return (
+            ResponseScale(code, (1.0, 0.0), outer[1:], _SAME) if outer[1:] != (1.0, 0.0) else None
+        )
     found = None if outer is None else _transformation(outer[0], constants)
     inner = None if found is None else _affine(found[1], constants)
     column = None if inner is None else _column(inner[0])

@@ -24,7 +24,7 @@ from scipy import optimize, special, stats
 
 Array = NDArray[np.float64]
 
-__all__ = ["studentized_range_isf", "studentized_range_sf"]
+__all__ = ["quantiles_by_df", "studentized_range_isf", "studentized_range_sf"]
 
 _SPAN = 8.5
 """How far (1) is followed to both sides of -w/2, the middle of two extremes."""
@@ -80,25 +80,33 @@ def studentized_range_isf(p: float, k: int, df: ArrayLike) -> Array:
     ndarray
     """
     df = np.asarray(df, dtype=float)
+    return quantiles_by_df(lambda one: _isf(p, k, one), df, _INTERPOLATED)
+
+
+def quantiles_by_df(quantile: Callable[[float], float], df: Array, most: int) -> Array:
+    """Return quantiles for several degrees of freedom; beyond `most` they are interpolated.
+
+    A quantile is a smooth function of 1/ν; Chebyshev's points keep the error of the polynomial
+    small all along.
+    """
     distinct, place = np.unique(df.ravel(), return_inverse=True)
     finite = distinct[np.isfinite(distinct)]
-    if len(finite) <= _INTERPOLATED:
-        values = np.array([_isf(p, k, d) for d in distinct])
+    values = np.full(len(distinct), np.nan)
+    values[np.isinf(distinct)] = quantile(np.inf) if np.isinf(distinct).any() else np.nan
+    if len(finite) <= most:
+        values[np.isfinite(distinct)] = [quantile(one) for one in finite]
     else:
         curve = Chebyshev.interpolate(
-            lambda x: np.array([_isf(p, k, 1.0 / one) for one in x]),
-            _INTERPOLATED - 1,
+            lambda x: np.array([quantile(1.0 / one) for one in x]),
+            most - 1,
             domain=[1.0 / finite[-1], 1.0 / finite[0]],
         )
-        others = np.array([_isf(p, k, d) for d in distinct[~np.isfinite(distinct)]])
-        values = np.concatenate([curve(1.0 / finite), others])
+        values[np.isfinite(distinct)] = curve(1.0 / finite)
     return values[np.ravel(place)].reshape(df.shape)
 
 
 def _isf(p: float, k: int, df: float) -> float:
     """Return one upper quantile: between that of one pair and Bonferroni's bound of all."""
-    if np.isnan(df):
-        return np.nan
     low, high = (np.sqrt(2.0) * stats.t.isf(p / m, df) for m in (2.0, k * (k - 1.0)))
     if k == 2:
         return float(low)
@@ -112,9 +120,9 @@ def _sf(q: float, df: float, k: int) -> float:
     """Return one probability, by equation (2)."""
     if np.isnan(q) or np.isnan(df):
         return np.nan
-    if q <= 0:
-        return 1.0
-    if np.isinf(df) or np.isinf(q):
+    if q <= 0 or np.isinf(q):
+        return 1.0 if q <= 0 else 0.0
+    if np.isinf(df):
         return float(np.exp(_log_range_sf(np.array([q]), k))[0])
 
     def log_integrand(u: ArrayLike) -> Array:
