@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mixedlm_ext.design.checks import check_fixed_size
-from mixedlm_ext.design.names import list_names
+from mixedlm_ext.design.names import list_names, quoted
 from mixedlm_ext.design.rank import independent_columns
 from mixedlm_ext.errors import DesignError, DesignWarning, did_you_mean
 
@@ -58,11 +59,16 @@ def keep_columns(
         drop_cols = ()
     if not isinstance(drop_cols, Iterable):
         raise DesignError(
-            f"drop_cols={drop_cols!r} is no list of names. Name columns of the fixed part "
+            f"drop_cols={quoted(drop_cols)} is no list of names. Name columns of the fixed part "
             f"({list_names(names)})."
         )
-    unwanted = [drop_cols] if isinstance(drop_cols, str) else list(drop_cols)
+    unwanted = [drop_cols] if isinstance(drop_cols, str) else _listed(drop_cols)
     for name in unwanted:
+        if not isinstance(name, str):
+            raise DesignError(
+                f"drop_cols has {quoted(name)}, no name of a column of the fixed part "
+                f"({list_names(names)})."
+            )
         if name not in names:
             raise DesignError(
                 f"drop_cols has {name!r}, not a column of the fixed part "
@@ -83,3 +89,11 @@ def keep_columns(
     column_map = wanted[kept]
     check_fixed_size(len(X), [names[j] for j in column_map])
     return FixedPart(X, tuple(names[j] for j in column_map), column_map, dropped)
+
+
+def _listed(names: Any) -> list[Any]:
+    """The elements of a list or array of names."""
+    try:
+        return list(names)
+    except TypeError:  # an array without dimensions has the method that makes it iterable
+        return [names]
