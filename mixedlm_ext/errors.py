@@ -14,6 +14,7 @@ __all__ = [
     "FormulaError",
     "MixedLMError",
     "SingularFitWarning",
+    "check_choice",
     "did_you_mean",
     "warn_caller",
 ]
@@ -86,6 +87,31 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     lower = {str(k).lower(): str(k) for k in known}
     near = get_close_matches(str(name).lower(), lower, n=1)
     return f" Did you mean {lower[near[0]]!r}?" if near else ""
+
+
+def check_choice(
+    what: str,
+    value: object,
+    choices: Iterable[str],
+    error: type[MixedLMError] = DesignError,
+) -> None:
+    """Raise `error` unless `value` is one of `choices`; `what` names the argument.
+
+    Raises
+    ------
+    MixedLMError
+        "missing='dorp' is not known. Did you mean 'drop'? Use one of 'drop', 'raise', 'none'."
+    """
+    known = list(choices)
+    if isinstance(value, str):  # an array would be compared entry by entry
+        if value in known:
+            return
+        found, near = f"{what}={value!r} is not known.", did_you_mean(value, known)
+    else:
+        single = value is None or isinstance(value, (bool, int, float))
+        found, near = f"{what}={value!r}" if single else f"{what} is a {type(value).__name__}", ""
+        found += " is not known." if single else "."
+    raise error(f"{found}{near} Use one of {', '.join(map(repr, known))}.")
 
 
 def _caret(formula: str, span: tuple[int, int]) -> str:

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.checks import number_vector
+from mixedlm_ext.design.column import is_labelled, is_polars, one_column
 from mixedlm_ext.design.messages import list_names
+from mixedlm_ext.design.values import row_shape
 from mixedlm_ext.errors import DesignError, FitError, warn_caller
 from mixedlm_ext.identification import is_rounding
 from mixedlm_ext.inference.parameters import model_parameters
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 __all__ = ["ManyFits", "fit_many"]
+
+_SMALLEST = 1e-150
 
 
 class ManyFits:
@@ -150,24 +155,38 @@ def _without_reproduced(e: Estimates, sizes: Array) -> Estimates:
 def _responses(design: Design, Y: Any) -> tuple[Array, pd.Index]:
     """Return the responses (n, r) and their names, or say what is wrong with them."""
     require_rows(design)
-    index = Y.index if isinstance(Y, pd.DataFrame) else None
-    array = np.asarray(Y)
-    if array.ndim != 2 or not array.shape[1]:
+    frame = Y
+    if is_polars(Y) and hasattr(Y, "get_columns"):
+        frame = pd.DataFrame({c.name: one_column(c, c.name) for c in Y.get_columns()})
+    shape = () if sparse.issparse(frame) else row_shape(frame, "Y")
+    if len(shape) != 2 or not shape[1]:
         raise DesignError(
-            f"Y has shape {array.shape}; it needs a row for each row of the data and a column for "
-            "each response."
+            f"Y has shape {shape}; it needs a row for each row of the data and a column for each "
+            "response: a DataFrame, or an array of two dimensions."
         )
-    names = pd.Index(getattr(Y, "columns", range(array.shape[1])))
-    chosen = positions(design, index, len(array), "Y")
-    if array.dtype.kind not in "iuf":
-        parts = [Y.iloc[:, j] if index is not None else array[:, j] for j in range(len(names))]
-        columns = [
-            number_vector(part, f"response {name!r}", len(part)) for name, part in zip(names, parts)
-        ]
-        array = np.column_stack(columns)
-    values = np.array(array[chosen], dtype=np.float64, order="F")
+    names = pd.Index(getattr(frame, "columns", range(shape[1])))
+    chosen = positions(design, frame.index if is_labelled(Y) else None, shape[0], "Y")
+    values = np.array(_numbers(frame, names)[chosen], dtype=np.float64, order="F")
     _check(values, names, design)
     return values, names
+
+
+def _numbers(Y: Any, names: pd.Index) -> Array:
+    """Return the columns as numbers (rows, r), missing values as nan."""
+    if isinstance(Y, pd.DataFrame):
+        if all(isinstance(dtype, np.dtype) and dtype.kind in "iuf" for dtype in Y.dtypes):
+            return Y.to_numpy(dtype=np.float64)
+        columns = [Y.iloc[:, j] for j in range(len(names))]
+    else:
+        array = np.asarray(Y)
+        if array.dtype.kind in "iuf":
+            return np.asarray(array, dtype=np.float64)
+        columns = list(array.T)
+    parts = [
+        number_vector(column, f"response {name!r}", len(column))
+        for name, column in zip(names, columns)
+    ]
+    return np.column_stack(parts)
 
 
 def _check(values: Array, names: pd.Index, design: Design) -> None:
@@ -178,6 +197,13 @@ def _check(values: Array, names: pd.Index, design: Design) -> None:
             f"{len(lost)} of {len(names)} responses have missing or infinite values: "
             f"{list_names(lost)}. All responses share the rows of the model: fit these one by one, "
             "or leave the rows out for all."
+        )
+    size = np.abs(values).max(axis=0)
+    extreme = names[np.flatnonzero((size > 0.0) & ~((size > _SMALLEST) & (size < 1 / _SMALLEST)))]
+    if len(extreme):
+        raise DesignError(
+            f"{len(extreme)} of {len(names)} responses have values whose squares leave the range "
+            f"of floating point: {list_names(extreme)}. Give them another unit."
         )
     rest = values if design.offset is None else values - design.offset[:, None]
     constant = names[np.flatnonzero((rest == rest[0]).all(axis=0))]

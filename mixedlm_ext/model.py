@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -124,7 +124,7 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
                 "Pass random=[RandomTerm(groups)], or write a formula with MixedLM.from_formula."
             )
         terms = [random] if isinstance(random, RandomTerm) else random
-        if not np.iterable(terms):
+        if not isinstance(terms, Iterable) or isinstance(terms, np.ndarray):
             raise DesignError(
                 f"random is {type(random).__name__}; it needs RandomTerm objects. "
                 "Pass random=[RandomTerm(groups)]."
@@ -144,6 +144,8 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
 
     def _set_up(self, design: Design, hasconst: bool | None, as_arrays: bool) -> None:
         """Initialize statsmodels' side from a design."""
+        if not (hasconst is None or isinstance(hasconst, (bool, np.bool_))):
+            raise DesignError("hasconst is neither True, False nor None.")
         self.design = design
         self._as_arrays = as_arrays
         index = design.index

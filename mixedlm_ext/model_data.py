@@ -60,6 +60,8 @@ class _DesignData(ModelData):
         if len(constant):
             self.const_idx, self.k_constant = int(constant[0]), 1
         elif hasconst is None:
+            largest = np.abs(X).max(axis=0)  # whose squares may overflow
+            X = X / np.where(largest > 0.0, largest, 1.0)
             sums = X.sum(axis=0)
             implied = sums @ np.linalg.lstsq(X.T @ X, sums)[0]
             self.k_constant = int(abs(implied - len(X)) < 1e-8 * len(X))

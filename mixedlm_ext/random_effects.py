@@ -74,5 +74,6 @@ def _places(wanted: pd.Index, levels: pd.Index) -> Any:
         return None
     if wanted.names == levels.names:
         return slice(None) if wanted.equals(levels) else None
+    assert isinstance(levels, pd.MultiIndex)  # a single factor has no other order
     at = levels.reorder_levels(list(wanted.names)).get_indexer(wanted)
     return at if (at >= 0).all() else None

@@ -18,7 +18,7 @@ from mixedlm_ext.design import (
     design_from_arrays,
     design_from_formula,
 )
-from mixedlm_ext.errors import DesignError, DesignWarning, FormulaError
+from mixedlm_ext.errors import DesignError, DesignWarning, FormulaError, MixedLMError
 from mixedlm_ext.formula.parser import parse_formula
 
 N = 40
@@ -119,7 +119,7 @@ def broken(x: Any) -> Any:
         ("broken(y) ~ x + (1 | h)", "cannot evaluate 'broken(y)' in the response", "broken(y)"),
         ("y ~ x + offset(broken(z)) + (1 | h)", "in offset(broken(z))", "broken(z)"),
         ("y ~ x + I(1) + (1 | h)", "is a single value (1); it needs one for each row", "I(1)"),
-        ("y ~ x + I(f - 1) + (1 | h)", "cannot evaluate 'I(f - 1)'", "I(f - 1)"),
+        ("y ~ x + I(f - 1) + (1 | h)", "'I(f - 1)' in the fixed part cannot be", "I(f - 1)"),
         ("y ~ x + [v for v in z] + (1 | h)", "a lambda or a comprehension", "[v for v in z]"),
     ],
 )
@@ -179,7 +179,7 @@ def test_responses(values: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("formula", "message"),
     [
-        ("np.column_stack([y, z]) ~ x + (1 | h)", "has 2 columns; it needs one"),
+        ("np.column_stack([y, z]) ~ x + (1 | h)", "has 2 dimensions (40 x 2); it needs"),
         ("1 ~ x + (1 | h)", "response '1' is a single value (1)"),
         ("C(f) ~ x + (1 | h)", "response 'C(f)' is not numeric"),
         ("y[:5] ~ x + (1 | h)", "response 'y[:5]' has 5 values; the data have 40 rows"),
@@ -188,11 +188,11 @@ def test_responses(values: Any, message: str) -> None:
         ("y ~ x + offset(2) + (1 | h)", "offset(2) is a single value (2)"),
         ("y ~ wave + (1 | h)", "column 'wave' in the fixed part is complex"),
         ("y ~ x + (wave | h)", "column 'wave' in the random term (wave | h) is complex"),
-        ("y ~ I(2 * wave) + (1 | h)", "the matrices of the formula cannot be built"),
+        ("y ~ I(2 * wave) + (1 | h)", "'I(2 * wave)' in the fixed part is complex"),
     ],
 )
 def test_shapes_and_types(formula: str, message: str) -> None:
-    with refused(message):
+    with refused(message, MixedLMError):
         design(formula, env={"np": np})
 
 
@@ -285,7 +285,7 @@ def test_missing_values_refused() -> None:
     for missing in ("raise", "none"):
         with refused("3 of 40 rows have missing values ('x': 2, 'f': 1). Use missing='drop'"):
             design("y ~ x + (1 | f)", data, missing=missing)
-    with refused("missing='dorp' is not 'drop', 'raise' or 'none'. Did you mean 'drop'?"):
+    with refused("missing='dorp' is not known. Did you mean 'drop'? Use one of"):
         design("y ~ x + (1 | f)", data, missing="dorp")
 
 
@@ -319,8 +319,8 @@ def test_subsets(subset: Any, message: str) -> None:
     ("weights", "message"),
     [
         (np.ones(3), "weights has 3 values; the data have 40 rows"),
-        (2.0, "weights has a single value; the data have 40 rows"),
-        (np.ones((N, 2)), "weights has 40 x 2 values"),
+        (2.0, "weights is a single value (2.0); it needs one value for each row"),
+        (np.ones((N, 2)), "weights has 2 dimensions (40 x 2)"),
         (np.where(np.arange(N) == 6, -1.0, 1.0), "weights has a negative value: -1 at row 'r6'"),
         (np.where(np.arange(N) == 6, np.inf, 1.0), "weights is not finite: inf at row 'r6'"),
         (np.zeros(N), "weights: all values are zero"),
@@ -352,7 +352,7 @@ def test_offset_of_another_length() -> None:
         (pl.DataFrame({"y": [1.0]}).lazy(), "Call .collect() first"),
         ({"y": 1.0, "x": 2.0, "h": 3}, "the data are single values. Write lists"),
         ({"y": [1.0, 2.0], "x": [1.0], "h": [1, 2]}, "column 'x' has 1 values; the data have 2"),
-        ({"y": [1.0], "x": np.ones((1, 2)), "h": [1]}, "column 'x' of the data has 2 dimensions"),
+        ({"y": [1.0], "x": np.ones((1, 2)), "h": [1]}, "column 'x' has 2 dimensions (1 x 2)"),
         (pd.concat([DATA, DATA[["x"]]], axis=1), "the data have several columns named 'x'"),
         (
             {"y": DATA["y"], "x": DATA["x"].to_numpy(), "h": DATA["h"].reset_index(drop=True)},
@@ -440,7 +440,7 @@ def test_lambda_is_lost_by_pickling_only() -> None:
         ((DATA["y"], X, [DATA["h"]]), "random holds Series values; it needs RandomTerm"),
         ((DATA["y"], X, [RandomTerm(DATA["h"][:5])]), "groups 'h' (random[0]) has 5 values"),
         ((DATA["y"], X, [RandomTerm(DATA["h"], X[:5])]), "exog of random term 'h' has 5 rows"),
-        ((DATA["y"], X, [RandomTerm(DATA["h"], structure="dia")]), "structure 'dia' is not 'us' o"),
+        ((DATA["y"], X, [RandomTerm(DATA["h"], structure="dia")]), "structure='dia' is not known"),
         (
             (DATA["y"], X, [RandomTerm(DATA["h"], X, columns=["a", "b"])]),
             "exog of random term 'h' has 1 columns; columns= names 2",

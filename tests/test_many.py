@@ -236,7 +236,7 @@ def test_a_response_without_residuals_is_counted() -> None:
         (lambda Y: Y.assign(b=3.0), "1 of 2 responses are constant: 'b'"),
         (lambda Y: Y.assign(b="text"), "'b' is not numeric"),
         (lambda Y: Y.iloc[:100], "Y has 100 rows; the fit used 180"),
-        (lambda Y: Y.iloc[::-1], "the index of Y is not that of the model's data"),
+        (lambda Y: Y.set_index(Y.index + 1), "the index of Y does not have the labels .*such as 0"),
         (lambda Y: Y["a"], "Y has shape"),
         (lambda Y: Y[[]], "Y has shape"),
     ],

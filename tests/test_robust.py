@@ -152,7 +152,7 @@ def test_refusals() -> None:
         result.robust_cov(cluster="cask")
     with pytest.raises(FitError, match=r"cluster='btch' is neither.*Did you mean 'batch'"):
         result.robust_cov(cluster="btch")
-    with pytest.raises(FitError, match=r"shape \(3,\); the fit has 55 rows"):
+    with pytest.raises(FitError, match=r"has 3 rows; the fit used 55 rows"):
         result.robust_cov(cluster=[1, 2, 3])
     with pytest.raises(FitError, match=r"has one level"):
         result.robust_cov(cluster=np.ones(55))

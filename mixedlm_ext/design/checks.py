@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mixedlm_ext.design.column import one_column
 from mixedlm_ext.design.grouping import same_partition
 from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.names import quoted
@@ -30,6 +31,8 @@ __all__ = [
     "weight_vector",
 ]
 
+_SMALLEST = 1e-290
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -44,17 +47,7 @@ def number_vector(values: Any, what: str, n: int) -> Floats:
     """
     if hasattr(values, "contrast") and hasattr(values, "data"):  # patsy's C()
         values = pd.Categorical(values.data)
-    if isinstance(values, pd.DataFrame):
-        values = values.to_numpy()
-    if np.ndim(values) == 0:
-        raise DesignError(
-            f"{what} is a single value ({quoted(values)}); it needs one for each row."
-        )
-    if np.ndim(values) == 2 and np.shape(values)[1] == 1:
-        values = np.ravel(values)
-    if np.ndim(values) != 1:
-        raise DesignError(f"{what} has {np.shape(values)[1]} columns; it needs one.")
-    values = plain_values(values if isinstance(values, pd.Series) else pd.Series(values))
+    values = plain_values(one_column(values, what))
     if len(values) != n:
         raise DesignError(f"{what} has {len(values)} values; the data have {n} rows.")
     if isinstance(values, pd.Categorical) or values.dtype.kind not in "biufc":
@@ -71,21 +64,29 @@ def number_vector(values: Any, what: str, n: int) -> Floats:
 
 def _what_instead(values: Any) -> str:
     """What a column holds that is not numeric, and what to do about it."""
-    texts = pd.Series(np.asarray(values, dtype=object))
-    numbers = pd.to_numeric(texts, errors="coerce")
-    odd = texts[numbers.isna() | ~texts.map(lambda v: isinstance(v, str | int | float))]
-    if len(odd):
-        others = " beside numbers" if len(odd) < len(texts) else ""
-        return f" (it holds {quoted(odd.iloc[0])}{others}). Use a column of numbers."
-    if not len(texts):
+    items = pd.Series(values).tolist()
+    odd = [value for value in items if not _is_number_text(value)]
+    if odd:
+        others = " beside numbers" if len(odd) < len(items) else ""
+        return f" (it holds {quoted(odd[0])}{others}). Use a column of numbers."
+    if not items:
         return ". Use a column of numbers."
-    return f" (it holds {quoted(values[0])}). Convert it with .astype(float)."
+    return f" (it holds {quoted(items[0])}). Convert it with .astype(float)."
+
+
+def _is_number_text(value: Any) -> bool:
+    """Whether a value is a number, or a text that can be converted into one."""
+    try:
+        return isinstance(value, str | int | float) and float(value) is not None
+    except (ValueError, OverflowError):
+        return False
 
 
 def check_response(y: Floats, name: str, offset: Floats | None, index: pd.Index) -> None:
     """Refuse a response that is infinite, undefined or constant up to rounding."""
     what = f"response {name!r}"
     _check_finite(y, what, index)
+    _check_size(y, what)
     if len(y) == 1:
         raise DesignError(f"{what} has one value only; a model needs several rows of data.")
     size = float(np.abs(y).max())
@@ -104,9 +105,22 @@ def _is_constant(values: Floats, size: float) -> bool:
         return bool(np.ptp(values) <= 2.0 * np.finfo(float).eps * size)
 
 
+def _check_size(values: Floats, what: str) -> None:
+    """Refuse values whose products with others leave the range of floating point."""
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest == 0.0 or _SMALLEST < largest < 1.0 / _SMALLEST:
+        return
+    size = "small" if largest < 1.0 else "large"
+    raise DesignError(
+        f"{what} has values too {size} to compute with: up to {largest:.3g}. Give it another unit."
+    )
+
+
 def check_matrix(X: Floats, names: Sequence[str], place: str, index: pd.Index) -> None:
     """Refuse infinite or undefined values in a matrix, naming the first such column and row."""
     if np.isfinite(X).all():
+        for name, column in zip(names, X.T, strict=True):
+            _check_size(column, f"{name!r} in {place}")
         return
     j = int(np.flatnonzero(~np.isfinite(X).all(axis=0))[0])
     _check_finite(X[:, j], f"{names[j]!r} in {place}", index)

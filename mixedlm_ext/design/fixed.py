@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mixedlm_ext.design.checks import check_fixed_size
 from mixedlm_ext.design.named_checks import Checks
-from mixedlm_ext.design.names import list_names
+from mixedlm_ext.design.names import list_names, quoted
 from mixedlm_ext.design.rank import NullSpace, independent_columns, null_space
 from mixedlm_ext.errors import DesignError, did_you_mean
 
@@ -77,11 +78,16 @@ def keep_columns(
         drop_cols = ()
     if not isinstance(drop_cols, Iterable):
         raise DesignError(
-            f"drop_cols={drop_cols!r} is no list of names. Name columns of the fixed part "
+            f"drop_cols={quoted(drop_cols)} is no list of names. Name columns of the fixed part "
             f"({list_names(names)})."
         )
-    unwanted = [drop_cols] if isinstance(drop_cols, str) else list(drop_cols)
+    unwanted = [drop_cols] if isinstance(drop_cols, str) else _listed(drop_cols)
     for name in unwanted:
+        if not isinstance(name, str):
+            raise DesignError(
+                f"drop_cols has {quoted(name)}, no name of a column of the fixed part "
+                f"({list_names(names)})."
+            )
         if name not in names:
             raise DesignError(
                 f"drop_cols has {name!r}, not a column of the fixed part "
@@ -111,3 +117,11 @@ def _combinations(kept: Floats, dropped: Floats) -> Floats:
     A = np.linalg.lstsq(kept / lengths, dropped)[0]
     A[np.abs(A) < _ZERO * np.linalg.norm(dropped, axis=0)] = 0.0
     return np.asarray(A / lengths[:, None])
+
+
+def _listed(names: Any) -> list[Any]:
+    """The elements of a list or array of names."""
+    try:
+        return list(names)
+    except TypeError:  # an array without dimensions has the method that makes it iterable
+        return [names]

@@ -8,19 +8,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
+from mixedlm_ext.design.column import is_labelled, is_polars, one_column
 from mixedlm_ext.design.grouping import level_codes
 from mixedlm_ext.design.keys import convert_key, key_kinds, match_keys
 from mixedlm_ext.design.names import list_names, quoted
 from mixedlm_ext.design.times import TIMES, has_time_zone, in_days, time_kind
-from mixedlm_ext.design.values import (
-    from_polars,
-    native,
-    plain_values,
-    row_shape,
-    wide,
-    without_values,
-)
+from mixedlm_ext.design.values import plain_values, wide
 from mixedlm_ext.errors import DesignError, did_you_mean
 
 __all__ = [
@@ -57,24 +52,18 @@ class Table:
             near = did_you_mean(name, self.names)
             raise DesignError(f"{what} {name!r} is not in the data.{near}")
         values = self.source[name]
-        if isinstance(values, pd.DataFrame):
+        if isinstance(values, pd.DataFrame) and isinstance(self.source, pd.DataFrame):
             raise DesignError(f"the data have several columns named {name!r}. Rename them.")
-        if type(values).__module__.startswith("polars"):
-            values = from_polars(values)
         if isinstance(self.source, Mapping) and pd.api.types.is_scalar(values):
             return pd.Series(values, index=self.index)  # as in pd.DataFrame({"x": [1, 2], "g": 3})
-        dimensions = len(row_shape(values, f"column {name!r}"))
-        if dimensions != 1:
-            odd = without_values(values)
-            found = f"is a {odd}" if odd else f"has {dimensions} dimensions"
-            raise DesignError(f"column {name!r} of the data {found}; it needs one value a row.")
-        values = native(values)
+        labelled = is_labelled(values)
+        values = one_column(values, f"column {name!r}")
         if len(values) != len(self):
             raise DesignError(
                 f"column {name!r} has {len(values)} values; the data have {len(self)} rows."
             )
-        if not isinstance(values, pd.Series):
-            return pd.Series(values, index=self.index)
+        if not labelled:
+            return values.set_axis(self.index)
         if not values.index.equals(self.index):
             raise DesignError(f"column {name!r} has another index than the rest of the data.")
         return values
@@ -108,7 +97,7 @@ def read_table(data: Any) -> Table:
         raise DesignError("the data have no columns.")
     if isinstance(data, pd.DataFrame):
         return Table(data, tuple(data.columns), data.index, data)
-    if type(data).__module__.startswith("polars") and hasattr(data, "get_column"):
+    if is_polars(data) and hasattr(data, "get_column"):
         return Table(data, tuple(data.columns), pd.RangeIndex(len(data)), data)
     if isinstance(data, np.ndarray) and data.dtype.names:
         return Table(data, data.dtype.names, pd.RangeIndex(len(data)), data)
@@ -119,8 +108,10 @@ def read_table(data: Any) -> Table:
         n = lengths[0]
         indexes = [v.index for v in data.values() if isinstance(v, pd.Series) and len(v) == n]
         return Table(data, tuple(data), indexes[0] if indexes else pd.RangeIndex(n), data)
-    if hasattr(data, "to_pandas"):
-        return replace(read_table(data.to_pandas()), whole=data)
+    if hasattr(data, "to_pandas") and not is_polars(data):
+        whole, data = data, data.to_pandas()
+        if isinstance(data, pd.DataFrame):
+            return replace(read_table(data), whole=whole)
     hint = " Call .collect() first." if type(data).__name__ == "LazyFrame" else ""
     raise DesignError(
         f"data is a {type(data).__name__}; pass a pandas or polars DataFrame, "
@@ -130,7 +121,9 @@ def read_table(data: Any) -> Table:
 
 def _has_rows(values: Any) -> bool:
     """Whether a value of a mapping is a column, maybe one of lists."""
-    if hasattr(values, "ndim"):
+    if sparse.issparse(values):
+        return False
+    if isinstance(getattr(values, "ndim", None), int):
         return bool(values.ndim)
     return isinstance(values, Sized) and not isinstance(values, str | bytes | Mapping)
 
@@ -143,26 +136,14 @@ def one_per_row(values: Any, name: str, n: int, index: pd.Index | None = None) -
     DesignError
         If the length is not `n`, or `values` is a Series with another index than the data.
     """
-    if isinstance(values, pd.DataFrame) and values.shape[1] == 1:
-        values = values.iloc[:, 0]
-    if type(values).__module__.startswith("polars"):
-        values = from_polars(values)
-    shape = row_shape(values, name)
-    if len(shape) != 1 or shape[0] != n:
-        odd = without_values(values)
-        if odd:
-            raise DesignError(f"{name} is a {odd}; it needs an array with one value for each row.")
-        have = f"{' x '.join(map(str, shape))} values" if shape else "a single value"
-        raise DesignError(f"{name} has {have}; the data have {n} rows.")
-    values = native(values)
-    if isinstance(values, pd.Series):
-        if index is not None and not values.index.equals(index):
-            raise DesignError(
-                f"{name} has another index than the data. Pass {name}.to_numpy() to go by position."
-            )
-        return values
-    # never by way of np.asarray, where [1, "1"] becomes ["1", "1"]
-    return pd.Series(values)
+    column = one_column(values, name)
+    if len(column) != n:
+        raise DesignError(f"{name} has {len(column)} values; the data have {n} rows.")
+    if index is not None and is_labelled(values) and not column.index.equals(index):
+        raise DesignError(
+            f"{name} has another index than the data. Pass {name}.to_numpy() to go by position."
+        )
+    return column
 
 
 @dataclass(frozen=True, eq=False)

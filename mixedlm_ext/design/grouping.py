@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mixedlm_ext.design.column import one_column
 from mixedlm_ext.design.keys import match_keys
 from mixedlm_ext.design.names import quoted
-from mixedlm_ext.design.values import native, row_shape
+from mixedlm_ext.design.values import native
 from mixedlm_ext.errors import DesignError
 
 __all__ = ["combine_codes", "level_codes", "match_levels", "same_partition", "unseen_levels"]
@@ -48,13 +49,7 @@ def level_codes(values: Any, name: str = "group") -> tuple[Codes, pd.Index]:
     (array([1, 0, 1]), ['a', 'b'])
     """
     values, order = _unbox(values)
-    dimensions = len(row_shape(values, f"grouping factor {name!r}"))
-    if dimensions != 1:
-        single = "is a single value" if pd.api.types.is_scalar(values) else "is no column"
-        found = f"has {dimensions} dimensions" if dimensions else single
-        raise DesignError(f"grouping factor {name!r} {found}; it needs one value a row.")
-    values = native(values)
-    series = values if isinstance(values, pd.Series) else pd.Series(values)
+    series = one_column(values, f"grouping factor {name!r}")
     if isinstance(series.dtype, pd.CategoricalDtype):
         codes, levels = _compress(series.cat.codes.to_numpy(), series.cat.categories)
     elif isinstance(series.dtype, np.dtype) and series.dtype.kind in "iu" and len(series):
@@ -116,10 +111,12 @@ def _other_codes(series: pd.Series, name: str) -> tuple[Codes, pd.Index]:
 
 def _plain_index(uniques: Any) -> pd.Index:
     """Index of the distinct values, nullable types turned into plain ones."""
+    if isinstance(getattr(uniques, "dtype", None), pd.ArrowDtype) and uniques.dtype.kind == "f":
+        uniques = native(uniques.to_numpy(dtype=uniques.dtype.numpy_dtype))
     index: pd.Index = pd.Index(uniques, tupleize_cols=False)
     numpy_dtype = getattr(index.dtype, "numpy_dtype", None)
     if isinstance(numpy_dtype, np.dtype) and numpy_dtype.kind in "biuf":
-        index = pd.Index(index.to_numpy(dtype=numpy_dtype))
+        index = pd.Index(native(index.to_numpy(dtype=numpy_dtype)))
     elif isinstance(index.dtype, pd.StringDtype | pd.ArrowDtype) or index.dtype == object:
         index = pd.Index(index.to_numpy(dtype=object).tolist(), tupleize_cols=False)
     return index

@@ -38,6 +38,10 @@ _AS_NUMBERS = {
 }
 
 
+# what numpy and patsy say of values that are no numbers
+_ABOUT_TYPES = re.compile(r"ufunc|widen|dtype|no callable|unsupported operand")
+
+
 class _RaiseUnlessNumber(patsy.NAAction):
     """Missing categories are an error; numbers are checked afterwards, with a better message."""
 
@@ -226,6 +230,7 @@ class FormulaMatrices:
                 self._raise_misfit(evaluate, rows, error)
             piece = piece or self._piece_of(error)
             self._refuse_times_within(piece)
+            self._refuse_others_within(piece, error)
             place, span = (piece.place, piece.span) if piece else ("the formula", (0, 0))
             unseen = _UNSEEN.search(error.message)
             if unseen and piece:
@@ -253,6 +258,20 @@ class FormulaMatrices:
                 piece.span,
                 _AS_NUMBERS[self._times[name]].replace("NAME", repr(name)),
             )
+
+    def _refuse_others_within(self, piece: Piece | None, error: patsy.PatsyError) -> None:
+        """Raise if an expression fails, in numpy's own words, for a column that is no number."""
+        if piece is None or not _ABOUT_TYPES.search(error.message):
+            return
+        for name in sorted(code_names(piece.code).values & set(self._types)):
+            if self._types[name].kind != "number":
+                raise FormulaError(
+                    f"{piece.text!r} in {piece.place} cannot be evaluated: column {name!r} has the "
+                    f"type {self._types[name].dtype}, it is no number",
+                    self.formula.text,
+                    piece.span,
+                    f"If numbers are meant, convert it: data[{name!r}].astype(float).",
+                ) from error
 
     def _raise_misfit(self, evaluate: Callable[[str], Any], rows: int, cause: Exception) -> None:
         """Raise if an expression of a side has not one value for each row."""

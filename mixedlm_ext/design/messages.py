@@ -25,7 +25,7 @@ _R_WORDS = {
     "ordered": "C(x)",
     "relevel": "C(x, Treatment('reference'))",
     "poly": "x + I(x**2), or bs(x, df=4)",
-    "ns": "cr(x, df=4)",
+    "ns": "cr(x, df=3, constraints='center') for ns(x, 3)",
     "s": "bs(x, df=4)",
     "ifelse": "np.where(x > 0, 1, 0)",
     "cbind": "one model for each response",
@@ -44,8 +44,14 @@ def list_names(names: Iterable[Any], most: int = 12) -> str:
 
 
 def quoted(value: Any) -> str:
-    """A label, level or name as the user would type it: 308 rather than np.int64(308)."""
-    return repr(value.item() if isinstance(value, np.generic) else value)
+    """A label, level or name as the user would type it: 308 rather than np.int64(308).
+
+    Other objects, which nobody types, by their type.
+    """
+    if isinstance(value, type) or (callable(value) and hasattr(value, "__name__")):
+        return f"the {'type' if isinstance(value, type) else 'function'} {value.__name__}"
+    text = repr(value.item() if isinstance(value, np.generic) else value)
+    return f"a {type(value).__name__}" if len(text) > 200 or " object at 0x" in text else text
 
 
 def blank_strings(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Which expression of a formula has not one value for each row: patsy names the wrong one."""
+"""Which expression of a formula has not one number a row: patsy names the wrong one, or none."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mixedlm_ext.design.names import Piece, quoted
+from mixedlm_ext.design.values import row_shape
 from mixedlm_ext.errors import FormulaError
 from mixedlm_ext.formula.parser import MixedFormula
 
@@ -18,7 +19,7 @@ __all__ = ["misfit_error"]
 def misfit_error(
     formula: MixedFormula, pieces: Iterable[Piece], evaluate: Callable[[str], Any], n: int
 ) -> FormulaError | None:
-    """Find the first of `pieces` that has not `n` values.
+    """Find the first of `pieces` that has not `n` values, or no numbers that a matrix can have.
 
     Parameters
     ----------
@@ -41,12 +42,24 @@ def misfit_error(
         except Exception:  # has an error of its own, which is not the one looked for
             continue
         values = getattr(value, "data", value) if hasattr(value, "contrast") else value  # C()
-        shape = np.shape(values)
+        shape = row_shape(values, f"{piece.text!r} in {piece.place}")
         if shape[:1] != (n,):
             found, hint = _found(values, shape, n)
             problem = f"{piece.text!r} in {piece.place} {found}"
             return FormulaError(problem, formula.text, piece.span, hint)
+        kind = getattr(getattr(values, "dtype", None), "kind", "")
+        if kind in _NO_NUMBERS:
+            found, hint = _NO_NUMBERS[kind]
+            problem = f"{piece.text!r} in {piece.place} {found}"
+            return FormulaError(problem, formula.text, piece.span, hint)
     return None
+
+
+_NO_NUMBERS = {
+    "c": ("is complex", "Use the real part, the imaginary part or the modulus."),
+    "m": ("is a duration", "Divide it by a unit, as in I(x / np.timedelta64(1, 'D'))."),
+    "M": ("is a date", "Subtract a date and divide by a unit, to have a number of days."),
+}
 
 
 def _found(values: Any, shape: tuple[int, ...], n: int) -> tuple[str, str]:

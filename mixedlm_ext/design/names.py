@@ -16,6 +16,7 @@ import numpy as np
 import patsy
 import patsy.builtins
 
+from mixedlm_ext.design.column import is_polars
 from mixedlm_ext.design.messages import (
     blank_strings,
     list_names,
@@ -218,6 +219,14 @@ def read_formula(formula: MixedFormula) -> FormulaCode:
     for i, term in enumerate(formula.random):
         place = f"the random term {term.text}"
         lefts.append(add_side("left", f"~ {term.expr}", place, term.expr_span, i))
+        if not lefts[-1].rhs_termlist:
+            raise FormulaError(
+                f"{place} has no columns: what it adds it takes away",
+                formula.text,
+                term.expr_span,
+                f"Write (1 | {term.group_name}) for an intercept, (0 + x | {term.group_name}) for "
+                "a slope only.",
+            )
         for code in term.group:
             add("group", code, place, term.group_span, i)
     return FormulaCode(fixed, tuple(lefts), tuple(pieces))
@@ -329,7 +338,8 @@ def _refuse_hidden_functions(formula: MixedFormula, columns: Collection[Any]) ->
 
 def _runs_along(value: Any, n: int) -> bool:
     """Whether a value of the caller's scope is an array with one entry a row of the data."""
-    return getattr(value, "ndim", None) == 1 and hasattr(value, "dtype") and len(value) == n
+    column = getattr(value, "ndim", None) == 1 or (is_polars(value) and hasattr(value, "to_list"))
+    return column and hasattr(value, "dtype") and len(value) == n
 
 
 def is_built_in(name: str) -> bool:

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from mixedlm_ext.design.checks import number_vector
+from mixedlm_ext.design.column import is_polars, one_column
 from mixedlm_ext.design.frame import one_per_row
 from mixedlm_ext.design.records import RandomTerm
 from mixedlm_ext.design.values import row_shape
-from mixedlm_ext.errors import DesignError, did_you_mean
+from mixedlm_ext.errors import DesignError, check_choice
 
 __all__ = ["ArrayTerm", "exog_columns", "read_random_term"]
 
@@ -48,21 +49,7 @@ def exog_columns(exog: Any, n: int = 0) -> tuple[list[Floats], list[str], pd.Ind
     """
     if exog is None:
         return [], [], pd.RangeIndex(n)
-    if type(exog).__module__.startswith("polars"):
-        exog = pd.DataFrame({name: exog.get_column(name).to_list() for name in exog.columns})
-    if isinstance(exog, pd.Series):
-        exog = exog.to_frame("x1" if exog.name is None else exog.name)
-    if not isinstance(exog, pd.DataFrame):
-        dimensions = 0 if hasattr(exog, "toarray") else len(row_shape(exog, "exog"))
-        if not dimensions:
-            hint = " Pass exog.toarray()." if hasattr(exog, "toarray") else ""
-            raise DesignError(f"exog is a {type(exog).__name__}; it needs rows and columns.{hint}")
-        if dimensions > 2:
-            raise DesignError(f"exog has {dimensions} dimensions; it needs rows and columns.")
-        array = np.asarray(exog)
-        array = array[:, None] if dimensions == 1 else array
-        exog = pd.DataFrame(array)
-        exog.columns = pd.Index(_default_names(array))
+    exog = _as_frame(exog)
     columns = []
     for j, name in enumerate(exog.columns):
         column = exog.iloc[:, j]
@@ -74,6 +61,34 @@ def exog_columns(exog: Any, n: int = 0) -> tuple[list[Floats], list[str], pd.Ind
         values[known] = number_vector(numbers, f"exog column {name!r}", len(numbers))
         columns.append(values)
     return columns, [str(name) for name in exog.columns], exog.index
+
+
+def _as_frame(exog: Any) -> pd.DataFrame:
+    """Read rows and columns from a frame, an array, or one column."""
+    if is_polars(exog) and hasattr(exog, "get_column"):
+        return pd.DataFrame({name: exog.get_column(name).to_list() for name in exog.columns})
+    if type(exog).__module__.partition(".")[0] == "pyarrow" and hasattr(exog, "column_names"):
+        exog = exog.to_pandas()
+    if isinstance(exog, pd.DataFrame):
+        return exog
+    if hasattr(exog, "toarray"):
+        kind = type(exog).__name__
+        raise DesignError(f"exog is a {kind}; it needs rows and columns. Pass exog.toarray().")
+    columns = is_polars(exog) or isinstance(exog, pd.Series | pd.Index)
+    shape = () if columns else row_shape(exog, "exog")
+    if not columns and not shape:
+        raise DesignError(f"exog is a {type(exog).__name__}; it needs rows and columns.")
+    if len(shape) > 2:
+        raise DesignError(f"exog has {len(shape)} dimensions; it needs rows and columns.")
+    if columns or len(shape) == 1:
+        column = one_column(exog, "exog")
+        if isinstance(exog, pd.Series):
+            return column.to_frame("x1" if exog.name is None else exog.name)
+        return column.to_frame(_default_names(np.asarray(column, dtype=object)[:, None])[0])
+    array = np.asarray(exog)
+    frame = pd.DataFrame(array)
+    frame.columns = pd.Index(_default_names(array))
+    return frame
 
 
 def _default_names(array: Any) -> list[str]:
@@ -100,9 +115,7 @@ def read_random_term(term: Any, position: int, count: int) -> ArrayTerm:
             f"random holds {type(term).__name__} values; it needs RandomTerm objects, "
             "as in random=[RandomTerm(groups)]."
         )
-    if term.structure not in ("us", "diag", "iid"):
-        near = did_you_mean(str(term.structure), ("us", "diag", "iid"))
-        raise DesignError(f"structure {term.structure!r} is not 'us', 'diag' or 'iid'.{near}")
+    check_choice("structure", term.structure, ("us", "diag", "iid"))
     factors = _factors(term.groups)
     n = len(factors[0])
     names = [None if factor.name is None else str(factor.name) for factor in factors]
@@ -117,7 +130,7 @@ def read_random_term(term: Any, position: int, count: int) -> ArrayTerm:
     if not columns:
         raise DesignError(f"{what} has no columns. Leave exog out for a random intercept.")
     if term.columns is not None:
-        given = [term.columns] if isinstance(term.columns, str) else list(term.columns)
+        given = _names(term.columns, what)
         exog_names = [str(name) for name in given]
         if len(exog_names) != len(columns):
             raise DesignError(
@@ -128,6 +141,16 @@ def read_random_term(term: Any, position: int, count: int) -> ArrayTerm:
     return ArrayTerm(
         tuple(factors), tuple(named), group, tuple(columns), tuple(exog_names), term.structure
     )
+
+
+def _names(columns: Any, what: str) -> list[Any]:
+    """The names in ``columns=``, one or several."""
+    if isinstance(columns, str):
+        return [columns]
+    if isinstance(columns, bytes) or not isinstance(columns, Sequence | np.ndarray | pd.Index):
+        found = type(columns).__name__
+        raise DesignError(f"columns= of {what} is a {found}. Pass a list of names.")
+    return np.ravel(columns).tolist() if isinstance(columns, np.ndarray) else list(columns)
 
 
 def _pairs(columns: Sequence[Floats]) -> list[tuple[Floats, str]]:
@@ -141,17 +164,23 @@ def _factors(groups: Any) -> list[pd.Series]:
     if isinstance(groups, pd.DataFrame):
         several = [groups.iloc[:, j] for j in range(groups.shape[1])]
     elif isinstance(groups, np.ndarray) and groups.ndim == 2:
-        several = list(groups.T)
-    elif isinstance(groups, list | tuple) and len(groups) and np.ndim(groups[0]) == 1:
+        several = list(np.asarray(groups).T)
+    elif isinstance(groups, list | tuple) and len(groups) and _is_column(groups[0]):
         several = list(groups)
     else:
         several = [groups]
     if not several:
         raise DesignError("groups has no columns; it needs a value for each row.")
-    shape = row_shape(several[0], "groups")
-    if not shape:
-        hint = f" Pass its values, as in data[{groups!r}]." if isinstance(groups, str) else ""
-        what = "a single value" if pd.api.types.is_scalar(groups) else type(groups).__name__
-        raise DesignError(f"groups is {what}; it needs a value for each row.{hint}")
-    n = shape[0]
+    if isinstance(groups, str):
+        raise DesignError(
+            f"groups is the text {groups!r}; it needs a value for each row. Pass its values, as in "
+            f"data[{groups!r}]."
+        )
+    n = len(one_column(several[0], "groups"))
     return [one_per_row(factor, "groups", n) for factor in several]
+
+
+def _is_column(value: Any) -> bool:
+    """Whether an element of a list is a factor of its own, not the label of one row."""
+    array = is_polars(value) or hasattr(value, "dtype") or isinstance(value, list | tuple)
+    return array and (is_polars(value) or len(row_shape(value, "groups")) == 1)

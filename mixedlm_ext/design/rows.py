@@ -12,10 +12,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from mixedlm_ext.design.checks import weight_vector
+from mixedlm_ext.design.column import is_labelled, is_polars, one_column
 from mixedlm_ext.design.frame import Table
 from mixedlm_ext.design.names import quoted
-from mixedlm_ext.design.values import from_polars, row_shape
-from mixedlm_ext.errors import DesignError, DesignWarning, did_you_mean
+from mixedlm_ext.design.values import row_shape
+from mixedlm_ext.errors import DesignError, DesignWarning, check_choice
 
 __all__ = ["RowChoice", "choose_rows", "missing_rows", "subset_rows"]
 
@@ -70,9 +71,7 @@ def choose_rows(
         If values are missing and `missing` is not "drop", a weight is negative or not finite, or
         no row is left.
     """
-    if missing not in ("drop", "raise", "none"):
-        near = did_you_mean(str(missing), ("drop", "raise", "none"))
-        raise DesignError(f"missing={missing!r} is not 'drop', 'raise' or 'none'.{near}")
+    check_choice("missing", missing, ("drop", "raise", "none"))
     rows = subset
     n = len(index) if rows is None else len(rows)
     if n == 0:
@@ -164,25 +163,22 @@ def subset_rows(table: Table, subset: Any) -> Rows | None:
         return _slice_rows(table, subset)
     labels = _one_dimension(subset)
     if pd.api.types.infer_dtype(labels, skipna=True) == "boolean":
-        if isinstance(labels, pd.Series):
+        if is_labelled(subset) and isinstance(labels, pd.Series):
             labels = _aligned_mask(labels, table.index)
         if len(labels) != len(table):
             raise DesignError(f"subset has {len(labels)} values; the data have {len(table)} rows.")
         if pd.isna(labels).any():
             raise DesignError("subset has missing values. Use .fillna(False).")
         return np.flatnonzero(np.asarray(labels, dtype=bool))
-    labels = pd.Index(labels)
-    if len(labels) == len(table) > 2 and labels.dtype.kind in "iu" and labels.isin([0, 1]).all():
+    if len(labels) and not isinstance(labels, pd.MultiIndex) and pd.isna(labels).all():
+        raise DesignError("subset has only missing values. Pass a boolean for each row.")
+    numbers = labels.dtype.kind in "iu" and len(labels) == len(table) > 2
+    if numbers and np.isin(np.asarray(labels), (0, 1)).all():
         raise DesignError(
             "subset has a 0 or 1 for each row, which would be labels of the index. "
             "Use .astype(bool) to choose rows by it."
         )
-    positions, absent = table.index.get_indexer_non_unique(labels)
-    if len(absent):
-        raise DesignError(
-            f"subset has the label {quoted(labels[absent[0]])}, not in the data's index."
-        )
-    return np.asarray(positions, dtype=np.intp)
+    return _positions(labels, table.index)
 
 
 def _slice_rows(table: Table, labels: slice) -> Rows:
@@ -197,24 +193,37 @@ def _slice_rows(table: Table, labels: slice) -> Rows:
     return np.arange(len(table), dtype=np.intp)[taken]
 
 
-def _one_dimension(subset: Any) -> Any:
+def _one_dimension(subset: Any) -> pd.Series | pd.Index:
     """The subset as something pandas can index with."""
-    if isinstance(subset, pd.DataFrame) and subset.shape[1] == 1:
-        subset = subset.iloc[:, 0]
-    if type(subset).__module__.startswith("polars"):
-        subset = from_polars(subset)
-    shape = row_shape(subset, "subset")
-    if len(shape) == 2 and shape[1] == 1:
-        return np.ravel(subset)
-    if len(shape) == 1 or (len(shape) == 2 and isinstance(subset, list)):  # labels of a MultiIndex
-        return subset if hasattr(subset, "dtype") else pd.Index(subset)
-    text = isinstance(subset, str)
-    found = f"the text {subset!r}" if text else f"of type {type(subset).__name__}"
-    advice = f", or data.eval({subset!r})" if text else ""
-    raise DesignError(
-        f"subset is {found}. Pass a boolean for each row, such as data['x'] > 0{advice}; "
-        "or labels of the index."
-    )
+    if isinstance(subset, pd.MultiIndex):
+        return subset
+    if isinstance(subset, list) and subset and all(isinstance(label, tuple) for label in subset):
+        return pd.Index(subset)  # labels of a MultiIndex
+    if not is_polars(subset) and row_shape(subset, "subset") == ():
+        text = isinstance(subset, str)
+        found = f"the text {subset!r}" if text else f"of type {type(subset).__name__}"
+        advice = f", or data.eval({subset!r})" if text else ""
+        raise DesignError(
+            f"subset is {found}. Pass a boolean for each row, such as data['x'] > 0{advice}; "
+            "or labels of the index."
+        )
+    return one_column(subset, "subset")
+
+
+def _positions(labels: pd.Series | pd.Index, index: pd.Index) -> Rows:
+    """Positions of labels in the index of the data."""
+    try:
+        positions, absent = index.get_indexer_non_unique(pd.Index(labels))
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise DesignError(
+            f"subset holds {quoted(labels.tolist()[0])}, which cannot be a label of the data's "
+            "index. Pass a boolean for each row."
+        ) from error
+    if len(absent):
+        raise DesignError(
+            f"subset has the label {quoted(labels.tolist()[absent[0]])}, not in the data's index."
+        )
+    return np.asarray(positions, dtype=np.intp)
 
 
 def _aligned_mask(mask: pd.Series, index: pd.Index) -> pd.Series:

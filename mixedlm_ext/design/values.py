@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 
 from mixedlm_ext.errors import DesignError
 
-__all__ = ["from_polars", "native", "plain_values", "row_shape", "wide", "without_values"]
+__all__ = ["from_polars", "native", "plain_values", "row_shape", "wide"]
 
 
 def row_shape(values: Any, what: str) -> tuple[int, ...]:
@@ -21,19 +22,15 @@ def row_shape(values: Any, what: str) -> tuple[int, ...]:
     DesignError
         If `values` is a list of lists that differ in length.
     """
+    if isinstance(values, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
+        return values.shape
     try:
         shape = np.shape(values)
-    except ValueError:
+    except (ValueError, TypeError):
         raise DesignError(
             f"{what} holds lists of different lengths; it needs one value for each row."
         ) from None
     return shape if isinstance(shape, tuple) else ()  # numpy asks modules and classes, too
-
-
-def without_values(values: Any) -> str:
-    """What `values` is, for messages, if it is neither a single value nor an array; else ""."""
-    single = pd.api.types.is_scalar(values) or isinstance(values, np.ndarray | Sized)
-    return "" if single and not isinstance(values, dict) else type(values).__name__
 
 
 def from_polars(values: Any) -> Any:
@@ -67,7 +64,10 @@ def plain_values(column: pd.Series) -> Any:
     if isinstance(dtype, np.dtype) and dtype.kind in "biufcmM":
         return column.to_numpy()
     if getattr(dtype, "kind", "O") in "biuf" and not isinstance(dtype, np.dtype):
-        return native(column.to_numpy(dtype=getattr(dtype, "numpy_dtype", None)))
+        if not column.isna().any():
+            return native(column.to_numpy(dtype=getattr(dtype, "numpy_dtype", None)))
+        if dtype.kind != "b":
+            return column.to_numpy(dtype=np.float64, na_value=np.nan)
     values = column.to_numpy(dtype=object)
     inferred = pd.api.types.infer_dtype(values, skipna=False)
     for number in _NUMBERS_AS_OBJECTS.get(inferred, ()):  # from None beside numbers, or a database
@@ -75,7 +75,22 @@ def plain_values(column: pd.Series) -> Any:
             return values.astype(number)
         except OverflowError:
             continue
+    if inferred == "integer" or (inferred.startswith("mixed") and all(map(_is_real, values))):
+        return np.array([_as_float(value) for value in values])
     return values
+
+
+def _is_real(value: Any) -> bool:
+    """Whether a value is a number of any library: a fraction, a decimal."""
+    return isinstance(value, Real | Decimal) and not isinstance(value, bool | np.bool_)
+
+
+def _as_float(value: Any) -> float:
+    """A number in floating point; infinite if it is too large."""
+    try:
+        return float(value)
+    except OverflowError:
+        return np.inf if value > 0 else -np.inf
 
 
 _NUMBERS_AS_OBJECTS: dict[str, tuple[Any, ...]] = {

@@ -10,8 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design
+from mixedlm_ext.design.column import is_labelled
+from mixedlm_ext.design.grouping import level_codes
+from mixedlm_ext.design.values import row_shape
 from mixedlm_ext.errors import DesignError, did_you_mean
-from mixedlm_ext.refit import positions, require_rows
+from mixedlm_ext.refit import require_rows, values_of_rows
 
 __all__ = ["RowGroups", "group_rows"]
 
@@ -60,15 +63,13 @@ def group_rows(design: Design, groups: Any) -> RowGroups:
             if groups in (term.group, term.name):
                 return _partition(groups, term.codes, term.levels)
         return _labelled(groups, _column(design, groups))
-    index = groups.index if isinstance(groups, pd.Series) else None
-    name = str(getattr(groups, "name", None) or "groups")
-    if np.ndim(groups) != 1:
+    if len(row_shape(groups, "groups")) != 1 and not is_labelled(groups):
         raise DesignError(
             f"groups has {np.ndim(groups)} dimensions. Pass the name of a factor such as "
             f"{design.terms[0].group!r}, or one label for each row."
         )
-    values = pd.Series(groups).array[positions(design, index, len(groups), "groups")]
-    return _labelled(name, pd.Series(values))
+    name = str(getattr(groups, "name", None) or "groups")
+    return _labelled(name, values_of_rows(design, groups, "groups"))
 
 
 def _column(design: Design, name: str) -> pd.Series:
@@ -90,11 +91,7 @@ def _labelled(name: str, values: pd.Series) -> RowGroups:
         raise DesignError(
             f"groups {name!r} has {int(values.isna().sum())} missing labels. Every row needs one."
         )
-    try:
-        codes, levels = pd.factorize(values, sort=True)
-    except TypeError:  # labels of several types have no order
-        codes, levels = pd.factorize(values)
-    return _partition(name, codes.astype(np.intp), pd.Index(levels))
+    return _partition(name, *level_codes(values, name))
 
 
 def _partition(name: str, codes: NDArray[np.intp], levels: pd.Index) -> RowGroups:

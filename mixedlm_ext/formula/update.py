@@ -56,8 +56,9 @@ def update_formula(old: MixedFormula, text: str, columns: Collection[object] | N
     'log(Reaction) ~ Days + (1 | Subject)'
     """
     if not isinstance(text, str) or "~" not in text:
+        found = repr(text) if isinstance(text, str) else type(text).__name__
         raise FormulaError(
-            f"an update is a formula with ~, not {text!r}", hint="Write '~ . - x' or '. ~ . + x'."
+            f"an update is a formula with ~, not {found}", hint="Write '~ . - x' or '. ~ . + x'."
         )
     left, right = text.split("~", 1)
     response = _response(old, left.strip())

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.grouping import level_codes
 from mixedlm_ext.design.names import list_names
-from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.errors import DesignError, FitError, did_you_mean
+from mixedlm_ext.refit import values_of_rows
 
 Index = NDArray[np.intp]
 
@@ -117,16 +118,10 @@ def _given(design: Design, cluster: Any) -> Clusters:
 
 def _aligned(design: Design, values: Any) -> Any:
     """Return the values for the rows that were used."""
-    n = len(design.y)
-    longer = isinstance(values, pd.Series) and len(values) > n and values.index.is_unique
-    if longer and design.index.isin(values.index).all():
-        return values.loc[design.index].reset_index(drop=True)
-    if np.ndim(values) != 1 or len(values) != n:
-        shape = np.shape(values)
-        raise FitError(
-            f"cluster has shape {shape}; the fit has {n} rows. Pass one value for each of them."
-        )
-    return values.reset_index(drop=True) if isinstance(values, pd.Series) else np.asarray(values)
+    try:
+        return values_of_rows(design, values, "cluster")
+    except DesignError as error:
+        raise FitError(str(error)) from None
 
 
 def _is_finer(fine: Index, coarse: Index) -> bool:
