@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,9 @@ from mixedlm_ext.search import Optimization
 Array = NDArray[np.float64]
 
 __all__ = ["Fit"]
+
+_CACHED = ("engine", "conditional_cov")
+"""Properties of `Fit` that are computed once; none has rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,9 +107,15 @@ class Fit:
             optimization=optimization,
         )
 
+    def with_design(self, design: Design) -> Fit:
+        """Return the same fit of the same design without its rows, or with them."""
+        other = replace(self, design=design)
+        vars(other).update({name: vars(self)[name] for name in _CACHED if name in vars(self)})
+        return other
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what `engine` and `conditional_cov` can compute again."""
-        return {k: v for k, v in self.__dict__.items() if k not in ("engine", "conditional_cov")}
+        return {k: v for k, v in self.__dict__.items() if k not in _CACHED}
 
     @cached_property
     def engine(self) -> Evaluation:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import pandas as pd
@@ -491,13 +493,35 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
 
     # --- pickling -----------------------------------------------------------------------------
 
-    def drop_rows(self) -> None:
-        """Forget everything that has one entry a row, keeping what new predictions need."""
+    def serve(self, results: MixedLMResults) -> None:
+        """Take note of results that use this model."""
+        self.__dict__.setdefault("_served", WeakSet()).add(results)
+
+    def drop_rows(self, results: MixedLMResults) -> Design:
+        """Forget everything that has one entry a row, keeping what new predictions need.
+
+        Other results of this model go on with a copy of it that keeps the rows.
+
+        Returns
+        -------
+        Design
+            The one of the model from now on.
+        """
         _ = self.problem
+        others = [other for other in self.__dict__.get("_served", ()) if other is not results]
+        if others:
+            twin = copy.copy(self)
+            twin.data = copy.copy(self.data)
+            for other in others:
+                other.model = twin
+                twin.serve(other)
+        self._served = WeakSet([results])
         self.design = self.design.without_rows()
+        self.data.drop_rows(self.design)
+        return self.design
 
     def __getstate__(self) -> dict[str, Any]:
-        return dict(self.__dict__)
+        return {name: value for name, value in self.__dict__.items() if name != "_served"}
 
 
 def _print_progress(evaluations: int, criterion: float) -> None:

@@ -36,6 +36,7 @@ class _DesignData(ModelData):
     def drop_rows(self, design: Design) -> None:
         """Keep only what a design without rows has."""
         self._design = design
+        self._cache = {k: v for k, v in vars(self)["_cache"].items() if k != "row_labels"}
         if design.formula is not None:
             self.frame = design.frame
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -112,6 +113,7 @@ class MixedLMResults(
         )
         self._cache: dict[str, Any] = {}
         self.fit_record = fit
+        model.serve(self)
         self.nobs = fit.problem.cp.n
         self.df_resid = self.nobs - len(fit.beta)
         self.df_model = len(fit.beta) - int(model.k_constant)
@@ -442,15 +444,24 @@ class MixedLMResults(
     def remove_data(self) -> None:
         """Remove everything that has one entry a row, from the results and from the model.
 
-        Tables, tests, random effects and prediction at new data go on working.
+        Tables, tests, random effects and prediction at new data go on working. Other results of the
+        same model, such as those of `with_ddf`, keep the rows in a model of their own.
+
+        Notes
+        -----
+        What is left are the cross-products of the columns, the levels of the factors, and knots,
+        means and the like of the formula's functions (the smallest and the largest value among
+        them, for splines). Where a level, or a combination of levels of crossed factors, has one
+        row only, its cross-products are values of that row.
         """
         _ = self.fit_record.unweighted_root  # kept, since some hypotheses depend on it
+        design = self.model.drop_rows(self)
         super().remove_data()
-        # what statsmodels blanked is computed again, or refused with a reason
-        self._cache = {name: value for name, value in self._cache.items() if value is not None}
-        self.model.drop_rows()
-        self.model.data.drop_rows(self.model.design)
-        object.__setattr__(self.fit_record, "design", self.model.design)
+        self._cache = {}
+        self.fit_record = self.fit_record.with_design(design)
+        if hasattr(self.ddf_method, "_fit"):
+            self.ddf_method = copy.copy(self.ddf_method)
+            self.ddf_method._fit = self.fit_record
 
 
 class MixedLMResultsWrapper(base.LikelihoodResultsWrapper):

@@ -18,6 +18,7 @@ from simulation import Example, example, quietly
 
 from mixedlm_ext import MixedLM, RandomTerm, datasets
 from mixedlm_ext.errors import DesignError, FitError, FormulaError, SingularFitWarning
+from mixedlm_ext.prediction import error_variance
 
 SLEEPSTUDY = "Reaction ~ Days + (Days | Subject)"
 
@@ -297,6 +298,83 @@ def test_satterthwaite_of_levels_not_seen() -> None:
     assert_allclose(prediction.df, df, rtol=1e-5)
 
 
+def unseen_df(r: Any, model: Example, new: dict[str, np.ndarray]) -> np.ndarray:
+    """The df of rows whose levels of some terms are new: 2f²/(g'Ag) by central differences.
+
+    For each term, `new` has z (m, k) with codes (m,), -1 for a level not seen; x is model.X[:m].
+    """
+    codes = {name: c for name, (_, c) in new.items()}
+    m = len(next(iter(codes.values())))
+    x = model.X[:m]
+    known, fresh = [x], []
+    for term, name in zip(model.terms, (t.name for t in r.model.random_terms)):
+        z, c = new[name]
+        seen = np.where((c >= 0)[:, None], z, 0.0)
+        known.append(oracle.term_Z(oracle.Term(seen, np.maximum(c, 0), term.levels)))
+        fresh.append(np.where((c >= 0)[:, None], 0.0, z))
+    K = np.column_stack(known)
+
+    def variance(parameters: np.ndarray) -> np.ndarray:
+        theta, sigma = parameters[:-1], parameters[-1]
+        C = oracle.estimates(**model.dense, theta=theta, sigma=sigma).joint_cov
+        out = np.einsum("ni,ij,nj->n", K, C, K)
+        for z, term, part in zip(fresh, model.terms, oracle.split(model.terms, theta)):
+            T = oracle.template(term, part)
+            out = out + sigma**2 * np.sum((z @ T) ** 2, axis=1)
+        return out
+
+    at = np.append(r.theta, r.sigma)
+    steps = 1e-5 * np.eye(len(at))
+    g = np.column_stack([(variance(at + h) - variance(at - h)) / 2e-5 for h in steps])
+    H = oracle.information_in_theta_sigma(**model.dense, theta=r.theta, sigma=r.sigma)
+    return 2 * variance(at) ** 2 / np.einsum("nj,jk,nk->n", g, 2 * np.linalg.inv(H), g)
+
+
+@pytest.mark.parametrize("name", REGULAR)
+def test_satterthwaite_of_slopes_of_levels_not_seen(name: str) -> None:
+    """Off-diagonal covariance parameters too; some terms may know their level, others not."""
+    model = REGULAR[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SingularFitWarning)
+        r = model.model().fit()
+    rng = np.random.default_rng(1)
+    m, new, random = 6, {}, []
+    for i, (term, own) in enumerate(zip(model.terms, r.model.random_terms)):
+        codes = term.codes[:m].copy()
+        codes[i : i + 3] = -1
+        z = np.column_stack([np.ones(m), 1 + rng.standard_normal((m, 2))])[:, : term.X.shape[1]]
+        new[own.name] = (z, codes)
+        random.append(RandomTerm(np.where(codes < 0, 99, codes), z, name=own.group))
+    given = {"random": random, "weights": np.ones(m), "offset": 0}
+    prediction = r.get_prediction(model.X[:m], **given)
+    assert_allclose(prediction.df, unseen_df(r, model, new), rtol=1e-4)
+
+
+def test_slopes_of_an_unseen_subject() -> None:
+    data = load()
+    X = np.column_stack([np.ones(180), data["Days"]])
+    codes = pd.factorize(data["Subject"])[0]
+    y = data["Reaction"].to_numpy()
+    model = Example(y, X, (oracle.Term(X, codes, 18),), ("Subject",))
+    new = {"Subject": (X[:6], np.full(6, -1))}
+    prediction = fit().get_prediction({"Days": np.arange(6), "Subject": ["new"] * 6})
+    assert_allclose(prediction.df, unseen_df(fit(), model, new), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["crossed", "partly crossed", "two terms of a factor"])
+def test_rows_are_taken_in_pieces(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Right-hand sides that do not fit into memory at once."""
+    model = REGULAR[name]
+    r = quietly(model.model())
+    q = r.fit_record.problem.cp.q
+    whole = r.get_prediction()
+    for rows in (1, 3, 39, 40, 41):
+        monkeypatch.setattr(error_variance, "_CELLS", rows * q)
+        pieces = r.get_prediction()
+        for attribute in ("var_pred_mean", "df", "df_obs"):
+            assert_allclose(getattr(pieces, attribute), getattr(whole, attribute), rtol=1e-10)
+
+
 @pytest.mark.parametrize("ddf", ["kenward-roger", "residual", "normal"])
 def test_other_methods(ddf: str) -> None:
     r = fit().with_ddf(ddf)
@@ -402,3 +480,136 @@ def test_coverage() -> None:
         values = [truth, truth + rng.standard_normal(2), np.array([2.0, 2.0])]
         covered.append([(lim.T[0] < v) & (v < lim.T[1]) for lim, v in zip(limits, values)])
     assert_allclose(np.mean(covered, axis=0), 0.95, atol=3.3 * np.sqrt(0.95 * 0.05 / 500))
+
+
+# ---------------------------------------------------------------- lme4's predict
+
+
+NEW = {"Days": [0, 5, 9], "Subject": ["308", "309", "new"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [  # lme4 1.1-31: random.only=, newparams=, re.form=; theta by columns of the triangle
+        ({"random_only": True}, [2.25855095, -83.49714116, 0.0]),
+        ({"random_only": True, "terms": "(0 + Days | Subject)"}, [0.0, -43.09840308, 0.0]),
+        (
+            {"newparams": {"theta": [1, 0.1, 0.5], "beta": [250, 10]}},
+            [252.3362505, 150.8571971, 340.0],
+        ),
+        ({"newparams": {"beta": [250, 10]}}, [252.2585509, 216.5028588, 340.0]),
+        (
+            {"newparams": {"theta": [1, 0.1, 0.5]}, "terms": "(1 | Subject)"},
+            [253.7413553, 261.9529835, 345.6106785],
+        ),
+    ],
+)
+def test_arguments_of_lme4(arguments: dict[str, Any], expected: list[float]) -> None:
+    # lme4 stops at a theta that is good to five digits
+    assert_allclose(fit().predict(NEW, **arguments), expected, rtol=1e-5)
+
+
+def test_random_part_only() -> None:
+    r = fit()
+    parts = r.predict(random_only=True) + r.predict(which="population")
+    assert_allclose(parts, r.fittedvalues)
+    assert_allclose(
+        r.get_prediction(NEW, random_only=True).predicted_mean, r.predict(NEW, random_only=True)
+    )
+    assert np.isnan(r.predict(NEW, random_only=True, new_levels="nan").iloc[2])
+    for name in ("crossed", "two terms of a factor"):
+        model = EXAMPLES.get(name) or REGULAR[name]
+        r = quietly(model.model())
+        estimates, X, Z = dense(model, r)
+        K = np.column_stack([0 * X, Z])
+        prediction = r.get_prediction(random_only=True)
+        expected = np.sqrt(np.einsum("ni,ij,nj->n", K, estimates.joint_cov, K))
+        assert_allclose(prediction.se_mean, expected, rtol=1e-6)
+        assert_allclose(prediction.predicted_mean, r.predict(random_only=True))
+        assert_allclose(prediction.df, df_of_the_oracle(model, r, K, np.zeros(len(K))), rtol=1e-3)
+    offset = MixedLM.from_formula(SLEEPSTUDY, load(), offset=np.arange(180.0)).fit()
+    assert_allclose(offset.predict(load(), random_only=True), offset.predict(random_only=True))
+    with refused("random_only=True leaves nothing to predict without random effects"):
+        fit().predict(NEW, which="population", random_only=True)
+    with refused("random_only='yes' is not True or False"):
+        fit().get_prediction(NEW, random_only="yes")
+
+
+def test_other_parameters() -> None:
+    r = fit()
+    same = {"beta": r.params, "theta": r.theta}
+    assert_allclose(r.predict(newparams=same), r.fittedvalues)
+    assert_allclose(
+        r.predict(newparams={"beta": {"Days": 0, "Intercept": 5}}, which="population"), 5
+    )
+    for given, message in [
+        ({"sigma": 1.0}, "newparams has 'sigma'. Predictions depend on 'beta' and 'theta'."),
+        ({"thta": [1, 0, 1]}, "Did you mean 'theta'?"),
+        ({"theta": [1.0]}, "theta has shape (1,); this model has 3 covariance"),
+        ({"beta": [1.0]}, "beta must hold 2 finite numbers"),
+        ({"beta": {"x": 1}}, "beta has 'x', which is no fixed effect"),
+        ([1.0, 2.0], "newparams is a list"),
+    ]:
+        with refused(message, FitError):
+            r.predict(NEW, newparams=given)
+
+
+# ---------------------------------------------------------------- arrays of weights and offsets
+
+
+def test_array_weights_belong_to_their_rows() -> None:
+    w = np.resize([1.0, 2.0, 4.0], 180)
+    r = MixedLM.from_formula(SLEEPSTUDY, load(), weights=w).fit()
+    X = np.column_stack([np.ones(180), load()["Days"]])
+    random = [RandomTerm(load()["Subject"].to_numpy(), X)]
+    arrays = MixedLM(load()["Reaction"].to_numpy(), X, random, weights=w).fit()
+    message = "the fit had an array of weights; give those of the new rows: weights=..."
+    with refused(message):
+        r.get_prediction(load().head(3))
+    with refused(message):
+        r.simulate(exog=load().head(3))
+    with refused(message):
+        arrays.get_prediction(X, random=random)
+    assert_allclose(r.get_prediction().var_resid, r.scale / w)
+    assert_allclose(r.get_prediction(load().head(3), weights=w[:3]).var_resid, r.scale / w[:3])
+    assert_allclose(r.get_prediction(load().assign(v=w), weights="v").var_resid, r.scale / w)
+    assert_allclose(
+        arrays.get_prediction(X, random=random, weights=w).var_resid, r.scale / w, rtol=1e-5
+    )
+    assert_allclose(r.predict(load().head(3)), r.fittedvalues[:3])  # a mean has no weight
+
+
+def test_array_offsets_belong_to_their_rows() -> None:
+    o = np.arange(180.0)
+    r = MixedLM.from_formula(
+        "Reaction ~ Days + offset(Days) + (1 | Subject)", load(), offset=o
+    ).fit()
+    X = np.column_stack([np.ones(180), load()["Days"]])
+    random = [RandomTerm(load()["Subject"].to_numpy())]
+    arrays = MixedLM(load()["Reaction"].to_numpy(), X, random, offset=o + X[:, 1]).fit()
+    new, calls = load().head(3), (r.predict, r.get_prediction, r.augment, r.to_predictor().predict)
+    for call in calls:
+        with refused("the fit had an array as offset; give that of the new rows: offset=..."):
+            call(new)
+    with refused("the fit had an array as offset"):
+        r.simulate(exog=new)
+    with refused("the fit had an array as offset"):
+        arrays.predict(X, random=random)
+    assert_allclose(arrays.predict(X, random=random, offset=o + X[:, 1]), r.fittedvalues, rtol=1e-6)
+    assert_allclose(
+        arrays.predict(X, random=random, offset=0), r.fittedvalues - o - X[:, 1], rtol=1e-5
+    )
+    for offset in (o[:3], pd.Series(o[:3]), list(o[:3])):
+        assert_allclose(r.predict(new, offset=offset), r.fittedvalues[:3])
+        assert_allclose(r.augment(new, offset=offset)["fitted"], r.fittedvalues[:3])
+        assert_allclose(r.to_predictor().predict(new, offset=offset), r.fittedvalues[:3])
+    assert_allclose(r.predict(new.assign(v=o[:3]), offset="v"), r.fittedvalues[:3])
+    assert_allclose(r.predict(new, offset=0), r.fittedvalues[:3] - o[:3])
+    # an offset in the formula, or one by name, is found in the new data
+    for fitted in (
+        MixedLM.from_formula("Reaction ~ Days + offset(2 * Days) + (1 | Subject)", load()).fit(),
+        MixedLM.from_formula(
+            "Reaction ~ Days + (1 | Subject)", load().assign(o=o), offset="o"
+        ).fit(),
+    ):
+        assert_allclose(fitted.predict(load().assign(o=o)), fitted.fittedvalues)

@@ -13,7 +13,7 @@ import patsy
 
 from mixedlm_ext.design.at_hand import DataAtHand
 from mixedlm_ext.design.coefficients import coefficient_names
-from mixedlm_ext.design.matrices import FormulaMatrices
+from mixedlm_ext.design.matrices import FormulaMatrices, MatricesMemory
 from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.names import Scope
 from mixedlm_ext.design.new_data import array_new_data, formula_new_data
@@ -77,7 +77,8 @@ class Design:
 
     Notes
     -----
-    patsy's objects can be neither pickled nor copied; they are rebuilt from `frame` when needed.
+    patsy's objects can be neither pickled nor copied; their memory of the data is, and they are put
+    together again from it when needed.
     """
 
     y: Floats
@@ -106,7 +107,7 @@ class Design:
     checks: Checks = field(default_factory=Checks)
     array_offset: bool = False
     _coefficient_names: tuple[tuple[str, ...], ...] | None = field(default=None, repr=False)
-    _matrices: FormulaMatrices | None = field(default=None, repr=False)
+    _matrices: FormulaMatrices | MatricesMemory | None = field(default=None, repr=False)
 
     @property
     def fixed_info(self) -> patsy.DesignInfo | None:
@@ -118,11 +119,9 @@ class Design:
         """What builds the matrices of the formula for other data."""
         if self.formula is None or self.frame is None:
             raise DesignError("the design comes from arrays and has no formula.")
-        if self._matrices is None:
-            built = FormulaMatrices(self.formula, self.frame, self.scope)
-            built.training_data()
-            object.__setattr__(self, "_matrices", built)
-        assert self._matrices is not None
+        if not isinstance(self._matrices, FormulaMatrices):
+            object.__setattr__(self, "_matrices", self._put_together())
+        assert isinstance(self._matrices, FormulaMatrices)
         return self._matrices
 
     @property
@@ -134,34 +133,55 @@ class Design:
         assert self._coefficient_names is not None
         return self._coefficient_names
 
+    def _put_together(self) -> FormulaMatrices:
+        """Make the matrices from their memory, or else from the data."""
+        assert self.formula is not None
+        assert self.frame is not None
+        if self._matrices is not None:
+            return FormulaMatrices.from_memory(self.formula, self._memory(), self.scope)
+        built = FormulaMatrices(self.formula, self.frame, self.scope)
+        built.training_data()
+        return built
+
+    def _memory(self) -> Any:
+        """The memory of the matrices; None if they were not made yet."""
+        made = self._matrices
+        return made.memory() if isinstance(made, FormulaMatrices) else made
+
     def without_rows(self) -> Design:
         """Forget everything with one entry a row; keep what `new_data` and `new_arrays` need.
 
         Returns
         -------
         Design
-            With n = 0. Its `frame` holds one row for each level of the fixed factors; all rows if
-            the formula has a stateful transform, which is rebuilt from them after pickling.
+            With n = 0. Its `frame` has the columns of the data and no rows; levels of factors, and
+            knots, means and the like of stateful transforms are remembered.
         """
         frame = self.frame
         if frame is not None:
-            frame = frame.iloc[self.matrices.memorable_rows(frame)]
+            _ = self.matrices
+            frame = pd.DataFrame({name: _empty(column) for name, column in frame.items()})
         return replace(
             self,
-            y=self.y[:0].copy(),
-            X=self.X[:0].copy(),
-            terms=tuple(replace(t, X=t.X[:0].copy(), codes=t.codes[:0].copy()) for t in self.terms),
-            weights=None if self.weights is None else self.weights[:0].copy(),
-            offset=None if self.offset is None else self.offset[:0].copy(),
-            index=self.index[:0],
-            rows=self.rows[:0].copy(),
+            y=np.empty(0),
+            X=np.empty((0, self.X.shape[1])),
+            terms=tuple(
+                replace(t, X=np.empty((0, t.X.shape[1])), codes=np.empty(0, dtype=np.intp))
+                for t in self.terms
+            ),
+            weights=None if self.weights is None else np.empty(0),
+            offset=None if self.offset is None else np.empty(0),
+            index=pd.RangeIndex(0),
+            rows=np.empty(0, dtype=np.intp),
             frame=frame,
             at_hand=None,
+            scope=self.scope.without_rows(len(self.y)),
             _coefficient_names=self.coefficient_names,
+            _matrices=self._memory(),
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_matrices": None, "at_hand": None}
+        return {**self.__dict__, "_matrices": self._memory(), "at_hand": None}
 
     def estimable(self, rows: Any) -> npt.NDArray[np.bool_]:
         """Say for each row c (m, all columns) whether the data determine cβ.
@@ -242,3 +262,9 @@ class Design:
             If the numbers of columns or rows do not agree.
         """
         return array_new_data(self, exog, random, offset=offset)
+
+
+def _empty(column: pd.Series) -> pd.Series:
+    """A column of the same type without rows, and without their categories."""
+    categorical = isinstance(column.dtype, pd.CategoricalDtype)
+    return pd.Series([], dtype="category" if categorical else column.dtype)

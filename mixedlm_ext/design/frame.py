@@ -304,7 +304,13 @@ def _same_boolean(values: Any, name: str, fitted: ColumnType) -> Any:
 def _same_categories(values: Any, column: pd.Series, levels: pd.Index, *, strict: bool) -> Any:
     """Values by the categories of the fit; with `strict`, an unknown one is an error."""
     codes, found = level_codes(values)
-    place = match_keys(found, levels, f"column {column.name!r}")
+    odd = ""
+    try:
+        place = match_keys(found, levels, f"column {column.name!r}")
+    except DesignError as error:
+        if not strict:
+            raise
+        place, odd = np.full(len(found), -1), f" The {error}"
     unseen = place < 0
     if not unseen.any():
         return pd.Categorical.from_codes(place[codes] if len(found) else codes, levels)
@@ -314,5 +320,5 @@ def _same_categories(values: Any, column: pd.Series, levels: pd.Index, *, strict
     raise DesignError(
         f"column {column.name!r} has the level {quoted(found[unseen][0])} in the new data "
         f"(row {quoted(column.index[first])}), which the fit has not seen "
-        f"(it has {list_names(levels)})."
+        f"(it has {list_names(levels)}).{odd}"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,15 @@ import numpy.typing as npt
 import pandas as pd
 import patsy
 
-from mixedlm_ext.design.frame import evaluation_columns, evaluation_columns_like
-from mixedlm_ext.design.grouping import level_codes
+from mixedlm_ext.design.frame import ColumnType, evaluation_columns, evaluation_columns_like
+from mixedlm_ext.design.memory import ExpressionMemory, SideMemory
 from mixedlm_ext.design.misfit import misfit_error
 from mixedlm_ext.design.names import Piece, Scope, code_names, patsy_error, read_formula
 from mixedlm_ext.design.times import TIMES, time_kind
 from mixedlm_ext.errors import DesignError, FormulaError, MixedLMError
 from mixedlm_ext.formula.parser import MixedFormula
 
-__all__ = ["FormulaMatrices"]
+__all__ = ["FormulaMatrices", "MatricesMemory"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -64,8 +65,25 @@ class _Expression:
             self.factor.memorize_chunk(self.state, step, data)
             self.factor.memorize_finish(self.state, step)
 
+    @classmethod
+    def from_state(cls, code: str, state: dict[str, Any]) -> _Expression:
+        """Return an expression that remembers already."""
+        made = cls.__new__(cls)
+        made.factor, made.state = patsy.EvalFactor(code, patsy.Origin(code, 0, len(code))), state
+        return made
+
     def __call__(self, data: Mapping[str, Any]) -> Any:
         return self.factor.eval(self.state, data)
+
+
+@dataclass(frozen=True)
+class MatricesMemory:
+    """What `FormulaMatrices` know of the data of the fit, in a form that pickles."""
+
+    uses: dict[str, str]
+    types: dict[str, ColumnType]
+    sides: tuple[SideMemory, ...]
+    expressions: tuple[ExpressionMemory, ...]
 
 
 class FormulaMatrices:
@@ -158,27 +176,28 @@ class FormulaMatrices:
             used[piece.role == "group"] |= code_names(piece.code).values
         return frozenset(used[True] - used[False])
 
-    def memorable_rows(self, frame: pd.DataFrame) -> npt.NDArray[np.intp]:
-        """Rows of the fit that are enough to rebuild this memory.
+    def memory(self) -> MatricesMemory:
+        """What is left when the data are gone; `from_memory` makes these matrices of it again."""
+        return MatricesMemory(
+            self._uses,
+            self._types,
+            tuple(SideMemory.of(info) for info in self.infos),
+            tuple(ExpressionMemory.of(c, e.state) for c, e in self._expressions.items()),
+        )
 
-        All of them with a stateful transform; otherwise one for each category of each factor.
-        """
-        factors = {f.factor: f for info in self.infos for f in info.factor_infos.values()}
-        stateful = [f.state["transforms"] for f in factors.values()]
-        stateful += [expression.state["transforms"] for expression in self._expressions.values()]
-        if any(stateful):
-            return np.arange(len(frame), dtype=np.intp)
-        data, types = evaluation_columns(frame, self._uses)
-        with self._errors():
-            categorical = [
-                factor.eval(info.state, data)
-                for factor, info in factors.items()
-                if info.type == "categorical"
-            ]
-        categorical += [data[name] for name, kind in types.items() if kind.kind == "category"]
-        rows = [np.unique(level_codes(values)[0], return_index=True)[1] for values in categorical]
-        # two at least, so that no column looks like a single value
-        return np.unique(np.concatenate([np.arange(min(2, len(frame))), *rows])).astype(np.intp)
+    @classmethod
+    def from_memory(
+        cls, formula: MixedFormula, memory: MatricesMemory, scope: Scope
+    ) -> FormulaMatrices:
+        """Return the matrices that left a memory."""
+        made = cls.__new__(cls)
+        made.formula, made.code = formula, read_formula(formula)
+        made._uses, made._types, made._training = memory.uses, memory.types, None
+        made.infos = [side.info(scope) for side in memory.sides]
+        made._expressions = {
+            e.code: _Expression.from_state(e.code, e.state(scope)) for e in memory.expressions
+        }
+        return made
 
     def build(self, data: Mapping[str, Any], n: int, sides: Sequence[int]) -> list[Floats]:
         """Matrices (n, k) of some sides: 0 is the fixed part, 1 the first left side, ..."""

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import patsy
 import patsy.builtins
 
@@ -253,14 +254,24 @@ class Scope:
     values: dict[str, Any] = field(default_factory=dict)
     lost: tuple[str, ...] = ()
 
-    def environment(self) -> patsy.EvalEnvironment:
-        """patsy's view of the scope, the fallback functions outermost."""
-        if self.lost:
+    def environment(self, names: Collection[str] | None = None) -> patsy.EvalEnvironment:
+        """patsy's view of the scope, the fallback functions outermost; `names` are needed."""
+        lost = [name for name in self.lost if names is None or name in names]
+        if lost:
             raise DesignError(
-                f"the formula uses {', '.join(map(repr, self.lost))}, which could not be pickled "
-                "with the model. Define it in a module (no lambda or local function) and refit."
+                f"the formula uses {', '.join(map(repr, lost))}, which could not be pickled "
+                "with the model, or went with its rows. Define it in a module (no lambda or local "
+                "function), or as a column of the data, and refit."
             )
         return patsy.EvalEnvironment([self.values, FALLBACK_FUNCTIONS])
+
+    def without_rows(self, n: int) -> Scope:
+        """The scope without arrays that have n rows, as matrices beside the data have."""
+        arrays = np.ndarray | pd.Series | pd.DataFrame | pd.Index
+        rows = [k for k, v in self.values.items() if isinstance(v, arrays) and len(v.shape)]
+        gone = {k for k in rows if len(self.values[k]) == n}
+        kept = {k: v for k, v in self.values.items() if k not in gone}
+        return Scope(kept, (*self.lost, *sorted(gone)))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Scope:
         return Scope(dict(self.values), self.lost)

@@ -353,6 +353,11 @@ def _rows(
 def _with(fit: Fit, newparams: Mapping[str, Any]) -> Fit:
     """Return the fit with other fixed effects, or with the modes of another theta."""
     known = ("beta", "theta")
+    if not isinstance(newparams, Mapping):
+        raise FitError(
+            f"newparams is a {type(newparams).__name__}; it needs names, as in "
+            "newparams={'beta': [...], 'theta': [...]}."
+        )
     for name in newparams:
         if name not in known:
             raise FitError(

@@ -166,9 +166,9 @@ def _contribution(new: NewData, name: str, b: Array, new_levels: str) -> Array:
         row = quoted(new.index[int(np.flatnonzero(unseen)[0])])
         raise DesignError(
             f"the fit has not seen the level of {name!r} at row {row} (such rows: "
-            f"{int(unseen.sum())}): it has no {list_levels(new.unseen.get(name, ()))}. Use "
-            "new_levels='population' to predict them with a random effect of zero, or "
-            "new_levels='nan'."
+            f"{int(unseen.sum())}). Use new_levels='population' to predict them with a random "
+            "effect of zero, or new_levels='nan'. The new levels are "
+            f"{list_levels(new.unseen.get(name, ()))}."
         )
     part = np.einsum("nk,nk->n", X, b[np.maximum(codes, 0)])
     return np.where(codes < 0, np.nan if new_levels == "nan" else 0.0, part)

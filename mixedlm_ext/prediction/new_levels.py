@@ -24,11 +24,11 @@ def list_levels(levels: Collection[Any]) -> str:
     Examples
     --------
     >>> list_levels(["a", ("b", 1)]), list_levels(range(9))
-    ("'a', ('b', 1)", '0, 1, 2 or 6 others')
+    ("'a', ('b', 1)", '0, 1, 2 and 6 others')
     """
     first = [quoted(level) for level, _ in zip(levels, range(_NAMED))]
     more = len(levels) - _NAMED
-    return ", ".join(first) + (f" or {more} other{'s' * (more > 1)}" if more > 0 else "")
+    return ", ".join(first) + (f" and {more} other{'s' * (more > 1)}" if more > 0 else "")
 
 
 def warn_of_new_levels(

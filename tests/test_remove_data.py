@@ -1,0 +1,265 @@
+"""remove_data keeps its promise: no row stays, and what was said before can be said again."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+import types
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import patsy
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from simulation import quietly
+
+from mixedlm_ext import MixedLM, RandomTerm, datasets
+from mixedlm_ext.errors import DesignError, FitError
+
+N = 180
+
+
+@lru_cache
+def load() -> pd.DataFrame:
+    """Data in which every number of a row is to be found nowhere else."""
+    rng = np.random.default_rng(0)
+    data = datasets.sleepstudy.load_pandas().data.copy()
+    data["Reaction"] += rng.standard_normal(N)
+    data["x"] = rng.standard_normal(N)
+    data["o"] = rng.standard_normal(N)
+    data["w"] = 0.5 + rng.random(N)
+    data["name"] = [f"person number {i}" for i in range(N)]
+    data.index = pd.Index([f"row number {i}" for i in range(N)])
+    return data
+
+
+def sizes(value: Any) -> tuple[int, ...]:
+    """The shape of an array, the length of a container."""
+    if isinstance(value, np.ndarray | pd.Series | pd.DataFrame | pd.Index):
+        return value.shape
+    return (len(value),) if isinstance(value, list | tuple | dict | set) else ()
+
+
+def reachable(root: Any) -> Iterator[Any]:
+    """Everything that an object refers to, however far away; no code and no modules."""
+    seen: dict[int, Any] = {}
+    stack = [root]
+    code = type | types.ModuleType | types.FunctionType | types.BuiltinFunctionType
+    while stack:
+        value = stack.pop()
+        if id(value) in seen or isinstance(value, code):
+            continue
+        seen[id(value)] = value
+        yield value
+        stack += gc.get_referents(value)
+        if isinstance(value, np.ndarray) and value.base is not None:
+            stack.append(value.base)
+
+
+def assert_no_rows(root: Any) -> None:
+    """No array or container of n entries, no number of a row, no label of one."""
+    found = [value for value in reachable(root) if N in sizes(value)]
+    assert not found, [(type(value), sizes(value)) for value in found]
+    content = pickle.dumps(root)
+    for name in ("Reaction", "x", "o", "w"):
+        inner = load()[name].sort_values().iloc[1:-1]  # splines know the first and the last
+        assert not [v for v in inner if np.float64(v).tobytes() in content], name
+    assert b"row number" not in content
+    assert b"person number" not in content
+
+
+BESIDE = {"weights": "w array", "offset": "o array"}
+FORMULAS: dict[str, tuple[str, dict[str, Any]]] = {
+    "plain": ("Reaction ~ x + (Days | Subject)", {}),
+    "center": ("Reaction ~ center(x) + (center(Days) | Subject)", {}),
+    "splines": ("Reaction ~ bs(x, df=5) + cr(o, df=3, constraints='center') + (1 | Subject)", {}),
+    "tensor": ("Reaction ~ 0 + te(cr(x, df=3), cc(o, df=3)) + (1 | Subject)", {}),
+    "nested": ("Reaction ~ center(bs(x, df=4)) + standardize(np.exp(x)) + (1 | Subject)", {}),
+    "weights": ("Reaction ~ x + offset(o) + (1 | Subject)", {"weights": "w"}),
+    "arrays beside": ("Reaction ~ scale(x) + (1 | Subject)", BESIDE),
+    "factors": ("np.log(Reaction) ~ C(Days) + x:C(Days > 4, Sum) + (1 | C(Subject))", {}),
+    "expressions": ("Reaction ~ x + (1 | Subject:pd.cut(Days, [-1, 4, 9]))", {}),
+    "a text column": ("Reaction ~ x + (1 | name.str[-1])", {}),
+    "a column beside": ("Reaction ~ beside + x + (1 | Subject)", {}),
+    "two terms": ("Reaction ~ I(x > 0) + (x || Subject) + (1 | C(Days > 4))", {}),
+}  # fmt: skip
+
+
+def model(name: str) -> MixedLM:
+    formula, given = FORMULAS[name]
+    arrays = {"w array": load()["w"].to_numpy(), "o array": load()["o"].to_numpy()}
+    beside = load()["x"].to_numpy() ** 2
+    arguments = {k: arrays.get(v, v) for k, v in given.items()}
+    scope = {"np": np, "pd": pd, "beside": beside}
+    return MixedLM.from_formula(formula, load(), eval_env=scope, **arguments)
+
+
+def answers(r: Any, new: Any) -> list[Any]:
+    """What has to be the same before and after, to the last digit."""
+    prediction = r.get_prediction(new, offset=0, weights=np.ones(len(new)))
+    return [
+        r.params, r.bse, r.pvalues, r.llf, r.deviance, r.aic, r.random_effects, r.varcorr(),
+        r.conf_int(), r.predict(new, offset=0), r.predict(new, which="population", offset=0),
+        prediction.summary_frame(), r.to_predictor().predict(new, offset=0), r.cov_params(),
+    ]  # fmt: skip
+
+
+def assert_same(one: list[Any], other: list[Any]) -> None:
+    for a, b in zip(one, other, strict=True):
+        for x, y in zip(a.values(), b.values()) if isinstance(a, dict) else [(a, b)]:
+            if isinstance(x, pd.DataFrame):
+                pd.testing.assert_frame_equal(x, y, check_exact=True)
+            else:
+                assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.parametrize("ddf", ["satterthwaite", "normal"])
+def test_no_row_stays(name: str, ddf: str) -> None:
+    m = model(name)
+    r = quietly(m, ddf=ddf)
+    new = load().iloc[[3, 50, 177]].assign(beside=[1.0, 2.0, 3.0])
+    before = answers(r, new)
+    # whatever caches what it computed
+    text = str(r.summary())
+    for use in (r.fittedvalues, r.resid, r.residuals("pearson"), r.predict(), r.leverage(),
+                m.exog, m.endog, m.data.row_labels, r.model.Z.indptr[1:], r.augment()):  # fmt: skip
+        assert len(use) == N
+    r.remove_data()
+    for removed in (
+        r,
+        m,
+        m.data,
+        r._results._cache,
+        pickle.loads(pickle.dumps(r)),
+        copy.deepcopy(r),
+    ):
+        assert_no_rows(removed)
+    for other in (r, pickle.loads(pickle.dumps(r)), copy.deepcopy(r)):
+        assert_same(before, answers(other, new))
+        assert str(other.summary()).splitlines()[7:] == text.splitlines()[7:]
+        for gone in ("fittedvalues", "resid"):
+            with pytest.raises(FitError, match="the data of the fit were removed"):
+                getattr(other, gone)
+    r.remove_data()  # once more
+    assert_same(before, answers(r, new))
+
+
+def test_kenward_roger_and_clusters() -> None:
+    m = MixedLM.from_formula("Reaction ~ center(x) + (1 | Subject)", load())
+    for r in (quietly(m, ddf="kenward-roger"), quietly(m).get_robustcov_results(kind="CR2")):
+        new = load().iloc[:3]
+        before = answers(r, new)
+        r.remove_data()
+        assert_no_rows(r)
+        assert_same(before, answers(r, new))
+        m = MixedLM.from_formula("Reaction ~ center(x) + (1 | Subject)", load())
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_arrays(labelled: bool) -> None:
+    X = pd.DataFrame({"c": 1.0, "x": load()["x"]})
+    given = {"weights": load()["w"], "offset": load()["o"]}
+    if not labelled:
+        X, given = X.to_numpy(), {name: value.to_numpy() for name, value in given.items()}
+    y = load()["Reaction"] if labelled else load()["Reaction"].to_numpy()
+    m = MixedLM(y, X, [RandomTerm(np.asarray(load()["Subject"]), np.asarray(X))], **given)
+    r = quietly(m)
+    new = (X[:5], [RandomTerm(np.asarray(load()["Subject"][:5]), np.asarray(X)[:5])])
+    before = r.predict(new[0], random=new[1], offset=0)
+    assert len(r.fittedvalues) == N
+    r.remove_data()
+    for removed in (r, m, pickle.loads(pickle.dumps(r))):
+        assert_no_rows(removed)
+    assert_array_equal(r.predict(new[0], random=new[1], offset=0), before)
+
+
+def test_a_matrix_of_the_caller() -> None:
+    """An array with n rows that the formula uses beside the data goes with them."""
+    matrix = np.column_stack([load()["x"], load()["x"] ** 2])
+    r = quietly(
+        MixedLM.from_formula(
+            "Reaction ~ matrix + (1 | Subject)", load(), eval_env={"matrix": matrix}
+        )
+    )
+    assert np.isfinite(r.fittedvalues).all()
+    r.remove_data()
+    assert_no_rows(r)
+    with pytest.raises(
+        DesignError, match="'matrix', which could not be pickled with the model, or"
+    ):
+        r.predict(load())
+
+
+@pytest.mark.parametrize("name", ["plain", "splines", "arrays beside"])
+def test_other_results_of_the_model_keep_their_rows(name: str) -> None:
+    m = model(name)
+    r = quietly(m)
+    normal, robust = r.with_ddf("normal"), r.get_robustcov_results()
+    ml = quietly(m, reml=False)
+    cached = r.with_ddf("residual")
+    fitted = cached.fittedvalues.copy()
+    assert normal.model is r.model
+    r.remove_data()
+    with pytest.raises(FitError):
+        _ = r.fittedvalues
+    for other in (normal, robust, cached, ml):
+        if other is not ml:
+            assert_allclose(other.fittedvalues, fitted, rtol=1e-12)
+            assert_allclose(other.predict(), fitted, rtol=1e-12)
+        assert_allclose(other.resid + other.fittedvalues, other.model.endog)
+        assert other.model.exog.shape[0] == N
+        assert other.model is not r.model
+        assert list(other.fittedvalues.index) == list(load().index)
+        assert other.refit(load()["Reaction"] + 1.0).nobs == N
+        assert other.simulate(2, rng=1).shape == (N, 2)
+        assert len(other.model.data.row_labels) == N
+        assert "Linear Mixed Model" in str(other.summary())
+    assert_no_rows(r)
+    again = r.with_ddf("normal")
+    assert_allclose(again.conf_int(), normal.conf_int())
+    assert_no_rows(again)
+    normal.remove_data()
+    assert_no_rows(normal)
+    assert_array_equal(cached.fittedvalues, fitted)
+    assert cached.model.exog.shape[0] == N
+
+
+class Doubled:
+    """A stateful transform of the user's."""
+
+    def memorize_chunk(self, x: Any) -> None:
+        self.largest = float(np.max(x))
+
+    def memorize_finish(self) -> None:
+        pass
+
+    def transform(self, x: Any) -> Any:
+        return x / self.largest
+
+
+doubled = patsy.stateful_transform(Doubled)
+
+
+def test_a_transform_of_the_user() -> None:
+    r = quietly(MixedLM.from_formula("Reaction ~ doubled(x) + (1 | Subject)", load()))
+    expected = r.predict(load())
+    r.remove_data()
+    assert_array_equal(r.predict(load()), expected)
+    assert_array_equal(pickle.loads(pickle.dumps(r)).predict(load()), expected)
+    assert_no_rows(r)
+
+    class Local(Doubled):
+        pass
+
+    local = patsy.stateful_transform(Local)
+    r = quietly(MixedLM.from_formula("Reaction ~ local(x) + (1 | Subject)", load()))
+    r.remove_data()
+    assert_array_equal(r.predict(load()), expected)
+    assert local is not None
+    with pytest.raises(DesignError, match="could not be pickled with the model"):
+        pickle.loads(pickle.dumps(r)).predict(load())
