@@ -457,6 +457,7 @@ def test_every_way_to_another_response() -> None:
     }
     assert many.sigma[["sum", "far", "integers", "groups"]].isna().all()
     assert "reproduces the response exactly" in many.failures["sum"]
+    assert model.fit_many(frame[["sum"]], sigma=1e-15).sigma["sum"] == 1e-15
     with pytest.warns(SingularFitWarning):
         assert model.with_response(responses["sum"]).fit(sigma=1.0).sigma == 1.0
 
