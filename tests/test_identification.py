@@ -142,6 +142,19 @@ def test_small_levels_and_far_origins_do_not_hide_what_is_seen() -> None:
         problem(f"y ~ 1 + {term}", time)
 
 
+def test_heavy_rows_and_far_origins_do_not_hide_what_is_seen() -> None:
+    """One level shows the covariance beside levels of a thousand million times the weight."""
+    data = DATA.assign(w=np.where(DATA["g"] == "7", 1.0, 1e9))
+    data["f"] = np.where(DATA["two"] == 0.5, "a", "b")
+    data.loc[data.index[data["g"] == "7"][:9], "f"] = "a"
+    problem("y ~ f + (0 + f | g)", data, weights="w")
+    far = DATA.assign(two=1e6 + DATA["two"])
+    with pytest.raises(DesignError, match="constant within every level"):
+        problem("y ~ 1 + (two | g)", far)
+    with pytest.raises(DesignError, match="the variances of 'Intercept' and 'two' and the covaria"):
+        problem("y ~ 1 + (two | g)", DATA.assign(two=1e7 * DATA["two"]))
+
+
 # --- what is refused, and how it is said ----------------------------------------------------------
 
 INSIDE = [
@@ -243,6 +256,7 @@ def test_one_pair_that_never_meets() -> None:
         "y ~ f + (0 + f || g)",
         "y ~ h + (x | g)",
         "y ~ g + (0 + x | g)",
+        "y ~ g + (0 + I(1 + 0.05 * x) | g)",
         "y ~ g + (1 | g:h)",
         "y ~ x + (1 | g) + (0 + k | g)",
         "y ~ k * x + (x | g) + (1 | h) + (1 | g:h)",
@@ -266,6 +280,25 @@ def test_the_data_sets_pass_with_the_models_of_their_sources() -> None:
         ("dyestuff2", "Yield ~ 1 + (1 | Batch)"),
     ):
         problem(formula, load(name), check={"redundant": "ignore"})
+
+
+def test_a_covariance_that_the_fixed_part_hides() -> None:
+    """In each level the fixed part has the one or the other column; each variance is seen."""
+    odd = DATA["two"] == 1.5
+    data = DATA.assign(v=np.random.default_rng(7).normal(size=len(DATA)))
+    data["xo"], data["ve"] = data["x"].where(odd, 0.0), data["v"].where(~odd, 0.0)
+    with pytest.raises(DesignError) as caught:
+        problem("y ~ g:xo + g:ve + (0 + x + v | g)", data, check={"rank": "ignore"})
+    assert str(caught.value).startswith(
+        "the data say nothing about the covariance of 'x' and 'v' of (0 + x + v | g): the fixed "
+        "part leaves nothing that would show it."
+    )
+
+
+def test_one_warning_for_one_cause() -> None:
+    with pytest.warns(DesignWarning) as seen:
+        problem("y ~ 1 + (two | g)", check={"identified": "warn", "redundant": "warn"})
+    assert len(seen) == 1
 
 
 def test_terms_that_share_what_is_seen() -> None:
@@ -312,6 +345,8 @@ def test_random_effects_that_stand_for_the_residual() -> None:
     )
     with pytest.warns(SingularFitWarning):
         assert model.fit(sigma=1.0).theta[0] > 0.1
+    with pytest.raises(DesignError, match="can stand for the residuals"):
+        MixedLM.from_formula("y ~ 0 + (c || s)", PAIRS).fit()
     more = pd.concat([PAIRS, PAIRS.tail(1).assign(y=0.3)], ignore_index=True)
     identified = MixedLM.from_formula("y ~ 1 + (c || s)", more)
     check_told_from_residual(identified.design, identified.problem)
@@ -366,6 +401,37 @@ def test_a_response_that_is_reproduced(name: str, parts: str, more: Mapping[str,
             model.fit(reml=reml)
 
 
+def test_an_offset_larger_than_the_response_sets_the_size_of_rounding() -> None:
+    data, _ = exact()
+    offset = 1e6 * data["x"] + data["z"]
+    data["y"] = offset - 1e6 * data["x"]
+    with pytest.raises(DesignError, match="reproduced exactly by the fixed part"):
+        MixedLM.from_formula("y ~ x + (1 | g)", data, offset=offset).fit()
+
+
+@pytest.mark.parametrize("weight", [1e-40, 1.0, 1e40])
+def test_the_size_of_residuals_does_not_depend_on_that_of_weights(weight: float) -> None:
+    data, responses = exact()
+    data["y"], data["w"] = responses["almost"], weight
+    model = MixedLM.from_formula("y ~ x + (1 | g)", data, weights="w")
+    check_not_reproduced(model.design, model.problem)
+
+
+def test_a_sum_of_two_factors_with_few_rows_a_level() -> None:
+    """Some levels of a, 4 rows each, have so many of b that they would show nothing."""
+    rng = np.random.default_rng(5)
+    data = pd.DataFrame(
+        {"a": np.repeat(np.arange(20), 4), "b": np.r_[:60, rng.permutation(60)[:20]]}
+    )
+    u, v = rng.normal(size=20), rng.normal(size=60)
+    data["y"] = u[data["a"]] + v[data["b"]]
+    with pytest.raises(DesignError, match=re.escape("the fixed part and (1 | a) and (1 | b)")):
+        MixedLM.from_formula("y ~ 1 + (1 | a) + (1 | b)", data).fit()
+    data["y"] += rng.normal(size=80)
+    model = MixedLM.from_formula("y ~ 1 + (1 | a) + (1 | b)", data)
+    check_not_reproduced(model.design, model.problem)
+
+
 def test_what_is_almost_reproduced_is_fitted() -> None:
     data, responses = exact()
     with pytest.warns(SingularFitWarning):
@@ -391,6 +457,7 @@ def test_every_way_to_another_response() -> None:
     }
     assert many.sigma[["sum", "far", "integers", "groups"]].isna().all()
     assert "reproduces the response exactly" in many.failures["sum"]
+    assert model.fit_many(frame[["sum"]], sigma=1e-15).sigma["sum"] == 1e-15
     with pytest.warns(SingularFitWarning):
         assert model.with_response(responses["sum"]).fit(sigma=1.0).sigma == 1.0
 

@@ -78,6 +78,13 @@ def test_the_defaults() -> None:
             model()
 
 
+def test_what_cannot_be_relaxed() -> None:
+    """A column of zeros, and one that is a multiple of the intercept beside it."""
+    for text in ("y ~ x + (0 + I(0 * x) | g)", "y ~ x + (c | g)"):
+        with pytest.raises(DesignError, match="is constant"):
+            MixedLM.from_formula(text, DATA, check={"slopes": "ignore"})
+
+
 def test_as_many_levels_as_rows_are_fitted_when_wanted() -> None:
     """Only the sum of both variances is seen: it is that of least squares."""
     with pytest.warns(DesignWarning, match="60 levels for 60 observations"):

@@ -253,7 +253,8 @@ def _one_level_a_column(term: TermDesign) -> bool:
     columns = [j for j, name in enumerate(term.columns) if name != "Intercept"]
     if not columns or (term.structure != "diag" and len(term.columns) > 1):
         return False
-    return all(np.ptp(term.codes[term.X[:, j] != 0]) == 0 for j in columns if term.X[:, j].any())
+    rows = [term.codes[term.X[:, j] != 0] for j in columns]
+    return all(len(codes) and np.ptp(codes) == 0 for codes in rows)
 
 
 def _check_columns(term: TermDesign, checks: Checks) -> None:

@@ -213,6 +213,9 @@ def _why_unseen(term: TermDesign, entries: Sequence[Parameter], d: int) -> str:
             f"every level of {term.group!r}.\n{advice}"
         )
     seen = len(entries) - d
+    if not seen:
+        them = "it" if d == 1 else "them"
+        return f"the fixed part leaves nothing that would show {them}.\n{simpler}"
     combinations = "one combination is" if seen == 1 else f"{seen} combinations are"
     return f"of these {len(entries)} parameters {combinations} seen.\n{simpler}"
 
