@@ -110,7 +110,8 @@ class Fit:
     def with_design(self, design: Design) -> Fit:
         """Return the same fit of the same design without its rows, or with them."""
         other = replace(self, design=design)
-        vars(other).update({name: vars(self)[name] for name in _CACHED if name in vars(self)})
+        kept = (*_CACHED, "unweighted_root")
+        vars(other).update({name: vars(self)[name] for name in kept if name in vars(self)})
         return other
 
     def __getstate__(self) -> dict[str, Any]:
