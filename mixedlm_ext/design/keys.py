@@ -13,13 +13,13 @@ import datetime
 import numbers
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design.messages import quoted
 from mixedlm_ext.errors import DesignError
 

@@ -60,7 +60,7 @@ def in_days(column: pd.Series, kind: str) -> npt.NDArray[np.float64]:
 
     Examples
     --------
-    >>> in_days(pd.Series(pd.to_datetime(["1970-01-02 12:00", "2024-01-01"])), "date")
+    >>> in_days(pd.Series(pd.to_datetime(["1970-01-02 12:00", "2024-01-01 00:00"])), "date")
     array([1.5000e+00, 1.9723e+04])
     """
     values: Any = column.array

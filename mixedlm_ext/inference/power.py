@@ -159,7 +159,8 @@ class _Study:
 
 def _as_tested(design: Design, **fitted: Any) -> Any:
     """Return what the tests read of results: names and, after a fit, what was estimated."""
-    return SimpleNamespace(model=SimpleNamespace(exog_names=design.x_names), **fitted)
+    model = SimpleNamespace(exog_names=design.x_names, design=design)
+    return SimpleNamespace(model=model, **fitted)
 
 
 def _independent(L: Array, q: Array) -> tuple[Array, Array]:

@@ -17,12 +17,11 @@ time. σ² cancels except in C, and V takes the place of Σ below.
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.assemble import response
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design.messages import list_names, quoted
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.fit import Fit

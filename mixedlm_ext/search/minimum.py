@@ -32,6 +32,8 @@ _SHRINK = 10.0
 """By what a start is divided that is too large for the criterion to be evaluated."""
 _ZERO = 1e-4
 """Singular values of a template, relative to the largest, that may stand for zero."""
+_EXACT = 1e-14
+"""The rounding of singular values that are zero already."""
 _NEAR = 10.0
 """How much worse than the best end a reflected end may be to be followed."""
 
@@ -119,13 +121,17 @@ def _on_the_boundary(objective: Objective, e: Evaluation, log: Log) -> Evaluatio
     for term, part, T in zip(covariance.terms, covariance.slices, covariance.term_templates(theta)):
         U, values, _ = np.linalg.svd(T)
         small = values <= _ZERO * max(1.0, values[0])
-        if (small & (values > 0)).any():
+        if (small & (values > _EXACT * values[0])).any():
             L = lower_root(U * np.where(small, 0.0, values))
-            theta[part] = term.theta_of(np.where(np.abs(L) > 1e-12 * values[0], L, 0.0))
+            theta[part] = term.theta_of(np.where(np.abs(L) > _EXACT * values[0], L, 0.0))
     if np.array_equal(theta, e.theta):
         return e
     at_zero = log.evaluate(objective, theta)
-    return e if at_zero is None or at_zero.value > e.value + e.noise else at_zero
+    if at_zero is None or at_zero.value > e.value + e.noise:
+        return e
+    if log.theta:
+        log.theta[-1], log.objective[-1] = at_zero.theta, at_zero.value
+    return at_zero
 
 
 def _given_start(objective: Objective, start: Array, log: Log) -> Evaluation:

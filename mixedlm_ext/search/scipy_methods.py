@@ -77,4 +77,7 @@ def minimize_by_scipy(objective: Objective, start: Array, method: str, log: Log)
     jac = gradient if name in _GRADIENT_METHODS else None
     with suppress(_Spent):
         minimize(value, start, method=cast(Any, name), jac=jac, options=options[name])
-    return best[0] if best else objective.at(start)
+    if not best:
+        best.append(objective.at(start))
+        log.accept(best[0])
+    return best[0]
