@@ -222,7 +222,7 @@ def failures(place: Callable[[Any], Any], values: dict[str, Any]) -> list[str]:
             out.append(f"{name}: {type(error).__name__}: {error}")
         else:
             estimates = np.asarray(getattr(found, "params", 0.0), dtype=float)
-            if not np.isfinite(estimates).all():
+            if not np.isfinite(estimates).all() and not len(getattr(found, "failures", ())):
                 out.append(f"{name}: estimates {estimates}")
     return out
 

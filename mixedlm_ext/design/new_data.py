@@ -101,7 +101,7 @@ def _given_offset(design: Design, table: Table, offset: Any) -> pd.Series | None
     if offset is None:
         _refuse_forgotten_offset(design)
         return None
-    if np.ndim(offset) == 0 and isinstance(offset, int | float):
+    if isinstance(offset, int | float | np.number):
         offset = np.full(len(table), float(offset))
     if not isinstance(offset, str):
         return one_per_row(offset, "offset", len(table), table.index).set_axis(table.index)
