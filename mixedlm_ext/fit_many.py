@@ -164,7 +164,7 @@ def _responses(design: Design, Y: Any) -> tuple[Array, pd.Index]:
             f"Y has shape {shape}; it needs a row for each row of the data and a column for each "
             "response: a DataFrame, or an array of two dimensions."
         )
-    labels = getattr(frame, "column_names", None) or getattr(frame, "columns", range(shape[1]))
+    labels: Any = getattr(frame, "column_names", None) or getattr(frame, "columns", range(shape[1]))
     names = pd.Index(labels)
     chosen = positions(design, frame.index if is_labelled(Y) else None, shape[0], "Y")
     values = np.array(_numbers(frame, names)[chosen], dtype=np.float64, order="F")
