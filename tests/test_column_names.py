@@ -87,6 +87,8 @@ def test_found_around_a_bar_and_in_an_offset(name: str) -> None:
         ("y ~ I(x in in)", ["in"], "y ~ I(x in Q('in'))"),
         ("y ~ I(x not in z)", ["in", "not"], "y ~ I(x not in z)"),
         ("y ~ I(x is not z)", ["is", "not"], "y ~ I(x is not z)"),
+        ("y ~ I(x not in -z)", ["in", "not"], "y ~ I(x not in -z)"),
+        (f"y ~ d.{MICRO}", [MICRO], f"y ~ d.{MICRO}"),
         ("y ~ I(not x)", ["not"], "y ~ I(not x)"),
         ("y ~ I(not + x)", ["not"], "y ~ I(not + x)"),
         ("y ~ not + x", ["not"], "y ~ Q('not') + x"),
@@ -369,6 +371,19 @@ def test_new_columns_belong_to_the_rows_of_the_fit() -> None:
         "Reaction ~ x + (1 | Subject)", data, subset=few, weights="Days").fit().params)  # fmt: skip
     with pytest.raises(DesignError, match=r"'Dayz' in the fixed part .* Did you mean 'Days'\?"):
         result.update("~ . + Dayz")
+
+
+def test_updates_of_updates_keep_the_place_of_the_rows() -> None:
+    data = frames()["pandas"]
+    data.loc[[30, 100], "x"] = np.nan
+    late = data["Days"] > 1
+    result = MixedLM.from_formula("Reaction ~ 1 + (1 | Subject)", data, subset=late).fit()
+    result = result.update("~ . + x").update("~ . + Days")
+    direct = MixedLM.from_formula("Reaction ~ x + Days + (1 | Subject)", data, subset=late).fit()
+    assert_allclose(result.objective, direct.objective)
+    assert_array_equal(result.model.design.rows, direct.model.design.rows)
+    y = data["Reaction"].to_numpy() + data["Days"].to_numpy() ** 2
+    assert_allclose(result.refit(y).params, direct.refit(y).params)
 
 
 def test_data_that_are_gone_or_changed() -> None:

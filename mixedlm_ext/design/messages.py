@@ -143,7 +143,9 @@ def _odd_name_error(formula: MixedFormula, columns: Iterable[Any]) -> FormulaErr
     known = [name for name in columns if isinstance(name, str) and name not in formula.bare]
     odd = [name for name in known if not name.isidentifier()]
     for name in sorted(odd, key=len, reverse=True):
-        found = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) if name.strip() else None
+        # a name that is called is no column without Q(), nor with it
+        pattern = rf"(?<!\w){re.escape(name)}(?!\w|\s*\()"
+        found = re.search(pattern, text) if name.strip() else None
         if found:
             return FormulaError(
                 f"the column name {name!r} is not a Python name",

@@ -56,9 +56,10 @@ def expand_dot(
         )
     odd = next((name for name in names if not isinstance(name, str)), None)
     if odd is not None:
+        flat = "flatten them, as in data.columns = ['_'.join(names) for names in data.columns]"
+        way = flat if isinstance(odd, tuple) else "pass data.rename(columns=str)"
         raise DesignError(
-            f"'.' stands for all other columns, and {odd!r} is a name that is no text; pass "
-            "data.rename(columns=str)."
+            f"'.' stands for all other columns, and {odd!r} is a name that is no text; {way}."
         )
     known = Columns(columns)
     return replace(

@@ -390,9 +390,10 @@ def _bar_hint(before: Token, opening: Token) -> str:
     """What to write instead of brackets that may have been meant for a random term."""
     if before.kind == "op" and opening.text in ("[", "{"):
         return "A random term stands in round parentheses, as in (1 | group)."
-    if before.kind != "name" or opening.text != "(":
+    if before.kind not in ("name", "column") or opening.text != "(":
         return ""
-    if before.span[1] < opening.span[0]:  # "x (1 | g)" reads as a call of x
+    apart = before.span[1] < opening.span[0]
+    if apart or before.kind == "column":  # "x (1 | g)" reads as a call of x
         return f"If a + is missing after {before.text!r}, write {before.text} + (1 | group)."
     bar = {"us": "|", "diag": "||"}.get(before.text)
     return f"Write (x {bar} group) for {before.text}(x | group)." if bar else ""

@@ -17,7 +17,8 @@ from mixedlm_ext.formula.tokens import Source
 
 __all__ = ["update_formula"]
 
-_DOT = "_as_before_"
+# A letter nobody types; as long as the dot that it stands for, so that carets stay in place.
+_DOT = "\ua4f8"
 _LONE_DOT = re.compile(r"(?<![\w.)\]'\"])\.(?![\w.])")
 
 
@@ -62,10 +63,15 @@ def update_formula(old: MixedFormula, text: str, columns: Collection[object] | N
         )
     left, right = text.split("~", 1)
     response = _response(old, left.strip())
-    source = Source.read(_LONE_DOT.sub(_DOT, right), Columns(columns))
+    try:
+        source = Source.read(" " * (len(left) + 1) + _LONE_DOT.sub(_DOT, right), Columns(columns))
+        side = parse_one_side(source, "right")
+    except FormulaError as error:
+        problem, hint = (part.replace(_DOT, ".") for part in (error.problem, error.hint))
+        raise FormulaError(problem, text, error.span, hint) from None
     bare = old.bare | source.bare
     parts = _Parts(old, text, bare)
-    for op, node in _signed_terms(parse_one_side(source, "right")):
+    for op, node in _signed_terms(side):
         parts.add(op, source.plain(node.span), node)
     return shown(f"{response} ~ {parts.text()}", bare)
 
