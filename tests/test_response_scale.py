@@ -120,6 +120,21 @@ def test_the_way_back(response: str, back: Any) -> None:
     assert_allclose(frame["mean_se"], slope.abs() * link["mean_se"], rtol=1e-6)
 
 
+def test_contrasts_of_logarithms_that_are_no_differences() -> None:
+    result = fit(f"np.log(angle) ~ {RIGHT}", data())
+    means = result.emmeans("recipe", type="response")
+    frame = means.contrasts([[0.5, 0.5, 0], [1, -1, 0]])
+    logs = result.emmeans("recipe").summary_frame()["mean"]
+    assert_allclose(frame["estimate"], [(logs["A"] + logs["B"]) / 2, logs["A"] - logs["B"]])
+    mixed = means.contrasts([1, -0.5, -0.5])
+    assert_allclose(mixed["ratio"], np.exp(logs["A"] - (logs["B"] + logs["C"]) / 2))
+    doubled = fit(f"2 * np.log10(angle) ~ {RIGHT}", data()).emmeans("recipe", type="response")
+    assert_allclose(doubled.contrasts(), means.contrasts(), rtol=1e-5)
+    odds = fit(f"np.log(p / (1 - p)) ~ {RIGHT}", data()).emmeans("recipe", type="response")
+    scaled = fit(f"3 * np.log(p / (1 - p)) ~ {RIGHT}", data()).emmeans("recipe", type="response")
+    assert_allclose(scaled.contrasts(), odds.contrasts(), rtol=1e-5)
+
+
 def test_bias_adjustment() -> None:
     result = fit(f"np.log(angle) ~ {RIGHT}", data())
     frame = result.emmeans("recipe", type="response", bias_adjust=0.25).summary_frame()

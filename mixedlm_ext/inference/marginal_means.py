@@ -106,7 +106,7 @@ class MarginalMeans:
         """
         check_alpha(alpha)
         found = estimate(self.results, self.rows, self.offset)
-        mark_lost(self.results, found.estimable, self.levels, f"{self.what}s of")
+        mark_lost(self.results, found.estimable, self.levels, f"{self.what}s of", 2)
         return self._frame(alpha)
 
     def _frame(self, alpha: float) -> pd.DataFrame:
