@@ -13,6 +13,7 @@ from statsmodels.stats.multitest import multipletests
 from test_anova import SPLIT_PLOT, fit, unbalanced
 
 from mixedlm_ext.errors import FitError
+from mixedlm_ext.inference.multiplicity import Family, adjusted_pvalues
 from mixedlm_ext.inference.multivariate_t import max_t_isf, max_t_sf
 from mixedlm_ext.inference.studentized_range import studentized_range_isf, studentized_range_sf
 
@@ -106,6 +107,13 @@ def test_adjustments_by_rank(temperatures: Any, adjust: str) -> None:
     plain = temperatures.contrasts(adjust="none")["pvalue"]
     expected = multipletests(plain, method=adjust)[1]
     assert_allclose(temperatures.contrasts(adjust=adjust)["pvalue"], expected, rtol=1e-7)
+
+
+def test_a_smaller_pvalue_is_never_adjusted_to_a_larger_one() -> None:
+    t = stats.t.isf(np.array([0.02, 0.01, 0.0101]) / 2, 10.0)
+    family = Family(t, np.full(3, 10.0), np.eye(3), 3)
+    p = adjusted_pvalues(family, "holm-sidak")
+    assert_allclose(p, [1 - 0.99**3, 1 - 0.99**3, 1 - 0.99**3])
 
 
 def test_known_variances(temperatures: Any) -> None:

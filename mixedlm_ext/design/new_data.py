@@ -162,7 +162,7 @@ def _new_data(
         complete = complete & (finite.all(axis=1) if part.ndim == 2 else finite)
     if not complete.all():
         X = np.where(complete[:, None], X, np.nan)
-    return NewData(X, terms, offset, index, complete, estimable | ~complete, y)
+    return NewData(X, terms, offset, index, complete, estimable, y)
 
 
 def array_new_data(
