@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 from test_anova import SPLIT_PLOT, fit, unbalanced
 
 from mixedlm_ext.errors import FitError
+from mixedlm_ext.inference.multiplicity import Family, adjusted_pvalues
 from mixedlm_ext.inference.multivariate_t import max_t_isf, max_t_sf
 from mixedlm_ext.inference.studentized_range import studentized_range_isf, studentized_range_sf
 
@@ -98,6 +100,34 @@ def test_defaults_are_those_of_emmeans(temperatures: Any, recipes: Any) -> None:
     assert_allclose(recipes.contrasts("eff"), recipes.contrasts("eff", adjust="BH"))
     assert_allclose(recipes.contrasts("poly"), recipes.contrasts("poly", adjust=None))
     assert_allclose(recipes.contrasts([1, -1, 0]), recipes.contrasts([1, -1, 0], adjust="none"))
+
+
+@pytest.mark.parametrize("adjust", ["holm-sidak", "simes-hochberg", "hommel", "fdr_by"])
+def test_adjustments_by_rank(temperatures: Any, adjust: str) -> None:
+    plain = temperatures.contrasts(adjust="none")["pvalue"]
+    expected = multipletests(plain, method=adjust)[1]
+    assert_allclose(temperatures.contrasts(adjust=adjust)["pvalue"], expected, rtol=1e-7)
+
+
+def test_a_smaller_pvalue_is_never_adjusted_to_a_larger_one() -> None:
+    t = stats.t.isf(np.array([0.02, 0.01, 0.0101]) / 2, 10.0)
+    family = Family(t, np.full(3, 10.0), np.eye(3), 3)
+    p = adjusted_pvalues(family, "holm-sidak")
+    assert_allclose(p, [1 - 0.99**3, 1 - 0.99**3, 1 - 0.99**3])
+
+
+def test_known_variances(temperatures: Any) -> None:
+    """By the normal distribution Scheffe's method is chi-squared."""
+    means = temperatures.results.with_ddf("normal").emmeans("temperature")
+    frame = means.contrasts(adjust="scheffe")
+    assert_allclose(frame["pvalue"], stats.chi2.sf(frame["t"] ** 2, 5))
+    half = (frame["ci_upper"] - frame["ci_lower"]) / 2
+    assert_allclose(half / frame["se"], np.sqrt(stats.chi2.isf(0.05, 5)))
+    plain = means.contrasts(adjust="none")
+    assert_allclose(plain["pvalue"], 2 * stats.norm.sf(plain["t"].abs()))
+    q = stats.studentized_range.ppf(0.95, 6, 1e8) / np.sqrt(2)
+    tukey = means.contrasts()
+    assert_allclose(tukey["ci_upper"] - tukey["estimate"], q * tukey["se"], rtol=1e-5)
 
 
 def test_the_note_says_how(recipes: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import warnings
 from collections.abc import Callable
@@ -91,7 +92,8 @@ def test_the_rule_with_columns_of_zeros_and_unwanted_ones() -> None:
     doubled = np.column_stack([X[:, [0, 2]], 2 * X[:, 2], X[:, 2] ** 3])
     space = null_space(doubled, np.array([0, 1]), np.array([0, 1, 2]))
     assert space is not None  # the last column was left out by the user: it counts as zero
-    assert space.estimable([[1, 1, 2, 77], [1, 1, 1, 1]]).tolist() == [True, False]
+    rows = [[1, 1, 2, 77], [1, 1, 1, 1], [1, 1, 1, np.inf], [1, 1, 2, np.nan]]
+    assert space.estimable(rows).tolist() == [True, False, False, True]
 
 
 # ---------------------------------------------------------------- predictions
@@ -143,6 +145,21 @@ def test_a_single_row_is_an_error(which: str, tmp_path: Path) -> None:
             call(every_cell().iloc[:1], which=which)
     with pytest.raises(DesignError, match="not estimable"):
         predictor.predict({"a": "x", "b": "u", "t": 0.0, "g": 1})
+
+
+def test_the_file_of_a_predictor_is_plain_json(tmp_path: Path) -> None:
+    """No Infinity for columns that the user left out."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    result = quiet_fit(drop_cols=["t"])
+    result.to_predictor().save(tmp_path / "p.json")
+    json.loads((tmp_path / "p.json").read_text(), parse_constant=refuse)
+    again = Predictor.load(tmp_path / "p.json")
+    assert_allclose(
+        marked(lambda: again.predict(every_cell())), marked(lambda: result.predict(every_cell()))
+    )
 
 
 def test_the_rule_survives() -> None:
@@ -238,6 +255,7 @@ def test_t_tests_of_all_columns() -> None:
     assert np.isnan([test.effect[0], np.ravel(test.pvalue)[0], test.df_denom[0]]).all()
     normal = marked(lambda: result.t_test(X, use_t=False))
     assert_allclose(normal.effect, test.effect)
+    assert_allclose(np.ravel(normal.tvalue), np.ravel(test.tvalue))
     assert np.isnan(normal.conf_int()[0]).all() and np.isfinite(normal.conf_int()[1:]).all()
     with pytest.raises(FitError, match=r"is not estimable: .*full rank only without 'a\[T.z\]:b"):
         result.t_test(X[:1])

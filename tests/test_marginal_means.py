@@ -13,6 +13,7 @@ from test_anova import REFERENCE, SPLIT_PLOT, fit, unbalanced
 
 from mixedlm_ext import MixedLM, RandomTerm
 from mixedlm_ext.errors import DesignWarning, FitError
+from mixedlm_ext.inference.averaging import find_nesting
 
 COVARIATE = "angle ~ temp * recipe + (1 | recipe:replicate)"
 
@@ -207,6 +208,7 @@ def test_a_dropped_column_that_does_not_matter() -> None:
     for specs in ("recipe", "temperature"):
         expected = plain.emmeans(specs).summary_frame()
         assert_allclose(doubled.emmeans(specs).summary_frame(), expected)
+        assert doubled.emmeans(specs).levels.names == [specs]  # it is the later one that is nested
 
 
 def test_contrasts_where_the_means_are_not_estimable() -> None:
@@ -276,6 +278,26 @@ def test_nested_factors(formula: str, ddf: str, se: list[float], df: list[float]
         assert_allclose(pairs["pvalue"], [0.815529587, 0.833767505, 0.999324225], rtol=1e-6)
         assert_allclose(pairs["ci_lower"], [-4.501566, -4.581761, -6.076174], rtol=1e-6)
     assert "Nested: recipe in status." in repr(result.emmeans("status"))
+
+
+def test_what_counts_as_nested() -> None:
+    status, site = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 2, 3, 2])
+    assert find_nesting({"status": status, "site": site}) == {"site": ("status",)}
+    assert find_nesting({"site": site, "status": status}) == {"site": ("status",)}
+    assert find_nesting({"constant": np.zeros(5, int), "site": site}) == {}
+    assert find_nesting({"a": status, "b": 1 - status}) == {"b": ("a",)}
+    crossed = np.array([0, 1, 0, 1, 1])
+    assert find_nesting({"status": status, "crossed": crossed}) == {}
+
+
+def test_a_factor_nested_in_a_number() -> None:
+    data = nested().assign(late=lambda d: (d["status"] == "trt").astype(int))
+    result = fit(NESTED.replace("status", "late"), data)
+    expected = fit(NESTED, data)
+    for specs, other in (("late", "status"), ("recipe", "recipe")):
+        frame = result.emmeans(specs).summary_frame()
+        assert_allclose(frame, expected.emmeans(other).summary_frame(), rtol=1e-6)
+    assert list(result.emmeans("recipe").levels) == [(0, "A"), (1, "B"), (1, "C")]
 
 
 @pytest.mark.parametrize(
@@ -382,5 +404,8 @@ def test_arrays_and_removed_data() -> None:
         arrays.emmeans("x1")
     result = fit(COVARIATE, unbalanced("cake"))
     result.remove_data()
+    empty = fit("angle ~ 1 + (1 | replicate)", unbalanced("cake"))
+    with pytest.raises(FitError, match="the fixed part has no variables"):
+        empty.emmeans("recipe")
     with pytest.raises(FitError, match="remove_data"):
         result.emmeans("recipe")

@@ -94,6 +94,7 @@ def test_type_response(response: str) -> None:
         ("np.log1p(angle)", np.expm1),
         ("2 * np.log(angle / 3) - 1", lambda e: 3 * np.exp((e + 1) / 2)),
         ("-np.log(angle)", lambda e: np.exp(-e)),
+        ("5 - np.log(angle)", lambda e: np.exp(5 - e)),
         ("np.cbrt(angle)", lambda e: e**3),
         ("angle ** 0.25", lambda e: e**4),
         ("1 / angle", lambda e: 1 / e),
@@ -120,6 +121,21 @@ def test_the_way_back(response: str, back: Any) -> None:
     assert_allclose(frame["mean_se"], slope.abs() * link["mean_se"], rtol=1e-6)
 
 
+def test_contrasts_of_logarithms_that_are_no_differences() -> None:
+    result = fit(f"np.log(angle) ~ {RIGHT}", data())
+    means = result.emmeans("recipe", type="response")
+    frame = means.contrasts([[0.5, 0.5, 0], [1, -1, 0]])
+    logs = result.emmeans("recipe").summary_frame()["mean"]
+    assert_allclose(frame["estimate"], [(logs["A"] + logs["B"]) / 2, logs["A"] - logs["B"]])
+    mixed = means.contrasts([1, -0.5, -0.5])
+    assert_allclose(mixed["ratio"], np.exp(logs["A"] - (logs["B"] + logs["C"]) / 2))
+    doubled = fit(f"2 * np.log10(angle) ~ {RIGHT}", data()).emmeans("recipe", type="response")
+    assert_allclose(doubled.contrasts(), means.contrasts(), rtol=1e-5)
+    odds = fit(f"np.log(p / (1 - p)) ~ {RIGHT}", data()).emmeans("recipe", type="response")
+    scaled = fit(f"3 * np.log(p / (1 - p)) ~ {RIGHT}", data()).emmeans("recipe", type="response")
+    assert_allclose(scaled.contrasts(), odds.contrasts(), rtol=1e-5)
+
+
 def test_bias_adjustment() -> None:
     result = fit(f"np.log(angle) ~ {RIGHT}", data())
     frame = result.emmeans("recipe", type="response", bias_adjust=0.25).summary_frame()
@@ -131,6 +147,20 @@ def test_bias_adjustment() -> None:
     assert_allclose(
         result.emmeans("recipe", type="response", bias_adjust=True).summary_frame(),
         result.emmeans("recipe", type="response", bias_adjust=total).summary_frame(),
+    )
+    # the variance is that of the response as the formula has it
+    doubled = fit(f"2 * np.log(angle) ~ {RIGHT}", data())
+    assert_allclose(
+        doubled.emmeans("recipe", type="response", bias_adjust=0.5).summary_frame(),
+        frame,
+        rtol=1e-6,
+    )
+    frame = data().assign(w=4.0)
+    weighted = MixedLM.from_formula(f"np.log(angle) ~ {RIGHT}", frame, weights="w").fit()
+    assert_allclose(
+        weighted.emmeans("recipe", type="response", bias_adjust=True).summary_frame(),
+        result.emmeans("recipe", type="response", bias_adjust=True).summary_frame(),
+        rtol=1e-5,
     )
     for response, second in (("sqrt(angle)", 2.0), ("1 / angle", None), ("np.cbrt(angle)", None)):
         result = fit(f"{response} ~ {RIGHT}", data())

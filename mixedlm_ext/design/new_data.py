@@ -177,7 +177,7 @@ def _new_data(
         complete = complete & (finite.all(axis=1) if part.ndim == 2 else finite)
     if not complete.all():
         X = np.where(complete[:, None], X, np.nan)
-    return NewData(X, terms, offset, index, complete, estimable | ~complete, y, unseen)
+    return NewData(X, terms, offset, index, complete, estimable, y, unseen)
 
 
 def array_new_data(

@@ -110,7 +110,7 @@ class NewData:
     complete : ndarray of bool (m,)
         False where a needed value is missing, infinite or undefined.
     estimable : ndarray of bool (m,)
-        False in complete rows whose Xβ the data of the fit do not determine.
+        False in rows whose Xβ the data of the fit do not determine.
     y : ndarray (m,) or None
         The response, if asked for.
     unseen : dict of str to Index

@@ -137,7 +137,8 @@ def _table(
         for C, m, _ in blocks
     ]
     index = blocks[0][2].append([names for _, _, names in blocks[1:]])
-    mark_lost(means.results, np.concatenate([f.estimable for f in found]), index, "contrasts")
+    estimable = np.concatenate([f.estimable for f in found])
+    mark_lost(means.results, estimable, index, "contrasts", stacklevel=4)
     backs = means.scale is not None and means.scale.ratio is not None
     backs = backs and all(np.abs(C.sum(axis=1)).max(initial=0.0) < 1e-10 for C, _, _ in blocks)
     frames = [

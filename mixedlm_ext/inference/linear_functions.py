@@ -64,7 +64,13 @@ def estimate(results: MixedLMResults, rows: Array, offset: Array) -> LinearFunct
     return LinearFunctions(value, se, df, t, cov, estimable)
 
 
-def mark_lost(results: MixedLMResults, estimable: NDArray[np.bool_], names: Any, what: str) -> None:
+def mark_lost(
+    results: MixedLMResults,
+    estimable: NDArray[np.bool_],
+    names: Any,
+    what: str,
+    stacklevel: int,
+) -> None:
     """Warn of functions that are not estimable; raise if there is no other.
 
     Parameters
@@ -74,7 +80,9 @@ def mark_lost(results: MixedLMResults, estimable: NDArray[np.bool_], names: Any,
     names : Index (m,)
         Their names.
     what : str
-        What they are: "marginal means", "contrasts".
+        What they are: "means of", "contrasts".
+    stacklevel : int
+        Of the warning, from the caller.
     """
     if estimable.all():
         return
@@ -82,7 +90,7 @@ def mark_lost(results: MixedLMResults, estimable: NDArray[np.bool_], names: Any,
     text = lost_note(results, lost, what)
     if len(estimable) == 1:
         raise FitError(f"{text} Choose other levels with at=, or leave the interaction out.")
-    warnings.warn(f"{text} They are nan.", DesignWarning, stacklevel=4)
+    warnings.warn(f"{text} They are nan.", DesignWarning, stacklevel=stacklevel + 1)
 
 
 def lost_note(results: MixedLMResults, lost: Any, what: str) -> str:

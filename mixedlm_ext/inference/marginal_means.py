@@ -106,7 +106,7 @@ class MarginalMeans:
         """
         check_alpha(alpha)
         found = estimate(self.results, self.rows, self.offset)
-        mark_lost(self.results, found.estimable, self.levels, f"{self.what}s of")
+        mark_lost(self.results, found.estimable, self.levels, f"{self.what}s of", 2)
         return self._frame(alpha)
 
     def _frame(self, alpha: float) -> pd.DataFrame:
@@ -305,6 +305,8 @@ def _members(codes: pd.DataFrame) -> list[NDArray[np.intp]]:
 
 def _check_factors(wanted: Sequence[str], cells: pd.DataFrame, some: bool) -> None:
     """Refuse names that are no variables of the fixed part, and repeated ones."""
+    if not len(cells.columns):
+        raise FitError("the fixed part has no variables, so there are no means by their levels.")
     if some and not wanted:
         raise FitError(f"no factor is named. Choose among {list_names(cells)}.")
     for name in wanted:

@@ -62,7 +62,8 @@ def reference_grid(
     at : mapping of str to value or values
         Values of some variables in place of their levels or their mean.
     named : collection of str
-        Variables whose means are wanted. A numeric one of two values is a factor then.
+        Variables whose means are wanted. A numeric one of two values is a factor then, and where
+        a factor is nested in it.
 
     Returns
     -------
@@ -143,15 +144,25 @@ def _levels_and_means(
     levels = {
         name: _levels(design, name)
         for name in used
-        if name in coded
-        or not _is_number(_column(design, name))
-        or (name in named and _column(design, name).nunique() == 2)
+        if name in coded or not _is_number(_column(design, name))
     }
+    for name in used:
+        two = name not in levels and _column(design, name).nunique() == 2
+        if two and (name in named or _has_nested(design, name, levels)):
+            levels[name] = _levels(design, name)
+    levels = {name: levels[name] for name in used if name in levels}
     means = {name: levels.get(name) or [_mean(_column(design, name))] for name in used}
     return levels, means
 
 
-def _factor_codes(design: Design, levels: Mapping[str, list[Any]]) -> pd.DataFrame:
+def _has_nested(design: Design, name: str, factors: Collection[str]) -> bool:
+    """Say whether a factor is nested in a numeric variable."""
+    both = _factor_codes(design, [name, *factors])
+    codes = {str(one): both[one].to_numpy() for one in both}
+    return any(name in parents for parents in find_nesting(codes).values())
+
+
+def _factor_codes(design: Design, levels: Collection[str]) -> pd.DataFrame:
     """Return the levels of the factors in the rows of the fit, as codes."""
     return pd.DataFrame(
         {name: level_codes(_column(design, name), name)[0] for name in levels},

@@ -103,7 +103,8 @@ class InferenceMethods(AnovaMethods):
         ``site`` is in ``status/site``: its cells that do not occur are not averaged over, and its
         means are given together with what it is nested in. Means that depend on other combinations
         without data are nan, and the rest is answered. So does R's emmeans; unlike there, numeric
-        variables with two values count with their mean unless they are named.
+        variables with two values count with their mean unless they are named or have a factor
+        nested in them.
 
         Examples
         --------
