@@ -58,6 +58,8 @@ class Design:
         What the formula uses from the caller's scope.
     weights_name, offset_name : str or None
         Columns given as `weights` and `offset`.
+    full_index : Index or None
+        Labels of all rows of the user's data, if values for the rows are to be aligned with them.
     array_offset : bool
         Whether `offset` was given as an array.
 
@@ -86,6 +88,7 @@ class Design:
     scope: Scope = field(default_factory=Scope)
     weights_name: str | None = None
     offset_name: str | None = None
+    full_index: pd.Index | None = None
     array_offset: bool = False
     _matrices: FormulaMatrices | MatricesMemory | None = field(default=None, repr=False)
 
@@ -119,6 +122,17 @@ class Design:
         made = self._matrices
         return made.memory() if isinstance(made, FormulaMatrices) else made
 
+    def aligned(self, values: Floats) -> tuple[Floats, pd.Index]:
+        """Return values for the rows (n,) and their labels: of all rows of the data if asked for.
+
+        Values of rows that were left out are nan then.
+        """
+        if self.full_index is None or len(values) != len(self.rows):
+            return values, self.index
+        out = np.full(len(self.full_index), np.nan)
+        out[self.rows] = values
+        return out, self.full_index
+
     def without_rows(self) -> Design:
         """Forget everything with one entry a row; keep what `new_data` and `new_arrays` need.
 
@@ -144,6 +158,7 @@ class Design:
             offset=None if self.offset is None else np.empty(0),
             index=pd.RangeIndex(0),
             rows=np.empty(0, dtype=np.intp),
+            full_index=None,
             frame=frame,
             scope=self.scope.without_rows(len(self.y)),
             _matrices=self._memory(),

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from mixedlm_ext.design import NewData
+from mixedlm_ext.design import Design, NewData
 from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.frame import one_per_row, read_table
 from mixedlm_ext.design.names import quoted
@@ -66,6 +66,13 @@ class PredictionResults:
 
     def __repr__(self) -> str:
         return f"<PredictionResults: {len(self.predicted_mean)} rows>"
+
+    def aligned(self, design: Design) -> PredictionResults:
+        """Return the predictions for the rows of a fit among all rows of its data, if asked for."""
+        if design.full_index is None:
+            return self
+        parts = (self.predicted_mean, self.var_pred_mean, self.var_resid, self.df, self.df_obs)
+        return PredictionResults(*(design.aligned(part)[0] for part in parts), design.full_index)
 
     @property
     def se_mean(self) -> Array:
