@@ -199,7 +199,9 @@ class _Levels:
 
     def _spelt_otherwise(self, key: Key) -> bool:
         """Whether the fit has the number of `key` as text of another form."""
-        return key.kind == "numbers" and float(key.value) in self._loose
+        with suppress(OverflowError, TypeError):
+            return key.kind == "numbers" and float(key.value) in self._loose
+        return False
 
     @cached_property
     def _loose(self) -> set[float]:

@@ -214,7 +214,12 @@ def _coefficients(design: Design, beta: Any) -> Array:
         if missing:
             raise FitError(f"beta lacks {', '.join(missing)}. Give a number for each.")
         beta = [given[name] for name in names]
-    values = np.atleast_1d(np.asarray(beta, dtype=float))
+    try:
+        values = np.atleast_1d(np.asarray(beta, dtype=float))
+    except (TypeError, ValueError):
+        values = np.empty(0)
+    if len(names) == 0 == values.size:
+        return values
     if values.shape != (len(names),) or not np.isfinite(values).all():
         raise FitError(
             f"beta must hold {len(names)} finite numbers, for {', '.join(names)}, "
