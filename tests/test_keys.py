@@ -188,6 +188,7 @@ def test_single_precision() -> None:
 def test_large_numbers_are_compared_exactly() -> None:
     big = 2**53
     assert match_keys(pd.Index([float(big)]), pd.Index([big + 1, big]), "g").tolist() == [1]
+    assert match_keys(pd.Index([big, big + 1]), pd.Index([float(big)]), "g").tolist() == [0, -1]
     assert match_keys(pd.Index([str(big + 1)]), pd.Index([big + 1, big]), "g").tolist() == [0]
     assert match_keys(pd.Index([2**63], dtype="uint64"), pd.Index([-(2**63)]), "g").tolist() == [-1]
 

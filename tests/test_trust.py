@@ -426,6 +426,32 @@ def test_keys_survive_the_file(name: str, tmp_path: Path) -> None:
         assert_allclose(predictor.predict(data, new_levels="error"), r.fittedvalues, rtol=1e-10)
 
 
+class Summer(datetime.tzinfo):
+    """A time zone without a name."""
+
+    def utcoffset(self, when: datetime.datetime | None) -> datetime.timedelta | None:
+        return None if when is None else datetime.timedelta(hours=2)
+
+    def dst(self, when: datetime.datetime | None) -> datetime.timedelta:
+        return datetime.timedelta(hours=1)
+
+
+class Stamp(datetime.date):
+    """A date that is more than its day."""
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        datetime.datetime(2020, 1, 1, tzinfo=Summer()), Stamp(2020, 1, 1),
+        pd.Timestamp("2020-07-01", tz="dateutil/Europe/Berlin"), decimal.Decimal("nan"),
+    ],
+)  # fmt: skip
+def test_keys_that_would_not_come_back(key: Any, tmp_path: Path) -> None:
+    with refused("cannot be saved"):
+        encode_key(key, "it")
+
+
 class Thing:
     """An object with attributes."""
 

@@ -71,8 +71,14 @@ class PredictionResults:
         """Return the predictions for the rows of a fit among all rows of its data, if asked for."""
         if design.full_index is None:
             return self
-        parts = (self.predicted_mean, self.var_pred_mean, self.var_resid, self.df, self.df_obs)
-        return PredictionResults(*(design.aligned(part)[0] for part in parts), design.full_index)
+        return PredictionResults(
+            design.aligned(self.predicted_mean)[0],
+            design.aligned(self.var_pred_mean)[0],
+            design.aligned(self.var_resid)[0],
+            design.aligned(self.df)[0],
+            design.aligned(self.df_obs)[0],
+            design.full_index,
+        )
 
     @property
     def se_mean(self) -> Array:

@@ -65,9 +65,8 @@ def _texts(terms: str | Sequence[str] | None, names: Iterable[str]) -> list[str]
     """Return the terms asked for as a list of strings."""
     if terms is None:
         return list(names)
-    if np.ndim(terms) == 0 and not isinstance(terms, str):
-        terms = [terms]
-    wanted = [terms] if isinstance(terms, str) else list(terms)
+    several = np.iterable(terms) and not isinstance(terms, str)
+    wanted: list[Any] = list(terms) if several else [terms]
     for text in wanted:
         if not isinstance(text, str):
             raise DesignError(
