@@ -390,6 +390,7 @@ KEYS = {
     "intervals of dates": list(pd.cut(pd.date_range("2020", periods=6).to_series(), 6)),
     "fall back": TIMES.tz_convert("Europe/Berlin").to_list(),
     "fixed offset": TIMES.tz_convert("+05:30").to_list(),
+    "zones of dateutil": TIMES.tz_convert("dateutil/Europe/Berlin").to_list(),
     "far": [pd.Timestamp(f"{year}-01-01", tz="UTC") for year in range(2500, 2506)],
     "python zones": [datetime.datetime(2020, 1, 1 + i, tzinfo=zoneinfo.ZoneInfo("Asia/Tokyo"))
                      for i in range(6)],
@@ -444,10 +445,10 @@ class Stamp(datetime.date):
     "key",
     [
         datetime.datetime(2020, 1, 1, tzinfo=Summer()), Stamp(2020, 1, 1),
-        pd.Timestamp("2020-07-01", tz="dateutil/Europe/Berlin"), decimal.Decimal("nan"),
+        decimal.Decimal("nan"),
     ],
 )  # fmt: skip
-def test_keys_that_would_not_come_back(key: Any, tmp_path: Path) -> None:
+def test_keys_that_would_not_come_back(key: Any) -> None:
     with refused("cannot be saved"):
         encode_key(key, "it")
 
