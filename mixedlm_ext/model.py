@@ -73,9 +73,9 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
         Precision weights: the variance of row i is σ²/w_i. A row with weight zero is left out.
     offset : array_like (n,), optional
         Known part of the linear predictor.
-    missing : {"none", "drop", "raise"}
+    missing : {"none", "drop", "exclude", "raise"}
         What to do with rows that have missing values. "none" does not look for them in arrays; a
-        model that then meets one says so.
+        model that then meets one says so. "exclude" is explained at `from_formula`.
     hasconst : bool, optional
         Whether X holds a constant; found out by default.
     check : mapping of str to {"error", "warn", "ignore"}, optional
@@ -201,8 +201,11 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
             Columns of the fixed part to leave out.
         weights, offset : str or array_like, optional
             A column of the data, or an array of the data's length (see `MixedLM`).
-        missing : {"drop", "raise", "none"}
+        missing : {"drop", "exclude", "raise", "none"}
             Leave out rows with a missing value in anything that the model uses, or refuse them.
+            "exclude" leaves them out, too, and aligns what the results have for each row
+            (``fittedvalues``, ``resid``, ``residuals()``, ``predict()``, ``get_prediction()``) with
+            all rows of `data`, missing where a row was not used: R's ``na.exclude``.
         groups, re_formula, vc_formula : optional
             statsmodels' spelling of the random effects, instead of terms in the formula.
         hasconst : bool, optional

@@ -33,6 +33,13 @@ class _DesignData(ModelData):
             self.formula = design.formula.fixed
             self.frame = design.frame
 
+    def attach_rows(self, result: Any) -> Any:
+        """Label values for the rows; those of all rows of the data with ``missing="exclude"``."""
+        if self._design.full_index is None:
+            return super().attach_rows(result)
+        values, index = self._design.aligned(np.asarray(result))
+        return pd.Series(values, index=index) if isinstance(self, PandasData) else values
+
     def drop_rows(self, design: Design) -> None:
         """Keep only what a design without rows has."""
         self._design = design

@@ -226,7 +226,10 @@ class MixedLMResults(
         return np.asarray(self.fit_record.design.y - self.fittedvalues)
 
     def _label(self, values: Array, index: pd.Index, labelled: bool = False) -> pd.Series | Array:
-        """Attach the index, unless only arrays were given."""
+        """Attach the index, unless only arrays were given; align values for the rows of the fit."""
+        design = self.fit_record.design
+        if index is design.index:
+            values, index = design.aligned(values)
         if not (labelled or isinstance(self.model.data, PandasData)):
             return values
         return pd.Series(values, index=index)

@@ -15,7 +15,7 @@ from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.names import code_names
 from mixedlm_ext.errors import DesignError, FitError
 from mixedlm_ext.fit import Fit
-from mixedlm_ext.prediction.means import check_choice
+from mixedlm_ext.prediction.means import check_choice, rows_of_fit
 from mixedlm_ext.varcorr import RESIDUAL, correlations
 
 if TYPE_CHECKING:
@@ -126,6 +126,8 @@ def augment_frame(results: MixedLMResults, data: Any, offset: Any) -> pd.DataFra
     y: Array | None
     if data is None:
         results._need_rows("a frame of its rows")
+        if offset is not None:
+            raise DesignError("offset= belongs to other data. Pass these as data=, too.")
         frame, new, y = _training_frame(fit), None, fit.design.y
     elif fit.design.formula is None:
         raise DesignError(
@@ -143,10 +145,16 @@ def augment_frame(results: MixedLMResults, data: Any, offset: Any) -> pd.DataFra
             f"the data have a column {taken[0]!r}, which augment would add. Rename it, as in "
             f"data.rename(columns={{{taken[0]!r}: ...}})."
         )
-    frame["fitted"] = np.asarray(results.predict(new, offset=offset))
+    if new is None:
+        rows = rows_of_fit(fit.design)
+        fitted, fixed = fit.fitted(), rows.X @ fit.beta + rows.offset
+    else:
+        fitted = np.asarray(results.predict(new, offset=offset))
+        fixed = np.asarray(results.predict(new, which="population", offset=offset))
+    frame["fitted"] = fitted
     if y is not None:
-        frame["resid"] = y - frame["fitted"].to_numpy()
-    frame["fixed"] = np.asarray(results.predict(new, which="population", offset=offset))
+        frame["resid"] = y - fitted
+    frame["fixed"] = fixed
     return frame
 
 

@@ -18,7 +18,7 @@ from simulation import fit as quiet_fit
 
 from mixedlm_ext import MixedLM, RandomTerm, datasets
 from mixedlm_ext.design.keys import match_keys
-from mixedlm_ext.errors import DesignError, DesignWarning
+from mixedlm_ext.errors import DesignError, DesignWarning, FitError
 
 SLEEPSTUDY = "Reaction ~ Days + (Days | Subject)"
 TZ = "Europe/Berlin"
@@ -97,8 +97,10 @@ def test_keys_of_any_type(formula: str, fitted: str, kind: str) -> None:
 def test_one_spelling_of_several_beside_each_other() -> None:
     """A simulated level is one level, in whatever type its rows spell it."""
     new = {"Days": [1.0, 1.0], "Subject": pd.Series([308, "308"], dtype=object)}
-    Y = fit(kind="int64").simulate(5, rng=1, exog=new, params={"sigma": 1e-9})
+    effects = {"sigma": 1e-9, "covariances": {"Subject": [[500.0, 0.0], [0.0, 25.0]]}}
+    Y = fit(kind="int64").simulate(5, rng=1, exog=new, params=effects)
     assert_allclose(Y.loc[0], Y.loc[1], rtol=1e-6)
+    assert Y.loc[0].std() > 5
 
 
 DATES = pd.date_range("2020-01-30", periods=6)
@@ -186,6 +188,7 @@ def test_single_precision() -> None:
 def test_large_numbers_are_compared_exactly() -> None:
     big = 2**53
     assert match_keys(pd.Index([float(big)]), pd.Index([big + 1, big]), "g").tolist() == [1]
+    assert match_keys(pd.Index([big, big + 1]), pd.Index([float(big)]), "g").tolist() == [0, -1]
     assert match_keys(pd.Index([str(big + 1)]), pd.Index([big + 1, big]), "g").tolist() == [0]
     assert match_keys(pd.Index([2**63], dtype="uint64"), pd.Index([-(2**63)]), "g").tolist() == [-1]
 
@@ -198,6 +201,8 @@ def test_large_numbers_are_compared_exactly() -> None:
         ([7, 8], [" 7"], ["text (str)", "' 7'", "numbers"]),
         ([7, 8], ["7.50"], ["text", "'7.50'", "numbers"]),
         (["007", "008"], [7], ["numbers (int64)", "7", "text (str)", "'007'"]),
+        (["007", "100"], [7], ["numbers (int64)", "7", "text (str)", "'007'"]),
+        (["9007199254740992.0"], [2**53 + 1], ["numbers (int64)", "9007199254740993"]),
         (["7", "7.0"], [7], ["numbers", "text"]),
         (["a", "b"], [1], ["numbers (int64)", "1", "text (str)", "'a'"]),
         (["a", "b"], [True], ["truth values (bool)", "True", "text (str)"]),
@@ -307,6 +312,7 @@ def test_a_warning_where_no_level_is_known() -> None:
     ):  # fmt: skip
         with pytest.warns(DesignWarning, match=message):
             call(strangers)
+    bins = fit("Reaction ~ Days + (1 | Subject:pd.cut(Days, [-1, 4, 9]))")
     silent = [
         lambda: r.predict(strangers, which="population"),
         lambda: r.predict(strangers, new_levels="nan"),
@@ -317,6 +323,8 @@ def test_a_warning_where_no_level_is_known() -> None:
         lambda: predictor.predict({"Days": [0, 1, 1], "Subject": ["308", "a", "b"]}),
         lambda: r.predict({"Days": [0, np.nan], "Subject": ["308", "a"]}),
         lambda: r.simulate(exog=strangers),
+        lambda: bins.predict({"Days": [1], "Subject": ["a"]}),
+        lambda: bins.to_predictor().predict({"Days": 1, "Subject": "a"}),
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -345,3 +353,37 @@ def test_bins_cut_anew() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert_allclose(r.predict(rows), r.fittedvalues[:20])
+
+
+def test_columns_that_are_no_keys() -> None:
+    """Whatever a column holds, an error in words."""
+    predictor = fit().to_predictor()
+    odd = [
+        [[1, 2]] * 2, [{"a": 1}] * 2, [{1}] * 2, [np.ones(2)] * 2, [pd.Series([1])] * 2,
+        [1 + 2j] * 2, [len] * 2, [object()] * 2, np.ones((2, 2)),
+    ]  # fmt: skip
+    for values in odd:
+        column: Any = values
+        if isinstance(values, list):
+            column = np.empty(2, dtype=object)
+            column[:] = values
+        for call in (fit().predict, fit().get_prediction, predictor.predict):
+            with pytest.raises(DesignError):
+                call({"Days": [0.0, 1.0], "Subject": column})
+    huge = {"Days": [0.0, 1.0], "Subject": [10**400] * 2}
+    assert_allclose(fit().predict(huge), fit().predict(huge, which="population"))
+    new = {"Days": [0.0, 1.0], "Subject": ["308", "309"]}
+    for value in (np.ones(2), [1, 2], pd.Series(["a", "b"]), 3, None, pl.Series([1])):
+        for name in ("which", "new_levels"):
+            with refused(f"{name}="):
+                fit().predict(new, **{name: value})
+            with refused(f"{name}="):
+                predictor.predict(new, **{name: value})
+    for terms in (3, np.array(3), [3], object()):
+        with refused("Name random terms, such as 'Subject'"):
+            fit().predict(new, terms=terms)
+    for beta in (["a", "b"], [None, {}], [len, len]):
+        with pytest.raises(FitError, match="beta must hold 2 finite numbers"):
+            fit().predict(new, newparams={"beta": beta})
+    with refused("offset holds lists of different lengths"):
+        fit().predict(new, offset=[[1], [1, 2]])

@@ -350,6 +350,18 @@ def test_satterthwaite_of_slopes_of_levels_not_seen(name: str) -> None:
     assert_allclose(prediction.df, unseen_df(r, model, new), rtol=1e-4)
 
 
+def test_a_level_known_to_one_term_only() -> None:
+    """Terms of one factor whose new row is the first level of one, and new for the other."""
+    model = REGULAR["two terms of a factor"]
+    r = quietly(model.model())
+    first, second = r.model.random_terms
+    z = np.array([[1.5]])
+    new = {first.name: (z, np.array([-1])), second.name: (z, np.array([0]))}
+    random = [RandomTerm([99], z, name=first.group), RandomTerm([0], z, name=second.group)]
+    prediction = r.get_prediction(model.X[:1], random=random, weights=[1.0], offset=0)
+    assert_allclose(prediction.df, unseen_df(r, model, new), rtol=1e-4)
+
+
 def test_slopes_of_an_unseen_subject() -> None:
     data = load()
     X = np.column_stack([np.ones(180), data["Days"]])

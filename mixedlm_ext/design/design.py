@@ -72,6 +72,8 @@ class Design:
         Where the user's data are, while the user keeps them; not pickled.
     checks : Checks
         What to do with what the checks of the design find.
+    full_index : Index or None
+        Labels of all rows of the user's data, if values for the rows are to be aligned with them.
     array_offset : bool
         Whether `offset` was given as an array.
 
@@ -105,6 +107,7 @@ class Design:
     aliases: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     at_hand: DataAtHand | None = field(default=None, repr=False)
     checks: Checks = field(default_factory=Checks)
+    full_index: pd.Index | None = None
     array_offset: bool = False
     _coefficient_names: tuple[tuple[str, ...], ...] | None = field(default=None, repr=False)
     _matrices: FormulaMatrices | MatricesMemory | None = field(default=None, repr=False)
@@ -148,6 +151,17 @@ class Design:
         made = self._matrices
         return made.memory() if isinstance(made, FormulaMatrices) else made
 
+    def aligned(self, values: Floats) -> tuple[Floats, pd.Index]:
+        """Return values for the rows (n,) and their labels: of all rows of the data if asked for.
+
+        Values of rows that were left out are nan then.
+        """
+        if self.full_index is None or len(values) != len(self.rows):
+            return values, self.index
+        out = np.full(len(self.full_index), np.nan)
+        out[self.rows] = values
+        return out, self.full_index
+
     def without_rows(self) -> Design:
         """Forget everything with one entry a row; keep what `new_data` and `new_arrays` need.
 
@@ -173,6 +187,7 @@ class Design:
             offset=None if self.offset is None else np.empty(0),
             index=pd.RangeIndex(0),
             rows=np.empty(0, dtype=np.intp),
+            full_index=None,
             frame=frame,
             at_hand=None,
             scope=self.scope.without_rows(len(self.y)),

@@ -55,8 +55,9 @@ def design_from_arrays(
     random : sequence of RandomTerm
     weights, offset : array-like (n,), optional
         Precision weights; known part of the linear predictor.
-    missing : {"none", "drop", "raise"}
-        "drop" leaves out rows with a missing value anywhere; the others refuse them.
+    missing : {"none", "drop", "exclude", "raise"}
+        "drop" leaves out rows with a missing value anywhere; "exclude" does, too, and remembers
+        where they were; the others refuse them.
     allow_saturated : bool
         Accept as many random effects as observations, which is right when sigma is known.
     checks : Checks, optional
@@ -127,6 +128,7 @@ def design_from_arrays(
         aliases=fixed.aliases,
         n_data=n,
         checks=checks,
+        full_index=index if missing == "exclude" else None,
         array_offset=offset is not None,
     )
 

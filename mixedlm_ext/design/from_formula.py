@@ -66,9 +66,9 @@ def design_from_formula(
         `data`. Rows with weight zero are left out, with a warning.
     offset : str or array-like (n,), optional
         Known part of the linear predictor, added to ``offset(...)`` in the formula.
-    missing : {"drop", "raise", "none"}
+    missing : {"drop", "exclude", "raise", "none"}
         What to do with rows that have a missing value in anything used. "raise" and "none" refuse
-        them.
+        them; "exclude" drops them and remembers where they were.
     subset : array-like, optional
         Boolean for each row, or labels of the index, as in ``data.loc[subset]``.
     drop_cols : collection of str, optional
@@ -164,6 +164,7 @@ def design_from_formula(
         aliases=fixed.aliases,
         at_hand=DataAtHand(table),
         checks=checks,
+        full_index=table.index if missing == "exclude" else None,
         array_offset=offset is not None and offset_name is None,
         _matrices=matrices,
     )

@@ -111,12 +111,19 @@ def _comparable(found: pd.Index, levels: pd.Index) -> bool:
         return False
     if a == b and b.kind != "O":
         return True
-    if isinstance(a, np.dtype) and isinstance(b, np.dtype) and {a.kind, b.kind} <= {"i", "u"}:
-        return np.uint64 not in (a, b)
+    if isinstance(a, np.dtype) and isinstance(b, np.dtype) and {a.kind, b.kind} <= set("iuf"):
+        return _exact_as_floats(found) and _exact_as_floats(levels)
     if a.kind == b.kind == "M" and hasattr(a, "tz") == hasattr(b, "tz"):
         return True
     kinds = key_kinds(found) | key_kinds(levels)
     return len(kinds) == 1 and kinds <= {"text"}
+
+
+def _exact_as_floats(numbers: pd.Index) -> bool:
+    """Whether pandas, which compares numbers of two types as 64-bit floats, is exact."""
+    if numbers.dtype.kind == "f":
+        return numbers.dtype == np.float64
+    return bool(numbers.min() >= -(2**53) and numbers.max() <= 2**53)
 
 
 def _kind(kind: type) -> str:
@@ -199,7 +206,9 @@ class _Levels:
 
     def _spelt_otherwise(self, key: Key) -> bool:
         """Whether the fit has the number of `key` as text of another form."""
-        return key.kind == "numbers" and float(key.value) in self._loose
+        with suppress(OverflowError, TypeError):
+            return key.kind == "numbers" and float(key.value) in self._loose
+        return False
 
     @cached_property
     def _loose(self) -> set[float]:

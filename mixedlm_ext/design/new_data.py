@@ -251,7 +251,7 @@ def _by_name(fitted: Sequence[str], names: Sequence[str]) -> bool:
 
 def _offset_values(offset: Any, m: int) -> Floats:
     """An offset that may have missing values."""
-    if np.ndim(offset) == 0 and isinstance(offset, int | float):
+    if isinstance(offset, int | float):
         return np.full(m, float(offset))
     given = one_per_row(offset, "offset", m)
     known = given.notna().to_numpy()
@@ -268,7 +268,7 @@ def _matched_terms(
         return {}
     if isinstance(random, Mapping):
         return {_asked_terms(design, [name])[0]: term for name, term in random.items()}
-    if not (isinstance(random, RandomTerm) or hasattr(random, "__iter__")):
+    if not (isinstance(random, RandomTerm) or np.iterable(random)):
         raise DesignError(f"random={random!r} is no list of RandomTerm objects.")
     terms = [random] if isinstance(random, RandomTerm) else list(random)
     if len(terms) != len(design.terms):

@@ -63,15 +63,15 @@ def choose_rows(
     index : Index (n,)
     subset : ndarray of intp or None
     weights : Series (n,) or None
-    missing : {"drop", "raise", "none"}
+    missing : {"drop", "exclude", "raise", "none"}
 
     Raises
     ------
     DesignError
-        If values are missing and `missing` is not "drop", a weight is negative or not finite, or
-        no row is left.
+        If values are missing and `missing` is neither "drop" nor "exclude", a weight is negative
+        or not finite, or no row is left.
     """
-    check_choice("missing", missing, ("drop", "raise", "none"))
+    check_choice("missing", missing, ("drop", "exclude", "raise", "none"))
     rows = subset
     n = len(index) if rows is None else len(rows)
     if n == 0:
@@ -109,7 +109,7 @@ def _report_missing(
 ) -> None:
     """Refuse missing values, or a loss of all rows."""
     found = ", ".join(f"{name!r}: {count}" for name, count in counts.items())
-    if missing != "drop":
+    if missing not in ("drop", "exclude"):
         raise DesignError(
             f"{n_missing} of {n} rows have missing values ({found}). "
             "Use missing='drop' to leave these rows out."

@@ -196,7 +196,7 @@ class PredictionMethods:
         out = get_prediction(results, new, chosen, new_levels, exog, weights, random_only)
         if new_levels == "population":
             warn_of_new_levels(results.fit_record.design, new, chosen)
-        return out
+        return out if exog is not None else out.aligned(results.fit_record.design)
 
     def to_predictor(self, terms: str | Sequence[str] | None = None) -> Predictor:
         """Return a small object that predicts without the data of the fit.

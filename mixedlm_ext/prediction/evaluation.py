@@ -80,7 +80,7 @@ class Rows:
 
     def _coded(self, code: str, value: Any) -> Any:
         known, values = self._categories[code], _plain_list(value)
-        found = [known.get(v, -1) for v in values]
+        found = _look_up(known, values)
         if -1 in found or _have_truth(values) != _have_truth(known):
             found = match_levels([values], _index([list(known)], [code])).tolist()
         if -1 in found:
@@ -129,7 +129,7 @@ class Term:
     def _codes(self, values: list[list[Any]]) -> NDArray[np.intp]:
         """Return the level of each row, -1 where the fit has not seen it."""
         keys = values[0] if len(values) == 1 else zip(*values)
-        codes = np.array([self.levels.get(key, -1) for key in keys], dtype=np.intp)
+        codes = np.array(_look_up(self.levels, keys), dtype=np.intp)
         alike = (_have_truth(new) == _have_truth(own) for new, own in zip(values, self.parts))
         if (codes < 0).any() or not all(alike):
             return match_levels(values, self.index)
@@ -162,6 +162,15 @@ def _plain_list(values: Any) -> list[Any]:
 def _decode_all(values: list[Any]) -> list[Any]:
     """Return what was encoded one by one."""
     return [decode(value) for value in values]
+
+
+def _look_up(known: Mapping[Any, int], keys: Iterable[Any]) -> list[int]:
+    """Return the number of each key, -1 for those that are not known."""
+    keys = list(keys)
+    try:
+        return [known.get(key, -1) for key in keys]
+    except TypeError:  # keys that cannot be hashed; `match_levels` says so
+        return [-1] * len(keys)
 
 
 def _have_truth(values: Iterable[Any]) -> bool:

@@ -33,8 +33,8 @@ NEW_LEVELS = ("population", "error", "nan")
 
 def check_choice(argument: str, value: object, allowed: tuple[str, ...]) -> None:
     """Raise unless `value` is one of `allowed`."""
-    if value not in allowed:
-        near = did_you_mean(str(value), allowed)
+    if not isinstance(value, str) or value not in allowed:
+        near = did_you_mean(str(value), allowed) if isinstance(value, str) else ""
         choices = ", ".join(repr(a) for a in allowed)
         raise DesignError(f"{argument}={value!r} is not known.{near} Use one of {choices}.")
 

@@ -99,14 +99,14 @@ def encode_key(value: Any, what: str) -> Any:
             plain = float(value)
         return encode_key(plain, what)
     for kind, (write, read) in _KEYS.items():
-        written = write(value)
-        if written is None:
-            continue
         try:
-            back = read(written)
-        except Exception:  # a time zone, a frequency that pandas cannot make again
+            written = write(value)
+            back = None if written is None else read(written)
+        except Exception:  # a time zone, a frequency that cannot be made again
             continue
-        if type(back) is type(value) and back == value:
+        if back is None:
+            continue
+        if type(back) is type(value) and back == value and str(back) == str(value):
             return {kind: written}
     if isinstance(value, tuple) and type(value) is tuple:
         return {"tuple": encode_keys(value, what)}

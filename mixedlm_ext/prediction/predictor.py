@@ -211,7 +211,7 @@ class Predictor:
         check_choice("which", which, WHICH)
         check_choice("new_levels", new_levels, NEW_LEVELS)
         single = isinstance(exog, pd.Series) or (
-            isinstance(exog, Mapping) and all(np.ndim(v) == 0 for v in exog.values())
+            isinstance(exog, Mapping) and all(map(pd.api.types.is_scalar, exog.values()))
         )
         if single:
             exog = {name: [value] for name, value in exog.items()}
@@ -244,7 +244,7 @@ class Predictor:
                 "the fit had an array as offset; give that of the new rows: offset=..., an array "
                 "or the name of a column; offset=0 if there is none."
             )
-        if np.ndim(offset) == 0 and isinstance(offset, int | float):
+        if isinstance(offset, int | float):
             offset = np.full(len(table), float(offset))
         if isinstance(offset, str):
             if offset not in table.names:

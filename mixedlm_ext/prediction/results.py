@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from mixedlm_ext.design import NewData
+from mixedlm_ext.design import Design, NewData
 from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.frame import one_per_row, read_table
 from mixedlm_ext.design.names import quoted
@@ -66,6 +66,19 @@ class PredictionResults:
 
     def __repr__(self) -> str:
         return f"<PredictionResults: {len(self.predicted_mean)} rows>"
+
+    def aligned(self, design: Design) -> PredictionResults:
+        """Return the predictions for the rows of a fit among all rows of its data, if asked for."""
+        if design.full_index is None:
+            return self
+        return PredictionResults(
+            design.aligned(self.predicted_mean)[0],
+            design.aligned(self.var_pred_mean)[0],
+            design.aligned(self.var_resid)[0],
+            design.aligned(self.df)[0],
+            design.aligned(self.df_obs)[0],
+            design.full_index,
+        )
 
     @property
     def se_mean(self) -> Array:

@@ -44,12 +44,12 @@ def choose_terms(design: Design, which: str, terms: str | Sequence[str] | None) 
     DesignError
         If there is no such term, or `terms` is given with which="population".
     """
-    if which not in WHICH:
-        near = did_you_mean(str(which), WHICH)
+    if not isinstance(which, str) or which not in WHICH:
+        near = did_you_mean(which, WHICH) if isinstance(which, str) else ""
         choices = ", ".join(map(repr, WHICH))
         raise DesignError(f"which={which!r} is not known.{near} Use one of {choices}.")
     if which == "population":
-        if terms is not None and len(terms):
+        if terms is not None and np.size(terms):
             raise DesignError(
                 "terms= chooses random effects, and which='population' leaves all of them out. "
                 "Drop one of the two."
@@ -66,7 +66,8 @@ def _texts(terms: str | Sequence[str] | None, names: Iterable[str]) -> list[str]
     """Return the terms asked for as a list of strings."""
     if terms is None:
         return list(names)
-    wanted = [terms] if isinstance(terms, str) else list(terms)
+    several = np.iterable(terms) and not isinstance(terms, str)
+    wanted: list[Any] = list(terms) if several else [terms]
     for text in wanted:
         if not isinstance(text, str):
             raise DesignError(

@@ -136,9 +136,10 @@ class Vetting(ast.NodeVisitor):
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         """A name in a module, a method of a value, or the transform of a memory."""
-        if node.attr.startswith("_"):
-            raise self._refusal(f"the attribute {node.attr!r}")
         root, path = _root(node)
+        hidden = [name for name in path if name.startswith("_")]
+        if hidden:
+            raise self._refusal(f"the attribute {hidden[0]!r}")
         if root is None or root in self.columns:
             self._method(node)
         elif root in self.memories:

@@ -214,13 +214,24 @@ def _coefficients(design: Design, beta: Any) -> Array:
         if missing:
             raise FitError(f"beta lacks {', '.join(missing)}. Give a number for each.")
         beta = [given[name] for name in names]
-    values = np.atleast_1d(np.asarray(beta, dtype=float))
+    try:
+        values = np.atleast_1d(np.asarray(beta, dtype=float))
+    except (TypeError, ValueError, OverflowError):
+        values = np.full(len(names) + 1, np.nan)  # no numbers, whatever the names
     if values.shape != (len(names),) or not np.isfinite(values).all():
         raise FitError(
             f"beta must hold {len(names)} finite numbers, for {', '.join(names)}, "
-            f"not {np.shape(beta)}. A mapping of names to numbers will do, too."
+            f"not {_shape(beta)}. A mapping of names to numbers will do, too."
         )
     return values
+
+
+def _shape(values: Any) -> Any:
+    """Return the shape of an array-like, or what it is instead."""
+    try:
+        return np.shape(values)
+    except ValueError:
+        return "lists of different lengths"
 
 
 def _roots(design: Design, covariances: Any) -> list[Array]:
