@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # units of strictly lower layers, and itself. The longest matching name counts, so formula.api is
 # not part of formula. The empty name is the package's own __init__.
 LAYERS: list[list[str]] = [
-    ["compat", "errors", "datasets"],
+    ["absent", "compat", "errors", "datasets"],
     ["formula", "covariance", "linalg", "parallel"],
     ["design", "pls", "template_steps", "trust_region"],
     ["assemble", "model_data", "objective", "refit"],
@@ -26,7 +26,7 @@ LAYERS: list[list[str]] = [
     ["simulation"],
     ["inference"],
     ["fit_many"],
-    ["arguments", "diagnostics", "prediction.results", "tidy"],
+    ["arguments", "diagnostics", "model_copies", "prediction.results", "tidy"],
     ["methods"],
     ["plots", "summary"],
     ["results"],

@@ -64,6 +64,8 @@ class CodeNames:
         Whether it is ``x`` or ``Q('x')``, without ``C``.
     binds : bool
         Whether it has a lambda or a comprehension, which patsy refuses.
+    contrasts : frozenset of str
+        Names in the second argument of ``C``, such as ``Sum``.
     """
 
     values: frozenset[str]
@@ -71,6 +73,7 @@ class CodeNames:
     bare: str | None
     plain: bool
     binds: bool
+    contrasts: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,12 @@ def code_names(code: str) -> CodeNames:
     if bare is None and (arguments := _arguments(tree, "C")):
         bare = _column(arguments[0])
     binds = bool(bound) or any(isinstance(node, ast.Lambda) for node in nodes)
-    return CodeNames(frozenset(values), frozenset(called), bare, plain is not None, binds)
+    coding = [argument for node in nodes for argument in _arguments(node, "C")[1:]]
+    contrasts = {n.id for code in coding for n in ast.walk(code) if isinstance(n, ast.Name)}
+    plain_column = plain is not None
+    return CodeNames(
+        frozenset(values), frozenset(called), bare, plain_column, binds, frozenset(contrasts)
+    )
 
 
 def _arguments(node: ast.AST, function: str) -> list[ast.expr]:
@@ -279,13 +287,19 @@ def resolve_names(
         for name in sorted(names.values | names.called):
             if name in columns and name not in names.called:
                 used[name] = None
-            elif name in env:
+            elif name in env and not _hides_function(name, names, env):
                 target = beside if name in names.values and _runs_along(env[name], n) else values
                 target[name] = env[name]
             elif not _is_built_in(name):
                 raise unknown_name(name, piece.role, piece.place, formula, columns, index_names)
     _refuse_hidden_functions(formula, columns)
     return list(used), beside, Scope(values)
+
+
+def _hides_function(name: str, names: CodeNames, env: Mapping[str, Any]) -> bool:
+    """Whether a variable of the caller, such as C = 3, has the name of a function that is meant."""
+    meant = name in names.called or name in names.contrasts
+    return meant and _is_built_in(name) and not callable(env[name])
 
 
 def _refuse_hidden_functions(formula: MixedFormula, columns: Collection[Any]) -> None:

@@ -292,6 +292,8 @@ class PredictionMethods:
 def _rows(results: MixedLMResults, exog: Any, chosen: Chosen, offset: Any, random: Any) -> NewData:
     """Return the matrices of the new rows, or of the rows of the fit."""
     design = results.fit_record.design
+    if isinstance(exog, pd.Series) and design.formula is not None:  # one row of a frame
+        exog = exog.to_frame().T.infer_objects()
     if exog is not None:
         return rows_to_predict(design, exog, chosen, offset, random)
     if offset is not None or random is not None:
