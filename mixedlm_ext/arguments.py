@@ -117,8 +117,8 @@ def random_terms(
         raise DesignError("exog_re and exog_vc need groups=, a value for each row.")
     if random is None:
         raise DesignError(
-            "random is missing: a mixed model needs random-effects terms. Pass groups= or "
-            "random=[RandomTerm(groups)], or write a formula with MixedLM.from_formula."
+            "random is missing: a mixed model needs random-effects terms. Pass "
+            "random=[RandomTerm(groups)] or groups=, or write a formula with MixedLM.from_formula."
         )
     terms = [random] if isinstance(random, RandomTerm) else random
     if not np.iterable(terms):

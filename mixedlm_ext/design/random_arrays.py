@@ -102,7 +102,7 @@ def read_random_term(term: Any, position: int, count: int) -> ArrayTerm:
         )
     if term.structure not in ("us", "diag", "iid"):
         near = did_you_mean(str(term.structure), ("us", "diag", "iid"))
-        raise DesignError(f"structure {term.structure!r} is not 'us', 'diag' or 'iid'.{near}")
+        raise DesignError(f"structure {term.structure!r} is not 'us' or 'diag' or 'iid'.{near}")
     factors = _factors(term.groups)
     n = len(factors[0])
     names = [None if factor.name is None else str(factor.name) for factor in factors]
