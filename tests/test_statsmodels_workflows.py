@@ -15,6 +15,7 @@ from statsmodels.stats.outliers_influence import MLEInfluence, OLSInfluence
 
 from mixedlm_ext import MixedLM, RandomTerm
 from mixedlm_ext.errors import DesignError, FitError, FormulaError
+from mixedlm_ext.model_copies import ResponseDistribution
 
 pytestmark = pytest.mark.filterwarnings("ignore::mixedlm_ext.errors.SingularFitWarning")
 
@@ -157,6 +158,18 @@ def test_distribution_of_the_response() -> None:
         model.get_distribution(beta, -1)
 
 
+def test_correlated_effects_of_the_distribution() -> None:
+    design = MixedLM.from_formula("y ~ x + (x | g)", DATA).design
+    T = np.array([[0.5, 0.0], [3.0, 1.0]])
+    distribution = ResponseDistribution(design, np.zeros(len(DATA)), [T], 4.0)
+    rng = np.random.default_rng(4)
+    drawn = np.array([distribution.rvs(rng=rng) for _ in range(400)])
+    Z = design.terms[0].X
+    expected = 4.0 * (np.einsum("nk,kl,nl->n", Z, T @ T.T, Z) + 1.0)
+    assert_allclose((drawn**2).mean(axis=0) / expected, 1.0, atol=0.4)
+    assert_allclose(((drawn**2).mean(axis=0) / expected).mean(), 1.0, atol=0.02)
+
+
 def test_terms_of_a_model_are_terms() -> None:
     model = MixedLM.from_formula("y ~ x + (1 | g)", DATA)
     terms = model._get_init_kwds()["random"]
@@ -184,7 +197,9 @@ def theirs_and_ours(groups: Any = None, **arguments: Any) -> tuple[Any, Any]:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("case", ["none", "re", "one", "levels", "several", "both", "text"])
+@pytest.mark.parametrize(
+    "case", ["none", "re", "one", "levels", "several", "values", "both", "text"]
+)
 def test_the_array_spelling(case: str) -> None:
     Z = np.column_stack([np.ones(len(DATA)), DATA["x"]])
     arguments: dict[str, Any] = {
@@ -193,6 +208,7 @@ def test_the_array_spelling(case: str) -> None:
         "one": {"exog_re": DATA["x"].to_numpy()},
         "levels": {"exog_vc": dense_vc("0 + C(f)")},
         "several": {"exog_vc": dense_vc("0 + x + t")},
+        "values": {"exog_vc": dense_vc("0 + x:f")},
         "both": {"exog_re": np.ones((len(DATA), 1)), "exog_vc": dense_vc("0 + f")},
         "text": {"groups": np.array([f"group {g % 60:02d}" for g in DATA["g"]])},
     }[case]
@@ -206,9 +222,10 @@ def test_the_array_spelling(case: str) -> None:
     theirs.fit(maxiter=1)  # which sets up what loglike reads
     point = MixedLMParams.from_components(np.asarray(ours.params), **at_ours)
     assert_allclose(theirs.loglike(point, profile_fe=False), ours.llf, rtol=1e-9)
-    for size in 1e-3 * np.array([-1.0, 1.0]):  # and there is its maximum
-        for name in at_ours:
-            moved = {**at_ours, name: at_ours[name] * (1.0 + 10.0 * size)}
+    for name, value in at_ours.items():  # and there is its maximum
+        more = 0.05 * (np.eye(theirs.k_re) if name == "cov_re" else np.ones(k_vc))
+        for other in (0.99 * value, 1.01 * value, value + more):
+            moved = {**at_ours, name: other}
             beside = MixedLMParams.from_components(np.asarray(ours.params), **moved)
             assert theirs.loglike(beside, profile_fe=False) <= ours.llf + 1e-9
     assert [name for name, _ in ours.vcomp.index[len(ours.vcomp) - k_vc :]] == ["part"] * k_vc
@@ -225,6 +242,8 @@ def test_positions_and_dicts_of_the_array_spelling() -> None:
     by_term = MixedLM(y, X, [RandomTerm(g, X, structure="iid")]).fit()
     assert_allclose(one.llf, by_term.llf, rtol=1e-12)
     assert list(one.vcomp.index) == [("b", "c0, c1")]
+    both = MixedLM(y, X, g, None, {"b": mats, "a": {k: m[:, :1] for k, m in mats.items()}})
+    assert [term.name for term in both.random_terms] == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -267,7 +286,10 @@ def test_weights_are_never_taken_for_columns() -> None:
 )  # fmt: skip
 def test_arguments_of_statsmodels_fit_that_are_harmless(arguments: dict[str, Any]) -> None:
     model = MixedLM.from_formula("y ~ x", DATA, groups="g", use_sparse=True)
-    assert_allclose(model.fit(**arguments).llf, model.fit().llf, rtol=1e-8)
+    r = model.fit(**arguments)
+    assert_allclose(r.llf, model.fit().llf, rtol=1e-8)
+    expected = next((m for m in arguments.get("method") or () if m in ("powell", "bfgs")), "newton")
+    assert r.optimization.method == expected
 
 
 @pytest.mark.parametrize("name", ["free", "fe_pen", "cov_pen", "callback"])
@@ -346,6 +368,9 @@ def test_variables_that_are_called_like_functions() -> None:
     found = MixedLM.from_formula(formula, DATA).fit().llf
     expected = MixedLM.from_formula(formula, DATA, eval_env={}).fit().llf
     assert_allclose(found, expected, rtol=1e-12)
+    center = np.exp  # noqa: F841  a function of the caller's stays his
+    found = MixedLM.from_formula("y ~ center(x) + (1 | g)", DATA).fit().llf
+    assert_allclose(found, MixedLM.from_formula("y ~ np.exp(x) + (1 | g)", DATA).fit().llf)
     as_columns = DATA.rename(columns={"x": "C", "med": "center"})
     r = MixedLM.from_formula("y ~ C + center + (C | g)", as_columns).fit()
     assert_allclose(r.llf, MixedLM.from_formula("y ~ x + med + (x | g)", DATA).fit().llf)
