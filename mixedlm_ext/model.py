@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakSet
 
@@ -19,9 +19,15 @@ from mixedlm_ext.arguments import (
     ARRAY_ARGUMENTS,
     FIT_ARGUMENTS,
     FORMULA_ARGUMENTS,
+    UNUSED_BY_ARRAYS,
+    UNUSED_BY_FIT,
+    UNUSED_BY_FORMULAS,
     caller_scope,
     check_fit_arguments,
     check_sigma,
+    optimizer_name,
+    random_terms,
+    refuse_statsmodels_only,
     refuse_unknown,
     translate_groups,
 )
@@ -45,6 +51,8 @@ from mixedlm_ext.formula.parser import check_is_text
 from mixedlm_ext.identification import check_identified
 from mixedlm_ext.inference.robust import check_cov_type
 from mixedlm_ext.methods.model_simulation import ModelSimulationMethods
+from mixedlm_ext.methods.model_statsmodels import StatsmodelsMethods
+from mixedlm_ext.model_copies import ModelFormula, OwnTerms
 from mixedlm_ext.model_data import model_data
 from mixedlm_ext.objective import Objective
 from mixedlm_ext.pls import Problem
@@ -55,7 +63,7 @@ Array = NDArray[np.float64]
 __all__ = ["MixedLM"]
 
 
-class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
+class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
     """Linear mixed model with any number of nested, crossed or partially crossed random effects.
 
     y given b is normal with mean Xβ + Zb + offset and variance σ²/w; b is normal with mean zero and
@@ -68,7 +76,7 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
     exog : array_like (n, p)
         Columns with fixed effects; no constant is added. None for no fixed effects.
     random : sequence of RandomTerm
-        Random-effects terms.
+        Random-effects terms; or, in statsmodels' place for them, `groups`.
     weights : array_like (n,), optional
         Precision weights: the variance of row i is σ²/w_i. A row with weight zero is left out.
     offset : array_like (n,), optional
@@ -80,6 +88,9 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
         Whether X holds a constant; found out by default.
     check : mapping of str to {"error", "warn", "ignore"}, optional
         What to do with what single checks find; `MixedLM.from_formula` lists them.
+    groups, exog_re, exog_vc : optional
+        statsmodels' spelling of the random effects, instead of `random`: one grouping factor (n,),
+        columns with correlated effects (n, k), variance components (``VCSpec``).
 
     Raises
     ------
@@ -111,30 +122,26 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
         self,
         endog: Any,
         exog: Any = None,
-        random: Sequence[RandomTerm] | None = None,
+        random: Any = None,
+        *more: Any,
         weights: Any = None,
         offset: Any = None,
         missing: str = "none",
         hasconst: bool | None = None,
         check: Mapping[str, str] | None = None,
+        groups: Any = None,
+        exog_re: Any = None,
+        exog_vc: Any = None,
         **kwargs: Any,
     ) -> None:
-        refuse_unknown("MixedLM", kwargs, ARRAY_ARGUMENTS)
-        if random is None:
-            raise DesignError(
-                "random is missing: a mixed model needs random-effects terms. "
-                "Pass random=[RandomTerm(groups)], or write a formula with MixedLM.from_formula."
-            )
-        terms = [random] if isinstance(random, RandomTerm) else random
-        if not isinstance(terms, Iterable) or isinstance(terms, np.ndarray):
-            raise DesignError(
-                f"random is {type(random).__name__}; it needs RandomTerm objects. "
-                "Pass random=[RandomTerm(groups)]."
-            )
+        refuse_unknown("MixedLM", kwargs, ARRAY_ARGUMENTS, ignored=UNUSED_BY_ARRAYS)
+        terms = random_terms(random, more, groups, exog_re, exog_vc)
+        if isinstance(random, OwnTerms):
+            random.check_rows(endog, exog)
         design = design_from_arrays(
             endog,
             exog,
-            list(terms),
+            terms,
             weights=weights,
             offset=offset,
             missing=missing,
@@ -155,7 +162,6 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
         exog = pd.DataFrame(design.X, index=index, columns=list(design.x_names), copy=False)
         super().__init__(endog, exog, hasconst=hasconst)
         self.weights, self.offset = design.weights, design.offset
-        self._init_keys = ["random", "weights", "offset"]
         self.nobs = len(design.y)
         self.k_vars = len(design.x_names)
         self._data_attr += ["weights", "offset"]
@@ -269,7 +275,11 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
         >>> round(model.fit().sigma, 4)
         0.5499
         """
-        refuse_unknown("from_formula", kwargs, FORMULA_ARGUMENTS)
+        model = cls.__new__(cls)
+        if isinstance(formula, ModelFormula):
+            model._set_up(formula.design_of(data), hasconst, as_arrays=False)
+            return model
+        refuse_unknown("from_formula", kwargs, FORMULA_ARGUMENTS, ignored=UNUSED_BY_FORMULAS)
         scope = caller_scope(eval_env) if isinstance(eval_env, int) else eval_env
         if groups is None and (re_formula is not None or vc_formula is not None):
             raise DesignError(
@@ -295,7 +305,6 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
             allow_saturated=weights is not None,
             checks=read_checks(check),
         )
-        model = cls.__new__(cls)
         model._set_up(design, hasconst, as_arrays=False)
         return model
 
@@ -382,6 +391,13 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
 
     def _standardize(self, theta: Any) -> Array:
         covariance = self.problem.covariance
+        p, m = self.k_fe, covariance.n_theta
+        if self._are_fixed_effects(theta) or (np.shape(theta) == (p,) and p != m):
+            raise FitError(
+                f"the criterion and its derivatives are functions of the {m} covariance parameters "
+                f"theta; these are {p} numbers, as many as fixed effects. If statsmodels' "
+                "MLEInfluence asked, use get_influence(), or influence(groups=...)."
+            )
         return covariance.standardize(covariance.check(theta))
 
     # --- fit and predict ----------------------------------------------------------------------
@@ -390,7 +406,7 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
         self,
         reml: bool = True,
         start_params: Any = None,
-        method: str = "newton",
+        method: str | Sequence[str] | None = "newton",
         maxiter: int | None = None,
         tol: float = 1e-8,
         ddf: str = "satterthwaite",
@@ -408,10 +424,11 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
         reml : bool
             Maximize the restricted likelihood (REML), or the likelihood (ML).
         start_params : array_like (m,), optional
-            Covariance parameters theta to start from.
+            Covariance parameters theta to start from. The ``params`` of a fit do not matter: fixed
+            effects are profiled.
         method : str
             "newton"; or, as a cross-check, "bobyqa" (SciPy's COBYQA), "nelder-mead", "powell",
-            "bfgs", "lbfgs".
+            "bfgs", "lbfgs". Of a list, as statsmodels takes it, the first of these.
         maxiter : int, optional
             Evaluations of the criterion at most.
         tol : float
@@ -450,7 +467,11 @@ class MixedLM(ModelSimulationMethods, base.LikelihoodModel):
         SingularFitWarning
             If the estimated covariance of some random effects is singular.
         """
-        refuse_unknown("fit", kwargs, FIT_ARGUMENTS)
+        refuse_statsmodels_only(kwargs)
+        refuse_unknown("fit", kwargs, FIT_ARGUMENTS, ignored=UNUSED_BY_FIT)
+        method = str(optimizer_name(method))
+        if self._are_fixed_effects(start_params):
+            start_params = None  # they are profiled
         check_fit_arguments(reml, method, maxiter, tol, ddf, sigma, progress, max_time)
         deadline = np.inf if max_time is None else time.monotonic() + max_time
         check_cov_type(cov_type)

@@ -10,6 +10,7 @@ import pandas as pd
 from mixedlm_ext.fit import Fit
 
 __all__ = [
+    "TermCovariances",
     "conditional_covariances",
     "conditional_modes",
     "conditional_sds",
@@ -34,14 +35,22 @@ def conditional_sds(fit: Fit) -> dict[str, pd.DataFrame]:
     return out
 
 
-def conditional_covariances(fit: Fit) -> dict[str, dict[Any, pd.DataFrame]]:
+class TermCovariances(dict[Any, Any]):
+    """Term name -> level -> covariance; levels of an only term are found directly, too."""
+
+    def __missing__(self, level: Any) -> pd.DataFrame:
+        if len(self) == 1:
+            return next(iter(self.values()))[level]
+        raise KeyError(level)
+
+
+def conditional_covariances(fit: Fit) -> TermCovariances:
     """Return for each term a dict of level to the covariance of its random effects given y."""
-    out = {}
+    out = TermCovariances()
     for term, cov in zip(fit.design.terms, fit.conditional_cov):
-        names = list(term.columns)
-        out[term.name] = {
-            level: pd.DataFrame(c, index=names, columns=names) for level, c in zip(term.levels, cov)
-        }
+        names = pd.Index(term.columns)  # made once: it costs more than all the rest of a frame
+        frames = (pd.DataFrame(c, index=names, columns=names, copy=False) for c in cov)
+        out[term.name] = dict(zip(term.levels, frames))
     return out
 
 

@@ -17,6 +17,8 @@ from statsmodels.iolib import summary2
 from statsmodels.iolib.summary import Summary
 from statsmodels.stats.contrast import ContrastResults, WaldTestResults
 
+from mixedlm_ext import absent
+from mixedlm_ext.absent import attribute_again
 from mixedlm_ext.compat import cache_readonly, cached_data, cached_value
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.fit import Fit
@@ -119,6 +121,11 @@ class MixedLMResults(
         self.df_model = len(fit.beta) - int(model.k_constant)
         self.cov_type = "cluster" if isinstance(ddf, ClusterRobust) else "nonrobust"
 
+    if not TYPE_CHECKING:  # unknown names stay errors for type checkers
+
+        def __getattr__(self, name: str) -> Any:
+            return attribute_again(self, name, absent.RESULTS)
+
     # --- the fit ------------------------------------------------------------------------------
 
     @property
@@ -183,6 +190,11 @@ class MixedLMResults(
     def fe_params(self) -> Array:
         """The fixed effects, as statsmodels' MixedLM names them."""
         return self.params
+
+    @property
+    def k_fe(self) -> int:
+        """Number of fixed effects."""
+        return len(self.fit_record.beta)
 
     @property
     def bse_fe(self) -> Array:
@@ -474,10 +486,12 @@ class MixedLMResultsWrapper(base.LikelihoodResultsWrapper):
     _wrap_attrs = wrap.union_dicts(base.LikelihoodResultsWrapper._wrap_attrs, _attrs)
     _wrap_methods: ClassVar = {"cov_params": "cov"}
 
-    def conf_int(self, alpha: float = 0.05, method: str | None = None, **options: Any) -> Any:
+    def conf_int(
+        self, alpha: float = 0.05, method: Any = None, cols: Any = None, **options: Any
+    ) -> Any:
         """Confidence intervals; see `MixedLMResults.conf_int`."""
-        limits = self._results.conf_int(alpha, method, **options)
-        if isinstance(limits, pd.DataFrame):
+        limits = self._results.conf_int(alpha, method, cols, **options)
+        if isinstance(limits, pd.DataFrame) or len(limits) != len(self._results.params):
             return limits
         return self._results.model.data.wrap_output(limits, "columns")
 

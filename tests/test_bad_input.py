@@ -358,7 +358,7 @@ TERM = RandomTerm(DATA["g"])
         ((DATA["y"], X[:5], [TERM]), "exog 'const' has 5 values; endog has 60"),
         ((DATA["y"], "x", [TERM]), "exog is a str; it needs rows and columns"),
         ((DATA["y"], X, None), "Pass random=[RandomTerm(groups)]"),
-        ((DATA["y"], X, DATA["g"]), "random holds int values; it needs RandomTerm objects"),
+        ((DATA["y"], X, [TERM, 3]), "random holds int values; it needs RandomTerm objects"),
         ((DATA["y"], X, [RandomTerm("g")]), "Pass its values, as in data['g']"),
         ((DATA["y"], X, [RandomTerm([])]), "has 0 values; endog has 60"),
         ((DATA["y"], X, [TERM, RandomTerm(-DATA["g"])]), "'Intercept' is in two random terms"),

@@ -9,6 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from mixedlm_ext import MixedLM, RandomTerm
+from mixedlm_ext.plots.shrinkage import _fixed_part
 
 pytestmark = pytest.mark.filterwarnings("ignore::mixedlm_ext.errors.SingularFitWarning")
 
@@ -24,6 +25,8 @@ def make_data() -> pd.DataFrame:
     modes = rng.normal(size=(groups, 7))
     data["y"] = data["Days"] + modes[g, 0] + modes[g, 1] * data["Days"] + rng.normal(size=n)
     data["y"] += modes[g, 2] * data["z"] * data["Days"] + modes[g, 3] * (data["a"] == "q")
+    cell = pd.factorize(data["a"] + data["b"])[0]
+    data["y"] += 3.0 * rng.normal(size=6)[cell] + rng.normal(size=6)[cell] * data["Days"]
     data["y"] += modes[g, 4] * ((data["a"] == "q") & (data["b"] == "s"))
     return data
 
@@ -79,10 +82,15 @@ def test_an_interaction_in_another_order_is_one_coefficient() -> None:
     assert list(frame) == ["Intercept", "Days", "z", "Days:z"]
     expected = r.params["Days:z"] + r.random_effects["g"]["z:Days"]
     assert_allclose(frame["Days:z"], expected)
-    copy = pickle.loads(pickle.dumps(r))
+    copy = MixedLM.from_formula("y ~ Days*z + (0 + z:Days | g)", DATA).fit()
     copy.remove_data()
     for other in (copy, pickle.loads(pickle.dumps(copy))):
         pd.testing.assert_frame_equal(other.group_coefs()["g"], frame)
+
+
+def test_the_shrinkage_picture_adds_the_same_fixed_effect() -> None:
+    r, _ = coefficients("y ~ Days*z + (0 + z:Days | g)")
+    assert_allclose(_fixed_part(r.fit_record, 0), r.params["Days:z"])
 
 
 def test_arrays_are_matched_by_their_columns() -> None:
@@ -118,3 +126,6 @@ def test_other_levels_of_a_factor_of_the_same_name_are_another_frame() -> None:
     terms = [RandomTerm(one, name="g"), RandomTerm(two, DATA["z"].to_numpy(), name="g")]
     r = MixedLM(DATA["y"], np.ones(len(DATA)), terms).fit()
     assert {name: len(frame) for name, frame in r.group_coefs().items()} == {"g": 12, "g.1": 5}
+    terms[1] = RandomTerm(np.where(one > 5, one + 1, one), DATA["z"].to_numpy(), name="g")
+    r = MixedLM(DATA["y"], np.ones(len(DATA)), terms).fit()
+    assert [list(frame.index)[-1] for frame in r.group_coefs().values()] == [11, 12]

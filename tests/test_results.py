@@ -342,7 +342,7 @@ def test_variables_of_the_callers_scope() -> None:
     [
         (lambda m: m.fit(remll=False), "fit() got an unexpected keyword argument 'remll'. Did you "
          "mean 'reml'?"),
-        (lambda m: m.fit(disp=0), "fit() got an unexpected keyword argument 'disp'."),
+        (lambda m: m.fit(verbose=0), "fit() got an unexpected keyword argument 'verbose'."),
         (lambda m: smf.mixedlm(SLEEPSTUDY, load(), weight="w"), "from_formula() got an unexpected "
          "keyword argument 'weight'. Did you mean 'weights'?"),
         (lambda m: MixedLM(m.endog, m.exog, m.random, ofset=1), "MixedLM() got an unexpected "

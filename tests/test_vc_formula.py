@@ -13,6 +13,7 @@ from statsmodels.regression.mixed_linear_model import MixedLMParams
 
 from mixedlm_ext import MixedLM, RandomTerm
 from mixedlm_ext.errors import DesignError, FitError, FormulaError
+from mixedlm_ext.inference.nesting import is_nested
 from mixedlm_ext.objective import Objective
 
 pytestmark = pytest.mark.filterwarnings("ignore::mixedlm_ext.errors.SingularFitWarning")
@@ -27,6 +28,7 @@ def make_data() -> pd.DataFrame:
     g = np.repeat(np.arange(N_GROUPS), SIZE)
     data = pd.DataFrame({"g": g, **{name: rng.normal(size=n) for name in ("x", "z", "z2", "z3")}})
     data["a"] = rng.choice(list("uvw"), n)
+    data["ac"] = pd.Categorical(data["a"])  # text has other levels in each group, for statsmodels
     data["f"] = pd.Categorical(rng.choice(list("pq"), n))
     data["b"] = data["x"] > 0
     data["nb"] = data["b"].astype("boolean")
@@ -58,7 +60,7 @@ def ours(entry: str, data: Any = DATA, name: str = "room", **arguments: Any) -> 
         "0 + b", "b - 1", "~ 0 + b", "f - 1", "0 + C(a)", "0 + a:f", "0 + Q('my cat')",
         "0 + I(x > 0)", "0 + pd.cut(x, [-9, -.5, .5, 9])", "0 + a.str.upper()", "0 + z", "0 + z:f",
         "0 + z2 + z3", "0 + z2*z3", "b", "C(a)", "1 + z2", "0 + a + f",
-        "0 + np.column_stack([z2, z3])",
+        "0 + np.column_stack([z2, z3])", "0 + C(ac, Sum)", "0 + C(a, Treatment('v'))",
     ],
 )  # fmt: skip
 def test_an_entry_has_one_variance_as_in_statsmodels(entry: str) -> None:
@@ -110,6 +112,25 @@ def test_the_kind_of_an_entry_is_seen_in_the_rows_used(kind: str) -> None:
     given = {name: data[name].to_numpy() for name in data} if kind == "dict" else data
     expected = MixedLM.from_formula("y ~ x + (1 | g) + (1 | g:b)", data, **arguments).fit()
     assert_allclose(ours("0 + b", given, **arguments).fit().llf, expected.llf, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "entry, text",
+    [
+        ("0 + z:f", "(0 + z | g:f)"),
+        ("0 + f:z2:a:z", "(0 + z2:z | g:f:a)"),
+        ("0 + a:f", "(1 | g:a:f)"),
+        ("z - 1", "(0 + z | g)"),
+        ("0 + C(a, Sum)", "(0 + C(a, Sum) | g) with one variance"),
+    ],
+)
+def test_levels_of_a_factor_are_levels_below_the_group(entry: str, text: str) -> None:
+    assert ours(entry).random_terms[1].text == text
+
+
+def test_there_may_be_more_effects_than_rows() -> None:
+    few = DATA.groupby("g").head(3)
+    assert len(ours("0 + z + z2 + z3 + x", few).fit().theta) == 2  # 80 effects for 60 rows
 
 
 def test_entries_in_alphabetical_order_with_their_names() -> None:
@@ -199,6 +220,38 @@ def test_profile_many_and_theta_of_one_variance() -> None:
     assert_allclose(components[1], components[0], rtol=1e-3, atol=1e-6)
     again = MixedLM(two.endog, two.exog, two.random).fit()
     assert_allclose(again.llf, b.llf, rtol=1e-10)
+
+
+def test_prediction_errors_of_one_variance() -> None:
+    rows = [0, 3, 100]
+    X = np.column_stack([np.ones(3), [0.1, 0.2, 0.3]])
+    a = DATA["a"].to_numpy()[rows]
+    Z = np.column_stack([1000.0 * (a == level) for level in "uvw"])
+    frames = []
+    for model, columns in zip(two_ways(), (None, Z), strict=True):
+        for groups in (DATA["g"].to_numpy()[rows], np.array([0, 98, 99])):
+            term = RandomTerm((groups, a)) if columns is None else RandomTerm(groups, columns)
+            new = [RandomTerm(groups), term]
+            frames.append(model.fit().get_prediction(X, random=new).summary_frame())
+    assert_allclose(frames[2], frames[0], rtol=1e-4)
+    assert_allclose(frames[3], frames[1], rtol=1e-4)
+
+
+def test_one_variance_is_nested_in_several() -> None:
+    one = ours("0 + z2 + z3").design
+    several, sum_of_levels = (
+        MixedLM.from_formula(f"y ~ x + (1 | g) + {term}", DATA).design
+        for term in ("(0 + z2 + z3 || g)", "(1 | g:a)")
+    )
+    assert is_nested(one, several)
+    assert not is_nested(several, one)
+    assert not is_nested(one, sum_of_levels)
+
+
+def test_tidy_has_a_row_for_a_variance() -> None:
+    r = ours("0 + z2 + z3").fit()
+    rows = r.tidy(effects="ran_pars")
+    assert list(rows["term"]) == ["sd__Intercept", "sd__z2, z3", "sd__Observation"]
 
 
 def test_derivatives_of_one_variance() -> None:

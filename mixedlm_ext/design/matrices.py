@@ -260,7 +260,7 @@ class FormulaMatrices:
             raise patsy_error(error, self.formula, place, span) from error
         except MixedLMError:
             raise
-        except (TypeError, ValueError) as error:  # complex or missing values in patsy's hands
+        except (TypeError, ValueError, IndexError) as error:  # complex or missing values in patsy
             if evaluate is not None:
                 self._raise_misfit(evaluate, rows, error)
             raise DesignError(f"the matrices of the formula cannot be built: {error}.") from error

@@ -71,6 +71,8 @@ class CodeNames:
         Whether it has a lambda or a comprehension, which patsy refuses.
     dotted : dict of str to str
         For names with an attribute, both: ``{"f": "f.a"}``.
+    contrasts : frozenset of str
+        Names in the second argument of ``C``, such as ``Sum``.
     """
 
     values: frozenset[str]
@@ -79,6 +81,7 @@ class CodeNames:
     plain: bool
     binds: bool
     dotted: Mapping[str, str]
+    contrasts: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,17 @@ def code_names(code: str) -> CodeNames:
         for node in nodes
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
     }
-    return CodeNames(frozenset(values), frozenset(called), bare, plain is not None, binds, dotted)
+    coding = [argument for node in nodes for argument in _arguments(node, "C")[1:]]
+    contrasts = {n.id for code in coding for n in ast.walk(code) if isinstance(n, ast.Name)}
+    return CodeNames(
+        values=frozenset(values),
+        called=frozenset(called),
+        bare=bare,
+        plain=plain is not None,
+        binds=binds,
+        dotted=dotted,
+        contrasts=frozenset(contrasts),
+    )
 
 
 def _arguments(node: ast.AST, function: str) -> list[ast.expr]:
@@ -318,7 +331,7 @@ def resolve_names(
         for name in sorted(names.values | names.called):
             if name in columns and name not in names.called:
                 used[name] = None
-            elif name in env:
+            elif name in env and not _hides_function(name, names, env):
                 target = beside if name in names.values and _runs_along(env[name], n) else values
                 target[name] = env[name]
             elif not is_built_in(name) or _meant_as_column(name, names):
@@ -328,6 +341,12 @@ def resolve_names(
                 raise unknown_name(written, piece.role, piece.place, formula, columns, index_names)
     _refuse_hidden_functions(formula, columns)
     return list(used), beside, Scope(values)
+
+
+def _hides_function(name: str, names: CodeNames, env: Mapping[str, Any]) -> bool:
+    """Whether a variable of the caller, such as C = 3, has the name of a function that is meant."""
+    meant = name in names.called or name in names.contrasts
+    return meant and is_built_in(name) and not callable(env[name])
 
 
 def _refuse_hidden_functions(formula: MixedFormula, columns: Collection[Any]) -> None:

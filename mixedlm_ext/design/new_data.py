@@ -193,6 +193,9 @@ def array_new_data(
     given = _matched_terms(design, random)
     read = {i: read_random_term(term, i, len(given)) for i, term in given.items()}
     n_terms = next((len(term.factors[0]) for term in read.values()), 0)
+    p = len(design.all_x_names)
+    if p > 1 and not hasattr(exog, "columns") and np.shape(exog) == (p,):
+        exog = np.asarray(exog)[None, :]  # one row
     columns, names, index = exog_columns(exog, n_terms)
     m = len(index)
     X = np.column_stack([*columns, np.empty((m, 0))])

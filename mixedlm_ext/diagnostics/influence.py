@@ -11,6 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from mixedlm_ext import absent
+from mixedlm_ext.absent import attribute_again
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.diagnostics.deleted import Deleted
 from mixedlm_ext.diagnostics.deletion import delete_at_theta
@@ -56,6 +58,11 @@ class ObservationInfluence:
     about the fixed effects. An observation that alone determines an estimate has nan.
     """
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            return attribute_again(self, name, absent.INFLUENCE)
+
     def __init__(self, results: MixedLMResults) -> None:
         self.results = results
         self._fit: Fit = results.fit_record
@@ -72,6 +79,11 @@ class ObservationInfluence:
     def resid(self) -> Array:
         """Pearson residuals."""
         return residuals(self._fit, "pearson")
+
+    @property
+    def resid_studentized_internal(self) -> Array:
+        """`resid_studentized`, by another of statsmodels' names."""
+        return self.resid_studentized
 
     @property
     def resid_studentized(self) -> Array:

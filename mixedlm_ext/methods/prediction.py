@@ -337,6 +337,8 @@ def _rows(
 ) -> NewData:
     """Return the matrices of the new rows, or of the rows of the fit."""
     design = results.fit_record.design
+    if isinstance(exog, pd.Series) and design.formula is not None:  # one row of a frame
+        exog = exog.to_frame().T.infer_objects()
     if exog is not None:
         if random_only and offset is None and design.array_offset:
             offset = 0.0

@@ -83,7 +83,9 @@ class ProfileMethods:
         """
         return profile_fit(self._own.fit_record, which, alpha_max, scale)
 
-    def conf_int(self, alpha: float = 0.05, method: str | None = None, **options: Any) -> Any:
+    def conf_int(
+        self, alpha: float = 0.05, method: Any = None, cols: Any = None, **options: Any
+    ) -> Any:
         """Confidence intervals.
 
         Parameters
@@ -94,6 +96,9 @@ class ProfileMethods:
             None: of the fixed effects, from their standard errors and degrees of freedom.
             "profile": of all parameters, from the profile likelihood. "bootstrap": of all
             parameters, from simulated responses.
+        cols : sequence of int or str, optional
+            Positions or names of the fixed effects wanted, all by default; also taken in the place
+            of `method`, as in statsmodels. Limits are an array then.
         **options
             For "profile" what `profile` takes, for "bootstrap" what `bootstrap` takes.
 
@@ -124,11 +129,15 @@ class ProfileMethods:
         sigma                          22.90  28.86
         """
         own = self._own
+        if method is not None and not isinstance(method, str):
+            method, cols = None, method
         if method is None:
             if options:
                 raise FitError(f"{', '.join(options)} needs method='profile' or 'bootstrap'.")
-            limits = super().conf_int(alpha)  # type: ignore[misc]
-            return np.asarray(limits).reshape(-1, 2)
+            limits = np.asarray(super().conf_int(alpha)).reshape(-1, 2)  # type: ignore[misc]
+            return limits if cols is None else limits[_positions(cols, list(own.model.exog_names))]
+        if cols is not None:
+            raise FitError(f"cols chooses fixed effects; write which={cols!r} with {method!r}.")
         if method == "profile":
             return own.profile(alpha_max=alpha, **options).conf_int(alpha)
         if method == "bootstrap":
@@ -263,3 +272,20 @@ class ProfileMethods:
     def _own(self) -> MixedLMResults:
         """The results this is mixed into."""
         return cast("MixedLMResults", self)
+
+
+def _positions(cols: Any, names: list[str]) -> list[int]:
+    """Return the positions of fixed effects given by position or name."""
+    out = []
+    wanted: list[Any] = [cols] if isinstance(cols, str | int | np.integer) else list(cols)
+    for column in wanted:
+        at = names.index(column) if column in names else column
+        number = isinstance(at, int | np.integer) and not isinstance(at, bool)
+        if not number or not -len(names) <= at < len(names):
+            near = did_you_mean(str(column), names)
+            raise FitError(
+                f"cols has {column!r}, which is no fixed effect.{near} They are "
+                f"{', '.join(names)}, by position 0 to {len(names) - 1}."
+            )
+        out.append(int(at))
+    return out

@@ -56,11 +56,11 @@ class RandomEffectsMethods:
     def random_effects_cov(self) -> dict[Any, Any]:
         """Conditional covariances of the random effects.
 
-        A dict of level to covariance frame, as in statsmodels, when there is one term; with several
-        terms a dict of term name to such a dict.
+        For each term, by the names of `random_effects`, a dict of level to covariance frame. Where
+        there is one term, its levels are found directly as well, as in statsmodels:
+        ``random_effects_cov["308"]``.
         """
-        out = conditional_covariances(self.fit_record)
-        return next(iter(out.values())) if len(out) == 1 else out
+        return conditional_covariances(self.fit_record)
 
     def group_coefs(self) -> dict[str, pd.DataFrame]:
         """Coefficients of each level of each grouping factor: fixed effects plus conditional modes.

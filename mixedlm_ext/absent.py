@@ -1,0 +1,53 @@
+"""Attributes that statsmodels' functions ask for and that have no right value here: one sentence.
+
+The error is an AttributeError, so that ``hasattr`` goes on saying no.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["INFLUENCE", "MODEL", "RESULTS", "attribute_again"]
+
+_REGRESSION = (
+    "is of a linear regression: statsmodels' plot_fit, plot_regress_exog, OLSInfluence and their "
+    "kind cannot use a mixed model. Use mixedlm_ext.plots (residuals, trajectories), "
+    "get_prediction() and get_influence()"
+)
+RESULTS = {
+    "mse_resid": _REGRESSION,
+    "mse_model": _REGRESSION,
+    "mse_total": _REGRESSION,
+    "profile_re": "is statsmodels' profile of one variance. Use profile()",
+    "params_object": "is statsmodels' packed vector. Use params, theta, sigma and varcorr()",
+    "hist": "is statsmodels' log. Use optimization",
+}
+_LIKELIHOOD = (
+    "is of models whose rows are independent: statsmodels' MLEInfluence cannot use a mixed model. "
+    "Use get_influence() for rows and influence(groups=...) for groups"
+)
+MODEL = {
+    "score_obs": _LIKELIHOOD,
+    "score_factor": _LIKELIHOOD,
+    "hessian_factor": _LIKELIHOOD,
+    "fit_regularized": "penalizes the fixed effects, which is not available here. Use fit()",
+}
+INFLUENCE = {
+    "resid_studentized_external": (
+        "has no formula in a mixed model. Use influence_plot(result, external=False), or "
+        "influence(refit=True) for estimates without each row"
+    ),
+}
+
+
+def attribute_again(owner: Any, name: str, sentences: dict[str, str]) -> Any:
+    """Answer ``owner.__getattr__(name)``: raise AttributeError, with its sentence if there is one.
+
+    A property that raised AttributeError itself is asked again, so that its own words are kept.
+    """
+    if hasattr(type(owner), name):
+        return object.__getattribute__(owner, name)
+    message = f"{type(owner).__name__!r} object has no attribute {name!r}"
+    if name in sentences:
+        message = f"{name} {sentences[name]}."
+    raise AttributeError(message)

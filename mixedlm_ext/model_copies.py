@@ -1,0 +1,126 @@
+"""What statsmodels' functions hand from one model to the next, and how they draw responses.
+
+statsmodels makes variants of a model by ``cls(endog, exog, **model._get_init_kwds())`` and, if it
+has a formula, by ``cls.from_formula(data=changed, **model._get_init_kwds())``: `Mediation` does
+both. The values of that dict know the design that they come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.design import Design, RandomTerm
+from mixedlm_ext.errors import DesignError, FitError
+from mixedlm_ext.refit import require_rows
+
+Array = NDArray[np.float64]
+
+__all__ = ["ModelFormula", "OwnTerms", "ResponseDistribution"]
+
+
+class ModelFormula(str):
+    """The formula of a model; `design` is what it made of the data."""
+
+    design: Design
+
+    def __new__(cls, design: Design) -> ModelFormula:
+        assert design.formula is not None
+        out = super().__new__(cls, design.formula.text)
+        out.design = design
+        return out
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ModelFormula, (self.design,)
+
+    def design_of(self, data: Any) -> Design:
+        """Return the design with y and X from changed data; columns and groups stay what they are.
+
+        Parameters
+        ----------
+        data : DataFrame
+            As the data of the model, row by row.
+        """
+        require_rows(self.design)
+        new = self.design.new_data(data, need_response=True, terms=())
+        if len(new.X) != len(self.design.y) or not new.complete.all():
+            raise DesignError(
+                f"the changed data have {int(new.complete.sum())} complete rows; the model has "
+                f"{len(self.design.y)}. Change values only, and make a new model for other rows."
+            )
+        assert new.y is not None
+        return replace(self.design, y=new.y, X=new.X)
+
+
+class OwnTerms(list[RandomTerm]):
+    """The random terms of a model; `design` is where they were."""
+
+    def __init__(self, terms: Iterable[RandomTerm], design: Design) -> None:
+        super().__init__(terms)
+        self.design = design
+
+    def check_rows(self, endog: Any, exog: Any) -> None:
+        """Refuse rows that were drawn anew while the groups stayed where they were."""
+        old = np.column_stack([self.design.y, self.design.X])
+        try:
+            new = np.column_stack([np.asarray(endog, dtype=float), np.asarray(exog, dtype=float)])
+        except (TypeError, ValueError):
+            return  # said better by the checks of the design
+        if new.shape != old.shape or np.array_equal(new[:, 1:], old[:, 1:]):
+            return
+        known = {row.tobytes() for row in old}
+        if all(row.tobytes() in known for row in np.ascontiguousarray(new)):
+            raise DesignError(
+                "endog and exog hold the rows of the model in another order or some of them "
+                "several times, but the groups are in the old order. Rows of grouped data cannot "
+                "be resampled one by one: use Mediation(...).fit(method='parametric'), or "
+                "bootstrap() of the results."
+            )
+
+
+class ResponseDistribution:
+    """The distribution of the response, frozen as statsmodels' ``get_distribution`` returns one.
+
+    Parameters
+    ----------
+    design : Design
+    mean : ndarray (n,)
+        Xβ and the offset.
+    templates : sequence of ndarray (k, k)
+        Relative covariance factors of the random terms.
+    scale : float
+        Residual variance.
+    """
+
+    def __init__(self, design: Design, mean: Array, templates: list[Array], scale: float) -> None:
+        self._design, self._mean, self._templates = design, mean, templates
+        self._scale = float(scale)
+        if not (np.isfinite(self._scale) and self._scale > 0):
+            raise FitError(f"scale={scale!r} is no variance. Pass a positive number.")
+
+    def rvs(self, n: int | None = None, rng: Any = None) -> Array:
+        """Draw one response for every row of the model.
+
+        Parameters
+        ----------
+        n : int, optional
+            Not used: a response has as many values as the model has rows.
+        rng : None, int, numpy.random.Generator or numpy.random.RandomState
+
+        Returns
+        -------
+        ndarray (n,)
+        """
+        draw = rng if hasattr(rng, "standard_normal") else np.random.default_rng(rng)
+        design = self._design
+        y = draw.standard_normal(len(self._mean))
+        if design.weights is not None:
+            y = y / np.sqrt(design.weights)
+        for term, T in zip(design.terms, self._templates, strict=True):
+            b = draw.standard_normal((len(term.levels), len(T))) @ T.T
+            y = y + np.einsum("nk,nk->n", term.X, b[term.codes])
+        return np.asarray(self._mean + np.sqrt(self._scale) * y)
