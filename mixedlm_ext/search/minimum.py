@@ -140,7 +140,7 @@ def _given_start(objective: Objective, start: Array, log: Log) -> Evaluation:
         e = log.evaluate(objective, start)
         if e is not None and e.noise <= 1.0:
             return e
-        if np.abs(start).max() <= 1.0:
+        if not 1.0 < np.abs(start).max() < np.inf:  # nan fails either comparison
             raise degenerate()
         start = start / _SHRINK
 
