@@ -136,7 +136,7 @@ def test_reading_the_rows_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     model = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data)
     now = [100.0]
     clock = SimpleNamespace(monotonic=lambda: now[0])
-    for module in ("model", "optimize"):
+    for module in ("model", "search.log"):
         monkeypatch.setattr(f"mixedlm_ext.{module}.time", clock)
     problem = model.problem
     del model.__dict__["problem"]
