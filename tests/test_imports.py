@@ -34,6 +34,7 @@ LAYERS: list[list[str]] = [
     ["model"],
     ["formula.api"],
     [""],
+    ["shell"],
     ["__main__"],
 ]
 
