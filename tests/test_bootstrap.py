@@ -267,6 +267,7 @@ def test_seeds(result, boot) -> None:
     assert not np.allclose(result.bootstrap(5).replicates, result.bootstrap(5).replicates)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistic", [None, "params"])
 def test_processes_do_not_matter(result, penicillin, statistic: str | None) -> None:
     pytest.importorskip("joblib")
