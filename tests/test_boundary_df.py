@@ -142,7 +142,7 @@ def mirrored_groups() -> pd.DataFrame:
     for j in range(6):
         x, noise = rng.uniform(-1.0, 3.0, 6), rng.standard_normal(6)
         X = np.column_stack([np.ones(6), x])
-        y = 3.0 * rng.standard_normal() + noise - X @ np.linalg.lstsq(X, noise)[0]
+        y = 3.0 * rng.standard_normal() + noise - X @ np.linalg.lstsq(X, noise, rcond=None)[0]
         groups += [pd.DataFrame({"g": s * (j + 1), "x": s * x, "y": y}) for s in (1, -1)]
     return pd.concat(groups, ignore_index=True)
 

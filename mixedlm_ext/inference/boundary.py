@@ -53,7 +53,7 @@ def _of_others(
         theirs = slice(other.first, other.first + other.k)
         if other is term:
             continue
-        C = np.linalg.lstsq(gram[own, own], gram[own, theirs])[0]
+        C = np.linalg.lstsq(gram[own, own], gram[own, theirs], rcond=None)[0]
         rest = np.diag(gram[theirs, theirs] - gram[theirs, own] @ C)
         if (rest <= _OUTSIDE * np.diag(gram[theirs, theirs])).all():
             out += C @ Gamma[theirs, theirs] @ C.T
