@@ -178,7 +178,7 @@ def test_scale_of_f_near_two_degrees_of_freedom() -> None:
     assert_allclose(result.df_resid_inference[1], 2, rtol=1e-8)
     row = result.anova().iloc[0]
     assert_allclose([row["F"], row["den_df"]], [result.tvalues.iloc[1] ** 2, 2], rtol=1e-6)
-    assert_allclose(row["PR(>F)"], result.pvalues.iloc[1], rtol=1e-6)
+    assert_allclose(row["pvalue"], result.pvalues.iloc[1], rtol=1e-6)
     assert result.ddf_method.f(np.eye(2)[1:])[0] == 1.0
 
 

@@ -246,14 +246,14 @@ class PredictionMethods:
             Fixed effects; standard deviations and correlations of the random effects; conditional
             modes of the random effects.
         conf_int : bool
-            Add the columns ``conf_low`` and ``conf_high``; they are missing for "ran_pars".
+            Add the columns ``ci_lower`` and ``ci_upper``; they are missing for "ran_pars".
         conf_level : float
 
         Returns
         -------
         DataFrame
             Columns ``effect``, ``group``, (``level`` of "ran_vals",) ``term``, ``estimate``,
-            ``std_error``, ``statistic``, ``df``, ``p_value``. Terms of "ran_pars" are named
+            ``se``, ``statistic``, ``df``, ``pvalue``. Terms of "ran_pars" are named
             ``sd__Days``, ``cor__Intercept.Days``, ``sd__Observation``.
 
         Raises
