@@ -178,7 +178,7 @@ class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
     @classmethod
     def from_formula(
         cls,
-        formula: str,
+        formula: Any,
         data: Any,
         subset: Any = None,
         drop_cols: Sequence[str] | None = None,
@@ -395,7 +395,8 @@ class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
     def _standardize(self, theta: Any) -> Array:
         covariance = self.problem.covariance
         p, m = self.k_fe, covariance.n_theta
-        if self._are_fixed_effects(theta) or (np.shape(theta) == (p,) and p != m):
+        shape = (len(theta),) if isinstance(theta, list | tuple) else getattr(theta, "shape", None)
+        if self._are_fixed_effects(theta) or (p != m and shape == (p,)):
             raise FitError(
                 f"the criterion and its derivatives are functions of the {m} covariance parameters "
                 f"theta; these are {p} numbers, as many as fixed effects. If statsmodels' "

@@ -199,7 +199,7 @@ def test_what_update_cannot_do_with_components_is_said() -> None:
     result = ours("0 + z2 + z3").fit()
     with pytest.raises(FormulaError, match=r"- \(0 \+ z2 \+ z3 \| g\) \+ \(0 \+ z2 \| g\)'"):
         result.update("~ . - (0 + z3 | g)")
-    with pytest.raises(FormulaError, match="from_formula\\(..., vc_formula"):
+    with pytest.raises(FormulaError, match=r"from_formula\(\.\.\., vc_formula"):
         ours("0 + z + z2 + z3").fit().update("~ . - (0 + z3 | g)")
     with pytest.raises(FormulaError, match="keeps the variance component 'room' and groups="):
         result.update("~ . - (1 | g)", groups="a")
