@@ -368,3 +368,15 @@ def test_the_echelon_form_is_in_the_users_units() -> None:
         [[0.0, 1.0, 0.0, 3e7], [0.0, 0.0, 1.0, -2e-7]],
         rtol=1e-9,
     )
+
+
+def test_a_part_of_the_only_effect_has_a_basis_of_its_own() -> None:
+    """lmerTest 3.1's contestMD and anova."""
+    data = datasets.sleepstudy.load_pandas().data
+    data = data.drop(index=data.index[::7])
+    data["f"] = [f"l{7 * int(days) % 4}" for days in data["Days"]]
+    result = fit("Reaction ~ f + (Days | Subject)", data)
+    rows = np.eye(4)
+    for L, df in ((rows[[1, 2]], 116.102753), (rows[[2, 3]], 116.7581364), (rows[1:], 116.3699774)):
+        assert_allclose(result.f_test(L).df_denom, df, rtol=1e-7)
+        assert_allclose(result.f_test(np.triu(np.ones((len(L),) * 2)) @ L).df_denom, df, rtol=1e-7)
