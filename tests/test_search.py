@@ -155,6 +155,17 @@ def test_a_start_far_too_large(size: float) -> None:
     assert_allclose(result.objective, model.fit().objective, atol=1e-7)
 
 
+@pytest.mark.filterwarnings("ignore::mixedlm_ext.errors.SingularFitWarning")
+@pytest.mark.parametrize("method", ["lbfgs", "bfgs"])
+def test_other_searches_say_that_a_start_is_too_large(method: str) -> None:
+    data = datasets.sleepstudy.load_pandas().data
+    model = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data)
+    with pytest.warns(ConvergenceWarning, match=r"start is too large.* Leave out start_params"):
+        assert not model.fit(start_params=[1e8, 0, 1e8], method=method).converged
+    with pytest.warns(ConvergenceWarning, match="Try other start_params"):
+        model.fit(start_params=[0, 0, 0], method=method)
+
+
 def saturated(seed: int) -> MixedLM:
     """5 fixed and 4 random effects for 8 rows."""
     rng = np.random.default_rng(seed)

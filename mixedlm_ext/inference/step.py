@@ -105,7 +105,7 @@ def _random(
                 "it was kept. Without it, fit statsmodels' OLS."
             )
             return results, _with_order(gone, table), note
-        change = f"~ . - {spec.text}" + (f" + {reduced}" if reduced else "")
+        change = f"~ . - {spec.written}" + (f" + {reduced}" if reduced else "")
         gone.append(table.loc[["<none>", worst]] if not gone else table.loc[[worst]])
         results = _updated(results, change)
 
