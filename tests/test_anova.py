@@ -353,3 +353,9 @@ def test_drop1_scope() -> None:
         result.drop1(["recip"])
     with pytest.raises(FitError, match=r"test='G' is not known"):
         result.drop1(test="G")
+
+
+def test_several_models_are_compared_elsewhere() -> None:
+    result = fit(SPLIT_PLOT, unbalanced("cake"))
+    with pytest.raises(FitError, match=r"For two or more, use compare\(other\)"):
+        result.anova(result)

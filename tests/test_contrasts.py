@@ -470,6 +470,7 @@ def test_given_contrasts_within_by() -> None:
         ({"kind": {"a": {"Z": 1}}}, r"names the level 'Z'; there are 'A', 'B', 'C'"),
         ({"kind": {"a": [1, "x", 0]}}, r"the coefficient 'x'. Give finite numbers"),
         ({"kind": [1, np.nan, 0]}, r"the coefficient nan"),
+        ({"kind": {"a": "A - B"}}, r"a contrast is the text 'A - B'. Give coefficients"),
         ({"kind": {}}, r"there are no contrasts"),
         ({"adjust": "hol"}, r"adjust='hol' is not known. Did you mean 'holm'"),
         ({"kind": "reference", "adjust": "tukey"}, r"'tukey' is for all pairs"),
