@@ -42,7 +42,7 @@ from mixedlm_ext.design import (
 )
 from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.named_checks import read_checks
-from mixedlm_ext.errors import DesignError, FitError
+from mixedlm_ext.errors import DesignError, FitError, shown
 from mixedlm_ext.estimate import estimate
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.fit_warnings import warn_of_fit
@@ -506,12 +506,22 @@ class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
         results = MixedLMResultsWrapper(MixedLMResults(self, fit, ddf))
         if cov_type == "nonrobust":
             return results
+        if not isinstance(cov_kwds, Mapping | None):
+            raise FitError(
+                f"cov_kwds={shown(cov_kwds)} is no mapping. Write cov_kwds={{'groups': 'g'}}."
+            )
         return results.get_robustcov_results(cov_type, **(cov_kwds or {}))
 
     def predict(self, params: Any, exog: Any = None) -> Array:
         """Return Xβ for given fixed effects, shape (m,); see `MixedLMResults.predict` for more."""
         X = self.exog if exog is None else np.asarray(exog)
         beta = np.asarray(params)
+        if X.shape[-1:] != (len(self.design.x_names),) or X.dtype.kind not in "fiub":
+            raise FitError(
+                f"exog has shape {X.shape}; the model's predict takes numbers with a column for "
+                f"each of the {len(self.design.x_names)} fixed effects. For new data, use "
+                "predict(data) of the results."
+            )
         if beta.shape != (len(self.design.x_names),):
             raise FitError(
                 f"params has shape {beta.shape}; the model has {len(self.design.x_names)} fixed "

@@ -380,3 +380,9 @@ def test_a_part_of_the_only_effect_has_a_basis_of_its_own() -> None:
     for L, df in ((rows[[1, 2]], 116.102753), (rows[[2, 3]], 116.7581364), (rows[1:], 116.3699774)):
         assert_allclose(result.f_test(L).df_denom, df, rtol=1e-7)
         assert_allclose(result.f_test(np.triu(np.ones((len(L),) * 2)) @ L).df_denom, df, rtol=1e-7)
+
+
+def test_several_models_are_compared_elsewhere() -> None:
+    result = fit(SPLIT_PLOT, unbalanced("cake"))
+    with pytest.raises(FitError, match=r"For two or more, use compare\(other\)"):
+        result.anova(result)

@@ -462,3 +462,54 @@ def test_theta_of_polars_that_is_no_number() -> None:
     for values in (pl.Series([1]).cast(pl.Date), pl.Series([b"a"]), pl.Series([{"a": 1}])):
         with pytest.raises(FitError, match="theta must hold numbers, not Series"):
             model.fit(start_params=values)
+
+
+ODD_ARGUMENTS: list[Any] = [
+    3, np.nan, pd.NA, object(), b"F", [], {}, ("a",), np.array(["a"]), pd.Series(["a"]),
+    pd.DataFrame({"a": [1]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda r, a: r.profile(which=a),
+        lambda r, a: r.conf_int(cols=a),
+        lambda r, a: r.conf_int(method=a),
+        lambda r, a: r.conf_int(a),
+        lambda r, a: r.t_test(a),
+        lambda r, a: r.f_test(a),
+        lambda r, a: r.tidy(effects=a),
+        lambda r, a: r.all_fit(a),
+        lambda r, a: r.simulate(1, params=a),
+        lambda r, a: r.emtrends(None, a),
+        lambda r, a: r.emmeans("x", at={"x": [1, 2, 3]}).contrasts("reference", reference=a),
+        lambda r, a: r.model.fit(cov_type="cluster", cov_kwds=a),
+        lambda r, a: r.summary(xname=a),
+        lambda r, a: r.step(keep=a),
+        lambda r, a: r.anova(type=a),
+    ],
+    ids=lambda call: "_".join(call.__code__.co_names),
+)
+def test_odd_arguments_end_in_words(call: Any) -> None:
+    rng = np.random.default_rng(0)
+    g = np.repeat(np.arange(8), 5)
+    data = {"g": g, "x": rng.normal(size=40)}
+    data["y"] = data["x"] + rng.normal(size=8)[g] + rng.normal(size=40)
+    result = MixedLM.from_formula("y ~ x + (1 | g)", data).fit()
+    for odd in ODD_ARGUMENTS:
+        try:
+            call(result, odd)
+        except MixedLMError as error:
+            assert len(str(error)) > 20
+        except TypeError as error:  # of this call, as Python itself says it
+            assert "keyword argument" in str(error), (odd, error)
+
+
+def test_extension_arrays_with_missing_values_as_exog_re() -> None:
+    rng = np.random.default_rng(0)
+    z = pd.array([None, *rng.integers(0, 5, 39)], dtype="Int64")
+    y, X, groups = rng.normal(size=40), np.ones((40, 1)), np.repeat(np.arange(8), 5)
+    with pytest.raises(DesignError, match=r"1 of 40 rows have missing values"):
+        MixedLM(y, X, groups=groups, exog_re=z)
+    assert MixedLM(y, X, groups=groups, exog_re=z, missing="drop").nobs == 39
