@@ -222,3 +222,28 @@ def test_no_file(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none"):
         with pytest.raises(UsageError, match="there is no file"):
             read_as(path)
+
+
+def test_blanks_after_commas(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("y, g\n1.5, a\n2.5, b\n")
+    found, _ = read_as(tmp_path / "data.csv")
+    assert list(found) == ["y", "g"]
+    assert found["g"].tolist() == ["a", "b"]
+
+
+def test_one_column_of_words(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("g\n" + "cask 1\ncask 2\n" * 9)
+    found, _ = read_as(tmp_path / "data.csv")
+    assert found["g"].tolist()[:2] == ["cask 1", "cask 2"]
+
+
+def test_lines_longer_than_what_is_looked_at(tmp_path: Path) -> None:
+    names = " ".join(f"{'x' + str(i):>9}" for i in range(700))
+    line = " ".join(f"{i:9.1f}" for i in range(700))
+    (tmp_path / "data.txt").write_text("\n".join([names, *[line] * 20]))
+    assert read_as(tmp_path / "data.txt")[0].shape == (20, 700)
+
+
+def test_a_column_has_one_type_however_long(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("g,n\n" + "1,1\n" * 400_000 + "a,1\n")
+    assert set(map(type, read_as(tmp_path / "data.csv")[0]["g"])) == {str}
