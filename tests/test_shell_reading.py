@@ -167,10 +167,18 @@ def test_names_of_rows(tmp_path: Path) -> None:
 
 
 def test_separators_at_the_end_of_lines_shift_nothing(tmp_path: Path) -> None:
-    (tmp_path / "data.csv").write_text("y,x,g\n1.5,1,a,\n2.5,2,b,\n")
+    for first in ("1.5", "0", "1"):  # pandas would take numbers of rows for their names
+        (tmp_path / "data.csv").write_text(f"y,x,g\n{first},1,a,\n2,2,b,\n")
+        found, _ = read_as(tmp_path / "data.csv")
+        assert found["y"].tolist() == [float(first), 2.0]
+        assert found["g"].tolist() == ["a", "b"]
+
+
+def test_a_last_column_without_values(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("y,g,z\n1.5,a,\n2.5,b,\n")
     found, _ = read_as(tmp_path / "data.csv")
     assert found["y"].tolist() == [1.5, 2.5]
-    assert found["g"].tolist() == ["a", "b"]
+    assert found["z"].isna().all()
 
 
 def test_aligned_columns(tmp_path: Path) -> None:
