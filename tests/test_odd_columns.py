@@ -40,7 +40,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def objects(values: Iterable[Any]) -> pd.Series:
     out = np.empty(N, dtype=object)
     out[:] = list(values)
-    return pd.Series(out)
+    return pd.Series(out, dtype=object)
 
 
 def arrow(values: Iterable[Any], dtype: Any = None) -> pd.Series:
