@@ -198,6 +198,11 @@ def test_anova_follows_the_summary(csv: str, capsys: Capture) -> None:
     assert "Days 30031 30031 1 17 45.853" in squeezed(out)
 
 
+def test_anova_of_an_intercept(csv: str, capsys: Capture) -> None:
+    out, _ = output(["Reaction ~ 1 + (1 | Subject)", csv, "--anova"], capsys)
+    assert out.endswith("There is no term to test besides the intercept.\n")
+
+
 @pytest.mark.parametrize("form", ["text", "json", "csv"])
 def test_rows_left_out_are_counted(
     form: str, data: pd.DataFrame, tmp_path: Path, capsys: Capture

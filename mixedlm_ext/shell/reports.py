@@ -17,7 +17,9 @@ __all__ = ["fit_csv", "fit_json", "fit_text", "predictions"]
 def fit_text(result: Any, anova: pd.DataFrame | None) -> str:
     """Return the summary, and under it the F tests."""
     parts = [str(result.summary())]
-    if anova is not None:
+    if anova is not None and not len(anova):
+        parts.append("\nThere is no term to test besides the intercept.")
+    if anova is not None and len(anova):
         parts.append(f"\n{anova.attrs['title']}\n{anova.to_string(na_rep='', float_format='%.5g')}")
         parts += [anova.attrs["note"]] if anova.attrs.get("note") else []
     return "\n".join(parts) + "\n"
