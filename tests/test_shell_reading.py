@@ -78,6 +78,7 @@ def test_decimal_commas_are_found_and_noted(sep: str, tmp_path: Path) -> None:
 def test_decimal_commas_within_quotes(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text('y,g\n"1,5",a\n"2,25",b\n')
     assert read_as(tmp_path / "data.csv")[0]["y"].tolist() == [1.5, 2.25]
+    assert read_as(tmp_path / "data.csv", "--decimal", ".")[0]["y"].tolist() == ["1,5", "2,25"]
 
 
 def test_thousands_are_not_guessed(tmp_path: Path) -> None:
@@ -94,6 +95,9 @@ def test_points_between_thousands(tmp_path: Path) -> None:
     (tmp_path / "data.txt").write_text("y;g\n1.234,5;a\n23.456,25;b\n")
     with pytest.raises(UsageError, match=r"column 'y' holds '1.234,5'"):
         read_as(tmp_path / "data.txt")
+    found, notes = read_as(tmp_path / "data.txt", "--decimal", ".")
+    assert found["y"].tolist() == ["1.234,5", "23.456,25"]
+    assert notes == []
     found, _ = read_as(tmp_path / "data.txt", "--decimal", ",", "--thousands", ".")
     assert found["y"].tolist() == [1234.5, 23456.25]
 
