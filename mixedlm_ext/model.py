@@ -286,11 +286,13 @@ class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
                 "re_formula and vc_formula need groups=. Write the random effects into the "
                 "formula, (x | g), or name the grouping column with groups='g'."
             )
+        with_components = groups is None and isinstance(formula, MixedFormula)  # of `update`
+        if not with_components:
+            check_is_text(formula)
         table = read_table(data)
-        if groups is None and isinstance(formula, MixedFormula):  # with components, of `update`
+        if with_components:
             parsed = formula
         else:
-            check_is_text(formula)
             parsed, scope = (
                 (parse_formula(formula, columns=table.names), scope)
                 if groups is None
