@@ -76,7 +76,7 @@ def _parameter_rows(results: MixedLMResults, conf_level: float) -> Iterable[dict
         corr = correlations(cov)
         for i, name in enumerate(term.variances):
             yield {**one, "term": f"sd__{name}", "estimate": float(np.sqrt(cov[i, i]))}
-            for j in range(i + 1, len(cov) if term.structure == "us" else 0):
+            for j in range(i + 1, len(cov) if term.kind.correlated else 0):
                 yield {**one, "term": f"cor__{name}.{term.columns[j]}", "estimate": corr[i, j]}
     yield {
         "effect": "ran_pars", "group": RESIDUAL, "term": "sd__Observation", "estimate": fit.sigma,

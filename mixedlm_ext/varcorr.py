@@ -40,13 +40,13 @@ def varcorr_frame(fit: Fit) -> pd.DataFrame:
         ``corr_1``, ``corr_2``, ...: the correlation with the first, second, ... column of the same
         term.
     """
-    widths = [len(t.columns) for t in fit.design.terms if t.structure == "us"]
+    widths = [len(t.columns) for t in fit.design.terms if t.kind.correlated]
     n_corr = max(widths, default=1) - 1
     rows = []
     for term, cov in zip(fit.design.terms, fit.random_cov):
         corr = correlations(cov)
         for i, column in enumerate(term.variances):
-            shown = corr[i, :i] if term.structure == "us" else np.zeros(0)
+            shown = corr[i, :i] if term.kind.correlated else np.zeros(0)
             padded = np.full(n_corr, np.nan)
             padded[: len(shown)] = shown
             rows.append([term.name, column, cov[i, i], np.sqrt(cov[i, i]), *padded])

@@ -17,7 +17,9 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # not part of formula. The empty name is the package's own __init__.
 LAYERS: list[list[str]] = [
     ["absent", "caching", "compat", "errors", "datasets"],
-    ["formula", "covariance", "linalg", "parallel"],
+    ["linalg", "parallel"],
+    ["structures"],
+    ["formula", "covariance"],
     ["design", "expected_information", "pls", "template_steps"],
     ["assemble", "identification", "model_data", "objective", "refit"],
     ["search"],

@@ -121,7 +121,7 @@ def test_the_kind_of_an_entry_is_seen_in_the_rows_used(kind: str) -> None:
         ("0 + f:z2:a:z", "(0 + z2:z | g:f:a)"),
         ("0 + a:f", "(1 | g:a:f)"),
         ("z - 1", "(0 + z | g)"),
-        ("0 + C(a, Sum)", "(0 + C(a, Sum) | g) with one variance"),
+        ("0 + C(a, Sum)", "diag(0 + C(a, Sum) | g, hom=True)"),
     ],
 )
 def test_levels_of_a_factor_are_levels_below_the_group(entry: str, text: str) -> None:

@@ -237,7 +237,7 @@ def _too_few(term: TermDesign, allow_saturated: bool) -> str:
             "meta-analysis, pass weights=1/variance and fit(sigma=1)."
         )
     # independent columns are told apart one by one, as lme4 does for ||
-    effects = q * k if term.structure == "us" else q
+    effects = q * k if term.kind.whitening == "triangular" else q
     if n <= effects:
         return (
             f"{term.text} has {effects} random effects ({k} for each of {q} levels) "
@@ -251,7 +251,8 @@ def _too_few(term: TermDesign, allow_saturated: bool) -> str:
 def _one_level_a_column(term: TermDesign) -> bool:
     """Whether variances of single columns rest on one random effect each: (f || f)."""
     columns = [j for j, name in enumerate(term.columns) if name != "Intercept"]
-    if not columns or (term.structure != "diag" and len(term.columns) > 1):
+    tied = term.kind.correlated or term.kind.one_variance
+    if not columns or (tied and len(term.columns) > 1):
         return False
     rows = [term.codes[term.X[:, j] != 0] for j in columns]
     return all(len(codes) and np.ptp(codes) == 0 for codes in rows)
@@ -259,7 +260,7 @@ def _one_level_a_column(term: TermDesign) -> bool:
 
 def _check_columns(term: TermDesign, checks: Checks) -> None:
     """Refuse a slope that is constant, and columns that are combinations of one another."""
-    if term.structure == "iid":
+    if term.kind.one_variance:
         if not term.X.any():
             raise DesignError(f"all columns of {term.text} are zero in the data. Drop the term.")
         return
@@ -288,7 +289,7 @@ def _check_columns(term: TermDesign, checks: Checks) -> None:
 def _dependent_column(term: TermDesign) -> tuple[int, Sequence[int]] | None:
     """A column without a variance of its own, and the columns before that make it up."""
     k = term.X.shape[1]
-    if term.structure != "diag":
+    if term.kind.whitening == "triangular":
         rest = set(range(k)).difference(independent_columns(term.X).tolist())
         return (min(rest), range(min(rest))) if rest else None
     # one variance a column: only proportional columns cannot be told apart
@@ -315,7 +316,8 @@ def repeated_column(terms: Sequence[TermDesign]) -> tuple[int, str, str] | None:
         for other in terms[:i]:
             if not _same_groups(term, other):
                 continue
-            if "iid" in (term.structure, other.structure):
+            kinds = (term.kind, other.kind)
+            if any(kind.one_variance or not kind.linear for kind in kinds):
                 # variances of several columns are told apart unless all columns are the same
                 if term.X.shape == other.X.shape and np.array_equal(term.X, other.X):
                     return i, _repetition(term.variances[0], term, other), f"Remove {term.text}."

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mixedlm_ext.structures import Structure, structure_of
+
 __all__ = ["NewData", "RandomTerm", "TermDesign"]
 
 Floats = npt.NDArray[np.float64]
@@ -84,13 +86,22 @@ class TermDesign:
     text: str
 
     @property
+    def kind(self) -> Structure:
+        """The structure itself, of as many columns."""
+        return structure_of(self.structure, len(self.columns))
+
+    @property
     def variances(self) -> tuple[str, ...]:
         """Names of the variances: those of the columns, or all columns if they have one."""
-        if self.structure != "iid":
-            return self.columns
-        if len(self.columns) > 4:
-            return (f"{self.columns[0]} .. {self.columns[-1]}",)
-        return (", ".join(self.columns),)
+        return self.kind.variances(self.columns)
+
+    @property
+    def correlations(self) -> list[tuple[str, tuple[int, int]]]:
+        """Names of the correlations that are parameters, each with a pair of columns that has it.
+
+        Of two columns, "Intercept, Days"; of a structure, "rho".
+        """
+        return self.kind.correlations(self.columns)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from mixedlm_ext.formula.columns import Columns, shown
 from mixedlm_ext.formula.parser import MixedFormula, RandomTermSpec, parse_formula
 from mixedlm_ext.formula.syntax import Node, parse_one_side
 from mixedlm_ext.formula.tokens import Source
+from mixedlm_ext.structures import structure_of
 
 __all__ = ["update_formula"]
 
@@ -112,7 +113,9 @@ class _Parts:
             self._fixed.insert(0, self._old.fixed.split("~", 1)[1].strip())
             self._random += self._old.random
             self._offsets += self._old.offsets
-        elif node.kind == "parens" and node.children[0].kind == "bar":
+        elif node.kind == "structured" or (
+            node.kind == "parens" and node.children[0].kind == "bar"
+        ):
             self._change_random(op, parse_formula(f"y ~ 1 + {term}").random, term)
         elif term.startswith("offset(") and term.endswith(")"):
             self._change_offset(op, term)
@@ -161,7 +164,7 @@ class _Parts:
                 f"the update {self._text!r} cannot be read: {str(error).splitlines()[0]}"
             ) from None
         for term in self._random:
-            if term.structure == "iid":
+            if term.name:
                 raise FormulaError(
                     f"the variance component {term.name!r}, {term.text}, cannot be written in a "
                     "formula",
@@ -180,7 +183,7 @@ def _without(terms: Sequence[RandomTermSpec], taken: RandomTermSpec) -> list[Ran
     parts = _columns(taken.expr)
     if len(kept) < len(terms):
         return kept
-    if taken.structure != "diag" and len(parts) > 1:
+    if not _is_plain(taken) or (_is_correlated(taken) and len(parts) > 1):
         return None
     for part in parts:
         owner = next((t for t in kept if _same_group(t, taken) and _is_free(t, part)), None)
@@ -195,7 +198,17 @@ def _without(terms: Sequence[RandomTermSpec], taken: RandomTermSpec) -> list[Ran
 def _is_free(term: RandomTermSpec, part: patsy.Term) -> bool:
     """Say whether a term has these columns, uncorrelated with its others."""
     columns = _columns(term.expr)
-    return part in columns and (term.structure == "diag" or len(columns) == 1)
+    return _is_plain(term) and part in columns and (not _is_correlated(term) or len(columns) == 1)
+
+
+def _is_plain(term: RandomTermSpec) -> bool:
+    """Say whether each column of a term may go without changing what is said of the others."""
+    kind = structure_of(term.structure, 2)
+    return kind.linear and not kind.one_variance
+
+
+def _is_correlated(term: RandomTermSpec) -> bool:
+    return structure_of(term.structure, 2).correlated
 
 
 def _of_columns(term: RandomTermSpec, parts: Sequence[patsy.Term]) -> RandomTermSpec:
@@ -211,7 +224,7 @@ def _way_out(terms: Sequence[RandomTermSpec], taken: RandomTermSpec) -> str:
     parts = set(_columns(taken.expr))
     for term in terms:
         columns = _columns(term.expr)
-        if _same_group(term, taken) and parts < set(columns):
+        if _is_plain(term) and _same_group(term, taken) and parts < set(columns):
             rest = _of_columns(term, [part for part in columns if part not in parts])
             return f"Exchange the whole term: '~ . - {term.text} + {rest.text}'."
     return ""

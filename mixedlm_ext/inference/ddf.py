@@ -12,15 +12,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.errors import FitError, did_you_mean
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.choices import shown
-from mixedlm_ext.inference.kenward_roger import KenwardRoger
+from mixedlm_ext.inference.kenward_roger import KenwardRoger, check_linear
 from mixedlm_ext.inference.satterthwaite import Satterthwaite
 
 Array = NDArray[np.float64]
 
-__all__ = ["METHODS", "DegreesOfFreedom", "check_method", "degrees_of_freedom"]
+__all__ = ["METHODS", "DegreesOfFreedom", "check_method", "check_usable", "degrees_of_freedom"]
 
 METHODS = ("satterthwaite", "kenward-roger", "residual", "normal")
 _VARIANT = "kenward-roger-full"
@@ -77,6 +78,12 @@ def check_method(name: object) -> None:
         f"ddf={shown(name)} is not known.{near} Use one of {', '.join(METHODS)}. "
         f"{_VARIANT!r} is Kenward and Roger's method with variances estimated as zero counted."
     )
+
+
+def check_usable(covariance: Covariance, name: str) -> None:
+    """Raise FitError before a fit if a method is not for covariances of this kind."""
+    if name in ("kenward-roger", _VARIANT):
+        check_linear(covariance)
 
 
 def degrees_of_freedom(fit: Fit, name: str) -> DegreesOfFreedom:

@@ -117,7 +117,7 @@ class Refitter:
         # where there may be several minima, each response needs its own search from several starts
         at_once = (
             len(problem.cp.shapes) == 1
-            and not problem.covariance.tied
+            and problem.covariance.free
             and (start is not None or not several_minima(problem))
         )
         self.classes = LevelClasses(problem.cp) if at_once else None

@@ -18,6 +18,7 @@ from mixedlm_ext.objective import Evaluation, Objective
 from mixedlm_ext.pls import Problem, degenerate
 from mixedlm_ext.search.log import Log
 from mixedlm_ext.search.newton import newton
+from mixedlm_ext.structures.base import LEAST_SD, MOST_SD
 
 Array = NDArray[np.float64]
 
@@ -25,10 +26,6 @@ __all__ = ["reflections", "several_minima", "start_values"]
 
 _DEAR = 1000
 """Columns of Z from which an evaluation costs more than fitting each block alone."""
-_LEAST = 0.05
-"""Smallest standard deviation to start from: at zero the criterion is stationary."""
-_MOST = 1e6
-"""Largest standard deviation to start from."""
 _MISSING = 1e-6
 """Share of a random column outside the fixed part from which on it has no fixed partner."""
 _SWEEPS = 10
@@ -116,7 +113,7 @@ def _corners(problem: Problem) -> list[Array]:
     ]
     if not confounded:
         return []
-    theta[covariance.owners[confounded]] = _LEAST
+    theta[covariance.owners[confounded]] = LEAST_SD
     out = [theta]
     for j in confounded:
         i, a = covariance.blocks[j], covariance.rows[j]
@@ -125,7 +122,7 @@ def _corners(problem: Problem) -> list[Array]:
         scale = max(cp.yy - float((z * z / d).sum()), 1e-14 * cp.yy) / max(cp.n - cp.p - len(d), 1)
         alone = theta.copy()
         variance = ((z / d) ** 2).mean() / scale - (1.0 / d).mean()
-        alone[covariance.owners[j]] = np.sqrt(np.clip(variance, _LEAST**2, _MOST**2))
+        alone[covariance.owners[j]] = np.sqrt(np.clip(variance, LEAST_SD**2, MOST_SD**2))
         out.append(alone)
     return out
 
@@ -174,15 +171,10 @@ def reflections(covariance: Covariance, theta: Array) -> list[Array]:
     """
     out = []
     for term, part in zip(covariance.terms, covariance.slices):
-        if term.structure != "us":
-            continue
-        rows, columns = term.entries
-        for a in range(term.k if term.k > 2 else 1):
-            flipped = (rows == a) != (columns == a)
-            if (theta[part][flipped] != 0).any():
-                other = theta.copy()
-                other[part] = np.where(flipped, -theta[part], theta[part])
-                out.append(other)
+        for own in term.structure.reflections(theta[part]):
+            other = theta.copy()
+            other[part] = own
+            out.append(other)
     return out
 
 
@@ -191,9 +183,9 @@ def _alone(objective: Objective, block: int) -> Array:
     cp = objective.problem.cp.only(block)
     covariance = objective.problem.covariance.only(block)
     own = Objective(Problem(cp, covariance, Pattern(cp)), objective.reml, objective.sigma)
-    best, _ = newton(own, own.at(covariance.start()), tol=0.1, log=Log(limit=200))
+    best, _ = newton(own.at(covariance.start()), tol=0.1, log=Log(limit=200))
     T = covariance.templates(best.theta)[0]
-    return np.diag(np.maximum(np.sqrt((T * T).sum(axis=1)), _LEAST))
+    return np.diag(np.maximum(np.sqrt((T * T).sum(axis=1)), LEAST_SD))
 
 
 def _moments(problem: Problem, carrier: int, relative: bool) -> Array:
@@ -278,13 +270,6 @@ def _pseudo_inverses(D: Array) -> tuple[Array, NDArray[np.intp]]:
 
 def _roots(covariance: Covariance, Gammas: list[Array]) -> Array:
     """Return the theta of matrices that need not be covariances, term by term."""
-    out = []
-    for term in covariance.terms:
-        own = slice(term.first, term.first + term.k)
-        Gamma = Gammas[term.block][own, own]
-        if term.structure != "us":
-            Gamma = np.diag(np.diag(Gamma))
-        values, vectors = np.linalg.eigh(Gamma)
-        sd = np.sqrt(np.clip(values, _LEAST**2, _MOST**2))
-        out.append(term.theta_of(np.linalg.cholesky((vectors * sd**2) @ vectors.T)))
-    return np.concatenate(out)
+    return np.concatenate(
+        [t.structure.nearest(Gammas[t.block][t.own, t.own]) for t in covariance.terms]
+    )
