@@ -215,14 +215,14 @@ class Covariance:
         """Return the standardized start: T = I, each whitened column as variable as the noise."""
         return np.concatenate([term.structure.start() for term in self.terms])
 
-    def further_starts(self) -> list[Array]:
-        """Return standardized starts beside those that the data suggest, one term changed each."""
+    def further_starts(self, theta: Array) -> list[Array]:
+        """Return standardized starts, one term changed each, after a search that ended at theta."""
         out = []
         for term, part, _ in self.shaped:
-            for own in term.structure.further_starts():
-                theta = self.start()
-                theta[part] = own
-                out.append(theta)
+            for own in term.structure.further_starts(theta[part]):
+                other = theta.copy()
+                other[part] = own
+                out.append(other)
         return out
 
     @cached_property

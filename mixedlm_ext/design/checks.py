@@ -197,8 +197,35 @@ def check_term(
         Accept as many random effects as observations: right when sigma is known.
     """
     checks = Checks() if checks is None else checks
+    _check_structure(term)
     check_levels(term, checks, allow_saturated=allow_saturated)
     _check_columns(term, checks)
+
+
+def _check_structure(term: TermDesign) -> None:
+    """Refuse columns that the covariance structure of a term is not made for."""
+    kind, k = term.kind, len(term.columns)
+    if k < kind.least_columns:
+        column = term.columns[0]
+        left = "1" if column == "Intercept" else f"0 + {column}"
+        raise DesignError(
+            f"{term.text} has one column; a correlation needs two.\nWrite ({left} | {term.group}), "
+            f"or {kind.word}(0 + C(x) | {term.group}) with a factor before the bar."
+        )
+    if not kind.ordered:
+        return
+    indicators = bool(((term.X == 0) | (term.X == 1)).all() and (term.X.sum(axis=1) == 1).all())
+    if not indicators:
+        found = (
+            "an intercept beside others"
+            if "Intercept" in term.columns
+            else "columns that are no indicators"
+        )
+        raise DesignError(
+            f"{term.text} has {found}; its columns must be the levels of one factor in their "
+            "order, such as occasions.\nWrite 0 + and the factor before the bar, 0 + C(x) for "
+            "numbers x."
+        )
 
 
 def check_levels(

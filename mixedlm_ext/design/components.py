@@ -36,11 +36,11 @@ def settle_components(formula: MixedFormula, frame: pd.DataFrame, scope: Scope) 
     MixedFormula
         Components that are no interaction keep the structure "iid", unless they have one column.
     """
-    if all(spec.structure != "iid" for spec in formula.random):
+    if not any(spec.is_component for spec in formula.random):
         return formula
     infos = FormulaMatrices(formula, frame, scope).infos[1:]
     random = (
-        _settled(spec, info) if spec.structure == "iid" else spec
+        _settled(spec, info) if spec.is_component else spec
         for spec, info in zip(formula.random, infos, strict=True)
     )
     return replace(formula, random=tuple(random))

@@ -34,9 +34,11 @@ class RandomTerm:
     columns : sequence of str, optional
         Names of the columns of `exog`. Those of a Series or DataFrame by default; a column of
         ones is "Intercept".
-    structure : {"us", "diag", "iid"}
-        Covariance of the coefficients of one level: unstructured, diagonal, or one variance for all
-        of them.
+    structure : {"us", "diag", "iid", "cs", "homcs", "ar1", "hetar1"}
+        Covariance of the coefficients of one level: unstructured; diagonal; one variance for all of
+        them; compound symmetry (equal correlations) with a variance each or with one ("hom"); first
+        order autoregression of the columns in their order, with one variance or with one each
+        ("het").
 
     Examples
     --------
@@ -71,7 +73,7 @@ class TermDesign:
         Levels that occur, in the order of the categories or sorted; a MultiIndex of tuples for an
         interaction.
     structure : str
-        "us", "diag" or "iid".
+        As `RandomTerm` has it.
     text : str
         The term in formula language.
     """

@@ -74,6 +74,11 @@ class RandomTermSpec:
         return structure_of(self.structure, 2).text(shown(self.expr, self.bare), self.group_name)
 
     @property
+    def is_component(self) -> bool:
+        """Whether it is a variance component of statsmodels', which has a name of its own."""
+        return bool(self.name)
+
+    @property
     def group_name(self) -> str:
         """The grouping factor in formula language, ``"a:b"``."""
         return shown(":".join(self.group), self.bare)

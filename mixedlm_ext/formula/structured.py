@@ -28,17 +28,21 @@ def structure_name(source: Source, node: Node) -> str:
         left, right = (source.plain(side.span) for side in node.children[0].children)
         hint = f"Write {keyword}({left} | {right}), or ({left} || {right}) for independent columns."
         raise source.error(f"'||' would undo the structure of {keyword}()", bar.span, hint)
-    hom: bool | None = None
-    for option in (structured_arguments(node.tokens) or [])[1:]:
-        hom = _hom(source, keyword, option)
-    return KEYWORDS[keyword][hom]
+    options = (structured_arguments(node.tokens) or [])[1:]
+    if not options:
+        return KEYWORDS[keyword][None]
+    if len(options) > 1:
+        hint = f"Write one, as in {keyword}(x | g, hom=True)."
+        raise source.error(f"{keyword}() takes one option", node.span, hint)
+    return KEYWORDS[keyword][_hom(source, node, options[0])]
 
 
-def _hom(source: Source, keyword: str, option: Sequence[Token]) -> bool:
+def _hom(source: Source, node: Node, option: Sequence[Token]) -> bool:
     """Read ``hom=True`` or ``hom=False``."""
+    keyword = node.tokens[0].text
     allowed = len(KEYWORDS[keyword]) > 1
     word, *rest = [token.text for token in option] or [""]
-    span = (option[0].span[0], option[-1].span[1]) if option else source.span
+    span = (option[0].span[0], option[-1].span[1]) if option else node.span
     example = (
         f"Write hom=True for one variance or hom=False for one a column, as in {keyword}(x | g, "
         "hom=True)."
@@ -48,7 +52,7 @@ def _hom(source: Source, keyword: str, option: Sequence[Token]) -> bool:
         raise source.error(f"{keyword}() has no options", span, hint)
     if word != "hom" or rest[:1] != ["="]:
         near = did_you_mean(word, ["hom"]) if rest[:1] == ["="] else ""
-        raise source.error(f"{keyword}() takes hom= only.{near}", span, example)
+        raise source.error(f"{keyword}() takes hom= only", span, example + near)
     if len(rest) != 2 or rest[1] not in _FLAGS:
         raise source.error("hom= is True or False", span, example)
     return _FLAGS[rest[1]]

@@ -164,7 +164,7 @@ class _Parts:
                 f"the update {self._text!r} cannot be read: {str(error).splitlines()[0]}"
             ) from None
         for term in self._random:
-            if term.name:
+            if term.is_component:
                 raise FormulaError(
                     f"the variance component {term.name!r}, {term.text}, cannot be written in a "
                     "formula",

@@ -50,7 +50,7 @@ class Parameter:
     def columns(self, term: TermDesign) -> str:
         """Name its columns: ``'Days'``, or ``'Intercept' and 'Days'`` for a covariance."""
         if self.whole:
-            return term.variances[0] if self.kind == "variance" else term.text
+            return term.variances[0]
         return " and ".join(repr(term.columns[j]) for j in sorted({self.a, self.c}))
 
 
@@ -127,7 +127,9 @@ def in_words(entries: Sequence[Parameter], terms: Sequence[TermDesign]) -> str:
     phrases = []
     for t, term in enumerate(terms):
         of_term = [entry for entry in entries if entry.t == t]
-        for kind in ("variance", "covariance", "correlation"):
+        if any(e.kind == "correlation" for e in of_term):
+            phrases.append(f"the correlation {'in' if several else 'of'} {term.text}")
+        for kind in ("variance", "covariance"):
             names = list(dict.fromkeys(e.columns(term) for e in of_term if e.kind == kind))
             if names:
                 plural = "s" if len(names) > 1 else ""

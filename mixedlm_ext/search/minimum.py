@@ -59,6 +59,7 @@ def optimize(
     tol: float = 1e-8,
     progress: Progress | None = None,
     deadline: float = np.inf,
+    several: bool | None = None,
 ) -> tuple[Evaluation, Optimization]:
     """Find the minimum of the criterion.
 
@@ -77,6 +78,8 @@ def optimize(
         Called with the number of evaluations and the criterion after each accepted step.
     deadline : float
         No evaluation but the first begins after this time of `time.monotonic`.
+    several : bool, optional
+        Whether there may be several minima, if that is known: it does not depend on the response.
 
     Returns
     -------
@@ -89,18 +92,22 @@ def optimize(
     m = objective.problem.covariance.n_theta
     log = Log(maxiter or (200 if method == "newton" else 1000 * m), deadline, progress)
     if start is None:
-        first, others = start_values(objective, log)
+        several = several_minima(objective.problem) if several is None else several
+        first, others = start_values(objective, log, several)
     else:
-        first, others = _given_start(objective, start, log), []
+        first, others, several = _given_start(objective, start, log), [], False
     if method != "newton":
         best = minimize_by_scipy(objective, first.theta, method, log)
         step = QuadraticModel(*best.derivatives(exact=True), best.room).step(np.inf)
         # a search without derivatives stops at differences of the criterion: it leaves more to gain
         tol = max(tol, 1e-5)
-    elif start is None and several_minima(objective.problem):
-        best, step, log = _best_of(objective, first, others, tol, log)
     else:
         best, step = newton(first, tol, log)
+        if several:
+            best, step, log = _best_of(objective, best, step, others, tol, log)
+        others = objective.problem.covariance.further_starts(best.theta) if start is None else []
+        if others:
+            best, step, log = _best_of(objective, best, step, others, tol, log)
     best = _on_the_boundary(objective, best, log)
     canonical = objective.problem.covariance.canonical(best.theta)
     if not np.array_equal(canonical, best.theta):
@@ -136,10 +143,19 @@ def _given_start(objective: Objective, start: Array, log: Log) -> Evaluation:
 
 
 def _best_of(
-    objective: Objective, first: Evaluation, others: list[Array], tol: float, log: Log
+    objective: Objective, best: Evaluation, step: Step, others: list[Array], tol: float, log: Log
 ) -> tuple[Evaluation, Step, Log]:
-    """Search from every start; return the best end, the step it rests on, and the way there."""
-    best, step = newton(first, tol, log)
+    """Search from other starts, too; return the best end, the step it rests on, and the way there.
+
+    Parameters
+    ----------
+    objective : Objective
+    best, step, log : Evaluation, Step, Log
+        The end of a first search.
+    others : list of ndarray
+        Starts.
+    tol : float
+    """
 
     def follow(theta: Array, worse: float) -> None:
         """Search from one more start unless it is worse than the best end by more than that."""

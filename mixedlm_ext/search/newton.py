@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.search.criterion import Criterion
 from mixedlm_ext.search.log import Log
-from mixedlm_ext.search.trust_region import QuadraticModel, Step
+from mixedlm_ext.search.trust_region import ACCEPTED, SHORTEST, QuadraticModel, Step
 
 Array = NDArray[np.float64]
 E = TypeVar("E", bound=Criterion)
@@ -76,7 +76,7 @@ def newton(current: E, tol: float, log: Log, rival: float = np.inf) -> tuple[E, 
         promised = _HOPE * full.decrease if full.curvature >= 0 and not surprises else np.inf
         hopeless = current.value - promised > rival - tol
         tired = current.value > rival and log.evaluations >= _PATIENCE
-        spent = log.spent() or radius < 1e-12
+        spent = log.spent() or radius < SHORTEST
         if (
             spent
             or hopeless
@@ -89,7 +89,7 @@ def newton(current: E, tol: float, log: Log, rival: float = np.inf) -> tuple[E, 
         gained = current.value - trial.value if trial is not None else -np.inf
         ratio = step.gain_ratio(gained, current.noise)
         radius = step.next_radius(radius, ratio)
-        if trial is not None and ratio > 1e-3:
+        if trial is not None and ratio > ACCEPTED:
             current, failures = trial, 0
             log.accept(current)
         else:

@@ -17,10 +17,34 @@ from mixedlm_ext.linalg.blas import eigh
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-__all__ = ["QuadraticModel", "Step"]
+__all__ = [
+    "ACCEPTED",
+    "BAD",
+    "CURVATURE_NOISE",
+    "CUT_SHORT",
+    "FARTHEST",
+    "GOOD",
+    "SHORTER",
+    "SHORTEST",
+    "WIDER",
+    "QuadraticModel",
+    "Step",
+]
 
-_CURVATURE_NOISE = 1e-7
+CURVATURE_NOISE = 1e-7
 """Eigenvalues of the Hessian this small, relative to the largest, count as zero."""
+ACCEPTED = 1e-3
+"""A step is taken if it gains more than this share of what it promised."""
+BAD, GOOD = 0.25, 0.75
+"""Shares of what was promised below which a step was bad, and above which it was good."""
+SHORTER, WIDER = 0.25, 3.0
+"""What a bad step does to its own length, and a good one that was cut short to the radius."""
+CUT_SHORT = 0.9
+"""A step of this share of the radius counts as cut short."""
+FARTHEST = 1e8
+"""Where the model has no minimum, a step without a radius goes this far."""
+SHORTEST = 1e-12
+"""A radius below which no step is worth trying."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +77,10 @@ class Step:
 
     def next_radius(self, radius: float, ratio: float) -> float:
         """Shrink the trust region after a bad step; widen it after a good one it cut short."""
-        if not ratio >= 0.25:
-            return 0.25 * self.length
-        if ratio > 0.75 and self.length > 0.9 * radius:
-            return 3.0 * radius
+        if not ratio >= BAD:
+            return SHORTER * self.length
+        if ratio > GOOD and self.length > CUT_SHORT * radius:
+            return WIDER * radius
         return radius
 
 
@@ -86,11 +110,11 @@ class QuadraticModel:
             H = np.where(blocked[:, None] | blocked, 0.0, H)
             g = np.where(blocked, 0.0, g)
         values, self.vectors = eigh(H)
-        floor = _CURVATURE_NOISE * max(float(np.abs(values).max()), 1e-300)
+        floor = CURVATURE_NOISE * max(float(np.abs(values).max()), 1e-300)
         self.flat = np.abs(values) <= floor
         self.values = np.where(self.flat, 0.0, values)
         self.g = self.vectors.T @ g
-        self.scale = floor / _CURVATURE_NOISE
+        self.scale = floor / CURVATURE_NOISE
 
     def step(self, radius: float) -> Step:
         """Return the minimizer of the model within `radius` (infinite: the Newton step)."""
@@ -111,7 +135,7 @@ class QuadraticModel:
         lowest = min(0.0, float(self.values.min()))
         s = self._interior() if lowest == 0 else None
         if s is None or np.linalg.norm(s) > radius:
-            s = self._on_boundary(lowest, min(radius, 1e8))
+            s = self._on_boundary(lowest, min(radius, FARTHEST))
         decrease = -float(self.g @ s + 0.5 * (self.values * s) @ s)
         return Step(self.vectors @ s, decrease, lowest, bool(self.flat.any()))
 

@@ -35,13 +35,13 @@ KEYWORDS: dict[str, dict[bool | None, str]] = {
 """Those names by the word of the formula and what it says of ``hom=``."""
 
 for _kind in _CORRELATED:
-    _words: dict[bool | None, str] = {None: _kind.keyword}
+    _words: dict[bool | None, str] = {None: _kind.word}
     for _one in (False, True):
         _default = _one == _kind.hom_by_default
-        _name = _kind.keyword if _default else ("hom" if _one else "het") + _kind.keyword
+        _name = _kind.word if _default else ("hom" if _one else "het") + _kind.word
         STRUCTURES[_name] = partial(_kind, one_variance=_one)
         _words[_one] = _name
-    KEYWORDS[_kind.keyword] = _words
+    KEYWORDS[_kind.word] = _words
 
 
 @cache

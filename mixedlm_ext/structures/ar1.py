@@ -17,7 +17,7 @@ __all__ = ["Autoregressive"]
 class Autoregressive(CorrelatedStructure):
     """C_ab = ρ^|a-b| with -1 <= ρ <= 1, the columns in the order of time."""
 
-    keyword: ClassVar[str] = "ar1"
+    word: ClassVar[str] = "ar1"
     hom_by_default: ClassVar[bool] = True
     ordered: ClassVar[bool] = True
 

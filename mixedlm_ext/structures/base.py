@@ -43,6 +43,8 @@ class Structure(ABC):
 
     Attributes
     ----------
+    word : str
+        What the formula calls it.
     linear : bool
         Whether the entries of T are the θ.
     whitening : {"triangular", "columns", "common"}
@@ -58,6 +60,7 @@ class Structure(ABC):
     """
 
     linear: ClassVar[bool]
+    word: ClassVar[str]
     whitening: str
     correlated: ClassVar[bool] = True
     one_variance: bool = False
@@ -153,8 +156,8 @@ class Structure(ABC):
         """Return other θ that explain the second moments as well where signs are left open."""
         return []
 
-    def further_starts(self) -> list[Array]:
-        """Return θ to start from beside those that the data suggest."""
+    def further_starts(self, theta: Array) -> list[Array]:
+        """Return other θ to start from where a search that ended at `theta` may have gone wrong."""
         return []
 
     # --- steps ------------------------------------------------------------------------------------

@@ -42,8 +42,6 @@ class CorrelatedStructure(Structure):
 
     linear: ClassVar[bool] = False
     least_columns: ClassVar[int] = 2
-    keyword: ClassVar[str]
-    """What the formula calls it."""
     hom_by_default: ClassVar[bool]
     """Whether it has one variance unless ``hom=False`` is written."""
     n_rho: int = 1
@@ -218,9 +216,14 @@ class CorrelatedStructure(Structure):
         rho = np.where(rho <= low + margin, low, np.where(rho >= high - margin, high, rho))
         return np.concatenate([sd, rho])
 
-    def further_starts(self) -> list[Array]:
-        """Return unit variances with correlations halfway to either end of their range."""
+    def further_starts(self, theta: Array) -> list[Array]:
+        """Return unit variances with other correlations if one of several deviations ended at zero.
+
+        The sign of its correlation with others was decided by where it came from.
+        """
         low, high = self.rho_range
+        if self.one_variance or (theta[: self.n_sd] > 0).all():
+            return []
         return [np.concatenate([np.ones(self.n_sd), 0.5 * end]) for end in (high, low)]
 
     # --- steps: along θ, standard deviations measured as in linear structures ---------------------
@@ -252,7 +255,7 @@ class CorrelatedStructure(Structure):
         """Return "cs(left | group)", with ``hom=`` where it is not the default."""
         differs = self.one_variance != self.hom_by_default
         option = f", hom={self.one_variance}" if differs else ""
-        return f"{self.keyword}({left} | {group}{option})"
+        return f"{self.word}({left} | {group}{option})"
 
     def correlations(self, columns: Sequence[str]) -> list[tuple[str, tuple[int, int]]]:
         """Name ρ, which the first two columns have."""

@@ -17,7 +17,7 @@ __all__ = ["CompoundSymmetry"]
 class CompoundSymmetry(CorrelatedStructure):
     """C = (1 - ρ)I + ρJ with -1/(k-1) <= ρ <= 1."""
 
-    keyword: ClassVar[str] = "cs"
+    word: ClassVar[str] = "cs"
     hom_by_default: ClassVar[bool] = False
 
     @property

@@ -19,6 +19,7 @@ __all__ = ["Diagonal", "OneVariance"]
 class Diagonal(LinearStructure):
     """T = diag(θ)."""
 
+    word: ClassVar[str] = "diag"
     whitening = "columns"
     correlated: ClassVar[bool] = False
 

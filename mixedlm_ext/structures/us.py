@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ _ROTATION_NOISE = 1e-10
 class Unstructured(LinearStructure):
     """All entries of the lower triangle; steps move all k² entries but for rotations."""
 
+    word: ClassVar[str] = "us"
     whitening = "triangular"
 
     @cached_property
