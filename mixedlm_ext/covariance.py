@@ -170,12 +170,11 @@ class Covariance:
 
     def check(self, theta: object) -> Array:
         """Return `theta` as a float vector of the right length, or say what is wrong with it."""
-        try:
-            vector = np.atleast_1d(np.asarray(theta, dtype=float))
-        except (TypeError, ValueError):
+        vector = _as_numbers(theta)
+        if vector is None:
             raise FitError(
                 f"theta must hold numbers, not {type(theta).__name__}. Pass {self.n_theta} numbers."
-            ) from None
+            )
         if vector.shape != (self.n_theta,):
             raise FitError(
                 f"theta has shape {vector.shape}; this model has {self.n_theta} covariance "
@@ -393,3 +392,16 @@ class Covariance:
         """Say of each term whether its covariance is at the boundary, relative to its scale."""
         parts = zip(self.terms, self.slices)
         return [term.structure.is_singular(theta_std[part], tol) for term, part in parts]
+
+
+def _as_numbers(values: object) -> Array | None:
+    """Read a vector of numbers from an array or column of any library; None if it holds others."""
+    try:
+        listed = values.to_list() if hasattr(values, "to_list") else values
+        found = np.ma.asarray(listed) if np.ma.isMaskedArray(listed) else np.asarray(listed)
+        if found.dtype.kind in "cmM" or found.dtype.names:
+            return None
+        numbers = found.astype(np.float64)
+        return np.atleast_1d(np.ma.filled(numbers, np.nan))
+    except Exception:  # each library has its own for what it cannot convert
+        return None

@@ -8,6 +8,7 @@ leave.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +30,14 @@ class TemplateSteps:
     covariance : Covariance
     theta : ndarray (m,)
         Standardized.
+    metrics : list of ndarray (k, k), optional
+        Q'Q of each term if the templates are those of columns ZQ (see alignment.py): what does not
+        rotate is that of the first columns, T'Q'QΔT symmetric.
     """
 
-    def __init__(self, covariance: Covariance, theta: Array) -> None:
+    def __init__(
+        self, covariance: Covariance, theta: Array, metrics: Sequence[Array] | None = None
+    ) -> None:
         self._covariance = covariance
         self._terms = [
             (term, theta[part], coordinates)
@@ -39,9 +45,11 @@ class TemplateSteps:
                 covariance.terms, covariance.slices, covariance.coordinate_slices
             )
         ]
-        self._bases = [term.structure.step_basis(own) for term, own, _ in self._terms]
+        self._bases = [
+            term.structure.step_basis(own, metric)
+            for (term, own, _), metric in zip(self._terms, metrics or repeat(None))
+        ]
         self._changes = _consecutive([len(basis) for basis in self._bases])
-        self._theta = theta
 
     @cached_property
     def _basis(self) -> Array:

@@ -484,3 +484,29 @@ def test_known_sigma_lets_one_row_a_cell_pass() -> None:
     terms = [oracle.Term(t.X, t.codes, len(t.levels), t.structure) for t in design.terms]
     dense = oracle.objective(design.y, design.X, terms, result.theta, sigma=15.0)
     assert_allclose(result.objective, dense, rtol=1e-10)
+
+
+def test_words_for_the_plain_covariances() -> None:
+    data = read("sleepstudy")
+    for written, plain in (("us(Days | Subject)", "(Days | Subject)"),
+                           ("diag(Days | Subject)", "(Days || Subject)")):  # fmt: skip
+        one, two = (MixedLM.from_formula(SLEEP + random, data) for random in (written, plain))
+        assert one.design.terms[0].text == two.design.terms[0].text == plain
+        assert one.fit().objective == two.fit().objective
+    one = MixedLM.from_formula("score ~ 1 + diag(0 + Machine | Worker, hom=True)", read("machines"))
+    assert one.design.terms[0].text == "diag(0 + Machine | Worker, hom=True)"
+    assert one.fit().random_effects["Worker"].shape == (6, 3)
+    nested = MixedLM.from_formula("strength ~ 1 + us(1 | batch/cask)", read("pastes"))
+    assert [term.text for term in nested.design.terms] == ["(1 | batch)", "(1 | batch:cask)"]
+
+
+def test_a_fit_asks_for_several_minima_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+
+    def counted(problem: object) -> bool:
+        calls.append(problem)
+        return False
+
+    monkeypatch.setattr("mixedlm_ext.search.minimum.several_minima", counted)
+    MixedLM.from_formula(SLEEP + "(Days | Subject)", read("sleepstudy")).fit()
+    assert len(calls) == 1

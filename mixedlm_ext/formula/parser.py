@@ -69,14 +69,23 @@ class RandomTermSpec:
     name: str = ""
 
     @property
-    def text(self) -> str:
-        """The term in formula language, ``"(1 + Days | Subject)"``."""
-        return structure_of(self.structure, 2).text(shown(self.expr, self.bare), self.group_name)
-
-    @property
     def is_component(self) -> bool:
         """Whether it is a variance component of statsmodels', which has a name of its own."""
         return bool(self.name)
+
+    @property
+    def written(self) -> str:
+        """The term in formula language, ``"(1 + Days | Subject)"``; of a component its columns."""
+        left = shown(self.expr, self.bare)
+        if self.is_component:
+            return f"({left} | {self.group_name})"
+        return structure_of(self.structure, 2).text(left, self.group_name)
+
+    @property
+    def text(self) -> str:
+        """The term in words: what is written, and what a formula cannot say of a component."""
+        one = self.is_component and structure_of(self.structure, 2).one_variance
+        return f"{self.written} with one variance" if one else self.written
 
     @property
     def group_name(self) -> str:

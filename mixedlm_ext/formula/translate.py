@@ -61,7 +61,7 @@ def translate_statsmodels(
     --------
     >>> model = translate_statsmodels("y ~ x", "school", "~ x", {"class": "0 + C(room)"})
     >>> [term.text for term in model.random]
-    ['(x | school)', 'diag(0 + C(room) | school, hom=True)']
+    ['(x | school)', '(0 + C(room) | school) with one variance']
     """
     _check_types(groups, re_formula, vc_formula)
     parsed = parse_formula(formula, allow_no_random=True, columns=columns)

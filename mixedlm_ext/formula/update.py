@@ -23,8 +23,10 @@ _DOT = "\ua4f8"
 _LONE_DOT = re.compile(r"(?<![\w.)\]'\"])\.(?![\w.])")
 
 
-def update_formula(old: MixedFormula, text: str, columns: Collection[object] | None = None) -> str:
-    """Return the text of a changed formula.
+def update_formula(
+    old: MixedFormula, text: str, columns: Collection[object] | None = None
+) -> MixedFormula:
+    """Return a changed formula.
 
     Parameters
     ----------
@@ -39,7 +41,9 @@ def update_formula(old: MixedFormula, text: str, columns: Collection[object] | N
 
     Returns
     -------
-    str
+    MixedFormula
+        Perhaps without random terms. Components of ``vc_formula`` come last; its text does not
+        have them.
 
     Raises
     ------
@@ -49,12 +53,12 @@ def update_formula(old: MixedFormula, text: str, columns: Collection[object] | N
     Examples
     --------
     >>> old = parse_formula("Reaction ~ Days + (Days | Subject)")
-    >>> update_formula(old, "~ . - Days")
+    >>> update_formula(old, "~ . - Days").text
     'Reaction ~ 1 + (Days | Subject)'
-    >>> update_formula(old, "log(Reaction) ~ . - (Days | Subject) + (1 | Subject)")
+    >>> update_formula(old, "log(Reaction) ~ . - (Days | Subject) + (1 | Subject)").text
     'log(Reaction) ~ Days + (1 | Subject)'
     >>> uncorrelated = parse_formula("Reaction ~ Days + (Days || Subject)")
-    >>> update_formula(uncorrelated, "log(.) ~ . - (0 + Days | Subject)")
+    >>> update_formula(uncorrelated, "log(.) ~ . - (0 + Days | Subject)").text
     'log(Reaction) ~ Days + (1 | Subject)'
     """
     if not isinstance(text, str) or "~" not in text:
@@ -74,7 +78,15 @@ def update_formula(old: MixedFormula, text: str, columns: Collection[object] | N
     parts = _Parts(old, text, bare)
     for op, node in _signed_terms(side):
         parts.add(op, source.plain(node.span), node)
-    return shown(f"{response} ~ {parts.text()}", bare)
+    written = shown(f"{response} ~ {parts.text()}", bare)
+    new = parse_formula(written, allow_no_random=True, columns=[*bare, *(columns or ())])
+    components = parts.components()
+    return replace(
+        new,
+        text=" + ".join([new.text, *(c.written for c in components if _is_plain(c))]),
+        random=(*new.random, *components),
+        bare=new.bare | old.bare,
+    )
 
 
 def _response(old: MixedFormula, left: str) -> str:
@@ -121,7 +133,7 @@ class _Parts:
             self._change_offset(op, term)
         elif _DOT in term:
             raise FormulaError(
-                f"the dot stands within {op} {term.replace(_DOT, '.')}",
+                f"the dot stands within {term.replace(_DOT, '.')}",
                 hint="Write it as a term of its own, as in '~ . + x'.",
             )
         else:
@@ -163,15 +175,12 @@ class _Parts:
             raise FormulaError(
                 f"the update {self._text!r} cannot be read: {str(error).splitlines()[0]}"
             ) from None
-        for term in self._random:
-            if term.is_component:
-                raise FormulaError(
-                    f"the variance component {term.name!r}, {term.text}, cannot be written in a "
-                    "formula",
-                    hint="Make the changed model by MixedLM.from_formula(..., vc_formula=...).",
-                )
-        random = [term.text for term in self._random]
+        random = [term.written for term in self._random if not term.is_component]
         return " + ".join([plain, *random, *(f"offset({o})" for o in self._offsets)])
+
+    def components(self) -> tuple[RandomTermSpec, ...]:
+        """Return the terms of ``vc_formula``: no formula can hold their name and one variance."""
+        return tuple(term for term in self._random if term.is_component)
 
 
 def _without(terms: Sequence[RandomTermSpec], taken: RandomTermSpec) -> list[RandomTermSpec] | None:
@@ -224,19 +233,31 @@ def _way_out(terms: Sequence[RandomTermSpec], taken: RandomTermSpec) -> str:
     parts = set(_columns(taken.expr))
     for term in terms:
         columns = _columns(term.expr)
-        if _is_plain(term) and _same_group(term, taken) and parts < set(columns):
+        separable = term.is_component or _is_plain(term)
+        if separable and _same_group(term, taken) and parts < set(columns):
             rest = _of_columns(term, [part for part in columns if part not in parts])
-            return f"Exchange the whole term: '~ . - {term.text} + {rest.text}'."
+            if not _is_plain(term) and len(columns) - len(parts) > 1:
+                return "Make the changed model by MixedLM.from_formula(..., vc_formula=...)."
+            return f"Exchange the whole term: '~ . - {term.written} + {rest.written}'."
     return ""
 
 
 def _same(one: RandomTermSpec, two: RandomTermSpec) -> bool:
-    """Say whether two terms mean the same, however they are written."""
+    """Say whether two terms mean the same, however they are written.
+
+    A component goes by its columns and group, its one variance being no part of a formula.
+    """
     return (
-        one.structure == two.structure
+        _same_structure(one, two)
         and _same_group(one, two)
         and set(_columns(one.expr)) == set(_columns(two.expr))
     )
+
+
+def _same_structure(one: RandomTermSpec, two: RandomTermSpec) -> bool:
+    if one.is_component or two.is_component:
+        return all(_is_correlated(term) or not _is_plain(term) for term in (one, two))
+    return one.structure == two.structure
 
 
 def _same_group(one: RandomTermSpec, two: RandomTermSpec) -> bool:

@@ -151,12 +151,13 @@ def several_minima(problem: Problem) -> bool:
 def _dependent(problem: Problem, i: int) -> NDArray[np.bool_]:
     """Say of each of a block's columns (k,) whether the others nearly reproduce it.
 
-    The columns of one term with correlated effects are whitened and never do; those of terms that
-    are not linear do not count, since their effects are tied by a correlation.
+    The columns of one term with correlated effects are whitened and never do; those that have one
+    variance or a structure's correlation do not count, since no variance moves alone.
     """
     total = problem.cp.diagonal[i].sum(axis=2)
-    for term, _, _ in problem.covariance.shaped:
-        if term.block == i:
+    for term in problem.covariance.terms:
+        bound = term.structure.one_variance or not term.structure.linear
+        if term.block == i and bound:
             total[term.own] = total[:, term.own] = 0.0
             total[term.own, term.own] = np.eye(term.k)
     norms = np.sqrt(np.maximum(np.diag(total), 1e-300))

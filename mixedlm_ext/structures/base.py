@@ -163,8 +163,12 @@ class Structure(ABC):
     # --- steps ------------------------------------------------------------------------------------
 
     @abstractmethod
-    def step_basis(self, theta: Array) -> Array:
-        """Return the directions of a step (changes, d): scaled to what they move, no rotations."""
+    def step_basis(self, theta: Array, metric: Array | None = None) -> Array:
+        """Return the directions of a step (changes, d): scaled to what they move, no rotations.
+
+        `metric` is Q'Q (k, k) if T is the template of columns ZQ (see alignment.py): what does not
+        rotate is that of the columns Z, T'Q'QΔT symmetric.
+        """
 
     @abstractmethod
     def step_gradient(self, theta: Array, by_template: Array, by_gamma: Array) -> Array:

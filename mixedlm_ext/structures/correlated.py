@@ -228,7 +228,7 @@ class CorrelatedStructure(Structure):
 
     # --- steps: along θ, standard deviations measured as in linear structures ---------------------
 
-    def step_basis(self, theta: Array) -> Array:
+    def step_basis(self, theta: Array, metric: Array | None = None) -> Array:
         """Return the units of the changes, √(1 + d²) for a standard deviation."""
         sd = np.sqrt(1.0 + theta[: self.n_sd] ** 2)
         return np.diag(np.concatenate([sd, np.ones(self.n_rho)]))

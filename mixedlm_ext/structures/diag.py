@@ -28,7 +28,7 @@ class Diagonal(LinearStructure):
         """The diagonal."""
         return np.arange(self.k), np.arange(self.k)
 
-    def step_basis(self, theta: Array) -> Array:
+    def step_basis(self, theta: Array, metric: Array | None = None) -> Array:
         """Return diag √(1 + θ²)."""
         return np.diag(np.sqrt(1.0 + theta**2))
 
@@ -57,7 +57,7 @@ class OneVariance(Diagonal):
         """Return J; R is a multiple of I."""
         return R[:1, :1]
 
-    def step_basis(self, theta: Array) -> Array:
+    def step_basis(self, theta: Array, metric: Array | None = None) -> Array:
         """Return the one direction: all variances of the term together."""
         return np.full((self.k, 1), np.sqrt(1.0 + theta[0] ** 2))
 

@@ -37,14 +37,16 @@ class Unstructured(LinearStructure):
         rows, columns = np.divmod(np.arange(self.k**2), self.k)
         return rows, columns
 
-    def step_basis(self, theta: Array) -> Array:
+    def step_basis(self, theta: Array, metric: Array | None = None) -> Array:
         """Return RS, entries row by row, for orthonormal S that span the steps but rotations."""
         if self.k == 1:
             return np.array([[np.sqrt(1.0 + theta[0] ** 2)]])
         T = self.template(theta)
         U, values, _ = np.linalg.svd(T)
         R = (U * np.sqrt(1.0 + values**2)) @ U.T
-        return np.asarray(np.kron(R, np.eye(self.k)) @ _horizontal(R @ T))
+        return np.asarray(
+            np.kron(R, np.eye(self.k)) @ _horizontal(R @ T if metric is None else R @ metric @ T)
+        )
 
     def reflections(self, theta: Array) -> list[Array]:
         """Return θ with correlations of other signs, DΓD with D = ±1."""
