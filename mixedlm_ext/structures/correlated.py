@@ -217,14 +217,20 @@ class CorrelatedStructure(Structure):
         return np.concatenate([sd, rho])
 
     def further_starts(self, theta: Array) -> list[Array]:
-        """Return unit variances with other correlations if one of several deviations ended at zero.
+        """Return other correlations, if deviations of their own or a correlation ended at an end.
 
-        The sign of its correlation with others was decided by where it came from.
+        With a deviation at zero, the sign of its correlation with others was decided by where it
+        came from: two starts with unit variances. A correlation at an end may have gone the wrong
+        way: one start towards the other.
         """
+        sd, rho = theta[: self.n_sd], theta[self.n_sd :]
         low, high = self.rho_range
-        if self.one_variance or (theta[: self.n_sd] > 0).all():
+        if self.one_variance:
             return []
-        return [np.concatenate([np.ones(self.n_sd), 0.5 * end]) for end in (high, low)]
+        if (sd <= 0).any():
+            return [np.concatenate([np.ones(self.n_sd), 0.5 * end]) for end in (high, low)]
+        other = np.where(rho >= high, 0.5 * low, np.where(rho <= low, 0.5 * high, rho))
+        return [np.concatenate([sd, other])] if (other != rho).any() else []
 
     # --- steps: along θ, standard deviations measured as in linear structures ---------------------
 
