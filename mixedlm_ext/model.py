@@ -49,6 +49,7 @@ from mixedlm_ext.fit_warnings import warn_of_fit
 from mixedlm_ext.formula import MixedFormula, parse_formula
 from mixedlm_ext.formula.parser import check_is_text
 from mixedlm_ext.identification import check_identified
+from mixedlm_ext.inference.ddf import check_usable
 from mixedlm_ext.inference.robust import check_cov_type
 from mixedlm_ext.methods.model_simulation import ModelSimulationMethods
 from mixedlm_ext.methods.model_statsmodels import StatsmodelsMethods
@@ -481,6 +482,7 @@ class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
         check_fit_arguments(reml, method, maxiter, tol, ddf, sigma, progress, max_time)
         deadline = np.inf if max_time is None else time.monotonic() + max_time
         check_cov_type(cov_type)
+        check_usable(self.problem.covariance, ddf)
         objective = Objective(self.problem, bool(reml), sigma)
         start = None if start_params is None else self._standardize(start_params)
         report = _print_progress if progress is True else (progress or None)

@@ -136,7 +136,9 @@ def _variance_table(results: MixedLMResults) -> SimpleTable:
 
 
 def _number(value: float, digits: int) -> str:
-    """Format a variance or a standard deviation."""
+    """Format a variance or a standard deviation, blank where there is none."""
+    if np.isnan(value):
+        return ""
     size = abs(value)
     if value != 0 and (size < 10.0 ** (1 - digits) or size >= 1e7):
         return f"{value:.{digits}g}"

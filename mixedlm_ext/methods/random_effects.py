@@ -94,5 +94,5 @@ class RandomEffectsMethods:
     @cache_readonly
     def vcomp(self) -> pd.Series:
         """Variances of all random-effects columns, indexed by term and column."""
-        frame = self.varcorr().iloc[:-1]
+        frame = self.varcorr().iloc[:-1].dropna(subset="variance")  # correlations have none
         return frame.set_index(["group", "name"])["variance"]

@@ -155,8 +155,13 @@ def _rounding(objective: Objective, e: Evaluation, log: Log) -> float:
     """
     if e.most_noise < _HIDDEN:
         return e.noise
+    covariance = objective.problem.covariance
     factors = 1.0 + 1e-10 * np.array([-2.0, -1.0, 1.0, 2.0])
-    values = [o.value for f in factors if (o := log.evaluate(objective, f * e.theta)) is not None]
+    values = [
+        o.value
+        for f in factors
+        if (o := log.evaluate(objective, covariance.scaled(e.theta, f))) is not None
+    ]
     return max([e.noise, *(abs(value - e.value) for value in values)])
 
 
@@ -166,14 +171,14 @@ def _endless(objective: Objective, e: Evaluation, log: Log) -> str:
     With y in the span of X and Z, r² goes to zero as θ grows; log|M| grows no faster than df log r²
     falls where n >= rank Z (ML), just as fast under REML.
     """
-    cp, theta = objective.problem.cp, e.theta
+    cp, covariance, theta = objective.problem.cp, objective.problem.covariance, e.theta
     if objective.sigma is not None or not len(theta):
         return ""
     counts = f"{cp.p} fixed and {cp.q} random effects for {cp.n} observations"
     peak = max(1.0, float(np.abs(theta).max()))
     if cp.n <= cp.p + cp.q:
         near, far = (
-            log.evaluate(objective, scale * peak * objective.problem.covariance.start())
+            log.evaluate(objective, covariance.scaled(covariance.start(), scale * peak))
             for scale in (1e2, 1e4)
         )
         if far is None or (near is not None and far.value < near.value - 1.0):
@@ -183,7 +188,7 @@ def _endless(objective: Objective, e: Evaluation, log: Log) -> str:
                 "pass sigma= if the residual standard deviation is known."
             )
     if peak > _LARGE:
-        far = log.evaluate(objective, 10.0 * theta)
+        far = log.evaluate(objective, covariance.scaled(theta, 10.0))
         if far is None or far.value < e.value + _LEVEL:
             return (
                 f"the criterion only levels off as the residual variance goes to zero: with "
@@ -199,7 +204,7 @@ def _open_terms(objective: Objective, e: Evaluation, noise: float, log: Log) -> 
     again = log.evaluate(objective, e.theta)  # the factor of the first was released
     if again is None:
         return ()
-    model = QuadraticModel(*again.derivatives(exact=True))
+    model = QuadraticModel(*again.derivatives(exact=True), again.room)
     found: set[int] = set()
     for direction in model.vectors.T[model.flat]:
         ends = [again.after(sign * _FLAT_STEP * direction) for sign in (1.0, -1.0)]
