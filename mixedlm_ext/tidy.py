@@ -13,6 +13,7 @@ from scipy.stats import norm
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.names import code_names
+from mixedlm_ext.display import Table
 from mixedlm_ext.errors import DesignError, FitError
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.prediction.means import check_choice, rows_of_fit
@@ -47,7 +48,7 @@ def tidy_frame(
         columns.insert(2, "level")
     if conf_int:
         columns += ["conf_low", "conf_high"]
-    return pd.DataFrame(rows, columns=columns)
+    return Table(rows, columns=columns)
 
 
 def _fixed_rows(results: MixedLMResults, conf_level: float) -> Iterable[dict[str, Any]]:
@@ -117,7 +118,7 @@ def glance_frame(results: MixedLMResults) -> pd.DataFrame:
         "REMLcrit" if results.reml else "deviance": results.objective,
         "df_residual": results.nobs - results.df_modelwc,
     }
-    return pd.DataFrame([row])
+    return Table([row])
 
 
 def augment_frame(results: MixedLMResults, data: Any, offset: Any) -> pd.DataFrame:
@@ -155,7 +156,7 @@ def augment_frame(results: MixedLMResults, data: Any, offset: Any) -> pd.DataFra
     if y is not None:
         frame["resid"] = y - fitted
     frame["fixed"] = fixed
-    return frame
+    return Table(frame)
 
 
 def _training_frame(fit: Fit) -> pd.DataFrame:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # units of strictly lower layers, and itself. The longest matching name counts, so formula.api is
 # not part of formula. The empty name is the package's own __init__.
 LAYERS: list[list[str]] = [
-    ["absent", "caching", "compat", "errors", "datasets"],
+    ["absent", "caching", "compat", "display", "errors", "datasets"],
     ["formula", "covariance", "linalg", "parallel"],
     ["design", "expected_information", "pls", "template_steps"],
     ["assemble", "identification", "model_data", "objective", "refit"],

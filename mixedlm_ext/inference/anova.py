@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.messages import list_names
+from mixedlm_ext.display import Table
 from mixedlm_ext.errors import FitError, did_you_mean
 from mixedlm_ext.inference.choices import shown
 from mixedlm_ext.inference.fixed_terms import FixedTerm, fixed_terms
@@ -116,7 +117,7 @@ def f_table(results: MixedLMResults, hypotheses: Mapping[str, Array], title: str
         ``attrs["title"]`` says what it is and by which method.
     """
     rows = [_row(results, full_rank_rows(L)) for L in hypotheses.values()]
-    table = pd.DataFrame(rows, index=list(hypotheses), columns=_COLUMNS)
+    table = Table(rows, index=list(hypotheses), columns=_COLUMNS)
     table["num_df"] = table["num_df"].astype(int)
     table.attrs["title"] = f"{title}, degrees of freedom: {results.ddf}"
     return table

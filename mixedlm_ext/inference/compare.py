@@ -11,6 +11,7 @@ from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLMResults as StatsmodelsResults
 
 from mixedlm_ext.design import Design
+from mixedlm_ext.display import Table
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.inference.anova import anova_table
 from mixedlm_ext.inference.linear import LinearDesign, LinearModel, as_linear_model
@@ -110,7 +111,7 @@ def compare_table(models: Sequence[Any]) -> pd.DataFrame:
             else:
                 notes.append(f"{names[before]!r} is not nested in {names[i]!r}: not tested.")
         rows.append([*_criteria(likelihoods[i], results[i].nobs), *test])
-    table = pd.DataFrame(rows, index=[names[i] for i in order], columns=_COLUMNS)
+    table = Table(rows, index=[names[i] for i in order], columns=_COLUMNS)
     table["npar"] = table["npar"].astype(int)
     table.attrs["title"] = "Likelihood-ratio tests, each model against the one before"
     table.attrs["note"] = " ".join(notes)

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.design.names import list_names
+from mixedlm_ext.display import Table
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.inference.contrast_matrices import (
     DEFAULT_ADJUSTMENTS,
@@ -184,7 +185,7 @@ def _family_frame(
         "ci_lower": found.estimate - half,
         "ci_upper": found.estimate + half,
     }
-    frame = pd.DataFrame(columns, index=names)
+    frame = Table(columns, index=names)
     if not backs:
         return frame
     scale = means.scale

@@ -22,6 +22,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.display import Table
 from mixedlm_ext.errors import FitError, did_you_mean
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.coordinates import Coordinates, ShareHeld, TotalHeld
@@ -249,7 +250,7 @@ def _by_profile(
 
 def _frame(rows: list[list[float]], index: list[str], note: str = "") -> pd.DataFrame:
     """Return the table, with a note in its attrs."""
-    out = pd.DataFrame(rows, index=index, columns=["estimate", "se", "ci_lower", "ci_upper"])
+    out = Table(rows, index=index, columns=["estimate", "se", "ci_lower", "ci_upper"])
     if note:
         out.attrs["note"] = note
     return out

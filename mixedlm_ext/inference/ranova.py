@@ -14,6 +14,7 @@ from scipy import stats
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext.design import Design, TermDesign
+from mixedlm_ext.display import Table
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.formula.parser import RandomTermSpec
 from mixedlm_ext.inference.choices import check_choice, check_flag
@@ -171,7 +172,7 @@ def deletion_table(full: Likelihood, reduced: dict[str, Likelihood]) -> pd.DataF
         p = float(stats.chi2.sf(lrt, df)) if df else np.nan
         rows.append([model.npar, model.llf, model.aic, lrt, df, p])
     columns = ["npar", "logLik", "AIC", "LRT", "Df", "Pr(>Chisq)"]
-    table = pd.DataFrame(rows, index=["<none>", *reduced], columns=columns)
+    table = Table(rows, index=["<none>", *reduced], columns=columns)
     table["npar"] = table["npar"].astype(int)
     return table
 
