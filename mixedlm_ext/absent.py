@@ -14,7 +14,23 @@ _REGRESSION = (
     "kind cannot use a mixed model. Use mixedlm_ext.plots (residuals, trajectories), "
     "get_prediction() and get_influence()"
 )
+_FIT_QUALITY = (
+    "has no single meaning in a mixed model. Use sigma and varcorr() for what is left, icc(), "
+    "and compare() or anova() for tests"
+)
+_NESTED = "compares sums of squares. Use compare_lr_test(other), compare(other) or anova()"
+_NO_TEST_OF_ROWS = "has no formula in a mixed model. Use residuals('scaled') or get_influence()"
 RESULTS = {
+    "rsquared": _FIT_QUALITY,
+    "rsquared_adj": _FIT_QUALITY,
+    "fvalue": _FIT_QUALITY,
+    "f_pvalue": _FIT_QUALITY,
+    "compare_f_test": _NESTED,
+    "compare_lm_test": _NESTED,
+    "outlier_test": _NO_TEST_OF_ROWS,
+    "resid_pearson": "is called residuals('pearson') here. Use that",
+    "bse_re": "would be standard errors of variances, which mislead. Use profile().conf_int()",
+    "freepat": "is statsmodels' pattern of free parameters. Write (x || g) for a diagonal one",
     "mse_resid": _REGRESSION,
     "mse_model": _REGRESSION,
     "mse_total": _REGRESSION,

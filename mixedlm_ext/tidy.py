@@ -14,9 +14,10 @@ from mixedlm_ext.design import Design
 from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.names import code_names
 from mixedlm_ext.display import Table
-from mixedlm_ext.errors import DesignError, FitError
+from mixedlm_ext.errors import DesignError, FitError, check_choice
 from mixedlm_ext.fit import Fit
-from mixedlm_ext.prediction.means import check_choice, rows_of_fit
+from mixedlm_ext.inference.choices import name_list
+from mixedlm_ext.prediction.means import rows_of_fit
 from mixedlm_ext.varcorr import RESIDUAL, correlations
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def tidy_frame(
     results: MixedLMResults, effects: str | Sequence[str], conf_int: bool, conf_level: float
 ) -> pd.DataFrame:
     """Return the frame of `MixedLMResults.tidy`."""
-    wanted = [effects] if isinstance(effects, str) else list(effects)
+    wanted = name_list(effects, "effects", "['fixed', 'ran_pars']")
     for effect in wanted:
         check_choice("effects", effect, EFFECTS)
     if not 0 < conf_level < 1:

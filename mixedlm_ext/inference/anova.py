@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.display import Table
-from mixedlm_ext.errors import FitError, did_you_mean
-from mixedlm_ext.inference.choices import shown
+from mixedlm_ext.errors import FitError, did_you_mean, shown
 from mixedlm_ext.inference.fixed_terms import FixedTerm, fixed_terms
 from mixedlm_ext.inference.hypotheses import (
     full_rank_rows,
@@ -68,6 +67,8 @@ def _note_of_missing_cells(results: MixedLMResults, terms: list[FixedTerm]) -> s
 
 def _check_type(type: int | str) -> str:
     """Return "I", "II", "III" or "marginal"."""
+    if hasattr(type, "llf"):
+        raise FitError("anova() tests the terms of one fit. For two or more, use compare(other).")
     written = str(type).upper() if isinstance(type, (str, int, np.integer)) else None
     if written in _TYPES:
         return _TYPES[written]

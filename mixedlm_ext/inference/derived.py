@@ -23,7 +23,7 @@ from scipy.stats import norm
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.display import Table
-from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.coordinates import Coordinates, ShareHeld, TotalHeld
 from mixedlm_ext.inference.profile import check_level, cutoff
@@ -259,6 +259,4 @@ def _frame(rows: list[list[float]], index: list[str], note: str = "") -> pd.Data
 def _check(alpha: float, method: str) -> None:
     """Refuse arguments that make no sense."""
     check_level("alpha", alpha)
-    if method not in METHODS:
-        near = did_you_mean(str(method), METHODS)
-        raise FitError(f"method={method!r} is not known.{near} Use one of {', '.join(METHODS)}.")
+    check_choice("method", method, METHODS, FitError)

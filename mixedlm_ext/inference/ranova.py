@@ -15,9 +15,10 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext.design import Design, TermDesign
 from mixedlm_ext.display import Table
+from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.formula.parser import RandomTermSpec
-from mixedlm_ext.inference.choices import check_choice, check_flag
+from mixedlm_ext.inference.choices import check_flag
 from mixedlm_ext.inference.fixed_terms import INTERCEPT, constant_coefficients
 from mixedlm_ext.inference.submodel import Likelihood, maximum, reduce_random
 
@@ -54,7 +55,7 @@ class _Deletion:
 
 def ranova_table(results: MixedLMResults, reduce_terms: bool, boundary: str) -> pd.DataFrame:
     """Return the table of `MixedLMResults.ranova`."""
-    check_choice(boundary, "boundary", _BOUNDARIES)
+    check_choice("boundary", boundary, _BOUNDARIES, FitError)
     reduce_terms = check_flag(reduce_terms, "reduce_terms")
     fit = results.fit_record
     if reduce_terms and any(set(term.columns).isdisjoint(INTERCEPT) for term in fit.design.terms):

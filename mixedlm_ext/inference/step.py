@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import patsy
 
+from mixedlm_ext.design.names import list_names
 from mixedlm_ext.display import page
-from mixedlm_ext.errors import FitError
+from mixedlm_ext.errors import FitError, did_you_mean, shown
 from mixedlm_ext.formula.parser import RandomTermSpec
-from mixedlm_ext.inference.choices import name_list, shown
+from mixedlm_ext.inference.choices import name_list
 from mixedlm_ext.inference.drop1 import drop1_table
+from mixedlm_ext.inference.fixed_terms import fixed_terms
 from mixedlm_ext.inference.ranova import deletion_terms, ranova_table
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ def backward_elimination(
             "step() takes terms out of a formula, and the model was made from arrays. Compare "
             "models by compare(), or test columns by drop1()."
         )
-    kept = [] if keep is None else name_list(keep, "keep", "['x', '(1 | g)']")
+    kept = [] if keep is None else _kept(results, keep)
     note = ""
     if reduce_random:
         results, random, note = _random(results, alpha_random, kept)
@@ -91,6 +93,29 @@ def backward_elimination(
     if reduce_fixed:
         results, fixed = _fixed(results, alpha_fixed, kept)
     return StepResults(results, random, fixed, note)
+
+
+def _kept(results: MixedLMResults, keep: Any) -> list[str]:
+    """Return the names of terms to keep, spaced as the tables have them.
+
+    A random term stands for all of its effects; one that is not there yet may come about when
+    another is reduced.
+    """
+    design = results.fit_record.design
+    effects = deletion_terms(design)
+    fixed = [term.name for term in fixed_terms(design)]
+    random = [*effects, *(spec.text for spec, _ in effects.values())]
+    known = {"".join(name.split()): name for name in (*fixed, *random)}
+    out = []
+    for name in name_list(keep, "keep", "['x', '(1 | g)']"):
+        found = known.get("".join(name.split()), name)
+        if found == name and name not in known.values() and "|" not in name:
+            raise FitError(
+                f"keep has {name!r}, which is no term of the fixed part ({list_names(fixed)})."
+                f"{did_you_mean(name, fixed)}"
+            )
+        out += [row for row, (spec, _) in effects.items() if spec.text == found] or [found]
+    return out
 
 
 def _random(
@@ -112,7 +137,7 @@ def _random(
                 "it was kept. Without it, fit statsmodels' OLS."
             )
             return results, _with_order(gone, table), note
-        change = f"~ . - {spec.text}" + (f" + {reduced}" if reduced else "")
+        change = f"~ . - {spec.written}" + (f" + {reduced}" if reduced else "")
         gone.append(table.loc[["<none>", worst]] if not gone else table.loc[[worst]])
         results = _updated(results, change)
 
