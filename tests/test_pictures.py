@@ -17,6 +17,9 @@ from matplotlib.colors import to_rgb
 from numpy.testing import assert_allclose
 
 from mixedlm_ext import MixedLM, datasets, plots
+from mixedlm_ext.plots.axes import _fitted as fitted
+from mixedlm_ext.plots.matrices import _spread as spread
+from mixedlm_ext.plots.naming import name_points
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -425,3 +428,55 @@ def test_colour_bar_has_colours_that_occur() -> None:
     (ax,) = plots.matrix_image(fit("Reaction ~ Days + (Days | Subject)")).axes
     assert ax.child_axes[0].get_ylim()[0] == 0
     assert ax.images[0].norm.vmin == 0
+
+
+# ---------------------------------------------------------------- placing
+
+
+def test_a_name_goes_where_nothing_is_drawn() -> None:
+    """All around a point is full but the lower left."""
+    _, ax = plt.subplots()
+    ax.set(xlim=(0, 10), ylim=(0, 10))
+    x, y = (a.ravel() for a in np.meshgrid(np.linspace(0, 10, 80), np.linspace(0, 10, 80)))
+    full = ~((x < 5) & (y < 5))
+    name_points(ax, np.array([5.0]), np.array([5.0]), ["a name"], [(x[full], y[full])])
+    (text,) = ax.texts
+    box = ax.transData.inverted().transform_bbox(matplotlib.text.Text.get_window_extent(text))
+    assert box.x1 < 5 and box.y1 < 5
+
+
+@pytest.mark.parametrize("name", ["dotplot", "shrinkage", "residuals"])
+def test_legend_is_not_on_the_points(name: str) -> None:
+    figure = getattr(plots, name)(fit("Reaction ~ Days + (Days | Subject)"))
+    figure.canvas.draw()
+    (ax,) = figure.axes
+    box = ax.get_legend().get_window_extent()
+    for line in ax.lines:
+        points = ax.transData.transform(np.column_stack(line.get_data()))
+        assert not ((points >= box.min) & (points <= box.max)).all(axis=1).any()
+
+
+def test_names_of_thin_parts_are_spread() -> None:
+    need = np.full(4, 0.1)
+    assert_allclose(spread(np.array([0.1, 0.4, 0.6, 0.9]), need), [0.1, 0.4, 0.6, 0.9])
+    assert_allclose(spread(np.array([0.45, 0.46, 0.47, 0.8]), need), [0.45, 0.55, 0.65, 0.8])
+    assert_allclose(spread(np.array([0.3, 0.96, 0.98, 0.99]), need), [0.3, 0.75, 0.85, 0.95])
+
+
+def test_names_of_levels_by_their_room() -> None:
+    names = ["x" * 30 + " " + "y" * 29] * 3
+    assert fitted(names, step=30.0, most=300.0) == (10.0, 32)  # two lines
+    assert fitted(names, step=8.0, most=300.0) == (6.0, 60)  # one line, in the smallest letters
+    assert fitted(names, step=8.0, most=100.0) is None
+    assert fitted(names, step=7.0, most=300.0) is None
+
+
+def test_names_of_parameters_stay_in_small_panels() -> None:
+    _, grid = plt.subplots(5, 5)
+    figure = plots.profile_pairs(long_profile(), ax=grid)
+    figure.canvas.draw()
+    for ax in np.diag(grid):
+        (name,) = ax.texts
+        panel, box = ax.get_window_extent(), name.get_window_extent()
+        assert panel.x0 <= box.x0 < box.x1 <= panel.x1
+        assert panel.y0 <= box.y0 < box.y1 <= panel.y1
