@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["INFLUENCE", "MODEL", "RESULTS", "attribute_again"]
+__all__ = ["INFLUENCE", "INHERITED", "MODEL", "RESULTS", "attribute_again"]
 
 _REGRESSION = (
     "is of a linear regression: statsmodels' plot_fit, plot_regress_exog, OLSInfluence and their "
@@ -38,6 +38,10 @@ RESULTS = {
     "params_object": "is statsmodels' packed vector. Use params, theta, sigma and varcorr()",
     "hist": "is statsmodels' log. Use optimization",
 }
+INHERITED = frozenset(
+    ["bsejac", "bsejhj", "covjac", "covjhj", "get_nlfun", "hessv", "score_obsv", "ssr"]
+)
+"""What results inherit from statsmodels and cannot answer: left out of ``dir(result)``."""
 _LIKELIHOOD = (
     "is of models whose rows are independent: statsmodels' MLEInfluence cannot use a mixed model. "
     "Use get_influence() for rows and influence(groups=...) for groups"

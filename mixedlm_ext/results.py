@@ -126,6 +126,9 @@ class MixedLMResults(
         def __getattr__(self, name: str) -> Any:
             return attribute_again(self, name, absent.RESULTS)
 
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in absent.INHERITED]
+
     def __repr__(self) -> str:
         criterion = "REML criterion" if self.reml else "-2 log-likelihood"
         line = headline(self.fit_record.design, self.nobs)

@@ -51,6 +51,14 @@ def test_repr_of_results_and_models() -> None:
     assert "180 observations, 18 levels of" in repr(arrays)
 
 
+def test_dir_lists_what_works() -> None:
+    names = [name for name in dir(fit()) if not name.startswith("_")]
+    for name in names:
+        getattr(fit(), name)  # no error
+    assert {"params", "summary", "anova", "varcorr"} <= set(names)
+    assert "covjac" not in names
+
+
 TABLES = {
     "compare": lambda: fit("Reaction ~ Days + (1 | Subject)").compare(fit()),
     "anova": lambda: cake().anova(),
