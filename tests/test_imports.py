@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # not part of formula. The empty name is the package's own __init__.
 LAYERS: list[list[str]] = [
     ["caching", "compat", "errors", "datasets", "tables"],
-    ["absent", "linalg", "parallel"],
+    ["absent", "display", "linalg", "parallel"],
     ["structures"],
     ["formula", "covariance"],
     ["design", "expected_information", "pls", "template_steps"],
