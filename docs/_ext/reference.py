@@ -119,6 +119,9 @@ def functions_page(package: Any) -> str:
         elif name in CLASSES:
             parts.append(f".. autoclass:: {PACKAGE}.{name}\n   :members:\n")
     parts.append(f".. autofunction:: {PACKAGE}.formula.api.mixedlm\n")
+    parts.append(
+        f".. autoclass:: {PACKAGE}.sklearn.MixedLMRegressor\n   :members: fit, predict, score\n"
+    )
     return "\n".join(parts)
 
 

@@ -56,7 +56,7 @@ panel.plot(own["model"], place, "o", color="C0", label="model")
 panel.axvline(result.params["Intercept"], color="C0", linewidth=0.8)
 panel.set_yticks(place, own["author"] + " " + own["year"].astype(str))
 panel.set(xlabel="log risk ratio")
-panel.legend()
+panel.legend(loc="lower right")
 figure
 
 # %%
