@@ -45,7 +45,7 @@ def profile_zeta(
     names : sequence of str, optional
         Parameters; all that were profiled by default.
     absolute : bool
-        Draw |ζ|, so that an interval is a horizontal line.
+        Draw ``|ζ|``, so that an interval is a horizontal line.
     alphas : sequence of float
         Intervals of these levels, 1 - α, are marked as far as the profile reaches.
     ax : Axes or sequence of Axes, optional
