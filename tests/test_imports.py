@@ -18,8 +18,11 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 LAYERS: list[list[str]] = [
     ["absent", "caching", "compat", "errors", "datasets"],
     ["formula", "covariance", "linalg", "parallel"],
-    ["design", "expected_information", "pls", "template_steps"],
-    ["assemble", "identification", "model_data", "objective", "refit"],
+    ["design", "expected_information", "template_steps"],
+    ["products"],
+    ["solvers"],
+    ["pls"],
+    ["assemble", "identification", "model_data", "objective"],
     ["search"],
     ["fit"],
     ["estimate", "fit_warnings"],

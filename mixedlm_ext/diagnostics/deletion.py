@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from mixedlm_ext.diagnostics.deleted import Deleted, displacement
 from mixedlm_ext.diagnostics.leverage import RowGeometry
 from mixedlm_ext.diagnostics.marginal import LARGEST_BLOCK, cholesky_blocks
-from mixedlm_ext.diagnostics.refits import LEFT, NO_ROWS, NOT_ESTIMABLE, refit_without
+from mixedlm_ext.diagnostics.refits import refit_without
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.linalg import small
-from mixedlm_ext.linalg.triangular import solve_upper
+from mixedlm_ext.many.removal import LEFT, NO_ROWS, NOT_ESTIMABLE
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -188,8 +188,7 @@ def _solvable(S: Array, df: Index, taken: _Taken, failures: dict[int, str]) -> N
 
 def _back(fit: Fit) -> Array:
     """Return R⁻¹R_X⁻¹, from the basis to the user's coefficients."""
-    cp = fit.problem.cp
-    return solve_upper(cp.R, solve_upper(fit.engine.pls.RX, np.eye(cp.p)))
+    return fit.problem.cp.layout.root(fit.engine.pls.RX)
 
 
 def _log_determinants(fit: Fit, taken: _Taken, codes: Index) -> Array:

@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from mixedlm_ext.diagnostics.deleted import Deleted, displacement, lack_of_fit
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.fit import Fit
-from mixedlm_ext.linalg.crossproducts import Coupling, CrossProducts
-from mixedlm_ext.linalg.factor import Pattern
-from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.many import warm_start
+from mixedlm_ext.many.removal import NO_ROWS, Removal
 from mixedlm_ext.objective import Evaluation, Objective
 from mixedlm_ext.parallel import pieces, run
 from mixedlm_ext.pls import Problem
-from mixedlm_ext.refit import Reduction
 from mixedlm_ext.search import optimize
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-__all__ = ["LEFT", "NOT_ESTIMABLE", "NO_ROWS", "Remainder", "refit_without"]
+__all__ = ["refit_without"]
 
-LEFT = 1e-9
-"""Share of X'WX that must be left for the fixed effects to be estimable."""
-NOT_ESTIMABLE = "without these rows the fixed effects cannot all be estimated"
-NO_ROWS = "without these rows there are no more rows than fixed effects"
 _AT_ONCE = 20
 """Sets that one process does in one go."""
 
@@ -67,9 +58,9 @@ def refit_without(
     counts = np.bincount(codes)
     starts = np.cumsum(counts) - counts
     members = [order[starts[g] : starts[g] + counts[g]] for g in sets]
-    remainder = Remainder(fit)
+    removal = Removal(fit.design, fit.problem)
     chunks = pieces(len(members), _AT_ONCE)
-    task = partial(_refit_sets, fit, remainder, fixed_theta)
+    task = partial(_refit_sets, fit, removal, fixed_theta)
     done = run(
         task, [members[c] for c in chunks], n_jobs, progress, [c.stop - c.start for c in chunks]
     )
@@ -79,14 +70,12 @@ def refit_without(
     return out
 
 
-def _refit_sets(
-    fit: Fit, remainder: Remainder, fixed_theta: bool, members: Sequence[Index]
-) -> Deleted:
+def _refit_sets(fit: Fit, removal: Removal, fixed_theta: bool, members: Sequence[Index]) -> Deleted:
     """Fit without each of a few sets of rows."""
     out = Deleted.missing(len(members), fit.problem.cp.p, len(fit.theta))
     for i, rows in enumerate(members):
         try:
-            _refit(fit, remainder.without(rows), fixed_theta, out, i)
+            _refit(fit, removal.without(rows), fixed_theta, out, i)
         except FitError as error:
             out.failures[i] = str(error)
     return out
@@ -97,11 +86,11 @@ def _refit(fit: Fit, problem: Problem, fixed_theta: bool, out: Deleted, i: int) 
     objective = Objective(problem, fit.reml, fit.fixed_sigma)
     if objective.df < 1:
         raise FitError(NO_ROWS)
-    covariance, cp = problem.covariance, problem.cp
+    covariance, layout = problem.covariance, problem.cp.layout
     e, converged = _solve(objective, fit, fixed_theta)
-    root = solve_upper(cp.R, solve_upper(e.pls.RX, np.eye(cp.p)))
+    root = layout.root(e.pls.RX)
     out.theta[i] = covariance.unstandardize(e.theta)
-    out.beta[i] = cp.beta_ols + solve_upper(cp.R, e.pls.beta)
+    out.beta[i] = layout.coefficients(e.pls.beta)
     out.bse[i] = np.sqrt(e.scale * np.einsum("pi,pi->p", root, root))
     out.sigma[i] = np.sqrt(e.scale)
     out.objective[i] = e.value
@@ -117,79 +106,3 @@ def _solve(objective: Objective, fit: Fit, fixed_theta: bool) -> tuple[Evaluatio
         return objective.at(fit.problem.covariance.standardize(fit.theta)), True
     best, log = optimize(objective, warm_start(objective.problem, fit.theta))
     return best, log.converged
-
-
-class Remainder:
-    """The cross-products of a model less those of some rows.
-
-    Parameters
-    ----------
-    fit : Fit
-    """
-
-    def __init__(self, fit: Fit) -> None:
-        design, self.problem = fit.design, fit.problem
-        reduction = Reduction(design, fit.problem)
-        self.Zt, self.Q = reduction.Zt.tocsc(), reduction.Q
-        known = 0.0 if design.offset is None else design.offset
-        root = 1.0 if reduction.root is None else reduction.root
-        y = root * (design.y - known - design.X @ fit.problem.cp.beta_ols)
-        self.y = y - self.Q @ (self.Q.T @ y)  # what rounding left of a large mean
-        self.log_w = None if design.weights is None else np.log(design.weights)
-
-    def without(self, rows: Index) -> Problem:
-        """Return the problem of the other rows; theta is standardized as for all.
-
-        Raises
-        ------
-        FitError
-            If the fixed effects cannot be estimated from them.
-        """
-        cp, Z = self.problem.cp, self.Zt[:, rows]
-        Q, y = self.Q[rows], self.y[rows]
-        S = np.eye(cp.p) - Q.T @ Q  # Q'WQ of the other rows; they leave Q'Wy = -Q_I'W_Iy_I
-        if cp.p and np.linalg.eigvalsh(S)[0] < LEFT:
-            raise FitError(NOT_ESTIMABLE)
-        U = np.asarray(np.linalg.cholesky(S).T, dtype=float)
-        delta = np.asarray(-np.linalg.solve(S, Q.T @ y), dtype=float)
-        ZX, ZZ = cp.ZX - Z @ Q, Z @ Z.T
-        smaller = replace(
-            cp,
-            n=cp.n - len(rows),
-            diagonal=[_less_diagonal(cp, i, ZZ) for i in range(len(cp.shapes))],
-            couplings={key: _less_coupling(cp, *key, ZZ) for key in cp.couplings},
-            ZX=solve_upper(U, ZX.T, transpose=True).T,
-            Zy=cp.Zy - Z @ y - ZX @ delta,
-            yy=float(cp.yy - y @ y - delta @ S @ delta),
-            R=U @ cp.R,
-            beta_ols=cp.beta_ols + solve_upper(cp.R, delta),
-            logdet_W=cp.logdet_W - (0.0 if self.log_w is None else float(self.log_w[rows].sum())),
-        )
-        pattern = Pattern(smaller, self.problem.pattern.plan)
-        return Problem(smaller, self.problem.covariance, pattern)
-
-
-def _part(cp: CrossProducts, i: int, j: int, ZZ: sparse.csc_array) -> tuple[Index, ...]:
-    """Return column and level of the entries of block (i, j), on both sides, and their values."""
-    own = ZZ[cp.offsets[i] : cp.offsets[i + 1], cp.offsets[j] : cp.offsets[j + 1]].tocoo()
-    a, row = np.divmod(own.row, cp.shapes[i][1])
-    b, column = np.divmod(own.col, cp.shapes[j][1])
-    return a, row, b, column, own.data
-
-
-def _less_diagonal(cp: CrossProducts, i: int, ZZ: sparse.csc_array) -> Array:
-    """Return Z_i'WZ_i less the part of some rows."""
-    out = cp.diagonal[i].copy()
-    a, level, b, _, values = _part(cp, i, i, ZZ)
-    out[a, b, level] -= values
-    return out
-
-
-def _less_coupling(cp: CrossProducts, i: int, j: int, ZZ: sparse.csc_array) -> Coupling:
-    """Return Z_i'WZ_j less the part of some rows, on the same pairs of levels."""
-    whole, levels = cp.couplings[i, j], cp.shapes[j][1]
-    a, row, b, column, values = _part(cp, i, j, ZZ)
-    pair = np.searchsorted(whole.rows * levels + whole.columns, row * levels + column)
-    out = whole.values.copy()
-    out[a, b, pair] -= values
-    return Coupling(whole.rows, whole.columns, out)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.grouping import level_codes
 from mixedlm_ext.design.names import list_names
+from mixedlm_ext.design.row_values import values_of_rows
 from mixedlm_ext.errors import DesignError, FitError, did_you_mean
-from mixedlm_ext.refit import values_of_rows
 
 Index = NDArray[np.intp]
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.rank import independent_columns
+from mixedlm_ext.design.row_values import require_rows
 from mixedlm_ext.errors import MixedLMError
 from mixedlm_ext.inference.resampling import outer_terms
-from mixedlm_ext.refit import require_rows
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults

@@ -9,10 +9,10 @@ from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design, TermDesign
+from mixedlm_ext.design.row_values import require_rows
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.linalg.orthogonal import orthonormal_basis
-from mixedlm_ext.refit import require_rows
 from mixedlm_ext.simulation.new_rows import fit_simulator
 from mixedlm_ext.simulation.simulate import fit_parameters
 

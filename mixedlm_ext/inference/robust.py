@@ -176,12 +176,11 @@ def _bias_reduced(fit: Fit, clusters: Clusters, VX: Array, e: Array) -> tuple[Ar
 def _solve(fit: Fit) -> Array:
     """Return V⁻¹X = W(X - ZΛM⁻¹Λ'Z'WX), (n, p)."""
     design, problem, pls = fit.design, fit.problem, fit.engine.pls
-    coefficients = pls.factor.back_solve(pls.RZX) @ problem.cp.R
+    coefficients = pls.NZX @ problem.cp.R
     out = design.X.copy()
-    for laid, term in zip(design.terms, problem.covariance.terms):
-        own = problem.cp.block(coefficients, term.block)[term.first : term.first + term.k]
-        b = np.linalg.solve(term.whitening, own.reshape(term.k, -1)).reshape(own.shape)
-        for a in range(term.k):
+    for laid, place in zip(design.terms, problem.cp.layout.places):
+        b = place.modes(problem.cp.block(coefficients, place.block))
+        for a in range(place.k):
             out -= laid.X[:, a, None] * b[a][laid.codes]
     return out if design.weights is None else out * design.weights[:, None]
 

@@ -15,8 +15,8 @@ from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.many.newton import minimize_many
 from mixedlm_ext.many.objective import LevelClasses, ManyObjectives
 from mixedlm_ext.objective import Evaluation, Objective
-from mixedlm_ext.pls import Problem
-from mixedlm_ext.refit import Reduced, Reduction, problem_with
+from mixedlm_ext.pls import Problem, problem_with
+from mixedlm_ext.products.responses import Reduced, Reduction
 from mixedlm_ext.search import optimize
 from mixedlm_ext.search.start import several_minima
 
@@ -113,7 +113,7 @@ class Refitter:
         start: Array | None = None,
     ) -> None:
         self.problem, self.reml, self.sigma, self.start = problem, reml, sigma, start
-        self.reduce = Reduction(design, problem)
+        self.reduce = Reduction(design, problem.cp.layout)
         # where there may be several minima, each response needs its own search from several starts
         at_once = (
             len(problem.cp.shapes) == 1
@@ -154,7 +154,7 @@ class Refitter:
         start = covariance.start() if self.start is None else self.start
         best, converged = minimize_many(objectives, np.repeat(start[:, None], len(out.sigma), 1))
         out.theta[:] = covariance.unstandardize(_canonical(covariance, best.theta)).T
-        out.beta[:] = (reduced.beta_ols + solve_upper(cp.R, best.beta)).T
+        out.beta[:] = (reduced.beta0 + solve_upper(cp.R, best.beta)).T
         inverse = solve_upper(cp.R, np.eye(cp.p))
         variance = np.einsum("pi,ijr,pj->rp", inverse, best.cov, inverse) * best.scale[:, None]
         out.bse[:] = np.sqrt(variance)
@@ -197,10 +197,10 @@ def _canonical(covariance: Covariance, theta: Array) -> Array:
 
 def _write(problem: Problem, e: Evaluation, r: int, out: Estimates) -> None:
     """Write one evaluation down in the user's units."""
-    cp = problem.cp
-    root = solve_upper(cp.R, solve_upper(e.pls.RX, np.eye(cp.p)))
+    layout = problem.cp.layout
+    root = layout.root(e.pls.RX)
     out.theta[r] = problem.covariance.unstandardize(e.theta)
-    out.beta[r] = cp.beta_ols + solve_upper(cp.R, e.pls.beta)
+    out.beta[r] = layout.coefficients(e.pls.beta)
     out.bse[r] = np.sqrt(e.scale * np.einsum("pi,pi->p", root, root))
     out.sigma[r] = np.sqrt(e.scale)
     out.objective[r] = e.value

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 import pandas as pd
 
 from mixedlm_ext.design import Design
+from mixedlm_ext.design.row_values import check_new_response
 from mixedlm_ext.fit_many import ManyFits, fit_many
 from mixedlm_ext.inference.ddf import check_method
 from mixedlm_ext.inference.power import Power, power
-from mixedlm_ext.refit import Reduction, check_new_response, problem_with
+from mixedlm_ext.pls import problem_with
+from mixedlm_ext.products.responses import Reduction
 from mixedlm_ext.simulation.simulate import (
     Parameters,
     check_count,
@@ -57,7 +59,7 @@ class ModelSimulationMethods:
         y = check_new_response(old.design, endog)
         named = old.design.endog_name if name is None else name
         new = self.with_design(replace(old.design, y=y, endog_name=named))
-        reduced = Reduction(old.design, old.problem)(y[:, None])
+        reduced = Reduction(old.design, old.problem.cp.layout)(y[:, None])
         new.__dict__["problem"] = problem_with(old.problem, reduced)
         return new
 
