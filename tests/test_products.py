@@ -306,7 +306,7 @@ def test_a_basis_times_a_triangle() -> None:
     turned = basis.times(U)
     assert_allclose(turned.R, U @ basis.R)
     assert_allclose(turned.coordinates(X) @ U, basis.coordinates(X), atol=1e-10)
-    assert_allclose(Basis.of(U).coordinates(X) @ U, X, rtol=1e-12)
+    assert_allclose(Basis(U).coordinates(X) @ U, X, rtol=1e-12)
 
 
 @pytest.mark.parametrize("first", [1, 2, 4])

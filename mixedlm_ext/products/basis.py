@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design.rank import independent_columns
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.orthogonal import constant_coefficients, orthonormal_basis, whiten
@@ -37,31 +38,29 @@ class Basis:
     ----------
     R : ndarray (p, p)
         Triangular, X = QR.
-    inverse : ndarray (p, p)
-        Takes X(I - am') to Q.
-    centring : tuple of ndarray (p,), optional
-        a and m above; m is zero if left out.
+    centring : tuple of ndarray, optional
+        a (p,) and m (p,) above, and the inverse (p, p) of R_c, turned as Q is.
     """
 
     R: Array
-    inverse: Array
-    centring: tuple[Array, Array] | None = None
+    centring: tuple[Array, Array, Array] | None = None
 
-    @classmethod
-    def of(cls, R: Array) -> Basis:
-        """Return the basis of a triangular R."""
-        return cls(R, np.asarray(np.linalg.inv(R), dtype=float))
+    @cached_property
+    def inverse(self) -> Array:
+        """What takes X, or X(I - am'), to Q."""
+        return self.centring[2] if self.centring else np.asarray(np.linalg.inv(self.R), dtype=float)
 
     def times(self, U: Array) -> Basis:
         """Return the basis with UR in place of R, U upper triangular."""
-        return Basis(
-            U @ self.R, matmul(self.inverse, solve_upper(U, np.eye(len(U)))), self.centring
-        )
+        if self.centring is None:
+            return Basis(U @ self.R)
+        a, m, inverse = self.centring
+        return Basis(U @ self.R, (a, m, matmul(inverse, solve_upper(U, np.eye(len(U))))))
 
     def coordinates(self, X: Array) -> Array:
         """Return Q of some rows, (m, p)."""
         if self.centring is not None:
-            a, m = self.centring
+            a, m, _ = self.centring
             X = X - np.outer(X @ a, m)
         return matmul(X, self.inverse)
 
@@ -96,7 +95,7 @@ def column_basis(X: Array, root: Array | None) -> tuple[Array, Basis, bool]:
         centred = _centred(X, root)
         if centred is not None:
             return *centred, True
-    return Q, Basis(R, solve_upper(R, np.eye(len(R)))), True
+    return Q, Basis(R), True
 
 
 def _weighted(X: Array, root: Array | None) -> Array:
@@ -121,7 +120,7 @@ def _centred(X: Array, root: Array | None) -> tuple[Array, Basis] | None:
     if np.tril(R, -1).any():
         turn, R = np.linalg.qr(R)
         Q, inverse = matmul(Q, turn), matmul(inverse, turn)
-    return Q, Basis(R, inverse, (a, m))
+    return Q, Basis(R, (a, m, inverse))
 
 
 def _completed(weighted: Array, kept: NDArray[np.intp]) -> tuple[Array, Basis]:
@@ -129,7 +128,7 @@ def _completed(weighted: Array, kept: NDArray[np.intp]) -> tuple[Array, Basis]:
     norms = np.linalg.norm(weighted, axis=0)
     R = np.diag(np.where(norms > 0, norms, 1.0))
     R[np.ix_(kept, kept)] = orthonormal_basis(weighted[:, kept])[1]
-    basis = Basis(R, solve_upper(R, np.eye(len(R))))
+    basis = Basis(R)
     return basis.coordinates(weighted), basis
 
 
@@ -163,12 +162,12 @@ def term_basis(X: Array, root: Array | None, structure: str) -> tuple[Array, Bas
     ):
         return _completed_term(X, weighted, scale)
     columns = W * scale if root is None else W * scale / root[:, None]
-    return columns, Basis.of(R / scale)
+    return columns, Basis(R / scale)
 
 
 def _completed_term(X: Array, weighted: Array, scale: float) -> tuple[Array, Basis]:
     """Whiten dependent columns as far as they are not; see `_completed`."""
     reverse = weighted[:, ::-1]
     _, basis = _completed(reverse, independent_columns(reverse))
-    out = Basis.of(basis.R[::-1, ::-1] / scale)
+    out = Basis(basis.R[::-1, ::-1] / scale)
     return out.coordinates(X), out

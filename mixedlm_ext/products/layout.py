@@ -190,4 +190,4 @@ class Layout:
 
     def with_fixed(self, R: Array, beta0: Array) -> Layout:
         """Return the layout of other columns X with X = QR."""
-        return replace(self, basis=Basis.of(R), beta0=beta0, constant=None, shift=0.0)
+        return replace(self, basis=Basis(R), beta0=beta0, constant=None, shift=0.0)
