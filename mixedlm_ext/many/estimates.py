@@ -22,7 +22,7 @@ from mixedlm_ext.search.start import several_minima
 
 Array = NDArray[np.float64]
 
-__all__ = ["Estimates", "Refitter", "warm_start"]
+__all__ = ["Estimates", "Refitter"]
 
 _CELLS = 400_000
 """Numbers that an array of one chunk may hold: about what stays in the cache."""
@@ -30,8 +30,6 @@ _AT_ONCE = 1000
 """Responses of a chunk at most when all are fitted at once."""
 _ONE_BY_ONE = 20
 """Responses of a chunk when each has its own search."""
-_LEAST = 0.05
-"""Smallest diagonal of a template to start from: at zero the criterion is stationary."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,17 +172,6 @@ class Refitter:
             return
         _write(objective.problem, e, r, out)
         out.converged[r] = log.converged
-
-
-def warm_start(problem: Problem, theta: Array) -> Array:
-    """Return the standardized theta to start from after a fit of a similar response.
-
-    Diagonals of the templates are kept off zero, where the criterion is stationary.
-    """
-    covariance = problem.covariance
-    start = covariance.standardize(theta)
-    diagonal = covariance.start() > 0
-    return np.where(diagonal, np.maximum(start, _LEAST), start)
 
 
 def _canonical(covariance: Covariance, theta: Array) -> Array:
