@@ -19,7 +19,7 @@ from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.responses import Reduced, with_response
-from mixedlm_ext.solvers.base import FactorProtocol
+from mixedlm_ext.solvers.base import FactorProtocol, SolverProtocol
 from mixedlm_ext.solvers.direct import DirectSolver
 
 Array = NDArray[np.float64]
@@ -38,7 +38,7 @@ class Problem:
 
     cp: CrossProducts
     covariance: Covariance
-    solver: DirectSolver
+    solver: SolverProtocol
 
     @classmethod
     def of(cls, cp: CrossProducts, covariance: Covariance) -> Problem:

@@ -286,12 +286,12 @@ def test_few_rows_leave_columns_of_unit_length(rows: int) -> None:
     """Dependent columns in the rows learnt from: the basis is one for other rows all the same."""
     rng = np.random.default_rng(2)
     X = np.column_stack([np.ones(rows), np.zeros(rows), rng.standard_normal(rows), np.ones(rows)])
-    _, basis, orthonormal_columns = column_basis(X, np.full(rows, 2.0))
+    _, basis, orthonormal_columns = column_basis(X, np.full(rows, 2.0), dependent=True)
     assert not orthonormal_columns
     others = rng.standard_normal((6, 4))
     assert_allclose(basis.coordinates(others) @ basis.R, others, atol=1e-12)
     for structure in ("us", "diag", "iid"):
-        own, whitened = term_basis(X, None, structure)
+        own, whitened = term_basis(X, None, structure, dependent=True)
         assert own.shape == X.shape
         assert_allclose(whitened.coordinates(others) @ whitened.R, others, atol=1e-12)
         assert (np.diag(whitened.R) > 0).all()

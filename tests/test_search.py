@@ -74,7 +74,7 @@ def test_sleepstudy_without_intercept() -> None:
     data = datasets.sleepstudy.load_pandas().data
     result = MixedLM.from_formula("Reaction ~ 0 + Days + (Days | Subject)", data).fit()
     assert result.converged
-    assert result.optimization.evaluations <= 25
+    assert result.optimization.evaluations <= 40
     assert_allclose(result.objective, 1828.3399753860, atol=1e-6)  # L-BFGS, several starts
 
 

@@ -168,7 +168,7 @@ def _first_step(parameter: Parameter, fit: Fit, estimates: Estimates) -> float:
     if parameter.kind == "beta":
         return 0.4 * fit.sigma * float(np.sqrt(fit.unscaled_cov[j, j]))
     sd = float(np.sqrt(estimates.random_cov[parameter.term][j, j]))
-    unit = float(np.linalg.norm(fit.problem.covariance.terms[parameter.term].whitening[:, j]))
+    unit = float(fit.problem.cp.layout.places[parameter.term].lengths[j])
     return max(0.15 * sd, 0.02 * estimates.sigma / unit)
 
 

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from mixedlm_ext.assemble import response
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design.messages import list_names, quoted
+from mixedlm_ext.design.partition import Partition
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.choices import check_choice, shown
-from mixedlm_ext.inference.clusters import Clusters
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -48,7 +48,7 @@ class ClusterRobust:
     Parameters
     ----------
     fit : Fit
-    clusters : Clusters
+    clusters : Partition
     kind : {"CR0", "CR1", "CR2", "CR3"}
 
     Notes
@@ -58,7 +58,7 @@ class ClusterRobust:
     the number of clusters less one.
     """
 
-    def __init__(self, fit: Fit, clusters: Clusters, kind: str) -> None:
+    def __init__(self, fit: Fit, clusters: Partition, kind: str) -> None:
         check_choice(kind, "kind", KINDS)
         largest = int(np.bincount(clusters.codes).max())
         if kind == "CR2" and largest > _MOST_ROWS:
@@ -77,7 +77,7 @@ class ClusterRobust:
         """Return the sandwich, (p, p)."""
         return self._cov
 
-    def _compute(self, fit: Fit, clusters: Clusters) -> tuple[Array, Array, Array]:
+    def _compute(self, fit: Fit, clusters: Partition) -> tuple[Array, Array, Array]:
         """Return the sandwich; for CR2 also X_c'A_c'V_c⁻¹X_c and X_c'V_c⁻¹A_cV_cA_c'V_c⁻¹X_c.
 
         The rows are read here and not needed any more.
@@ -159,7 +159,7 @@ def check_cov_type(cov_type: object) -> None:
         )
 
 
-def _bias_reduced(fit: Fit, clusters: Clusters, VX: Array, e: Array) -> tuple[Array, Array, Array]:
+def _bias_reduced(fit: Fit, clusters: Partition, VX: Array, e: Array) -> tuple[Array, Array, Array]:
     """Return X_c'V_c⁻¹A_ce_c of each cluster, and what the degrees of freedom by CR2 need."""
     scores, adjusted, variances = [], [], []
     for rows in clusters.rows():
@@ -200,7 +200,7 @@ def _sums(codes: Index, values: Array, m: int) -> Array:
     return np.column_stack([np.bincount(codes, column, m) for column in values.T])
 
 
-def _check_estimable_without(rest: Array, fit: Fit, clusters: Clusters) -> None:
+def _check_estimable_without(rest: Array, fit: Fit, clusters: Partition) -> None:
     """Refuse CR3 where a coefficient is known from one cluster alone.
 
     `rest` (m, p, p) is X'V⁻¹X without each cluster; seen in units in which all of it is I.

@@ -65,7 +65,9 @@ class Basis:
         return matmul(X, self.inverse)
 
 
-def column_basis(X: Array, root: Array | None) -> tuple[Array, Basis, bool]:
+def column_basis(
+    X: Array, root: Array | None, dependent: bool = False
+) -> tuple[Array, Basis, bool]:
     """Find a basis in which the columns of √W X are orthonormal.
 
     Parameters
@@ -73,6 +75,8 @@ def column_basis(X: Array, root: Array | None) -> tuple[Array, Basis, bool]:
     X : ndarray (n, p)
     root : ndarray (n,), optional
         √W.
+    dependent : bool
+        Whether the columns may be dependent in these rows.
 
     Returns
     -------
@@ -85,13 +89,12 @@ def column_basis(X: Array, root: Array | None) -> tuple[Array, Basis, bool]:
         these rows are only brought to unit length.
     """
     weighted = _weighted(X, root)
-    if len(X) < X.shape[1]:
-        return *_completed(weighted, independent_columns(weighted)), False
+    if dependent:
+        kept = independent_columns(weighted)
+        if len(kept) < X.shape[1]:
+            return *_completed(weighted, kept), False
     Q, R = orthonormal_basis(weighted)
     if _nearly_dependent(R):
-        kept = independent_columns(weighted)
-        if len(kept) < len(R):
-            return *_completed(weighted, kept), False
         centred = _centred(X, root)
         if centred is not None:
             return *centred, True
@@ -132,7 +135,9 @@ def _completed(weighted: Array, kept: NDArray[np.intp]) -> tuple[Array, Basis]:
     return basis.coordinates(weighted), basis
 
 
-def term_basis(X: Array, root: Array | None, structure: str) -> tuple[Array, Basis]:
+def term_basis(
+    X: Array, root: Array | None, structure: str, dependent: bool = False
+) -> tuple[Array, Basis]:
     """Whiten the columns of a random term: R'R = X'WX/n.
 
     Parameters
@@ -142,6 +147,8 @@ def term_basis(X: Array, root: Array | None, structure: str) -> tuple[Array, Bas
         √W.
     structure : str
         See `mixedlm_ext.linalg.orthogonal.whiten`.
+    dependent : bool
+        Whether the columns may be dependent in these rows.
 
     Returns
     -------
@@ -152,22 +159,12 @@ def term_basis(X: Array, root: Array | None, structure: str) -> tuple[Array, Bas
     """
     weighted = _weighted(X, root)
     scale = np.sqrt(max(len(X), 1))
-    if structure == "us" and len(X) < X.shape[1]:
-        return _completed_term(X, weighted, scale)
+    if dependent and structure == "us":
+        kept = independent_columns(weighted[:, ::-1])
+        if len(kept) < X.shape[1]:
+            _, reverse = _completed(weighted[:, ::-1], kept)
+            basis = Basis(reverse.R[::-1, ::-1] / scale)
+            return basis.coordinates(X), basis
     W, R = whiten(weighted, structure)
-    if (
-        structure == "us"
-        and _nearly_dependent(R[::-1, ::-1])
-        and len(independent_columns(weighted)) < len(R)
-    ):
-        return _completed_term(X, weighted, scale)
     columns = W * scale if root is None else W * scale / root[:, None]
     return columns, Basis(R / scale)
-
-
-def _completed_term(X: Array, weighted: Array, scale: float) -> tuple[Array, Basis]:
-    """Whiten dependent columns as far as they are not; see `_completed`."""
-    reverse = weighted[:, ::-1]
-    _, basis = _completed(reverse, independent_columns(reverse))
-    out = Basis(basis.R[::-1, ::-1] / scale)
-    return out.coordinates(X), out

@@ -88,6 +88,11 @@ class Place:
         return self.basis.R
 
     @property
+    def lengths(self) -> Array:
+        """Root mean squares of the user's columns, (k,)."""
+        return np.asarray(np.linalg.norm(self.whitening, axis=0))
+
+    @property
     def own(self) -> slice:
         """The term's columns within its block."""
         return slice(self.first, self.first + self.k)
@@ -105,7 +110,7 @@ class Place:
     def covariance(self, blocks: Array) -> Array:
         """Return R_t⁻¹NR_t⁻ᵀ of each level from the block's N (k_block, k_block, ...)."""
         own, inverse = blocks[self.own, self.own], np.linalg.inv(self.whitening)
-        return np.einsum("ab,bc...,dc->ad...", inverse, own, inverse)
+        return np.einsum("ab,bc...,dc->ad...", inverse, own, inverse, optimize=True)
 
 
 @dataclass(frozen=True, eq=False)

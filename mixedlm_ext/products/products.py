@@ -17,6 +17,7 @@ from scipy import sparse
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.errors import FitError
+from mixedlm_ext.linalg import small
 from mixedlm_ext.linalg.keys import distinct_keys
 from mixedlm_ext.products.layout import Layout
 
@@ -164,7 +165,7 @@ class BlockMatrix:
             if i in place and j in place
         }
         diagonal = [
-            D if M is None else np.einsum("ar,abl,bs->rsl", M, D, M)
+            D if M is None else small.congruence(M, D)
             for D, M in ((self.diagonal[i], M) for i, M in maps.items())
         ]
         return BlockMatrix(shapes, diagonal, couplings)

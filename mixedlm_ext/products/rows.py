@@ -36,7 +36,10 @@ def shared_groups(terms: Sequence[TermDesign]) -> list[list[int]]:
 
 
 def lay_out(
-    terms: Sequence[TermDesign], groups: Sequence[Sequence[int]], weights: Array | None
+    terms: Sequence[TermDesign],
+    groups: Sequence[Sequence[int]],
+    weights: Array | None,
+    dependent: bool = False,
 ) -> tuple[list[Place], list[BlockData]]:
     """Merge terms into blocks and whiten their columns.
 
@@ -46,6 +49,8 @@ def lay_out(
     groups : sequence of sequence of int
         The terms of each block (see `shared_groups`).
     weights : ndarray (n,), optional
+    dependent : bool
+        Whether columns of a term may be dependent in these rows.
 
     Returns
     -------
@@ -59,7 +64,7 @@ def lay_out(
     for block, members in enumerate(groups):
         columns: list[Array | None] = []
         for i in members:
-            own, basis = term_basis(terms[i].X, root, terms[i].structure)
+            own, basis = term_basis(terms[i].X, root, terms[i].structure, dependent)
             places[i] = Place(block, len(columns), basis)
             columns += _columns(own)
         first = terms[members[0]]
@@ -142,9 +147,9 @@ def learn(
     -------
     Layout
     """
-    places, blocks = lay_out(terms, groups, weights)
+    places, blocks = lay_out(terms, groups, weights, dependent=True)
     root = None if weights is None else np.sqrt(weights)
-    return _learn(y, X, blocks, root, places)[0]
+    return _learn(y, X, blocks, root, places, dependent=True)[0]
 
 
 class RowSums:
@@ -192,9 +197,10 @@ def _learn(
     blocks: Sequence[BlockData],
     root: Array | None,
     places: Sequence[Place],
+    dependent: bool = False,
 ) -> tuple[Layout, _Coordinates]:
     """Return a basis of X and y's coefficients on it, and the rows' coordinates."""
-    Q, basis, orthonormal = column_basis(X, root)
+    Q, basis, orthonormal = column_basis(X, root, dependent)
     constant = constant_coefficients(X) if len(X) else None
     shift = 0.0 if constant is None else float(y.mean())
     beta, residual = project(Q, basis.R, y - shift, root, orthonormal)

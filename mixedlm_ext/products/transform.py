@@ -97,7 +97,7 @@ def with_random_columns(
     Zr = np.column_stack([cp.ZX, cp.Zy])
     parts = [cp.block(Zr, i) for i in maps]
     turned = [
-        part if M is None else np.einsum("ar,alc->rlc", M, part)
+        part if M is None else np.tensordot(M, part, axes=(0, 0))
         for part, M in zip(parts, maps.values())
     ]
     stacked = np.concatenate([part.reshape(-1, Zr.shape[1]) for part in turned])

@@ -11,6 +11,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.products.products import BlockMatrix
+
 Array = NDArray[np.float64]
 
 __all__ = ["FactorProtocol", "SolverProtocol"]
@@ -57,6 +59,13 @@ class FactorProtocol(Protocol):
 
 class SolverProtocol(Protocol):
     """The numbers of one Z'WZ on a pattern."""
+
+    @property
+    def root_size(self) -> int:
+        """Columns of the largest dense matrix to factor: its cube is the cost of a factor."""
+
+    def load(self, A: BlockMatrix) -> SolverProtocol:
+        """Return the solver of other numbers on the same pattern."""
 
     def factor(self, templates: Sequence[Array]) -> FactorProtocol:
         """Factor M at the given templates, one for each block."""

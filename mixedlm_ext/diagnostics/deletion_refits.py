@@ -8,7 +8,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.diagnostics.deleted import Deleted, displacement, lack_of_fit
+from mixedlm_ext.design.partition import rows_of_groups
+from mixedlm_ext.diagnostics.deletion_estimates import Deleted, displacement, lack_of_fit
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.many import warm_start
@@ -54,10 +55,8 @@ def refit_without(
     Deleted
         In the order of `sets`.
     """
-    order = np.argsort(codes, kind="stable")
-    counts = np.bincount(codes)
-    starts = np.cumsum(counts) - counts
-    members = [order[starts[g] : starts[g] + counts[g]] for g in sets]
+    every = rows_of_groups(codes, int(codes.max()) + 1)
+    members = [every[g] for g in sets]
     removal = Removal(fit.design, fit.problem)
     chunks = pieces(len(members), _AT_ONCE)
     task = partial(_refit_sets, fit, removal, fixed_theta)
