@@ -14,12 +14,12 @@ from scipy import stats
 from mixedlm_ext import absent
 from mixedlm_ext.absent import attribute_again
 from mixedlm_ext.caching import cached_property
-from mixedlm_ext.diagnostics.deleted import Deleted
-from mixedlm_ext.diagnostics.deletion import delete_at_theta
-from mixedlm_ext.diagnostics.groups import group_rows
+from mixedlm_ext.diagnostics.deletion_at_theta import delete_at_theta
+from mixedlm_ext.diagnostics.deletion_estimates import Deleted
+from mixedlm_ext.diagnostics.deletion_refits import refit_without
 from mixedlm_ext.diagnostics.leverage import leverages
-from mixedlm_ext.diagnostics.refits import refit_without
 from mixedlm_ext.diagnostics.residuals import residuals
+from mixedlm_ext.diagnostics.row_groups import group_rows
 from mixedlm_ext.display import page
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.tables import Table

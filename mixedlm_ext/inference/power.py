@@ -24,8 +24,8 @@ from mixedlm_ext.inference.ddf import degrees_of_freedom
 from mixedlm_ext.inference.wald import f_contrast, hypothesis
 from mixedlm_ext.objective import Objective
 from mixedlm_ext.parallel import pieces, run
-from mixedlm_ext.pls import Problem
-from mixedlm_ext.refit import Reduction, problem_with
+from mixedlm_ext.pls import Problem, problem_with
+from mixedlm_ext.products.responses import Reduction
 from mixedlm_ext.simulation.simulate import (
     Parameters,
     Simulator,
@@ -100,7 +100,7 @@ def power(
         design=model.design,
         problem=model.problem,
         simulator=design_simulator(model.design, parameters),
-        reduce=Reduction(model.design, model.problem),
+        reduce=Reduction(model.design, model.problem.cp.layout),
         constraints=constraints,
         reml=reml,
         ddf=ddf,
