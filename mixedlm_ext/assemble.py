@@ -46,7 +46,7 @@ def assemble(design: Design) -> Problem:
         for i in members:
             term = design.terms[i]
             own, whitening = _whitened(term, design.weights)
-            terms[i] = TermCovariance(len(own), term.structure, block, len(columns), whitening)
+            terms[i] = TermCovariance(term.kind, block, len(columns), whitening)
             columns += own
         first = design.terms[members[0]]
         blocks.append(BlockData(first.codes, columns, len(first.levels)))
@@ -92,7 +92,7 @@ def _width(terms: Sequence[TermDesign], members: Sequence[int]) -> int:
 def _whitened(term: TermDesign, weights: Array | None) -> tuple[list[Array | None], Array]:
     """Return the columns of XR⁻¹, None for a column of ones, and R with R'R = X'WX/n."""
     root = None if weights is None else np.sqrt(weights)[:, None]
-    W, R = whiten(term.X if root is None else term.X * root, term.structure)
+    W, R = whiten(term.X if root is None else term.X * root, term.kind.whitening)
     scale = np.sqrt(len(W))
     columns = W * scale if root is None else W * scale / root
     ones = len(R) == 1 and bool((np.abs(columns - 1.0) < 1e-14).all())

@@ -25,6 +25,7 @@ from mixedlm_ext.linalg.factor import Pattern
 from mixedlm_ext.linalg.gram import DenseGram, PairGram
 from mixedlm_ext.objective import Objective
 from mixedlm_ext.pls import Problem
+from mixedlm_ext.structures import structure_of
 
 Array = np.ndarray
 
@@ -262,7 +263,9 @@ def test_order_of_elimination(pattern: Pattern) -> None:
 def test_criterion_is_the_same_every_way(name: str, pattern: Pattern, reml: bool) -> None:
     """Value, gradient and Hessian model, against the plan of one dense root."""
     cp = design(name)
-    terms = [TermCovariance(k, "us", i, 0, np.eye(k)) for i, (k, _) in enumerate(cp.shapes)]
+    terms = [
+        TermCovariance(structure_of("us", k), i, 0, np.eye(k)) for i, (k, _) in enumerate(cp.shapes)
+    ]
     covariance = Covariance(terms, [k for k, _ in cp.shapes])
     blocks = range(len(cp.shapes))
     whole = plan.Plan([], plan._whole_blocks(cp.shapes, blocks, 0), [], cp.shapes)

@@ -286,11 +286,11 @@ def test_failures_are_named_after_their_response(monkeypatch: pytest.MonkeyPatch
     Y = pd.DataFrame({name: data["diameter"] * (1 + i) for i, name in enumerate("abcdefg")})
     calls: list[Objective] = []
 
-    def fail_twice(objective: Objective, *arguments: Any) -> Any:
+    def fail_twice(objective: Objective, *arguments: Any, **options: Any) -> Any:
         calls.append(objective)
         if len(calls) in (4, 6):
             raise FitError(f"call {len(calls)}")
-        return optimize(objective, *arguments)
+        return optimize(objective, *arguments, **options)
 
     monkeypatch.setattr("mixedlm_ext.many.estimates._ONE_BY_ONE", 2)
     monkeypatch.setattr("mixedlm_ext.many.estimates.optimize", fail_twice)

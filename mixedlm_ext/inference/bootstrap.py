@@ -13,6 +13,7 @@ from numpy.random import SeedSequence
 from numpy.typing import NDArray
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
+from mixedlm_ext.display import page
 from mixedlm_ext.errors import FitError, MixedLMError, check_choice, warn_caller
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.bootstrap_file import (
@@ -79,6 +80,10 @@ class Bootstrap:
         kept = " given the random effects" if self.use_u else ""
         return f"<Bootstrap: {self.n} {self.kind} replicates{kept}, {len(self.failures)} failed>"
 
+    def _repr_html_(self) -> str:
+        columns = {"estimate": self.estimates, "bias": self.bias, "bse": self.bse}
+        return page(repr(self).strip("<>"), [Table(columns)])
+
     @property
     def bias(self) -> pd.Series:
         """Mean of the replicates less the estimate."""
@@ -140,7 +145,7 @@ class Bootstrap:
             interval(kind, name, column, estimate, alpha, a)
             for (name, estimate), column, a in zip(self.estimates.items(), columns, acceleration)
         ]
-        return pd.DataFrame(limits, index=self.estimates.index, columns=[0, 1])
+        return Table(limits, index=self.estimates.index, columns=[0, 1])
 
     def summary_frame(self, alpha: float = 0.05, kind: str = "percentile") -> pd.DataFrame:
         """Estimates, bias, standard errors and intervals in one frame."""

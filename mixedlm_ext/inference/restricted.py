@@ -102,7 +102,7 @@ class TermReordered:
         if (order == np.arange(own.k)).all():
             return cls(problem, term, order, np.eye(own.k))
         R = own.whitening[:, order]
-        _, whitening = whiten(R, own.structure)
+        _, whitening = whiten(R, own.structure.whitening)
         change = np.asarray(np.linalg.solve(whitening.T, R.T).T, dtype=float)
         terms = list(problem.covariance.terms)
         terms[term] = replace(own, whitening=whitening)
@@ -115,11 +115,13 @@ class TermReordered:
 
     def theta(self, theta: Array, covariance: Covariance) -> Array:
         """Translate a standardized theta of the original problem, with its `covariance`."""
-        T = covariance.term_templates(theta)[self.term]
         own = self.problem.covariance.terms[self.term]
+        if (self.order == np.arange(own.k)).all():
+            return theta
+        T = covariance.term_templates(theta)[self.term]
         out = theta.copy()
         turned = lower_template(np.asarray(np.linalg.solve(self.change, T), dtype=float))
-        out[self.problem.covariance.slices[self.term]] = own.theta_of(turned)
+        out[self.problem.covariance.slices[self.term]] = own.structure.theta_of(turned)
         return out
 
     def random_cov(self, turned: list[Array]) -> list[Array]:

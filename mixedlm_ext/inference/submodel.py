@@ -138,8 +138,9 @@ def reduce_random(problem: Problem, C: Sequence[Array]) -> Problem | None:
 def _reduce_term(term: TermCovariance, C: Array, first: int) -> tuple[TermCovariance, Array]:
     """Return a term of the columns XC, and M with (XC)_std = X_std M."""
     RC = term.whitening @ C
-    _, whitening = whiten(RC, term.structure)
-    reduced = replace(term, k=C.shape[1], first=first, whitening=whitening)
+    structure = term.structure.of_size(C.shape[1])
+    _, whitening = whiten(RC, structure.whitening)
+    reduced = replace(term, structure=structure, first=first, whitening=whitening)
     return reduced, np.asarray(np.linalg.solve(whitening.T, RC.T).T, dtype=float)
 
 

@@ -100,16 +100,16 @@ def project(
     return (beta if a is None else beta + np.outer(a, shift)), residual
 
 
-def whiten(X: Array, structure: str) -> tuple[Array, Array]:
+def whiten(X: Array, how: str) -> tuple[Array, Array]:
     """Factor X = WR with orthonormal W and a lower-triangular R.
 
     Parameters
     ----------
     X : ndarray (n, k)
-        n >= k, linearly independent columns for structure "us".
-    structure : {"us", "diag", "iid"}
-        For a diagonal structure, only the columns' norms are taken out; for columns that have one
-        variance, their common root mean square. The columns of W are no basis then.
+        For "triangular", n >= k and linearly independent columns.
+    how : {"triangular", "columns", "common"}
+        R may be any lower-triangular matrix; or only the columns' norms are taken out, or their
+        common root mean square. The columns of W are no basis then.
 
     Returns
     -------
@@ -117,9 +117,9 @@ def whiten(X: Array, structure: str) -> tuple[Array, Array]:
     R : ndarray (k, k)
         With a positive diagonal.
     """
-    if structure != "us" or X.shape[1] == 1:
+    if how != "triangular" or X.shape[1] == 1:
         norms = _norms(X)
-        if structure == "iid":
+        if how == "common":
             norms = np.full(len(norms), np.linalg.norm(norms) / np.sqrt(len(norms)))
         return X / norms, np.diag(norms)
     # the factor from the other corner: columns, then rows and columns of R, in reverse order

@@ -114,11 +114,12 @@ class Refitter:
     ) -> None:
         self.problem, self.reml, self.sigma, self.start = problem, reml, sigma, start
         self.reduce = Reduction(design, problem)
+        self.several = several_minima(problem)
         # where there may be several minima, each response needs its own search from several starts
         at_once = (
             len(problem.cp.shapes) == 1
-            and not problem.covariance.tied
-            and (start is not None or not several_minima(problem))
+            and problem.covariance.free
+            and (start is not None or not self.several)
         )
         self.classes = LevelClasses(problem.cp) if at_once else None
 
@@ -166,7 +167,7 @@ class Refitter:
         """Fit the r-th response by its own search, as `MixedLM.fit` does."""
         try:
             objective = Objective(problem_with(self.problem, reduced, r), self.reml, self.sigma)
-            e, log = optimize(objective, self.start)
+            e, log = optimize(objective, self.start, several=self.several)
         except FitError as error:
             for name in ("theta", "beta", "bse", "sigma", "objective"):
                 getattr(out, name)[r] = np.nan
