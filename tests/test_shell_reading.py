@@ -91,6 +91,11 @@ def test_thousands_are_not_guessed(tmp_path: Path) -> None:
     assert found["y"].tolist() == [1.234, 23.456]
 
 
+def test_thousands_do_not_begin_with_a_zero(tmp_path: Path) -> None:
+    (tmp_path / "data.txt").write_text("y;g\n0,234;a\n0,456;b\n")
+    assert read_as(tmp_path / "data.txt")[0]["y"].tolist() == [0.234, 0.456]
+
+
 def test_points_between_thousands(tmp_path: Path) -> None:
     (tmp_path / "data.txt").write_text("y;g\n1.234,5;a\n23.456,25;b\n")
     with pytest.raises(UsageError, match=r"column 'y' holds '1.234,5'"):
