@@ -29,6 +29,7 @@ from mixedlm_ext.inference.statistic import Statistic, Values, check_statistic, 
 from mixedlm_ext.many import Estimates, Refitter, all_values, warm_start
 from mixedlm_ext.parallel import pieces, run
 from mixedlm_ext.simulation.simulate import check_count, draw, seed_text, spawn_seeds
+from mixedlm_ext.tables import Table
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults
@@ -144,11 +145,11 @@ class Bootstrap:
     def summary_frame(self, alpha: float = 0.05, kind: str = "percentile") -> pd.DataFrame:
         """Estimates, bias, standard errors and intervals in one frame."""
         limits = self.conf_int(alpha, kind)
-        return pd.DataFrame(
+        return Table(
             {
                 "estimate": self.estimates,
                 "bias": self.bias,
-                "bse": self.bse,
+                "se": self.bse,
                 "ci_lower": limits[0],
                 "ci_upper": limits[1],
             }

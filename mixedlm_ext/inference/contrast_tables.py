@@ -27,6 +27,7 @@ from mixedlm_ext.inference.multiplicity import (
     adjustment_note,
     read_adjustment,
 )
+from mixedlm_ext.tables import Table
 
 if TYPE_CHECKING:
     from mixedlm_ext.inference.marginal_means import MarginalMeans
@@ -184,7 +185,7 @@ def _family_frame(
         "ci_lower": found.estimate - half,
         "ci_upper": found.estimate + half,
     }
-    frame = pd.DataFrame(columns, index=names)
+    frame = Table(columns, index=names)
     if not backs:
         return frame
     scale = means.scale

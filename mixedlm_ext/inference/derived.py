@@ -32,6 +32,7 @@ from mixedlm_ext.inference.profiling import better_maximum, profile_note, warn_o
 from mixedlm_ext.inference.restricted import TermReordered
 from mixedlm_ext.inference.satterthwaite import Satterthwaite
 from mixedlm_ext.refit import require_rows
+from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 
@@ -269,7 +270,7 @@ def _by_profile(
 
 def _frame(rows: list[list[float]], index: list[str], note: str = "") -> pd.DataFrame:
     """Return the table, with a note in its attrs."""
-    out = pd.DataFrame(rows, index=index, columns=["estimate", "se", "ci_lower", "ci_upper"])
+    out = Table(rows, index=index, columns=["estimate", "se", "ci_lower", "ci_upper"])
     if note:
         out.attrs["note"] = note
     return out
