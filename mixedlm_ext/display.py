@@ -9,24 +9,24 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["Table", "page"]
+__all__ = ["PrintedFrame", "page"]
 
 _MOST_COLUMNS = 60
 """Columns up to which all are printed."""
 
 
-class Table(pd.DataFrame):
+class PrintedFrame(pd.DataFrame):
     """A DataFrame that prints all its columns, in several blocks where the page is too narrow.
 
     pandas leaves columns out there. Beyond 60 columns it may, and rows are left out as ever.
 
     Examples
     --------
-    >>> from mixedlm_ext.display import Table
-    >>> Table({f"column number {i}": [i / 7] for i in range(4)}).round(2)
+    >>> from mixedlm_ext.display import PrintedFrame
+    >>> PrintedFrame({f"column number {i}": [i / 7] for i in range(4)}).round(2)
        column number 0  column number 1  column number 2  column number 3
     0              0.0             0.14             0.29             0.43
-    >>> print(Table({f"column number {i}": [i / 7] for i in range(6)}))
+    >>> print(PrintedFrame({f"column number {i}": [i / 7] for i in range(6)}))
        column number 0  column number 1  column number 2  column number 3  \\
     0              0.0         0.142857         0.285714         0.428571
     <BLANKLINE>
@@ -36,7 +36,7 @@ class Table(pd.DataFrame):
 
     @property
     def _constructor(self) -> Any:
-        return Table
+        return PrintedFrame
 
     def __repr__(self) -> str:
         if self.shape[1] > _MOST_COLUMNS:
@@ -63,6 +63,6 @@ class Table(pd.DataFrame):
 def page(title: str, tables: Iterable[pd.DataFrame] = (), notes: Sequence[str] = ()) -> str:
     """Return the HTML of a title, tables and notes."""
     parts = [f"<p><b>{html.escape(title)}</b></p>"]
-    parts += [str(Table(table)._repr_html_()) for table in tables]
+    parts += [str(PrintedFrame(table)._repr_html_()) for table in tables]
     parts += [f"<p>{html.escape(note)}</p>" for note in notes if note]
     return "\n".join(parts)

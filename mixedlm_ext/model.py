@@ -42,7 +42,7 @@ from mixedlm_ext.design import (
 )
 from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.named_checks import read_checks
-from mixedlm_ext.display import Table, page
+from mixedlm_ext.display import PrintedFrame, page
 from mixedlm_ext.errors import DesignError, FitError, shown
 from mixedlm_ext.estimate import estimate
 from mixedlm_ext.fit import Fit
@@ -157,7 +157,7 @@ class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
         return f"<MixedLM: {headline(self.design, self.nobs)}>"
 
     def _repr_html_(self) -> str:
-        terms = Table(
+        terms = PrintedFrame(
             {
                 "columns": [", ".join(term.columns) for term in self.design.terms],
                 "levels": [len(term.levels) for term in self.design.terms],

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mixedlm_ext.display import Table
+from mixedlm_ext.display import PrintedFrame
 from mixedlm_ext.fit import Fit
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
 def conditional_modes(fit: Fit) -> dict[str, pd.DataFrame]:
     """Return b of each term."""
     return {
-        term.name: Table(b, index=term.levels, columns=list(term.columns))
+        term.name: PrintedFrame(b, index=term.levels, columns=list(term.columns))
         for term, b in zip(fit.design.terms, fit.b)
     }
 
@@ -32,7 +32,7 @@ def conditional_sds(fit: Fit) -> dict[str, pd.DataFrame]:
     out: dict[str, pd.DataFrame] = {}
     for term, cov in zip(fit.design.terms, fit.conditional_cov):
         sd = np.sqrt(np.einsum("lkk->lk", cov))
-        out[term.name] = Table(sd, index=term.levels, columns=list(term.columns))
+        out[term.name] = PrintedFrame(sd, index=term.levels, columns=list(term.columns))
     return out
 
 
@@ -72,7 +72,7 @@ def group_coefficients(fit: Fit) -> dict[str, pd.DataFrame]:
         own = values[group]
         for name, effects in zip(names, b[at].T):
             own[name] = own.get(name, 0.0) + effects
-    return {group: Table(own, index=levels[group]) for group, own in values.items()}
+    return {group: PrintedFrame(own, index=levels[group]) for group, own in values.items()}
 
 
 def _places(wanted: pd.Index, levels: pd.Index) -> Any:

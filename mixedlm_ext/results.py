@@ -49,6 +49,7 @@ class MixedLMResults(
     ProfileMethods,
     RandomEffectsMethods,
     ResamplingMethods,
+    absent.NotOfResults,
     base.LikelihoodModelResults,
     base.ResultMixin,
 ):
@@ -124,7 +125,7 @@ class MixedLMResults(
     if not TYPE_CHECKING:  # unknown names stay errors for type checkers
 
         def __getattr__(self, name: str) -> Any:
-            return attribute_again(self, name, absent.RESULTS)
+            return attribute_again(self, name, absent.RESULTS, absent.R_RESULTS)
 
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if name not in absent.INHERITED]

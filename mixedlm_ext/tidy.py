@@ -13,11 +13,12 @@ from scipy.stats import norm
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.names import code_names
-from mixedlm_ext.display import Table
+from mixedlm_ext.display import PrintedFrame
 from mixedlm_ext.errors import DesignError, FitError, check_choice
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.choices import name_list
 from mixedlm_ext.prediction.means import rows_of_fit
+from mixedlm_ext.tables import Table
 from mixedlm_ext.varcorr import RESIDUAL, correlations
 
 if TYPE_CHECKING:
@@ -44,11 +45,11 @@ def tidy_frame(
     for effect in EFFECTS:
         if effect in wanted:
             rows += _ROWS[effect](results, conf_level)
-    columns = ["effect", "group", "term", "estimate", "std_error", "statistic", "df", "p_value"]
+    columns = ["effect", "group", "term", "estimate", "se", "statistic", "df", "pvalue"]
     if "ran_vals" in wanted:
         columns.insert(2, "level")
     if conf_int:
-        columns += ["conf_low", "conf_high"]
+        columns += ["ci_lower", "ci_upper"]
     return Table(rows, columns=columns)
 
 
@@ -61,12 +62,12 @@ def _fixed_rows(results: MixedLMResults, conf_level: float) -> Iterable[dict[str
             "effect": "fixed",
             "term": name,
             "estimate": results.params[i],
-            "std_error": results.bse[i],
+            "se": results.bse[i],
             "statistic": results.tvalues[i],
             "df": results.df_resid_inference[i],
-            "p_value": results.pvalues[i],
-            "conf_low": limits[i, 0],
-            "conf_high": limits[i, 1],
+            "pvalue": results.pvalues[i],
+            "ci_lower": limits[i, 0],
+            "ci_upper": limits[i, 1],
         }
 
 
@@ -99,9 +100,9 @@ def _mode_rows(results: MixedLMResults, conf_level: float) -> Iterable[dict[str,
                     "level": level,
                     "term": name,
                     "estimate": value,
-                    "std_error": error,
-                    "conf_low": value - half * error,
-                    "conf_high": value + half * error,
+                    "se": error,
+                    "ci_lower": value - half * error,
+                    "ci_upper": value + half * error,
                 }
 
 
@@ -119,7 +120,7 @@ def glance_frame(results: MixedLMResults) -> pd.DataFrame:
         "REMLcrit" if results.reml else "deviance": results.objective,
         "df_residual": results.nobs - results.df_modelwc,
     }
-    return Table([row])
+    return PrintedFrame([row])
 
 
 def augment_frame(results: MixedLMResults, data: Any, offset: Any) -> pd.DataFrame:
@@ -157,7 +158,7 @@ def augment_frame(results: MixedLMResults, data: Any, offset: Any) -> pd.DataFra
     if y is not None:
         frame["resid"] = y - fitted
     frame["fixed"] = fixed
-    return Table(frame)
+    return PrintedFrame(frame)
 
 
 def _training_frame(fit: Fit) -> pd.DataFrame:

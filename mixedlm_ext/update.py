@@ -77,7 +77,14 @@ def _as_argument(formula: MixedFormula, arguments: Mapping[str, Any]) -> Any:
 
 def _of_the_same_data(new: Design, old: Design) -> Design:
     """Return a design made from the rows of another as one of the user's data."""
-    return replace(new, rows=old.rows[new.rows], n_data=old.n_data, at_hand=old.at_hand)
+    return replace(
+        new,
+        rows=old.rows[new.rows],
+        n_data=old.n_data,
+        n_missing=old.n_missing + new.n_missing,
+        n_zero_weight=old.n_zero_weight + new.n_zero_weight,
+        at_hand=old.at_hand,
+    )
 
 
 def _column_names(design: Design) -> list[Any]:

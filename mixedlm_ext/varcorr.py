@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mixedlm_ext.display import Table
+from mixedlm_ext.display import PrintedFrame
 from mixedlm_ext.fit import Fit
 
 Array = NDArray[np.float64]
@@ -53,4 +53,4 @@ def varcorr_frame(fit: Fit) -> pd.DataFrame:
             rows.append([term.name, column, cov[i, i], np.sqrt(cov[i, i]), *padded])
     rows.append([RESIDUAL, "", fit.sigma**2, fit.sigma, *np.full(n_corr, np.nan)])
     names = ["group", "name", "variance", "std_dev", *(f"corr_{i + 1}" for i in range(n_corr))]
-    return Table(rows, columns=names)
+    return PrintedFrame(rows, columns=names)

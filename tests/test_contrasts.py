@@ -84,7 +84,17 @@ def test_adjusted_pvalues_and_intervals(temperatures: Any, adjust: str) -> None:
     assert_allclose(frame["ci_lower"] + frame["ci_upper"], 2 * frame["estimate"])
 
 
-@pytest.mark.parametrize("adjust", ["tukey", "bonferroni", "sidak", "scheffe", "mvt", "none"])
+@pytest.mark.parametrize(
+    "adjust",
+    [
+        "tukey",
+        "bonferroni",
+        "sidak",
+        "scheffe",
+        pytest.param("mvt", marks=pytest.mark.slow),
+        "none",
+    ],
+)
 @pytest.mark.parametrize("contrast", [0, 13])
 def test_pvalue_and_interval_agree(temperatures: Any, adjust: str, contrast: int) -> None:
     """At a level just above its p-value a contrast's interval excludes zero, just below not."""

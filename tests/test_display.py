@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from mixedlm_ext import MixedLM, RandomTerm, datasets
-from mixedlm_ext.display import Table, page
+from mixedlm_ext.display import PrintedFrame, page
 
 FORMULA = "Reaction ~ Days + (Days | Subject)"
 
@@ -104,24 +104,24 @@ def test_results_with_tables_are_printed_whole(name: str, terminal: None) -> Non
 
 
 def test_table_is_a_frame_like_any_other() -> None:
-    table = Table({"a": [1.0, 2.0], "b": ["x", "y"]}, index=["r", "s"])
+    table = PrintedFrame({"a": [1.0, 2.0], "b": ["x", "y"]}, index=["r", "s"])
     pd.testing.assert_frame_equal(pd.DataFrame(table), pd.DataFrame(dict(table.items())))
     for same in (table.round(1), table.loc[["r"]], table.T, pickle.loads(pickle.dumps(table))):
-        assert isinstance(same, Table)
+        assert isinstance(same, PrintedFrame)
     assert isinstance(table["a"], pd.Series)
     assert repr(table) == repr(pd.DataFrame(table))
-    long = Table({"a": np.arange(1000)})
+    long = PrintedFrame({"a": np.arange(1000)})
     assert repr(long) == repr(pd.DataFrame(long))  # rows are left out as ever
     text = "a sentence that is longer than the fifty letters that pandas shows of a cell"
-    assert text in Table({"a": [text]})._repr_html_()
+    assert text in PrintedFrame({"a": [text]})._repr_html_()
     with pd.option_context("display.notebook_repr_html", False):
         assert table._repr_html_() is None
-    many = Table(np.zeros((1, 500)))
+    many = PrintedFrame(np.zeros((1, 500)))
     assert "..." in repr(many)
 
 
 def test_page_escapes() -> None:
-    html = page("y ~ (1 | g) <b>", [Table({"a": [1]})], ["x < 2", ""])
+    html = page("y ~ (1 | g) <b>", [PrintedFrame({"a": [1]})], ["x < 2", ""])
     assert "<p><b>y ~ (1 | g) &lt;b&gt;</b></p>" in html
     assert html.count("<p>") == 2
     assert "<td>1</td>" in html

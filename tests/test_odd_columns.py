@@ -40,7 +40,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def objects(values: Iterable[Any]) -> pd.Series:
     out = np.empty(N, dtype=object)
     out[:] = list(values)
-    return pd.Series(out)
+    return pd.Series(out, dtype=object)
 
 
 def arrow(values: Iterable[Any], dtype: Any = None) -> pd.Series:
@@ -108,6 +108,10 @@ COLUMNS: dict[str, Any] = {
     "arrow null": pd.Series(pd.arrays.ArrowExtensionArray(pa.nulls(N))),
     "arrow time": arrow(map(dt.time, ints)),
 }  # fmt: skip
+PANDAS_2 = int(pd.__version__.partition(".")[0]) < 3
+if PANDAS_2:  # which fails at these by itself
+    del COLUMNS["beyond 1e308"], COLUMNS["arrow half"]
+needs_pandas_3 = pytest.mark.skipif(PANDAS_2, reason="pandas 2 does not get this far")
 
 THINGS: dict[str, Any] = {
     **{f"polars {name}": pl.Series(values, dtype=dtype) for name, values, dtype in [
@@ -227,7 +231,13 @@ def failures(place: Callable[[Any], Any], values: dict[str, Any]) -> list[str]:
     return out
 
 
-@pytest.mark.parametrize("place", COLUMN_PLACES)
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param(place, marks=needs_pandas_3 if "bs(q" in place else ())
+        for place in COLUMN_PLACES
+    ],
+)
 def test_types_of_columns(place: str) -> None:
     assert failures(COLUMN_PLACES[place], COLUMNS) == []
 
@@ -243,7 +253,7 @@ def test_kinds_of_arguments(place: str) -> None:
 AS_NUMBERS = {
     **{name: COLUMNS[name] for name in (
         "int8", "uint64", "float16", "longdouble", ">f8", "Int64", "UInt8", "Float32", "sparse",
-        "arrow int", "arrow half", "arrow decimal")},
+        "arrow int", "arrow half", "arrow decimal") if name in COLUMNS},
     "list": ints, "polars": THINGS["polars int"], "int128": THINGS["polars int128"],
     "n x 1": K[:, None], "matrix": np.asmatrix(K[:, None]), "frame": pd.DataFrame({"q": K}),
     "polars frame": pl.DataFrame({"q": K}), "arrow": pa.array(K), "index": pd.Index(K),
@@ -280,10 +290,12 @@ def test_the_same_numbers(kind: str) -> None:
         (lambda: argument("subset")(COLUMNS["bytes"]), "subset has the label b'.', not in"),
         (lambda: formula("y ~ x + (1 | q)")(COLUMNS["arrow lists"]), "'q' holds list<.*one"),
         (lambda: formula("y ~ x + (1 | q)")(COLUMNS["lists"]), "'q' has values that cannot"),
-        (lambda: formula("y ~ q + (1 | g)")(COLUMNS["beyond 1e308"]), "'q' in .* not finite: inf"),
+        pytest.param(
+            lambda: formula("y ~ q + (1 | g)")(COLUMNS["beyond 1e308"]),
+            "'q' in .* not finite: inf", marks=needs_pandas_3),
         (lambda: formula("y ~ q + (1 | g)")(COLUMNS["near the largest float"]), "too large"),
         (lambda: formula("y ~ q + (1 | g)")(COLUMNS["denormal"]), "too small to compute with"),
-        (lambda: formula("log(q) ~ x + (1 | g)")(COLUMNS["text"]), "column 'q' has the type str"),
+        (lambda: formula("log(q) ~ x + (1 | g)")(COLUMNS["text"]), "'q' has the type (str|object)"),
         (lambda: formula("y ~ I(q * 2) + (1 | g)")(COLUMNS["complex128"]), "is complex"),
         (lambda: formula("q ~ x + (1 | g)")(COLUMNS["things"]), r"it holds a object\)"),
         (lambda: from_dict("y ~ q + (1 | g)")(THINGS["n x 2"]), r"'q' has 2 dimensions \(40 x 2\)"),

@@ -65,6 +65,7 @@ def test_the_params_of_a_fit_are_no_covariance_parameters() -> None:
 # ------------------------------------------------------------------------------------- mediation
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("mixed", ["both", "outcome", "mediator"])
 def test_mediation(mixed: str) -> None:

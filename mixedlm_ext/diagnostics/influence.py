@@ -20,7 +20,7 @@ from mixedlm_ext.diagnostics.groups import group_rows
 from mixedlm_ext.diagnostics.leverage import leverages
 from mixedlm_ext.diagnostics.refits import refit_without
 from mixedlm_ext.diagnostics.residuals import residuals
-from mixedlm_ext.display import Table, page
+from mixedlm_ext.display import PrintedFrame, page
 from mixedlm_ext.fit import Fit
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class ObservationInfluence:
             ``hat_diag``, ``dffits_internal``.
         """
         names = [f"dfb_{name}" for name in self._fit.design.x_names]
-        out = Table(self.dfbetas, index=self._fit.design.index, columns=names)
+        out = PrintedFrame(self.dfbetas, index=self._fit.design.index, columns=names)
         return out.assign(
             cooks_d=self.cooks_distance[0],
             standard_resid=self.resid_studentized,
@@ -208,7 +208,7 @@ class GroupInfluence:
     def summary_frame(self) -> pd.DataFrame:
         """Cook's distance, displacement, rows, sigma and dfbetas in one frame, most influential
         first."""
-        head = Table(
+        head = PrintedFrame(
             {
                 "cooks_d": self.cooks_distance,
                 "displacement": self.displacement,

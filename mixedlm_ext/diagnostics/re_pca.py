@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mixedlm_ext.display import Table, page
+from mixedlm_ext.display import PrintedFrame, page
 from mixedlm_ext.fit import Fit
 
 __all__ = ["PrincipalComponents", "principal_components"]
@@ -34,7 +34,7 @@ class PrincipalComponents:
 
     def summary_frame(self) -> pd.DataFrame:
         """Standard deviation, proportion and cumulative proportion of each component."""
-        return Table(
+        return PrintedFrame(
             {
                 "std_dev": self.std_dev,
                 "proportion": self.proportion,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from mixedlm_ext.display import Table
+from mixedlm_ext.display import PrintedFrame
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.inference.wald import term_columns
 
@@ -42,7 +42,7 @@ def variance_inflation(results: MixedLMResults) -> pd.DataFrame:
         others = [j for j in every if j not in own]
         log_gvif = _logdet(R, own) + _logdet(R, others) - _logdet(R, every)
         rows.append([np.exp(log_gvif), len(own), np.exp(log_gvif / (2 * len(own)))])
-    table = Table(rows, index=list(terms), columns=["gvif", "df", "gvif_scaled"])
+    table = PrintedFrame(rows, index=list(terms), columns=["gvif", "df", "gvif_scaled"])
     return table.astype({"df": int})
 
 

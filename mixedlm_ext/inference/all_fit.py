@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mixedlm_ext.display import Table
+from mixedlm_ext.display import PrintedFrame
 from mixedlm_ext.errors import MixedLMError
 from mixedlm_ext.estimate import estimate
 from mixedlm_ext.fit import Fit
@@ -34,7 +34,7 @@ def all_fit_table(
     for method in wanted:
         check_optimizer(method)
     rows = {method: _row(results.fit_record, method, maxiter) for method in wanted}
-    return Table.from_dict(rows, orient="index", columns=_columns(results.fit_record))
+    return PrintedFrame.from_dict(rows, orient="index", columns=_columns(results.fit_record))
 
 
 def _columns(fit: Fit) -> list[str]:

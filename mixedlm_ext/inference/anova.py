@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.messages import list_names
-from mixedlm_ext.display import Table
 from mixedlm_ext.errors import FitError, did_you_mean, shown
 from mixedlm_ext.inference.fixed_terms import FixedTerm, fixed_terms
 from mixedlm_ext.inference.hypotheses import (
@@ -24,6 +23,7 @@ from mixedlm_ext.inference.hypotheses import (
 )
 from mixedlm_ext.inference.indicators import missing_cells
 from mixedlm_ext.inference.wald import f_contrast
+from mixedlm_ext.tables import Table
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults
@@ -34,7 +34,7 @@ __all__ = ["anova_table", "f_table"]
 
 _TYPES = {"1": "I", "I": "I", "2": "II", "II": "II", "3": "III", "III": "III"}
 _TYPES["MARGINAL"] = "marginal"
-_COLUMNS = ["sum_sq", "mean_sq", "num_df", "den_df", "F", "PR(>F)"]
+_COLUMNS = ["sum_sq", "mean_sq", "num_df", "den_df", "F", "pvalue"]
 
 
 def anova_table(results: MixedLMResults, type: int | str) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from numpy.random import SeedSequence
 from numpy.typing import NDArray
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
-from mixedlm_ext.display import Table, page
+from mixedlm_ext.display import page
 from mixedlm_ext.errors import FitError, MixedLMError, check_choice, warn_caller
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.bootstrap_file import (
@@ -30,6 +30,7 @@ from mixedlm_ext.inference.statistic import Statistic, Values, check_statistic, 
 from mixedlm_ext.many import Estimates, Refitter, all_values, warm_start
 from mixedlm_ext.parallel import pieces, run
 from mixedlm_ext.simulation.simulate import check_count, draw, seed_text, spawn_seeds
+from mixedlm_ext.tables import Table
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults
@@ -153,7 +154,7 @@ class Bootstrap:
             {
                 "estimate": self.estimates,
                 "bias": self.bias,
-                "bse": self.bse,
+                "se": self.bse,
                 "ci_lower": limits[0],
                 "ci_upper": limits[1],
             }

@@ -13,7 +13,7 @@ from numpy.random import SeedSequence
 from numpy.typing import NDArray
 from scipy import stats
 
-from mixedlm_ext.display import Table, page
+from mixedlm_ext.display import page
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.inference.bootstrap import fit_refitter
 from mixedlm_ext.inference.compare import lr_test
@@ -21,6 +21,7 @@ from mixedlm_ext.inference.resampling import Resampler, resampler
 from mixedlm_ext.many import Refitter
 from mixedlm_ext.parallel import pieces, run
 from mixedlm_ext.simulation.simulate import check_count, draw, spawn_seeds
+from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 

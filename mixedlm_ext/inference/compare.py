@@ -11,12 +11,12 @@ from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLMResults as StatsmodelsResults
 
 from mixedlm_ext.design import Design
-from mixedlm_ext.display import Table
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.inference.anova import anova_table
 from mixedlm_ext.inference.linear import LinearDesign, LinearModel, as_linear_model
 from mixedlm_ext.inference.nesting import is_nested, same_fixed_columns
 from mixedlm_ext.inference.submodel import Likelihood, maximum
+from mixedlm_ext.tables import Table
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["anova", "compare_table", "lr_test"]
 
-_COLUMNS = ["npar", "AIC", "BIC", "logLik", "deviance", "Chisq", "Df", "Pr(>Chisq)"]
+_COLUMNS = ["npar", "AIC", "BIC", "logLik", "deviance", "chisq", "df", "pvalue"]
 
 
 def anova(*models: Any, type: int | str = 3) -> pd.DataFrame:
@@ -56,7 +56,7 @@ def anova(*models: Any, type: int | str = 3) -> pd.DataFrame:
     >>> small = MixedLM.from_formula("Reaction ~ Days + (1 | Subject)", data).fit(reml=False)
     >>> large = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit(reml=False)
     >>> table = mixedlm_ext.anova(small, large)
-    >>> table["Chisq"].round(3).tolist()
+    >>> table["chisq"].round(3).tolist()
     [nan, 42.139]
     """
     if not models:

@@ -11,7 +11,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.design.names import list_names
-from mixedlm_ext.display import Table
 from mixedlm_ext.errors import FitError, shown
 from mixedlm_ext.inference.contrast_matrices import (
     DEFAULT_ADJUSTMENTS,
@@ -28,6 +27,7 @@ from mixedlm_ext.inference.multiplicity import (
     adjustment_note,
     read_adjustment,
 )
+from mixedlm_ext.tables import Table
 
 if TYPE_CHECKING:
     from mixedlm_ext.inference.marginal_means import MarginalMeans

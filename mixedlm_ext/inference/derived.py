@@ -22,7 +22,6 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from mixedlm_ext.caching import cached_property
-from mixedlm_ext.display import Table
 from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.coordinates import Coordinates, ShareHeld, TotalHeld
@@ -33,6 +32,7 @@ from mixedlm_ext.inference.profiling import better_maximum, profile_note, warn_o
 from mixedlm_ext.inference.restricted import TermReordered
 from mixedlm_ext.inference.satterthwaite import Satterthwaite
 from mixedlm_ext.refit import require_rows
+from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mixedlm_ext.design.names import list_names
-from mixedlm_ext.display import Table, page
+from mixedlm_ext.display import PrintedFrame, page
 from mixedlm_ext.errors import FitError, check_choice, did_you_mean
 from mixedlm_ext.inference.averaging import cell_weights
 from mixedlm_ext.inference.contrast_tables import contrast_table, interaction_table
@@ -130,7 +130,7 @@ class MarginalMeans:
             mean, se = self.scale.back(mean, self.bias), slope * se
         columns = {"": mean, "_se": se, "df": found.df, "_ci_lower": lower, "_ci_upper": upper}
         names = [name if name == "df" else self.what + name for name in columns]
-        return Table(dict(zip(names, columns.values())), index=self.levels)
+        return PrintedFrame(dict(zip(names, columns.values())), index=self.levels)
 
     def contrasts(
         self,

@@ -16,7 +16,7 @@ from statsmodels.tools.sm_exceptions import ValueWarning
 
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.rank import independent_columns
-from mixedlm_ext.display import Table, page
+from mixedlm_ext.display import PrintedFrame, page
 from mixedlm_ext.errors import FitError, MixedLMError, warn_caller
 from mixedlm_ext.estimate import estimate
 from mixedlm_ext.fit import Fit
@@ -74,7 +74,7 @@ class Power:
     def to_frame(self) -> pd.DataFrame:
         """Return all but the p-values as a frame of one row."""
         names = ["power", "ci_lower", "ci_upper", "n", "n_rejected", "n_failed", "alpha"]
-        return Table([{name: getattr(self, name) for name in names}])
+        return PrintedFrame([{name: getattr(self, name) for name in names}])
 
 
 def power(
@@ -172,7 +172,7 @@ def _independent(L: Array, q: Array) -> tuple[Array, Array]:
     kept = independent_columns(L.T)
     if not len(kept):
         raise FitError("the hypothesis has only zeros; give some fixed effect a coefficient.")
-    combinations = np.linalg.lstsq(L[kept].T, L.T)[0]
+    combinations = np.linalg.lstsq(L[kept].T, L.T, rcond=None)[0]
     if not np.allclose(q[kept] @ combinations, q):
         raise FitError("the hypothesis contradicts itself; no coefficients satisfy all of it.")
     if len(kept) < len(L):

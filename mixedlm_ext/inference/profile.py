@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import chi2, norm
 
-from mixedlm_ext.display import Table, page
+from mixedlm_ext.display import PrintedFrame, page
 from mixedlm_ext.errors import FitError, did_you_mean
 from mixedlm_ext.inference.profile_path import ProfilePath
 
@@ -93,7 +93,7 @@ class Profile:
             )
         z = cutoff(alpha)
         rows = [[path.value_at(-z), path.value_at(z)] for path in self.paths.values()]
-        return Table(rows, index=self.names, columns=[0, 1], dtype=float)
+        return PrintedFrame(rows, index=self.names, columns=[0, 1], dtype=float)
 
     def zeta(self, name: str, value: Any) -> Any:
         """Return ζ at one or several values of a parameter; nan beyond the profile."""
@@ -126,7 +126,7 @@ class Profile:
     def points(self, name: str) -> pd.DataFrame:
         """Return the points of one parameter's profile, in the columns of `to_frame`."""
         path = self._path(name)
-        head = Table({"parameter": name, "zeta": path.zeta, "value": path.values})
+        head = PrintedFrame({"parameter": name, "zeta": path.zeta, "value": path.values})
         others = pd.DataFrame(path.others, columns=self.params.index)
         return pd.concat([head, others], axis=1)
 

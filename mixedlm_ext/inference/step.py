@@ -126,7 +126,7 @@ def _random(
     while True:
         table = ranova_table(results, True, "chi2")
         terms = deletion_terms(results.fit_record.design)
-        worst, p = _largest(table["Pr(>Chisq)"].iloc[1:], keep)
+        worst, p = _largest(table["pvalue"].iloc[1:], keep)
         if p <= alpha:
             return results, _with_order(gone, table), ""
         spec, effect = terms[worst]
@@ -170,7 +170,7 @@ def _fixed(
     gone: list[pd.DataFrame] = []
     while True:
         table = drop1_table(results, None, "F")
-        worst, p = _largest(table["PR(>F)"], keep)
+        worst, p = _largest(table["pvalue"], keep)
         if p <= alpha:
             return results, _with_order(gone, table)
         gone.append(table.loc[[worst]])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from mixedlm_ext.arguments import refuse_unknown
-from mixedlm_ext.display import Table
+from mixedlm_ext.display import PrintedFrame
 from mixedlm_ext.inference.all_fit import all_fit_table
 from mixedlm_ext.inference.clusters import find_clusters
 from mixedlm_ext.inference.marginal_means import MarginalMeans, marginal_means
@@ -228,7 +228,7 @@ class InferenceMethods(AnovaMethods):
         """
         names = list(self._own.model.exog_names)
         cov = self._clustered(kind, cluster).cov()
-        return Table(cov, index=names, columns=names)
+        return PrintedFrame(cov, index=names, columns=names)
 
     def get_robustcov_results(
         self, cov_type: str = "cluster", groups: Any = None, kind: str = "CR2"

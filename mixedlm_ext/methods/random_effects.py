@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mixedlm_ext.compat import cache_readonly
-from mixedlm_ext.display import Table
+from mixedlm_ext.display import PrintedFrame
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.random_effects import (
     conditional_covariances,
@@ -90,7 +90,7 @@ class RandomEffectsMethods:
             stop = start + len(cov)
             out[start:stop, start:stop] = cov
             start = stop
-        return Table(out, index=names, columns=names)
+        return PrintedFrame(out, index=names, columns=names)
 
     @cache_readonly
     def vcomp(self) -> pd.Series:

@@ -14,7 +14,7 @@ from mixedlm_ext.design import Design, NewData
 from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.frame import one_per_row, read_table
 from mixedlm_ext.design.names import quoted
-from mixedlm_ext.display import Table, page
+from mixedlm_ext.display import PrintedFrame, page
 from mixedlm_ext.errors import DesignError, FitError, did_you_mean
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.satterthwaite import Satterthwaite
@@ -142,7 +142,7 @@ class PredictionResults:
             "obs_ci_lower": obs[:, 0],
             "obs_ci_upper": obs[:, 1],
         }
-        return Table(columns, index=self.row_labels)
+        return PrintedFrame(columns, index=self.row_labels)
 
 
 def get_prediction(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mixedlm_ext.display import Table, page
+from mixedlm_ext.display import PrintedFrame, page
 from mixedlm_ext.objective import Evaluation, Objective
 from mixedlm_ext.search.log import Log
 from mixedlm_ext.search.trust_region import QuadraticModel, Step
@@ -80,9 +80,11 @@ class Optimization:
 
     def to_frame(self) -> pd.DataFrame:
         """Return the criterion and theta at the start and after each accepted step."""
-        out = Table({"objective": self.objective})
+        out = PrintedFrame({"objective": self.objective})
         names = [f"theta[{j}]" for j in range(self.theta.shape[-1])]
-        return out.join(Table(self.theta.reshape(len(out), -1), columns=names)).rename_axis("step")
+        return out.join(PrintedFrame(self.theta.reshape(len(out), -1), columns=names)).rename_axis(
+            "step"
+        )
 
 
 def judge(
