@@ -1,6 +1,7 @@
 """How long inference, simulation and prediction take once a model is fitted.
 
 Run with ``python benchmarks/after_the_fit.py``: a Markdown table of medians.
+``after_the_fit.R`` times some of it by lme4 and pbkrtest.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ def actions() -> dict[str, Callable[[], object]]:
     slopes = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", sleepstudy)
     crossed = MixedLM.from_formula("diameter ~ 1 + (1 | plate) + (1 | sample)", penicillin).fit()
     result = slopes.fit()
+    flat = MixedLM.from_formula("Reaction ~ 1 + (Days | Subject)", sleepstudy).fit()
     responses = result.simulate(10_000, rng=1)
     predictor = result.to_predictor()
     row = {"Days": [5], "Subject": ["308"]}
@@ -40,6 +42,10 @@ def actions() -> dict[str, Callable[[], object]]:
         "sleepstudy: full profile": result.profile,
         "sleepstudy: 1,000 bootstraps": lambda: result.bootstrap(1000, rng=1),
         "penicillin: 1,000 bootstraps": lambda: crossed.bootstrap(1000, rng=1),
+        "sleepstudy: 1,000 bootstraps of a likelihood ratio": lambda: result.compare_bootstrap(
+            flat, 1000, rng=1
+        ),
+        "sleepstudy: 1,000 responses": lambda: slopes.fit_many(responses.iloc[:, :1000]),
         "sleepstudy: 10,000 responses": lambda: slopes.fit_many(responses),
         "sleepstudy: 18 refits without a subject": lambda: result.influence(refit=True),
         "sleepstudy: one row by the predictor": lambda: predictor.predict(row),

@@ -15,6 +15,7 @@ from mixedlm_ext.errors import (
 from mixedlm_ext.inference.bootstrap import Bootstrap
 from mixedlm_ext.inference.compare import anova
 from mixedlm_ext.model import MixedLM
+from mixedlm_ext.prediction.predictor import Predictor
 from mixedlm_ext.results import MixedLMResults
 
 __version__ = "0.1.0"
@@ -28,6 +29,7 @@ __all__ = [
     "MixedLM",
     "MixedLMError",
     "MixedLMResults",
+    "Predictor",
     "RandomTerm",
     "SingularFitWarning",
     "anova",

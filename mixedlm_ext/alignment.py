@@ -8,17 +8,16 @@ V changes nothing, and its derivatives are of one order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.covariance import Covariance, TermCovariance
-from mixedlm_ext.linalg.crossproducts import Coupling, CrossProducts
-from mixedlm_ext.linalg.factor import Pattern
 from mixedlm_ext.linalg.triangular import lower_root
 from mixedlm_ext.pls import Problem
+from mixedlm_ext.products.transform import with_random_columns
 
 Array = NDArray[np.float64]
 
@@ -100,8 +99,10 @@ def align(problem: Problem, theta: Array) -> AlignedProblem | None:
         bases.append(Q)
     if not large:
         return None
-    cp = _in_columns(problem.cp, _block_bases(covariance, bases))
-    return AlignedProblem(Problem(cp, covariance, Pattern(cp)), turned, bases)
+    # Q is no basis that the layout of a term could hold, so that it has no places for the terms
+    cp = with_random_columns(problem.cp, dict(enumerate(_block_bases(covariance, bases))), ())
+    aligned = Problem(cp, covariance, problem.solver.load(cp.A))
+    return AlignedProblem(aligned, turned, bases)
 
 
 def _is_turned(term: TermCovariance) -> bool:
@@ -116,27 +117,3 @@ def _block_bases(covariance: Covariance, bases: list[Array]) -> list[Array]:
         own = slice(term.first, term.first + term.k)
         out[term.block][own, own] = Q
     return out
-
-
-def _in_columns(cp: CrossProducts, bases: list[Array]) -> CrossProducts:
-    """Return the cross-products of the columns Z_lQ."""
-    ZX, Zy = np.empty_like(cp.ZX), np.empty_like(cp.Zy)
-    for i, Q in enumerate(bases):
-        for old, new in ((cp.ZX, ZX), (cp.Zy, Zy)):
-            cp.block(new, i)[:] = np.tensordot(Q.T, cp.block(old, i), axes=1)
-    return replace(
-        cp,
-        diagonal=[
-            np.einsum("ac,abl,bd->cdl", Q, D, Q, optimize=True) for Q, D in zip(bases, cp.diagonal)
-        ],
-        couplings={
-            (i, j): Coupling(
-                c.rows,
-                c.columns,
-                np.einsum("ac,abl,bd->cdl", bases[i], c.values, bases[j], optimize=True),
-            )
-            for (i, j), c in cp.couplings.items()
-        },
-        ZX=ZX,
-        Zy=Zy,
-    )

@@ -55,7 +55,7 @@ class Objective:
         self.problem, self.reml, self.sigma = problem, reml, sigma
         cp = problem.cp
         self.df = cp.n - cp.p if reml else cp.n
-        self.constant = (cp.logdet_R if reml else 0.0) - cp.logdet_W
+        self.constant = (cp.layout.logdet_R if reml else 0.0) - cp.logdet_W
 
     def at(self, theta: Array) -> Evaluation:
         """Evaluate at a standardized theta."""
@@ -124,7 +124,7 @@ class Evaluation:
     @property
     def most_noise(self) -> float:
         """The rounding error if solves with M lose all that its condition number allows."""
-        average = self._objective.problem.cp.average
+        average = self._objective.problem.cp.A.average
         return self.noise * max(map(_condition, self.pls.factor.templates, average))
 
     @cached_property
@@ -142,7 +142,7 @@ class Evaluation:
         if not out.size:
             return out
         for i, T in enumerate(self.pls.factor.templates):
-            parts = large_directions(T, cp.largest[i])
+            parts = large_directions(T, cp.A.largest[i])
             if parts is not None:
                 inverse, rest = parts
                 block = cp.block(out, i)
@@ -154,7 +154,7 @@ class Evaluation:
     def U(self) -> Array:
         """Z'V⁻¹X R_X⁻¹, (q, p)."""
         cp, pls = self._objective.problem.cp, self.pls
-        ZVX = self._weighed(cp.ZX, pls.factor.back_solve(pls.RZX))
+        ZVX = self._weighed(cp.ZX, pls.NZX)
         return solve_upper(pls.RX, ZVX.T, transpose=True).T
 
     @property
@@ -169,7 +169,7 @@ class Evaluation:
     @cached_property
     def _information(self) -> tuple[list[Array], list[Array]]:
         """K_i and K_iT_i, with Z'PZ for REML and Z'V⁻¹Z for ML."""
-        K, KT = self.pls.factor.information()
+        K, KT = self.pls.factor.traces()
         cp = self._objective.problem.cp
         if self._objective.reml and cp.p:
             U = np.ascontiguousarray(self.U)
@@ -253,7 +253,7 @@ class Evaluation:
             return traces_by_levels(covariance, self.theta, levelwise, cp.block(U, 0))
         if cp.q <= _DENSE:
             A = cp.ZZ.toarray()
-            W = self._weighed(A, factor.back_solve(factor.half_solve(A))) - matmul(U, U.T)
+            W = self._weighed(A, factor.apply(A)) - matmul(U, U.T)
             return traces_of_dense(covariance, self.theta, _by_blocks(W, cp.shapes))
         if not covariance.free:  # entries of Γ do not move alone: the average information stands in
             return self._working_information[0]
@@ -365,10 +365,9 @@ class Evaluation:
         """Return E'(Z'PZ)E."""
         cp, pls = self._objective.problem.cp, self.pls
         AE = cp.ZZ @ E
-        c = pls.factor.half_solve(AE)
-        out = matmul(E.T, AE) - matmul(c.T, c)
+        out = matmul(E.T, AE) - pls.factor.quadratic(AE)
         if cp.p:
-            ZPX = matmul(cp.ZX.T, E) - matmul(pls.RZX.T, c)
+            ZPX = matmul(cp.ZX.T, E) - matmul(pls.NZX.T, AE)
             x = solve_upper(pls.RX, ZPX, transpose=True)
             out -= matmul(x.T, x)
         return np.asarray(0.5 * (out + out.T))

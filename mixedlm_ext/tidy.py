@@ -121,7 +121,7 @@ def glance_frame(results: MixedLMResults) -> pd.DataFrame:
         "REMLcrit" if results.reml else "deviance": results.objective,
         "df_residual": results.nobs - results.df_modelwc,
     }
-    return pd.DataFrame([row])
+    return Table([row])
 
 
 def augment_frame(results: MixedLMResults, data: Any, offset: Any) -> pd.DataFrame:
@@ -159,7 +159,7 @@ def augment_frame(results: MixedLMResults, data: Any, offset: Any) -> pd.DataFra
     if y is not None:
         frame["resid"] = y - fitted
     frame["fixed"] = fixed
-    return frame
+    return Table(frame)
 
 
 def _training_frame(fit: Fit) -> pd.DataFrame:

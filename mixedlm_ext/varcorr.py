@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.fit import Fit
+from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 
@@ -59,4 +60,4 @@ def varcorr_frame(fit: Fit) -> pd.DataFrame:
         for group, name, variance, shown in records
     ]
     names = ["group", "name", "variance", "std_dev", *(f"corr_{i + 1}" for i in range(n_corr))]
-    return pd.DataFrame(rows, columns=names)
+    return Table(rows, columns=names)

@@ -118,8 +118,8 @@ def _is_inside(design: Design, problem: Problem, t: int) -> bool:
     enough = combinations.shape[0] if design.terms[t].kind.one_variance else 1
     if combinations.shape[1] < enough:
         return False
-    term, whitening = design.terms[t], problem.covariance.terms[t].whitening
-    what, lie, instead = _inside_names(term, combinations, np.linalg.norm(whitening, axis=0))
+    term, lengths = design.terms[t], problem.cp.layout.places[t].lengths
+    what, lie, instead = _inside_names(term, combinations, lengths)
     _report(
         design,
         f"{what} of {term.text} {lie} within the fixed part: a coefficient for every level of "

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.linalg.blas import matmul
-from mixedlm_ext.linalg.crossproducts import CrossProducts
 from mixedlm_ext.pls import Problem
+from mixedlm_ext.products.products import CrossProducts
 
 Array = NDArray[np.float64]
 
@@ -54,23 +54,17 @@ def inside_fixed(problem: Problem, t: int) -> Array:
         A basis of w with Z_l w inside X for every level l, in the user's columns scaled to
         one length.
     """
-    cp, own = problem.cp, problem.covariance.terms[t]
-    part = slice(own.first, own.first + own.k)
-    F = cp.block(cp.ZX, own.block)[part]
-    total = cp.diagonal[own.block][part, part].sum(axis=-1)
+    cp, own, place = problem.cp, problem.covariance.terms[t], problem.cp.layout.places[t]
+    F = cp.block(cp.ZX, place.block)[place.own]
+    total = cp.diagonal[place.block][place.own, place.own].sum(axis=-1)
     left = total - np.einsum("alp,blp->ab", F, F)
     scale = 1.0 / np.sqrt(np.maximum(np.diag(total), np.finfo(float).tiny))
     if own.structure.whitening != "triangular" and not own.structure.one_variance:
         inside = np.flatnonzero(np.diag(left) * scale**2 < _INSIDE)
         return np.asarray(np.eye(own.k)[:, inside])
     values, vectors = np.linalg.eigh(scale[:, None] * left * scale)
-    W = np.linalg.solve(own.whitening, scale[:, None] * vectors[:, values < _INSIDE])
-    return np.asarray(_lengths(own.whitening)[:, None] * W)
-
-
-def _lengths(whitening: Array) -> Array:
-    """Root mean squares of the user's columns."""
-    return np.linalg.norm(whitening, axis=0)
+    W = np.linalg.solve(place.whitening, scale[:, None] * vectors[:, values < _INSIDE])
+    return np.asarray(place.lengths[:, None] * W)
 
 
 class Image:
@@ -134,10 +128,11 @@ class Image:
     def _condition(self, part: slice) -> float:
         """Return the largest condition of a term's columns, at unit length, of the terms there."""
         covariance = self._problem.covariance
+        places = self._problem.cp.layout.places
         start, stop, _ = part.indices(self.m)
         whitenings = [
-            term.whitening / _lengths(term.whitening)
-            for term, own in zip(covariance.terms, covariance.slices, strict=True)
+            place.whitening / place.lengths
+            for place, own in zip(places, covariance.slices, strict=True)
             if own.start < stop and start < own.stop
         ]
         return float(max(np.linalg.cond(R) for R in whitenings))

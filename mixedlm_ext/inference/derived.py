@@ -22,6 +22,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.design.row_values import require_rows
 from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.coordinates import Coordinates, ShareHeld, TotalHeld
@@ -31,7 +32,6 @@ from mixedlm_ext.inference.profile_points import Maximum, QuantityHeld, maximum
 from mixedlm_ext.inference.profiling import better_maximum, profile_note, warn_of_better
 from mixedlm_ext.inference.restricted import TermReordered
 from mixedlm_ext.inference.satterthwaite import Satterthwaite
-from mixedlm_ext.refit import require_rows
 from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
@@ -149,11 +149,10 @@ class _Parts:
         """Return N_i of each block for one factor: the mean of z'Γz is Σ_i tr(N_iΓ_i)."""
         covariance = self.fit.problem.covariance
         N = [np.zeros((k, k)) for k in covariance.block_sizes]
-        for term, place in zip(self.fit.design.terms, covariance.terms):
+        for term, place in zip(self.fit.design.terms, self.fit.problem.cp.layout.places):
             if group in (None, term.group):
-                own = slice(place.first, place.first + place.k)
-                X = np.linalg.solve(place.whitening.T, term.X.T)
-                N[place.block][own, own] = X @ X.T / X.shape[1]
+                X = place.columns(term.X)
+                N[place.block][place.own, place.own] = X.T @ X / len(X)
         return N
 
     def average(self, theta: Array, N: Sequence[Array]) -> float:

@@ -159,9 +159,8 @@ def _cross_products(fit: Fit) -> tuple[Array, Array, Array]:
     """Return Z'V⁻¹Z, Z'V⁻¹X and X'V⁻¹X, X in the user's columns, Z standardized."""
     e, cp = fit.engine, fit.problem.cp
     ZZ = cp.ZZ.toarray()
-    half = e.pls.factor.half_solve(ZZ)
     RX = e.pls.RX @ cp.R
-    return ZZ - half.T @ half, e.U @ RX, RX.T @ RX
+    return ZZ - e.pls.factor.quadratic(ZZ), e.U @ RX, RX.T @ RX
 
 
 def _generalized_inverse(information: Array) -> Array:

@@ -23,7 +23,6 @@ from mixedlm_ext.inference.coordinates import (
 from mixedlm_ext.inference.parameters import Estimates, Parameter
 from mixedlm_ext.inference.restricted import ColumnRemoved, TermReordered
 from mixedlm_ext.inference.search import minimize
-from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.objective import Evaluation, Objective
 from mixedlm_ext.pls import Problem
 
@@ -258,8 +257,8 @@ class _Point:
 
 def _estimates(problem: Problem, e: Evaluation) -> Estimates:
     """Return the estimates at an evaluation, in the columns of its problem."""
-    cp, covariance = problem.cp, problem.covariance
+    covariance = problem.covariance
     sigma = float(np.sqrt(e.scale))
     templates = covariance.term_templates(covariance.unstandardize(e.theta))
-    beta = cp.beta_ols + solve_upper(cp.R, e.pls.beta)
+    beta = problem.cp.layout.coefficients(e.pls.beta)
     return Estimates([sigma**2 * T @ T.T for T in templates], sigma, beta)

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.boundary import zero_variances
-from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.objective import Objective
 
 Array = NDArray[np.float64]
@@ -57,7 +56,7 @@ class Satterthwaite:
     def exact(self) -> bool:
         """Whether the exact Hessian is affordable."""
         m = len(self._fit.theta)
-        root = sum(part.k * part.n for part in self._fit.problem.pattern.plan.root)
+        root = self._fit.problem.solver.root_size
         return 2.0 * m * _CUBIC * float(root) ** 3 <= _AFFORDABLE
 
     @cached_property
@@ -68,7 +67,7 @@ class Satterthwaite:
         """
         fit, e = self._fit, self._fit.engine
         cp, covariance = fit.problem.cp, fit.problem.covariance
-        M = solve_upper(e.pls.RX, solve_upper(cp.R, np.eye(cp.p)).T, transpose=True)
+        M = cp.layout.root(e.pls.RX).T
         U = np.ascontiguousarray(e.U)
         out = []
         for block, D in covariance.gamma_derivatives(e.theta):

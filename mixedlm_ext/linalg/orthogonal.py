@@ -72,32 +72,35 @@ def constant_coefficients(X: Array) -> Array | None:
 
 
 def project(
-    Q: Array, R: Array, Y: Array, root: Array | None, a: Array | None
+    Q: Array, R: Array, Y: Array, root: Array | None, orthonormal: bool = True
 ) -> tuple[Array, Array]:
-    """Return least-squares coefficients (p, r) of the columns of Y and their weighted residuals.
+    """Return least-squares coefficients (p,) or (p, r) of Y and its weighted residuals.
 
     Parameters
     ----------
     Q, R : ndarray (n, p), (p, p)
         √W X = QR.
-    Y : ndarray (n, r)
+    Y : ndarray (n,) or (n, r)
         Not weighted.
     root : ndarray (n,), optional
         √W.
-    a : ndarray (p,), optional
-        See `constant_coefficients`.
+    orthonormal : bool
+        Whether the columns of Q are.
     """
-    shift = np.zeros(Y.shape[1]) if a is None else Y.mean(axis=0)
-    Y = Y - shift
+    if Y.ndim == 1:
+        coefficients, residual = project(Q, R, Y[:, None], root, orthonormal)
+        return coefficients[:, 0], residual[:, 0]
     if root is not None:
         Y = Y * root[:, None]
+    if not orthonormal:
+        some = np.asarray(np.linalg.lstsq(Q, Y)[0], dtype=float)
+        return solve_upper(R, some), Y - matmul(Q, some)
     coefficients = matmul(Q.T, Y)
     residual = Y - matmul(Q, coefficients)
     # a second projection takes out what rounding left
     correction = matmul(Q.T, residual)
     residual -= matmul(Q, correction)
-    beta = solve_upper(R, coefficients + correction)
-    return (beta if a is None else beta + np.outer(a, shift)), residual
+    return solve_upper(R, coefficients + correction), residual
 
 
 def whiten(X: Array, how: str) -> tuple[Array, Array]:

@@ -251,6 +251,8 @@ class ProfileMethods:
 
         Notes
         -----
+        Shares of the variance of an observation:
+
             marginal     σ_f² / (σ_f² + σ_a² + σ²)
             conditional  (σ_f² + σ_a²) / (σ_f² + σ_a² + σ²)
 

@@ -15,6 +15,7 @@ from mixedlm_ext.random_effects import (
     conditional_sds,
     group_coefficients,
 )
+from mixedlm_ext.tables import Table
 from mixedlm_ext.varcorr import varcorr_frame
 
 __all__ = ["RandomEffectsMethods"]
@@ -89,7 +90,7 @@ class RandomEffectsMethods:
             stop = start + len(cov)
             out[start:stop, start:stop] = cov
             start = stop
-        return pd.DataFrame(out, index=names, columns=names)
+        return Table(out, index=names, columns=names)
 
     @cache_readonly
     def vcomp(self) -> pd.Series:

@@ -109,7 +109,7 @@ class PredictionErrors:
         """x - R_ZX'L⁻¹Λ'z, in the user's columns of X."""
         if not self._parts or not self._cp.p:
             return self._X
-        B = self._pls.factor.back_solve(self._pls.RZX) @ self._cp.R  # ΛL⁻ᵀR_ZX
+        B = self._pls.NZX @ self._cp.R  # ΛL⁻ᵀR_ZX
         a = self._X.copy()
         for part in self._parts:
             block = self._cp.block(B, part.block)[part.columns]
@@ -126,8 +126,7 @@ class PredictionErrors:
             return np.einsum("ma,abm,mb->m", z, N[:, :, codes], z)
         out = np.zeros(m)
         for rows in self._chunks() if self._parts else ():
-            c = self._pls.factor.half_solve(self._z(rows))
-            out[rows] = np.einsum("qm,qm->m", c, c)
+            out[rows] = self._pls.factor.quadratic_diagonal(self._z(rows))
         return out
 
     @property
@@ -142,7 +141,7 @@ class PredictionErrors:
     def _own_blocks(self) -> tuple[Index, Array]:
         """That level, (m,), and all diagonal blocks of ΛM⁻¹Λ', (k, k, levels)."""
         first = self._parts[0]
-        return first.codes, self._pls.factor.covariance_blocks()[first.block]
+        return first.codes, self._pls.factor.diagonal_blocks()[first.block]
 
     @property
     def _unseen(self) -> Array:
@@ -191,8 +190,7 @@ class PredictionErrors:
             out = np.empty((len(self._X), self._fit.problem.covariance.n_theta))
             for rows in self._chunks():
                 z = self._z(rows)
-                c = self._pls.factor.half_solve(z)
-                s = z - self._cp.ZZ @ self._pls.factor.back_solve(c)
+                s = z - self._cp.ZZ @ self._pls.factor.apply(z)
                 if self._cp.p:
                     s -= self._fit.engine.U @ w[:, rows]
                 out[rows] = self._along_theta(s)
@@ -248,9 +246,8 @@ class PredictionErrors:
 
 def _parts(fit: Fit, new: NewData, chosen: Chosen) -> Iterator[_Part]:
     """Return the standardized columns of the chosen terms."""
-    for term, engine in zip(fit.design.terms, fit.problem.covariance.terms):
+    for term, place in zip(fit.design.terms, fit.problem.cp.layout.places):
         if term.name in chosen:
             Z, codes = new.terms[term.name]
-            Z = (Z * chosen[term.name]) @ np.linalg.inv(engine.whitening)
-            columns = slice(engine.first, engine.first + engine.k)
-            yield _Part(engine.block, columns, Z, np.maximum(codes, 0), codes >= 0)
+            Z = place.columns(Z * chosen[term.name])
+            yield _Part(place.block, place.own, Z, np.maximum(codes, 0), codes >= 0)

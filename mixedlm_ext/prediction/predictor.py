@@ -196,8 +196,7 @@ class Predictor:
         Examples
         --------
         >>> import tempfile
-        >>> from mixedlm_ext import MixedLM, datasets
-        >>> from mixedlm_ext.prediction.predictor import Predictor
+        >>> from mixedlm_ext import MixedLM, Predictor, datasets
         >>> data = datasets.penicillin.load_pandas().data
         >>> result = MixedLM.from_formula("diameter ~ 1 + (1 | plate) + (1 | sample)", data).fit()
         >>> with tempfile.NamedTemporaryFile() as file:

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.covariance import Covariance
-from mixedlm_ext.linalg.crossproducts import CrossProducts
-from mixedlm_ext.linalg.factor import Pattern
 from mixedlm_ext.objective import Evaluation, Objective
 from mixedlm_ext.pls import Problem, degenerate
+from mixedlm_ext.products.products import CrossProducts
+from mixedlm_ext.products.transform import only_block
 from mixedlm_ext.search.log import Log
 from mixedlm_ext.search.newton import newton
 from mixedlm_ext.structures.base import LEAST_SD, MOST_SD
@@ -193,9 +193,9 @@ def reflections(covariance: Covariance, theta: Array) -> list[Array]:
 
 def _alone(objective: Objective, block: int) -> Array:
     """Return the diagonal template of one block, roughly fitted without the others."""
-    cp = objective.problem.cp.only(block)
+    cp = only_block(objective.problem.cp, block)
     covariance = objective.problem.covariance.only(block)
-    own = Objective(Problem(cp, covariance, Pattern(cp)), objective.reml, objective.sigma)
+    own = Objective(Problem.of(cp, covariance), objective.reml, objective.sigma)
     best, _ = newton(own.at(covariance.start()), tol=0.1, log=Log(limit=200))
     T = covariance.templates(best.theta)[0]
     return np.diag(np.maximum(np.sqrt((T * T).sum(axis=1)), LEAST_SD))

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from mixedlm_ext.display import page
 from mixedlm_ext.objective import Evaluation, Objective
 from mixedlm_ext.search.log import Log
 from mixedlm_ext.search.trust_region import QuadraticModel, Step
+from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 
@@ -27,7 +30,7 @@ _UNCHANGED = 1e-6
 """A change of the criterion, above rounding, that counts as none."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Optimization:
     """The log of a fit.
 
@@ -62,6 +65,25 @@ class Optimization:
     message: str
     predicted_decrease: float
     open_terms: tuple[int, ...] = ()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Optimization by {self.method}: {self.verdict} after {self.evaluations} evaluations, "
+            f"criterion {self.objective[-1]:.6f}; {self.message}>"
+        )
+
+    def _repr_html_(self) -> str:
+        return page(
+            f"{self.method}: {self.verdict} after {self.evaluations} evaluations",
+            [self.to_frame()],
+            [self.message],
+        )
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the criterion and theta at the start and after each accepted step."""
+        out = Table({"objective": self.objective})
+        names = [f"theta[{j}]" for j in range(self.theta.shape[-1])]
+        return out.join(Table(self.theta.reshape(len(out), -1), columns=names)).rename_axis("step")
 
 
 def judge(

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.design import Design, TermDesign
+from mixedlm_ext.design.row_values import require_rows
 from mixedlm_ext.errors import FitError, did_you_mean, shown
 from mixedlm_ext.fit import Fit
-from mixedlm_ext.refit import require_rows
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]

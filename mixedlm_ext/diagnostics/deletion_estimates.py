@@ -1,0 +1,91 @@
+"""Estimates of one model without each of several sets of rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.fit import Fit
+from mixedlm_ext.objective import Evaluation
+from mixedlm_ext.pls import PenalizedLeastSquares, Problem
+
+Array = NDArray[np.float64]
+
+__all__ = ["Deleted", "displacement", "lack_of_fit"]
+
+_ARRAYS = ("beta", "bse", "theta", "sigma", "objective", "displacement", "converged")
+
+
+@dataclass(frozen=True, eq=False)
+class Deleted:
+    """What G fits without one set of rows each say; nan where there is no such fit.
+
+    Attributes
+    ----------
+    beta, bse : ndarray (G, p)
+    theta : ndarray (G, m)
+    sigma, objective : ndarray (G,)
+        The criterion is that of the rows that are left.
+    displacement : ndarray (G,)
+        By how much the criterion of all rows is larger there than at its minimum.
+    converged : ndarray of bool (G,)
+    failures : dict of int to str
+        Why there is no fit without a set.
+    """
+
+    beta: Array
+    bse: Array
+    theta: Array
+    sigma: Array
+    objective: Array
+    displacement: Array
+    converged: NDArray[np.bool_]
+    failures: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def missing(cls, G: int, p: int, m: int) -> Deleted:
+        """Return room for G sets."""
+        shapes: dict[str, Any] = {"beta": (G, p), "bse": (G, p), "theta": (G, m)}
+        shapes |= dict.fromkeys(("sigma", "objective", "displacement"), (G,))
+        numbers: Any = {name: np.full(shape, np.nan) for name, shape in shapes.items()}
+        return cls(**numbers, converged=np.zeros(G, dtype=bool))
+
+    def put(self, sets: list[int], part: Deleted) -> None:
+        """Write down what another record, still under construction here, says about some sets."""
+        for name in _ARRAYS:
+            getattr(self, name)[sets] = getattr(part, name)
+        self.failures.update({sets[i]: why for i, why in part.failures.items()})
+
+
+def displacement(
+    fit: Fit, e: Evaluation, sigma: float | Array, lack: float | Array
+) -> float | Array:
+    """Return by how much the criterion of all rows at other estimates exceeds its minimum.
+
+    Parameters
+    ----------
+    fit : Fit
+    e : Evaluation
+        Of all rows, at the other theta.
+    sigma, lack : float or ndarray
+        The other σ, and |R_X(β - β̂)|² of the other β (see `lack_of_fit`); under REML, whose
+        criterion does not depend on β, it is not used.
+
+    Notes
+    -----
+    The likelihood displacement of Cook (1986), JRSS B 48, and its restricted form (Christensen,
+    Pearson & Johnson 1992, Technometrics 34).
+    """
+    df = fit.problem.cp.n - (fit.problem.cp.p if fit.reml else 0)
+    pwrss = e.pls.pwrss + (0.0 if fit.reml else lack)
+    change = df * np.log(sigma**2 / e.scale) + pwrss / sigma**2 - e.pls.pwrss / e.scale
+    return e.value - fit.objective + change
+
+
+def lack_of_fit(problem: Problem, pls: PenalizedLeastSquares, beta: Array) -> float:
+    """Return |R_X(β - β̂)|² of other coefficients of the user's X."""
+    away = pls.RX @ (problem.cp.layout.in_basis(beta) - pls.beta)
+    return float(away @ away)

@@ -1,0 +1,103 @@
+"""The sources of the site hang together. The build itself, which runs their code, is not tested."""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+MADE_BY_THE_BUILD = ("api/", "gallery/")
+WITHOUT_CODE = {"api", "changes", "glossary"}
+"""Pages that include another file or list other pages."""
+
+pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="no sources of the site")
+
+PAGES = sorted(path.stem for path in DOCS.glob("*.rst"))
+EXAMPLES = sorted((DOCS / "examples").glob("plot_*.py"))
+
+
+def text_of(page: str) -> str:
+    """The source of a page."""
+    return (DOCS / f"{page}.rst").read_text(encoding="utf-8")
+
+
+def run_blocks(text: str) -> list[str]:
+    """The code of the ``run`` directives, without their options."""
+    found = re.findall(r"^\.\. run::\n((?:(?: {3}.*)?\n)+)", text, re.MULTILINE)
+    blocks = []
+    for block in found:
+        lines = textwrap.dedent(block).split("\n")
+        while lines and re.match(r":\w+:", lines[0]):
+            del lines[0]
+        blocks.append("\n".join(lines).strip("\n"))
+    return blocks
+
+
+def listed(text: str) -> list[str]:
+    """The documents that the tables of contents of a page list."""
+    found = re.findall(r"^\.\. toctree::\n((?:(?: {3}.*)?\n)+)", text + "\n", re.MULTILINE)
+    lines = [line.strip() for block in found for line in block.split("\n")]
+    return [line for line in lines if line and not line.startswith(":")]
+
+
+def test_every_page_is_in_the_table_of_contents_once() -> None:
+    entries = listed(text_of("index"))
+    assert len(entries) == len(set(entries))
+    own = {entry for entry in entries if not entry.startswith(MADE_BY_THE_BUILD)}
+    assert own == set(PAGES) - {"index"}
+
+
+def test_the_api_lists_the_pages_that_the_build_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(DOCS / "_ext"))
+    import reference
+
+    assert listed(text_of("api")) == [f"api/{name}" for name in reference.pages()]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_code_of_a_page_is_found_and_reads(page: str) -> None:
+    text = text_of(page)
+    blocks = run_blocks(text)
+    assert len(blocks) == text.count(".. run::")
+    assert blocks or page in WITHOUT_CODE
+    for block in blocks:
+        assert block.strip()
+        ast.parse(block)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_references_of_a_page_exist(page: str) -> None:
+    for target in re.findall(r":doc:`(?:[^`<]*<)?/?([\w/]+)>?`", text_of(page)):
+        assert target in PAGES or target == "gallery/index", target
+
+
+def test_included_files_exist() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\.\. include:: (\S+)", text_of(page)):
+            assert (DOCS / target).exists(), target
+
+
+def test_the_gallery_is_large_enough() -> None:
+    assert len(EXAMPLES) >= 14
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_of_the_gallery_reads(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    title, rule, *_ = (ast.get_docstring(tree) or "\n").split("\n")
+    assert set(rule) == {"="}
+    assert len(rule) == len(title)
+    assert "# %%" in text
+    for name in re.findall(r'"\.\./data/([^"]+)"', text):
+        assert (DOCS / "data" / name).exists(), name
+
+
+def test_sources_of_all_files_are_listed() -> None:
+    text = text_of("data")
+    for path in (DOCS / "data").iterdir():
+        assert f"``{path.name}``" in text, path.name
