@@ -541,3 +541,10 @@ def test_a_fit_asks_for_several_minima_once(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("mixedlm_ext.search.minimum.several_minima", counted)
     MixedLM.from_formula(SLEEP + "(Days | Subject)", read("sleepstudy")).fit()
     assert len(calls) == 1
+
+
+def test_neighbours_that_hardly_differ_are_no_finding() -> None:
+    result = MixedLM.from_formula("y ~ f + ar1(0 + f | g)", at_boundary("alike", 2)).fit()
+    assert 0.999 < result.theta[1] < 1
+    assert not result.singular
+    assert "close to more than the data can tell" not in " ".join(str(result.check()).split())
