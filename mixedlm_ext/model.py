@@ -42,11 +42,11 @@ from mixedlm_ext.design import (
 )
 from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.named_checks import read_checks
-from mixedlm_ext.errors import DesignError, FitError
+from mixedlm_ext.errors import DesignError, FitError, shown
 from mixedlm_ext.estimate import estimate
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.fit_warnings import warn_of_fit
-from mixedlm_ext.formula import parse_formula
+from mixedlm_ext.formula import MixedFormula, parse_formula
 from mixedlm_ext.formula.parser import check_is_text
 from mixedlm_ext.identification import check_identified
 from mixedlm_ext.inference.robust import check_cov_type
@@ -178,7 +178,7 @@ class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
     @classmethod
     def from_formula(
         cls,
-        formula: str,
+        formula: Any,
         data: Any,
         subset: Any = None,
         drop_cols: Sequence[str] | None = None,
@@ -286,13 +286,16 @@ class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
                 "re_formula and vc_formula need groups=. Write the random effects into the "
                 "formula, (x | g), or name the grouping column with groups='g'."
             )
-        check_is_text(formula)
         table = read_table(data)
-        parsed, scope = (
-            (parse_formula(formula, columns=table.names), scope)
-            if groups is None
-            else translate_groups(formula, data, groups, re_formula, vc_formula, scope)
-        )
+        if groups is None and isinstance(formula, MixedFormula):  # with components, of `update`
+            parsed = formula
+        else:
+            check_is_text(formula)
+            parsed, scope = (
+                (parse_formula(formula, columns=table.names), scope)
+                if groups is None
+                else translate_groups(formula, data, groups, re_formula, vc_formula, scope)
+            )
         design = design_from_formula(
             parsed,
             table,
@@ -392,7 +395,8 @@ class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
     def _standardize(self, theta: Any) -> Array:
         covariance = self.problem.covariance
         p, m = self.k_fe, covariance.n_theta
-        if self._are_fixed_effects(theta) or (np.shape(theta) == (p,) and p != m):
+        shape = (len(theta),) if isinstance(theta, list | tuple) else getattr(theta, "shape", None)
+        if self._are_fixed_effects(theta) or (p != m and shape == (p,)):
             raise FitError(
                 f"the criterion and its derivatives are functions of the {m} covariance parameters "
                 f"theta; these are {p} numbers, as many as fixed effects. If statsmodels' "
@@ -502,12 +506,22 @@ class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
         results = MixedLMResultsWrapper(MixedLMResults(self, fit, ddf))
         if cov_type == "nonrobust":
             return results
+        if not isinstance(cov_kwds, Mapping | None):
+            raise FitError(
+                f"cov_kwds={shown(cov_kwds)} is no mapping. Write cov_kwds={{'groups': 'g'}}."
+            )
         return results.get_robustcov_results(cov_type, **(cov_kwds or {}))
 
     def predict(self, params: Any, exog: Any = None) -> Array:
         """Return Xβ for given fixed effects, shape (m,); see `MixedLMResults.predict` for more."""
         X = self.exog if exog is None else np.asarray(exog)
         beta = np.asarray(params)
+        if X.shape[-1:] != (len(self.design.x_names),) or X.dtype.kind not in "fiub":
+            raise FitError(
+                f"exog has shape {X.shape}; the model's predict takes numbers with a column for "
+                f"each of the {len(self.design.x_names)} fixed effects. For new data, use "
+                "predict(data) of the results."
+            )
         if beta.shape != (len(self.design.x_names),):
             raise FitError(
                 f"params has shape {beta.shape}; the model has {len(self.design.x_names)} fixed "

@@ -49,6 +49,7 @@ class MixedLMResults(
     ProfileMethods,
     RandomEffectsMethods,
     ResamplingMethods,
+    absent.NotOfResults,
     base.LikelihoodModelResults,
     base.ResultMixin,
 ):
@@ -124,7 +125,7 @@ class MixedLMResults(
     if not TYPE_CHECKING:  # unknown names stay errors for type checkers
 
         def __getattr__(self, name: str) -> Any:
-            return attribute_again(self, name, absent.RESULTS)
+            return attribute_again(self, name, absent.RESULTS, absent.R_RESULTS)
 
     # --- the fit ------------------------------------------------------------------------------
 
@@ -484,7 +485,7 @@ class MixedLMResultsWrapper(base.LikelihoodResultsWrapper):
 
     _attrs: ClassVar = {"fe_params": "columns", "bse_fe": "columns"}
     _wrap_attrs = wrap.union_dicts(base.LikelihoodResultsWrapper._wrap_attrs, _attrs)
-    _wrap_methods: ClassVar = {"cov_params": "cov"}
+    _wrap_methods: ClassVar[dict[str, str]] = {}
 
     def conf_int(
         self, alpha: float = 0.05, method: Any = None, cols: Any = None, **options: Any
@@ -494,6 +495,20 @@ class MixedLMResultsWrapper(base.LikelihoodResultsWrapper):
         if isinstance(limits, pd.DataFrame) or len(limits) != len(self._results.params):
             return limits
         return self._results.model.data.wrap_output(limits, "columns")
+
+    def cov_params(
+        self,
+        r_matrix: Any = None,
+        column: Any = None,
+        scale: float | None = None,
+        cov_p: Any = None,
+        other: Any = None,
+    ) -> Any:
+        """Covariance matrix of the fixed effects; an array or number of parts and combinations."""
+        cov = self._results.cov_params(r_matrix, column, scale, cov_p, other)
+        if r_matrix is not None or column is not None:  # their entries are not the fixed effects
+            return cov
+        return self._results.model.data.wrap_output(cov, "cov")
 
 
 wrap.populate_wrapper(MixedLMResultsWrapper, MixedLMResults)

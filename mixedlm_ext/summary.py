@@ -11,6 +11,9 @@ from statsmodels.iolib.summary import Summary, forg
 from statsmodels.iolib.table import SimpleTable
 from statsmodels.iolib.tableformatting import fmt_params
 
+from mixedlm_ext.errors import FitError
+from mixedlm_ext.inference.choices import name_list
+
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults
 
@@ -65,9 +68,12 @@ def _fixed_effects_table(
     results: MixedLMResults, xname: Sequence[str] | None, alpha: float
 ) -> SimpleTable:
     """Return coefficients, standard errors, tests and intervals."""
-    names = list(results.model.exog_names if xname is None else xname)
-    if len(names) != len(results.params):
-        raise ValueError(f"xname has {len(names)} names for {len(results.params)} fixed effects")
+    own = list(results.model.exog_names)
+    names = own if xname is None else name_list(xname, "xname", f"{own}")
+    if len(names) != len(own):
+        raise FitError(
+            f"xname has {len(names)} names for {len(own)} fixed effects: {', '.join(own)}."
+        )
     if not names:
         row = ["No fixed effects", "", "", ""]  # statsmodels' LaTeX needs as many as in tables[0]
         return SimpleTable([row], txt_fmt=_format([_WIDTH - 3, 0, 0, 0], "l"))

@@ -13,9 +13,11 @@ from scipy.stats import norm
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.names import code_names
-from mixedlm_ext.errors import DesignError, FitError
+from mixedlm_ext.errors import DesignError, FitError, check_choice
 from mixedlm_ext.fit import Fit
-from mixedlm_ext.prediction.means import check_choice, rows_of_fit
+from mixedlm_ext.inference.choices import name_list
+from mixedlm_ext.prediction.means import rows_of_fit
+from mixedlm_ext.tables import Table
 from mixedlm_ext.varcorr import RESIDUAL, correlations
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ def tidy_frame(
     results: MixedLMResults, effects: str | Sequence[str], conf_int: bool, conf_level: float
 ) -> pd.DataFrame:
     """Return the frame of `MixedLMResults.tidy`."""
-    wanted = [effects] if isinstance(effects, str) else list(effects)
+    wanted = name_list(effects, "effects", "['fixed', 'ran_pars']")
     for effect in wanted:
         check_choice("effects", effect, EFFECTS)
     if not 0 < conf_level < 1:
@@ -42,12 +44,12 @@ def tidy_frame(
     for effect in EFFECTS:
         if effect in wanted:
             rows += _ROWS[effect](results, conf_level)
-    columns = ["effect", "group", "term", "estimate", "std_error", "statistic", "df", "p_value"]
+    columns = ["effect", "group", "term", "estimate", "se", "statistic", "df", "pvalue"]
     if "ran_vals" in wanted:
         columns.insert(2, "level")
     if conf_int:
-        columns += ["conf_low", "conf_high"]
-    return pd.DataFrame(rows, columns=columns)
+        columns += ["ci_lower", "ci_upper"]
+    return Table(rows, columns=columns)
 
 
 def _fixed_rows(results: MixedLMResults, conf_level: float) -> Iterable[dict[str, Any]]:
@@ -59,12 +61,12 @@ def _fixed_rows(results: MixedLMResults, conf_level: float) -> Iterable[dict[str
             "effect": "fixed",
             "term": name,
             "estimate": results.params[i],
-            "std_error": results.bse[i],
+            "se": results.bse[i],
             "statistic": results.tvalues[i],
             "df": results.df_resid_inference[i],
-            "p_value": results.pvalues[i],
-            "conf_low": limits[i, 0],
-            "conf_high": limits[i, 1],
+            "pvalue": results.pvalues[i],
+            "ci_lower": limits[i, 0],
+            "ci_upper": limits[i, 1],
         }
 
 
@@ -97,9 +99,9 @@ def _mode_rows(results: MixedLMResults, conf_level: float) -> Iterable[dict[str,
                     "level": level,
                     "term": name,
                     "estimate": value,
-                    "std_error": error,
-                    "conf_low": value - half * error,
-                    "conf_high": value + half * error,
+                    "se": error,
+                    "ci_lower": value - half * error,
+                    "ci_upper": value + half * error,
                 }
 
 

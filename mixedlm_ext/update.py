@@ -14,8 +14,8 @@ from mixedlm_ext.design import Design
 from mixedlm_ext.design.at_hand import with_more_columns
 from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.names import column_names, is_built_in, resolve_names
-from mixedlm_ext.errors import DesignError
-from mixedlm_ext.formula import MixedFormula, parse_formula
+from mixedlm_ext.errors import DesignError, FormulaError
+from mixedlm_ext.formula import MixedFormula
 from mixedlm_ext.formula.update import update_formula
 from mixedlm_ext.refit import require_rows
 
@@ -51,11 +51,12 @@ def updated_model(
     arguments.setdefault("check", design.checks.given)
     scope = arguments.setdefault("eval_env", {**scope, **design.scope.values})
     names = _column_names(design) if data is None else read_table(data).names
-    text = update_formula(design.formula, formula, names)
+    parsed = update_formula(design.formula, formula, names)
     if data is None:
-        parsed = parse_formula(text, columns=names, allow_no_random=True)
         frame = _with_new_columns(design, parsed, arguments, scope)
-    new = type(model).from_formula(text, frame if data is None else data, **arguments)
+    new = type(model).from_formula(
+        _as_argument(parsed, arguments), frame if data is None else data, **arguments
+    )
     if data is None:
         new.design = _of_the_same_data(new.design, design)
         if _holds_another_response(new.design, design):
@@ -63,9 +64,27 @@ def updated_model(
     return new
 
 
+def _as_argument(formula: MixedFormula, arguments: Mapping[str, Any]) -> Any:
+    """Return the text of a formula, or itself where it has components that no text can hold."""
+    names = [term.name for term in formula.random if term.name]
+    if names and arguments.get("groups") is not None:
+        raise FormulaError(
+            f"the formula keeps the variance component {names[0]!r} and groups= is given too",
+            hint="Make the changed model by MixedLM.from_formula(..., groups=, vc_formula=).",
+        )
+    return formula if names else formula.text
+
+
 def _of_the_same_data(new: Design, old: Design) -> Design:
     """Return a design made from the rows of another as one of the user's data."""
-    return replace(new, rows=old.rows[new.rows], n_data=old.n_data, at_hand=old.at_hand)
+    return replace(
+        new,
+        rows=old.rows[new.rows],
+        n_data=old.n_data,
+        n_missing=old.n_missing + new.n_missing,
+        n_zero_weight=old.n_zero_weight + new.n_zero_weight,
+        at_hand=old.at_hand,
+    )
 
 
 def _column_names(design: Design) -> list[Any]:

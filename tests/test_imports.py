@@ -3,6 +3,7 @@
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -16,10 +17,11 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # units of strictly lower layers, and itself. The longest matching name counts, so formula.api is
 # not part of formula. The empty name is the package's own __init__.
 LAYERS: list[list[str]] = [
-    ["absent", "caching", "compat", "errors", "datasets"],
-    ["formula", "covariance", "linalg", "parallel"],
+    ["caching", "compat", "errors", "datasets", "tables"],
+    ["absent", "formula", "covariance", "linalg", "parallel"],
     ["design", "expected_information", "pls", "template_steps"],
-    ["assemble", "identification", "model_data", "objective", "refit"],
+    ["alignment", "assemble", "identification", "model_data", "refit"],
+    ["objective"],
     ["search"],
     ["fit"],
     ["estimate", "fit_warnings"],
@@ -34,6 +36,7 @@ LAYERS: list[list[str]] = [
     ["model"],
     ["formula.api", "sklearn"],
     [""],
+    ["shell"],
     ["__main__"],
 ]
 
@@ -114,6 +117,7 @@ def resolve(base: str, name: str) -> str:
     return whole if whole.removeprefix(f"{PACKAGE}.") in MODULES else base
 
 
+@cache
 def imports_of(module: str) -> list[Import]:
     """List what the file of `module` imports."""
     path = MODULES[module]

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.messages import list_names
-from mixedlm_ext.errors import FitError, did_you_mean
-from mixedlm_ext.inference.choices import shown
+from mixedlm_ext.errors import FitError, did_you_mean, shown
 from mixedlm_ext.inference.fixed_terms import FixedTerm, fixed_terms
 from mixedlm_ext.inference.hypotheses import (
     full_rank_rows,
@@ -24,6 +23,7 @@ from mixedlm_ext.inference.hypotheses import (
 )
 from mixedlm_ext.inference.indicators import missing_cells
 from mixedlm_ext.inference.wald import f_contrast
+from mixedlm_ext.tables import Table
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults
@@ -34,7 +34,7 @@ __all__ = ["anova_table", "f_table"]
 
 _TYPES = {"1": "I", "I": "I", "2": "II", "II": "II", "3": "III", "III": "III"}
 _TYPES["MARGINAL"] = "marginal"
-_COLUMNS = ["sum_sq", "mean_sq", "num_df", "den_df", "F", "PR(>F)"]
+_COLUMNS = ["sum_sq", "mean_sq", "num_df", "den_df", "F", "pvalue"]
 
 
 def anova_table(results: MixedLMResults, type: int | str) -> pd.DataFrame:
@@ -67,6 +67,8 @@ def _note_of_missing_cells(results: MixedLMResults, terms: list[FixedTerm]) -> s
 
 def _check_type(type: int | str) -> str:
     """Return "I", "II", "III" or "marginal"."""
+    if hasattr(type, "llf"):
+        raise FitError("anova() tests the terms of one fit. For two or more, use compare(other).")
     written = str(type).upper() if isinstance(type, (str, int, np.integer)) else None
     if written in _TYPES:
         return _TYPES[written]
@@ -116,7 +118,7 @@ def f_table(results: MixedLMResults, hypotheses: Mapping[str, Array], title: str
         ``attrs["title"]`` says what it is and by which method.
     """
     rows = [_row(results, full_rank_rows(L)) for L in hypotheses.values()]
-    table = pd.DataFrame(rows, index=list(hypotheses), columns=_COLUMNS)
+    table = Table(rows, index=list(hypotheses), columns=_COLUMNS)
     table["num_df"] = table["num_df"].astype(int)
     table.attrs["title"] = f"{title}, degrees of freedom: {results.ddf}"
     return table

@@ -20,6 +20,7 @@ from mixedlm_ext.inference.resampling import Resampler, resampler
 from mixedlm_ext.many import Refitter
 from mixedlm_ext.parallel import pieces, run
 from mixedlm_ext.simulation.simulate import check_count, draw, spawn_seeds
+from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 
@@ -72,7 +73,7 @@ class BootstrapTest:
             [self.statistic, np.nan, self.pvalue],
         ]
         index = ["LRT", "Bartlett", "bootstrap"]
-        return pd.DataFrame(rows, index=index, columns=["statistic", "df", "pvalue"])
+        return Table(rows, index=index, columns=["statistic", "df", "pvalue"])
 
 
 def bootstrap_test(

@@ -16,6 +16,7 @@ from mixedlm_ext.inference.anova import anova_table
 from mixedlm_ext.inference.linear import LinearDesign, LinearModel, as_linear_model
 from mixedlm_ext.inference.nesting import is_nested, same_fixed_columns
 from mixedlm_ext.inference.submodel import Likelihood, maximum
+from mixedlm_ext.tables import Table
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["anova", "compare_table", "lr_test"]
 
-_COLUMNS = ["npar", "AIC", "BIC", "logLik", "deviance", "Chisq", "Df", "Pr(>Chisq)"]
+_COLUMNS = ["npar", "AIC", "BIC", "logLik", "deviance", "chisq", "df", "pvalue"]
 
 
 def anova(*models: Any, type: int | str = 3) -> pd.DataFrame:
@@ -55,7 +56,7 @@ def anova(*models: Any, type: int | str = 3) -> pd.DataFrame:
     >>> small = MixedLM.from_formula("Reaction ~ Days + (1 | Subject)", data).fit(reml=False)
     >>> large = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit(reml=False)
     >>> table = mixedlm_ext.anova(small, large)
-    >>> table["Chisq"].round(3).tolist()
+    >>> table["chisq"].round(3).tolist()
     [nan, 42.139]
     """
     if not models:
@@ -110,7 +111,7 @@ def compare_table(models: Sequence[Any]) -> pd.DataFrame:
             else:
                 notes.append(f"{names[before]!r} is not nested in {names[i]!r}: not tested.")
         rows.append([*_criteria(likelihoods[i], results[i].nobs), *test])
-    table = pd.DataFrame(rows, index=[names[i] for i in order], columns=_COLUMNS)
+    table = Table(rows, index=[names[i] for i in order], columns=_COLUMNS)
     table["npar"] = table["npar"].astype(int)
     table.attrs["title"] = "Likelihood-ratio tests, each model against the one before"
     table.attrs["note"] = " ".join(notes)

@@ -12,9 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.fit import Fit
-from mixedlm_ext.inference.choices import shown
 from mixedlm_ext.inference.kenward_roger import KenwardRoger
 from mixedlm_ext.inference.satterthwaite import Satterthwaite
 
@@ -70,13 +69,8 @@ class _Constant:
 
 def check_method(name: object) -> None:
     """Raise FitError unless `name` is a method."""
-    if isinstance(name, str) and name in (*METHODS, _VARIANT):
-        return
-    near = did_you_mean(name, (*METHODS, _VARIANT)) if isinstance(name, str) else ""
-    raise FitError(
-        f"ddf={shown(name)} is not known.{near} Use one of {', '.join(METHODS)}. "
-        f"{_VARIANT!r} is Kenward and Roger's method with variances estimated as zero counted."
-    )
+    more = f"{_VARIANT!r} is Kenward and Roger's method with variances estimated as zero counted."
+    check_choice("ddf", name, METHODS, FitError, (_VARIANT,), more, quote=False)
 
 
 def degrees_of_freedom(fit: Fit, name: str) -> DegreesOfFreedom:

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.errors import FitError, check_choice, did_you_mean
 from mixedlm_ext.inference.anova import f_table
-from mixedlm_ext.inference.choices import check_choice, name_list
+from mixedlm_ext.inference.choices import name_list
 from mixedlm_ext.inference.fixed_terms import (
     FixedTerm,
     droppable,
@@ -37,7 +37,7 @@ def drop1_table(
     results: MixedLMResults, scope: str | Sequence[str] | None, test: str
 ) -> pd.DataFrame:
     """Return the table of `MixedLMResults.drop1`."""
-    check_choice(test, "test", _TESTS)
+    check_choice("test", test, _TESTS, FitError)
     fit = results.fit_record
     terms = fixed_terms(fit.design)
     scoped = _in_scope(terms, scope)

@@ -14,11 +14,13 @@ from scipy import stats
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext.design import Design, TermDesign
+from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.formula.parser import RandomTermSpec
-from mixedlm_ext.inference.choices import check_choice, check_flag
+from mixedlm_ext.inference.choices import check_flag
 from mixedlm_ext.inference.fixed_terms import INTERCEPT, constant_coefficients
 from mixedlm_ext.inference.submodel import Likelihood, maximum, reduce_random
+from mixedlm_ext.tables import Table
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults
@@ -53,7 +55,7 @@ class _Deletion:
 
 def ranova_table(results: MixedLMResults, reduce_terms: bool, boundary: str) -> pd.DataFrame:
     """Return the table of `MixedLMResults.ranova`."""
-    check_choice(boundary, "boundary", _BOUNDARIES)
+    check_choice("boundary", boundary, _BOUNDARIES, FitError)
     reduce_terms = check_flag(reduce_terms, "reduce_terms")
     fit = results.fit_record
     if reduce_terms and any(set(term.columns).isdisjoint(INTERCEPT) for term in fit.design.terms):
@@ -64,12 +66,12 @@ def ranova_table(results: MixedLMResults, reduce_terms: bool, boundary: str) -> 
         {deletion.name: _likelihood(fit, deletion) for deletion in deletions},
     )
     if boundary == "mixture":
-        p = table["Pr(>Chisq)"].to_numpy(copy=True)
-        lrt, df = table["LRT"].to_numpy(), table["Df"].to_numpy()
+        p = table["pvalue"].to_numpy(copy=True)
+        lrt, df = table["chisq"].to_numpy(), table["df"].to_numpy()
         for i, deletion in enumerate(deletions, start=1):
             if _variances_lost(fit.design.terms[deletion.term], deletion) == 1:
                 p[i] = _mixture(lrt[i], df[i])
-        table["Pr(>Chisq)"] = p
+        table["pvalue"] = p
     method = "REML" if fit.reml else "ML"
     table.attrs["title"] = f"Random terms left out or reduced, one at a time ({method})"
     return table
@@ -156,7 +158,7 @@ def deletion_table(full: Likelihood, reduced: dict[str, Likelihood]) -> pd.DataF
     Returns
     -------
     DataFrame
-        Columns ``npar``, ``logLik``, ``AIC``, ``LRT``, ``Df``, ``Pr(>Chisq)``; the full model is
+        Columns ``npar``, ``logLik``, ``AIC``, ``chisq``, ``df``, ``pvalue``; the full model is
         the row ``<none>``.
     """
     rows = [[full.npar, full.llf, full.aic, np.nan, np.nan, np.nan]]
@@ -170,8 +172,8 @@ def deletion_table(full: Likelihood, reduced: dict[str, Likelihood]) -> pd.DataF
         lrt, df = max(2.0 * (full.llf - model.llf), 0.0), full.npar - model.npar
         p = float(stats.chi2.sf(lrt, df)) if df else np.nan
         rows.append([model.npar, model.llf, model.aic, lrt, df, p])
-    columns = ["npar", "logLik", "AIC", "LRT", "Df", "Pr(>Chisq)"]
-    table = pd.DataFrame(rows, index=["<none>", *reduced], columns=columns)
+    columns = ["npar", "logLik", "AIC", "chisq", "df", "pvalue"]
+    table = Table(rows, index=["<none>", *reduced], columns=columns)
     table["npar"] = table["npar"].astype(int)
     return table
 

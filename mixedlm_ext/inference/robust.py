@@ -23,9 +23,8 @@ from numpy.typing import NDArray
 from mixedlm_ext.assemble import response
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design.messages import list_names, quoted
-from mixedlm_ext.errors import FitError
+from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.fit import Fit
-from mixedlm_ext.inference.choices import check_choice, shown
 from mixedlm_ext.inference.clusters import Clusters
 
 Array = NDArray[np.float64]
@@ -59,7 +58,7 @@ class ClusterRobust:
     """
 
     def __init__(self, fit: Fit, clusters: Clusters, kind: str) -> None:
-        check_choice(kind, "kind", KINDS)
+        check_choice("kind", kind, KINDS, FitError)
         largest = int(np.bincount(clusters.codes).max())
         if kind == "CR2" and largest > _MOST_ROWS:
             raise FitError(
@@ -152,11 +151,10 @@ class ClusterRobust:
 
 def check_cov_type(cov_type: object) -> None:
     """Raise FitError unless `cov_type` is one that a fit can have."""
-    if not (isinstance(cov_type, str) and cov_type in ("nonrobust", "cluster")):
-        raise FitError(
-            f"cov_type={shown(cov_type)} is not known. Use 'nonrobust', or 'cluster' with "
-            "cov_kwds={'groups': ..., 'kind': 'CR2'}."
-        )
+    check_choice(
+        "cov_type", cov_type, ("nonrobust", "cluster"), FitError,
+        more="'cluster' takes cov_kwds={'groups': ..., 'kind': 'CR2'}.",
+    )  # fmt: skip
 
 
 def _bias_reduced(fit: Fit, clusters: Clusters, VX: Array, e: Array) -> tuple[Array, Array, Array]:

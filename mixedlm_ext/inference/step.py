@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 import patsy
 
-from mixedlm_ext.errors import FitError
+from mixedlm_ext.design.names import list_names
+from mixedlm_ext.errors import FitError, did_you_mean, shown
 from mixedlm_ext.formula.parser import RandomTermSpec
-from mixedlm_ext.inference.choices import name_list, shown
+from mixedlm_ext.inference.choices import name_list
 from mixedlm_ext.inference.drop1 import drop1_table
+from mixedlm_ext.inference.fixed_terms import fixed_terms
 from mixedlm_ext.inference.ranova import deletion_terms, ranova_table
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ def backward_elimination(
             "step() takes terms out of a formula, and the model was made from arrays. Compare "
             "models by compare(), or test columns by drop1()."
         )
-    kept = [] if keep is None else name_list(keep, "keep", "['x', '(1 | g)']")
+    kept = [] if keep is None else _kept(results, keep)
     note = ""
     if reduce_random:
         results, random, note = _random(results, alpha_random, kept)
@@ -86,6 +88,29 @@ def backward_elimination(
     return StepResults(results, random, fixed, note)
 
 
+def _kept(results: MixedLMResults, keep: Any) -> list[str]:
+    """Return the names of terms to keep, spaced as the tables have them.
+
+    A random term stands for all of its effects; one that is not there yet may come about when
+    another is reduced.
+    """
+    design = results.fit_record.design
+    effects = deletion_terms(design)
+    fixed = [term.name for term in fixed_terms(design)]
+    random = [*effects, *(spec.text for spec, _ in effects.values())]
+    known = {"".join(name.split()): name for name in (*fixed, *random)}
+    out = []
+    for name in name_list(keep, "keep", "['x', '(1 | g)']"):
+        found = known.get("".join(name.split()), name)
+        if found == name and name not in known.values() and "|" not in name:
+            raise FitError(
+                f"keep has {name!r}, which is no term of the fixed part ({list_names(fixed)})."
+                f"{did_you_mean(name, fixed)}"
+            )
+        out += [row for row, (spec, _) in effects.items() if spec.text == found] or [found]
+    return out
+
+
 def _random(
     results: MixedLMResults, alpha: float, keep: list[str]
 ) -> tuple[MixedLMResults, pd.DataFrame, str]:
@@ -94,7 +119,7 @@ def _random(
     while True:
         table = ranova_table(results, True, "chi2")
         terms = deletion_terms(results.fit_record.design)
-        worst, p = _largest(table["Pr(>Chisq)"].iloc[1:], keep)
+        worst, p = _largest(table["pvalue"].iloc[1:], keep)
         if p <= alpha:
             return results, _with_order(gone, table), ""
         spec, effect = terms[worst]
@@ -105,7 +130,7 @@ def _random(
                 "it was kept. Without it, fit statsmodels' OLS."
             )
             return results, _with_order(gone, table), note
-        change = f"~ . - {spec.text}" + (f" + {reduced}" if reduced else "")
+        change = f"~ . - {spec.written}" + (f" + {reduced}" if reduced else "")
         gone.append(table.loc[["<none>", worst]] if not gone else table.loc[[worst]])
         results = _updated(results, change)
 
@@ -138,7 +163,7 @@ def _fixed(
     gone: list[pd.DataFrame] = []
     while True:
         table = drop1_table(results, None, "F")
-        worst, p = _largest(table["PR(>F)"], keep)
+        worst, p = _largest(table["pvalue"], keep)
         if p <= alpha:
             return results, _with_order(gone, table)
         gone.append(table.loc[[worst]])

@@ -59,7 +59,7 @@ class AnovaMethods:
         -------
         DataFrame
             A row for each term; columns ``sum_sq``, ``mean_sq``, ``num_df``, ``den_df``, ``F``,
-            ``PR(>F)``. A term without an estimable coefficient has ``num_df`` 0.
+            ``pvalue``. A term without an estimable coefficient has ``num_df`` 0.
 
         Raises
         ------
@@ -82,7 +82,7 @@ class AnovaMethods:
         >>> data = datasets.machines.load_pandas().data
         >>> result = MixedLM.from_formula("score ~ Machine + (Machine | Worker)", data).fit()
         >>> result.anova().round(4)
-                      sum_sq  mean_sq  num_df  den_df        F  PR(>F)
+                      sum_sq  mean_sq  num_df  den_df        F  pvalue
         Machine  75.8266  37.9133       2     5.0  41.0038  0.0008
         """
         return anova_table(self._own, type)
@@ -103,7 +103,7 @@ class AnovaMethods:
         Returns
         -------
         DataFrame
-            Columns ``npar``, ``logLik``, ``AIC``, ``LRT``, ``Df``, ``Pr(>Chisq)``; the row
+            Columns ``npar``, ``logLik``, ``AIC``, ``chisq``, ``df``, ``pvalue``; the row
             ``<none>`` is this fit. REML fits are compared by REML.
 
         Raises
@@ -129,8 +129,8 @@ class AnovaMethods:
         >>> from mixedlm_ext import MixedLM, datasets
         >>> data = datasets.sleepstudy.load_pandas().data
         >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
-        >>> result.ranova()[["npar", "LRT", "Df"]].round(3)
-                                  npar     LRT   Df
+        >>> result.ranova()[["npar", "chisq", "df"]].round(3)
+                                  npar   chisq   df
         <none>                       6     NaN  NaN
         Days in (Days | Subject)     4  42.837  2.0
         """
@@ -162,8 +162,8 @@ class AnovaMethods:
         >>> data = datasets.cake.load_pandas().data
         >>> formula = "angle ~ recipe + temp + (1 | recipe:replicate)"
         >>> result = MixedLM.from_formula(formula, data).fit()
-        >>> result.drop1(test="LRT")[["npar", "LRT", "Df"]].round(3)
-                npar     LRT   Df
+        >>> result.drop1(test="LRT")[["npar", "chisq", "df"]].round(3)
+                npar   chisq   df
         <none>     6     NaN  NaN
         recipe     4   0.530  2.0
         temp       5  79.531  1.0
@@ -246,8 +246,8 @@ class AnovaMethods:
         -------
         DataFrame
             A row for each model, fewest parameters first; columns ``npar``, ``AIC``, ``BIC``,
-            ``logLik``, ``deviance`` and, against the row before, ``Chisq``, ``Df``,
-            ``Pr(>Chisq)``. ``attrs["note"]`` says what had to be done: REML fits with different
+            ``logLik``, ``deviance`` and, against the row before, ``chisq``, ``df``,
+            ``pvalue``. ``attrs["note"]`` says what had to be done: REML fits with different
             fixed effects are refitted by ML, and models that are not nested in the next are not
             tested.
 
@@ -267,7 +267,7 @@ class AnovaMethods:
         >>> large = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
         >>> small = MixedLM.from_formula("Reaction ~ 1 + (Days | Subject)", data).fit()
         >>> table = large.compare(small)
-        >>> table["Chisq"].round(3).tolist()
+        >>> table["chisq"].round(3).tolist()
         [nan, 23.537]
         >>> table.attrs["note"]
         'REML fits were refitted by ML, since their fixed effects differ.'

@@ -14,7 +14,7 @@ from mixedlm_ext.diagnostics.leverage import leverages
 from mixedlm_ext.diagnostics.re_pca import PrincipalComponents, principal_components
 from mixedlm_ext.diagnostics.residuals import KINDS, residuals, standardized_modes
 from mixedlm_ext.diagnostics.vif import variance_inflation
-from mixedlm_ext.prediction.means import check_choice
+from mixedlm_ext.errors import check_choice
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults

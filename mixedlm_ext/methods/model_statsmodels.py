@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 __all__ = ["StatsmodelsMethods"]
 
 
-class StatsmodelsMethods:
+class StatsmodelsMethods(absent.NotOfModels):
     """What `Mediation`, `MICE` and their kind use of a model."""
 
     if not TYPE_CHECKING:  # unknown names stay errors for type checkers

@@ -140,13 +140,15 @@ class PredictionMethods:
 
         Parameters
         ----------
-        exog, which, terms, new_levels, offset, random, random_only
+        exog, which, terms, new_levels, offset, random
             As for `predict`. For a level that the fit has not seen, the variance of its random
             effect is part of the standard error.
         weights : str or array_like, optional
             Precision weights of the new rows, for the residual variance of new observations. By
             default the column that the fit named, if the new data have it, and one otherwise; to
             be given if the fit had an array.
+        random_only : bool
+            As for `predict`.
 
         Returns
         -------
@@ -244,14 +246,14 @@ class PredictionMethods:
             Fixed effects; standard deviations and correlations of the random effects; conditional
             modes of the random effects.
         conf_int : bool
-            Add the columns ``conf_low`` and ``conf_high``; they are missing for "ran_pars".
+            Add the columns ``ci_lower`` and ``ci_upper``; they are missing for "ran_pars".
         conf_level : float
 
         Returns
         -------
         DataFrame
             Columns ``effect``, ``group``, (``level`` of "ran_vals",) ``term``, ``estimate``,
-            ``std_error``, ``statistic``, ``df``, ``p_value``. Terms of "ran_pars" are named
+            ``se``, ``statistic``, ``df``, ``pvalue``. Terms of "ran_pars" are named
             ``sd__Days``, ``cor__Intercept.Days``, ``sd__Observation``.
 
         Raises

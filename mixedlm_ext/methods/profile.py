@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
-from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.errors import FitError, check_choice, did_you_mean
 from mixedlm_ext.inference.derived import (
     intraclass_correlations,
     r_squared,
     total_variance,
 )
-from mixedlm_ext.inference.profile import Profile
+from mixedlm_ext.inference.profile import Profile, check_level
 from mixedlm_ext.inference.profiling import profile_fit
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ class ProfileMethods:
         sigma                          22.90  28.86
         """
         own = self._own
+        check_level("alpha", alpha)
         if method is not None and not isinstance(method, str):
             method, cols = None, method
         if method is None:
@@ -142,8 +143,10 @@ class ProfileMethods:
             return own.profile(alpha_max=alpha, **options).conf_int(alpha)
         if method == "bootstrap":
             return own.bootstrap(**options).conf_int(alpha)
-        near = did_you_mean(str(method), ("profile", "bootstrap"))
-        raise FitError(f"method={method!r} is not known.{near} Use None, 'profile' or 'bootstrap'.")
+        check_choice(
+            "method", method, ("profile", "bootstrap"), FitError,
+            more="None gives intervals of the fixed effects by their standard errors.",
+        )  # fmt: skip
 
     def icc(self, alpha: float = 0.05, method: str = "delta") -> pd.DataFrame:
         """Intraclass correlations: each grouping factor's share of the variance.
@@ -279,9 +282,9 @@ class ProfileMethods:
 def _positions(cols: Any, names: list[str]) -> list[int]:
     """Return the positions of fixed effects given by position or name."""
     out = []
-    wanted: list[Any] = [cols] if isinstance(cols, str | int | np.integer) else list(cols)
-    for column in wanted:
-        at = names.index(column) if column in names else column
+    single = isinstance(cols, str | int | np.integer) or not np.iterable(cols)
+    for column in [cols] if single else list(cols):
+        at = names.index(column) if isinstance(column, str) and column in names else column
         number = isinstance(at, int | np.integer) and not isinstance(at, bool)
         if not number or not -len(names) <= at < len(names):
             near = did_you_mean(str(column), names)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
+from mixedlm_ext.arguments import FIT_ARGUMENTS, FORMULA_ARGUMENTS, refuse_unknown
 from mixedlm_ext.estimate import estimate
 from mixedlm_ext.fit_warnings import warn_of_fit
 from mixedlm_ext.inference.bootstrap import Bootstrap, bootstrap
@@ -277,12 +278,13 @@ class ResamplingMethods:
             it does not use needs `data`.
         **kwargs
             Arguments of `MixedLM.from_formula` (weights, offset, subset, ...) to change. Others
-            stay, weights and offset among them; with new data they must be columns of it.
+            stay, weights and offset among them; with new data they must be columns of it. And of
+            `MixedLM.fit` (reml, ddf, sigma, method, ...).
 
         Returns
         -------
         MixedLMResults
-            Fitted by the same criterion, with the same ddf.
+            Fitted by the same criterion, with the same ddf, if they are not given.
 
         Raises
         ------
@@ -302,10 +304,15 @@ class ResamplingMethods:
         own = _own(self)
         caller = sys._getframe(1)
         scope = {**caller.f_globals, **caller.f_locals}
-        model = updated_model(own.model, formula, data, kwargs, scope)
+        known = (*FORMULA_ARGUMENTS, *FIT_ARGUMENTS)
+        refuse_unknown("update", {name: None for name in kwargs if name not in known}, known)
+        of_model = {name: value for name, value in kwargs.items() if name in FORMULA_ARGUMENTS}
+        model = updated_model(own.model, formula, data, of_model, scope)
         fit = own.fit_record
         ddf = "satterthwaite" if own.cov_type == "cluster" else own.ddf
-        return model.fit(reml=fit.reml, sigma=fit.fixed_sigma, ddf=ddf)
+        same = {"reml": fit.reml, "sigma": fit.fixed_sigma, "ddf": ddf}
+        of_fit = {name: value for name, value in kwargs.items() if name not in of_model}
+        return model.fit(**{**same, **of_fit})
 
     def fit_again(
         self, model: MixedLM, reml: bool | None = None, robust: bool = True
