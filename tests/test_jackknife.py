@@ -12,8 +12,10 @@ from numpy.testing import assert_allclose
 from simulation import Example, example, quietly
 
 from mixedlm_ext import MixedLM, RandomTerm, datasets
+from mixedlm_ext.errors import DesignError, FitError
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.jackknife import jackknife_accelerations
+from mixedlm_ext.many.removal import Removal
 
 Array = np.ndarray
 
@@ -153,3 +155,17 @@ def test_bca_of_a_robust_fit() -> None:
     boot = fitted.bootstrap(40, rng=1, statistic=lambda r: r.params["Days"])
     low, high = boot.conf_int(kind="bca").loc["statistic"]
     assert 7 < low < 10.467 < high < 14
+
+
+def test_rows_that_were_removed_cannot_leave(fitted: Any) -> None:
+    fit = fitted.fit_record
+    with pytest.raises(DesignError, match="were removed from this model"):
+        Removal(fit.design.without_rows(), fit.problem)
+
+
+def test_rows_that_the_fixed_effects_need_cannot_leave(frame: pd.DataFrame) -> None:
+    fit = quietly(MixedLM.from_formula("y ~ x + first + (1 | g)", frame)).fit_record
+    removal = Removal(fit.design, fit.problem)
+    with pytest.raises(FitError, match="fixed effects cannot all be estimated"):
+        removal.without(np.arange(6))
+    assert removal.without(np.arange(6, 12)).cp.n == 48

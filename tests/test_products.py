@@ -156,6 +156,24 @@ def test_frozen_products_have_the_same_optimum(case: Case) -> None:
     assert_allclose(ours.value, expected.value, rtol=0, atol=1e-7)
 
 
+def coefficients(problem: Problem, theta: Array) -> Array:
+    e = Objective(problem, True).at(problem.covariance.standardize(theta))
+    return problem.cp.layout.coefficients(e.pls.beta)
+
+
+def test_an_orthonormal_basis_changes_no_coefficient() -> None:
+    case = a_case("slope")
+    cp = case.total(case.learnt(case.batches[0]))
+    turned = orthonormal(cp)
+    assert_allclose(turned.XX, np.eye(cp.p), rtol=0)
+    assert not turned.Xy.any() and np.abs(cp.Xy).max() > 0.1
+    theta = np.array([0.8, 0.3, 0.5])
+    found = [coefficients(problem_of(case, products), theta) for products in (cp, turned)]
+    assert_allclose(found[1], found[0], rtol=1e-10)
+    expected = coefficients(assemble(case.design), theta)
+    assert_allclose(found[1], expected, rtol=1e-10)
+
+
 def assert_same(one: CrossProducts, two: CrossProducts, tolerance: float = 1e-11) -> None:
     """All sums agree, relative to their size."""
     assert one.n == two.n
@@ -279,6 +297,16 @@ def test_coordinates_of_rows_off_the_constant() -> None:
     assert basis.centring is not None
     others = rng.standard_normal((4, 2))
     assert_allclose(basis.coordinates(others) @ basis.R, others, atol=1e-6)
+
+
+def test_residuals_of_rows_off_the_constant() -> None:
+    """y - Xβ₀, whatever was taken along the constant of the rows learnt from."""
+    case = a_case("intercept")
+    layout = case.learnt(np.arange(90))
+    assert layout.shift != 0.0 and layout.constant is not None
+    X = np.random.default_rng(5).standard_normal((4, 3))
+    residual = layout.residual(np.arange(4.0), X, layout.basis.coordinates(X))
+    assert_allclose(residual, np.arange(4.0) - X @ layout.beta0, atol=1e-12)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 5])

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.assemble import response
 from mixedlm_ext.design import Design
+from mixedlm_ext.design.row_values import require_rows
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.pls import Problem
 from mixedlm_ext.products.rows import RowSums
@@ -34,6 +35,7 @@ class Removal:
     """
 
     def __init__(self, design: Design, problem: Problem) -> None:
+        require_rows(design)
         self._problem = problem
         self._rows = RowSums(
             problem.cp.layout, response(design), design.X, design.terms, design.weights
