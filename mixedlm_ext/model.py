@@ -43,9 +43,9 @@ from mixedlm_ext.design import (
 from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.named_checks import read_checks
 from mixedlm_ext.errors import DesignError, FitError
-from mixedlm_ext.estimate import estimate
-from mixedlm_ext.fit import Fit
-from mixedlm_ext.fit_warnings import warn_of_fit
+from mixedlm_ext.estimation.estimate import estimate
+from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.estimation.fit_warnings import warn_of_fit
 from mixedlm_ext.formula import parse_formula
 from mixedlm_ext.formula.parser import check_is_text
 from mixedlm_ext.identification import check_identified

@@ -21,7 +21,7 @@ from mixedlm_ext import absent
 from mixedlm_ext.absent import attribute_again
 from mixedlm_ext.compat import cache_readonly, cached_data, cached_value
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.ddf import degrees_of_freedom
 from mixedlm_ext.inference.robust import ClusterRobust
 from mixedlm_ext.inference.wald import f_contrast, hypothesis, t_contrasts, term_tests
@@ -31,8 +31,8 @@ from mixedlm_ext.methods.prediction import PredictionMethods
 from mixedlm_ext.methods.profile import ProfileMethods
 from mixedlm_ext.methods.random_effects import RandomEffectsMethods
 from mixedlm_ext.methods.resampling import ResamplingMethods
+from mixedlm_ext.report.summary import make_summary, summary_notes
 from mixedlm_ext.search import Optimization
-from mixedlm_ext.summary import make_summary, summary_notes
 
 if TYPE_CHECKING:
     from mixedlm_ext.model import MixedLM

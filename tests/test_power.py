@@ -14,7 +14,7 @@ from statsmodels.tools.sm_exceptions import ValueWarning
 
 from mixedlm_ext import MixedLM
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.estimate import estimate
+from mixedlm_ext.estimation.estimate import estimate
 
 
 def balanced(levels: int = 12, days: int = 6) -> MixedLM:

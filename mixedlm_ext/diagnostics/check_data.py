@@ -12,7 +12,7 @@ from scipy import stats
 from mixedlm_ext.diagnostics.check_model import Finding, distinct_groups
 from mixedlm_ext.diagnostics.influence import influence
 from mixedlm_ext.diagnostics.residuals import residuals, standardized_modes
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 
 Array = NDArray[np.float64]
 

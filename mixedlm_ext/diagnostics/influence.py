@@ -14,13 +14,13 @@ from scipy import stats
 from mixedlm_ext import absent
 from mixedlm_ext.absent import attribute_again
 from mixedlm_ext.caching import cached_property
-from mixedlm_ext.diagnostics.deleted import Deleted
-from mixedlm_ext.diagnostics.deletion import delete_at_theta
-from mixedlm_ext.diagnostics.groups import group_rows
+from mixedlm_ext.diagnostics.held_theta import delete_at_theta
+from mixedlm_ext.diagnostics.left_out import LeftOut
 from mixedlm_ext.diagnostics.leverage import leverages
-from mixedlm_ext.diagnostics.refits import refit_without
+from mixedlm_ext.diagnostics.removal import refit_without
 from mixedlm_ext.diagnostics.residuals import residuals
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.diagnostics.row_groups import group_rows
+from mixedlm_ext.estimation.fit import Fit
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults
@@ -136,7 +136,7 @@ class ObservationInfluence:
         )
 
     @cached_property
-    def _without(self) -> Deleted:
+    def _without(self) -> LeftOut:
         return delete_at_theta(self._fit, np.arange(self._fit.problem.cp.n))
 
     @cached_property
@@ -246,7 +246,7 @@ def influence(
     )
 
 
-def _series(found: Deleted, index: pd.Index) -> Mapping[str, Any]:
+def _series(found: LeftOut, index: pd.Index) -> Mapping[str, Any]:
     """Label what has one number for each group."""
     names = ("sigma", "objective", "displacement", "converged")
     return {name: pd.Series(getattr(found, name), index=index, name=name) for name in names}

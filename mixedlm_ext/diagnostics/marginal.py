@@ -11,7 +11,7 @@ from scipy.sparse import csgraph
 
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]

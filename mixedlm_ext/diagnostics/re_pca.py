@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 
 __all__ = ["PrincipalComponents", "principal_components"]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.diagnostics.leverage import leverages
 from mixedlm_ext.diagnostics.marginal import cholesky_blocks, independent_sets
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.linalg.triangular import solve_upper
 
 Array = NDArray[np.float64]

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from mixedlm_ext.errors import MixedLMError
-from mixedlm_ext.estimate import estimate
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.estimate import estimate
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.objective import Objective
 from mixedlm_ext.search import METHODS, check_maxiter, check_optimizer
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.design.rank import independent_columns
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.fixed_terms import fixed_terms
 from mixedlm_ext.inference.hypotheses import echelon, is_only_effect, type1
 

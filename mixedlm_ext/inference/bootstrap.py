@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext.errors import FitError, MixedLMError, warn_caller
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.bootstrap_file import (
     Destination,
     Replicates,

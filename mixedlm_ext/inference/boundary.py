@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.covariance import TermCovariance
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 
 Array = NDArray[np.float64]
 

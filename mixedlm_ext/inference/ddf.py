@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.errors import FitError, did_you_mean
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.choices import shown
 from mixedlm_ext.inference.kenward_roger import KenwardRoger
 from mixedlm_ext.inference.satterthwaite import Satterthwaite

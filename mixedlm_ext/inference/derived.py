@@ -23,7 +23,7 @@ from scipy.stats import norm
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.errors import FitError, did_you_mean
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.coordinates import Coordinates, ShareHeld, TotalHeld
 from mixedlm_ext.inference.profile import check_level, cutoff
 from mixedlm_ext.inference.profile_path import trace

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.boundary import zero_columns, zero_variances
 
 Array = NDArray[np.float64]

@@ -17,8 +17,8 @@ from statsmodels.tools.sm_exceptions import ValueWarning
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.rank import independent_columns
 from mixedlm_ext.errors import FitError, MixedLMError, warn_caller
-from mixedlm_ext.estimate import estimate
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.estimate import estimate
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.ddf import degrees_of_freedom
 from mixedlm_ext.inference.wald import f_contrast, hypothesis
 from mixedlm_ext.objective import Objective

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.coordinates import Coordinates, CorrelationHeld, Place, SdHeld
 from mixedlm_ext.inference.parameters import Estimates, Parameter
 from mixedlm_ext.inference.restricted import ColumnRemoved, TermReordered

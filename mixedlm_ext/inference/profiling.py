@@ -11,7 +11,7 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.errors import FitError, did_you_mean, warn_caller
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.parameters import (
     Estimates,
     Parameter,

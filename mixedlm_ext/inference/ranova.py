@@ -14,7 +14,7 @@ from scipy import stats
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext.design import Design, TermDesign
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.formula.parser import RandomTermSpec
 from mixedlm_ext.inference.choices import check_choice, check_flag
 from mixedlm_ext.inference.fixed_terms import INTERCEPT, constant_coefficients

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design, TermDesign
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.linalg.orthogonal import orthonormal_basis
 from mixedlm_ext.refit import require_rows
 from mixedlm_ext.simulation.new_rows import fit_simulator

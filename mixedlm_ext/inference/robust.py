@@ -24,7 +24,7 @@ from mixedlm_ext.assemble import response
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design.messages import list_names, quoted
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.choices import check_choice, shown
 from mixedlm_ext.inference.clusters import Clusters
 

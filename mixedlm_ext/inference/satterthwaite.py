@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.boundary import zero_variances
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.objective import Objective

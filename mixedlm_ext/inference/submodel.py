@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.covariance import Covariance, TermCovariance
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.linalg.crossproducts import Coupling, CrossProducts
 from mixedlm_ext.linalg.factor import Pattern
 from mixedlm_ext.linalg.orthogonal import whiten

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.design import NewData, RandomTerm
 from mixedlm_ext.errors import DesignError, FitError, did_you_mean
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.prediction.means import (
     check_random_only,
     mark_not_estimable,
@@ -25,8 +25,8 @@ from mixedlm_ext.prediction.predictor import Predictor
 from mixedlm_ext.prediction.record import predictor_record
 from mixedlm_ext.prediction.results import PredictionResults, get_prediction
 from mixedlm_ext.prediction.terms import Chosen, choose_terms
+from mixedlm_ext.report.tidy import augment_frame, glance_frame, tidy_frame
 from mixedlm_ext.simulation.simulate import fit_parameters
-from mixedlm_ext.tidy import augment_frame, glance_frame, tidy_frame
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 
 from mixedlm_ext.compat import cache_readonly
-from mixedlm_ext.fit import Fit
-from mixedlm_ext.random_effects import (
+from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.estimation.random_effects import (
     conditional_covariances,
     conditional_modes,
     conditional_sds,
     group_coefficients,
 )
-from mixedlm_ext.varcorr import varcorr_frame
+from mixedlm_ext.estimation.varcorr import varcorr_frame
 
 __all__ = ["RandomEffectsMethods"]
 

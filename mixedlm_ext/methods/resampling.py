@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
-from mixedlm_ext.estimate import estimate
-from mixedlm_ext.fit_warnings import warn_of_fit
+from mixedlm_ext.estimation.estimate import estimate
+from mixedlm_ext.estimation.fit_warnings import warn_of_fit
 from mixedlm_ext.inference.bootstrap import Bootstrap, bootstrap
 from mixedlm_ext.inference.bootstrap_test import BootstrapTest, bootstrap_test
 from mixedlm_ext.many import warm_start

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mixedlm_ext.errors import did_you_mean
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.plots.figure import PlotError, panels
 from mixedlm_ext.plots.labels import cut
 from mixedlm_ext.plots.selection import design_with_rows

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.errors import did_you_mean
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.plots.figure import PlotError, panels
 from mixedlm_ext.plots.labels import cut, shorten
 from mixedlm_ext.plots.selection import design_with_rows, level_names, terms_named

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.design import Design, NewData, RandomTerm
 from mixedlm_ext.design.names import quoted
 from mixedlm_ext.errors import DesignError, DesignWarning, did_you_mean
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.prediction.new_levels import list_levels
 from mixedlm_ext.prediction.terms import Chosen
 

@@ -15,7 +15,7 @@ from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.frame import one_per_row, read_table
 from mixedlm_ext.design.names import quoted
 from mixedlm_ext.errors import DesignError, FitError, did_you_mean
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.satterthwaite import Satterthwaite
 from mixedlm_ext.prediction.error_variance import PredictionErrors
 from mixedlm_ext.prediction.means import predict_rows

@@ -15,7 +15,7 @@ from mixedlm_ext.design.frame import Table, one_per_row, read_table
 from mixedlm_ext.design.grouping import combine_codes, level_codes
 from mixedlm_ext.design.names import code_names
 from mixedlm_ext.errors import DesignError, did_you_mean
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.prediction.means import mark_not_estimable
 from mixedlm_ext.simulation.simulate import Parameters, RandomPart, Simulator, design_simulator
 

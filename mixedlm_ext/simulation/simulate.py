@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.design import Design, TermDesign
 from mixedlm_ext.errors import FitError, did_you_mean
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.refit import require_rows
 
 Array = NDArray[np.float64]

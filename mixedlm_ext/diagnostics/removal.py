@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mixedlm_ext.diagnostics.deleted import Deleted, displacement, lack_of_fit
+from mixedlm_ext.diagnostics.left_out import LeftOut, displacement, lack_of_fit
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.linalg.crossproducts import Coupling, CrossProducts
 from mixedlm_ext.linalg.factor import Pattern
 from mixedlm_ext.linalg.triangular import solve_upper
@@ -43,7 +43,7 @@ def refit_without(
     fixed_theta: bool = False,
     n_jobs: int = 1,
     progress: bool = False,
-) -> Deleted:
+) -> LeftOut:
     """Fit the model without each of some sets of rows.
 
     Parameters
@@ -60,7 +60,7 @@ def refit_without(
 
     Returns
     -------
-    Deleted
+    LeftOut
         In the order of `sets`.
     """
     order = np.argsort(codes, kind="stable")
@@ -73,7 +73,7 @@ def refit_without(
     done = run(
         task, [members[c] for c in chunks], n_jobs, progress, [c.stop - c.start for c in chunks]
     )
-    out = Deleted.missing(len(members), fit.problem.cp.p, len(fit.theta))
+    out = LeftOut.missing(len(members), fit.problem.cp.p, len(fit.theta))
     for chunk, part in zip(chunks, done):
         out.put(list(range(chunk.start, chunk.stop)), part)
     return out
@@ -81,9 +81,9 @@ def refit_without(
 
 def _refit_sets(
     fit: Fit, remainder: Remainder, fixed_theta: bool, members: Sequence[Index]
-) -> Deleted:
+) -> LeftOut:
     """Fit without each of a few sets of rows."""
-    out = Deleted.missing(len(members), fit.problem.cp.p, len(fit.theta))
+    out = LeftOut.missing(len(members), fit.problem.cp.p, len(fit.theta))
     for i, rows in enumerate(members):
         try:
             _refit(fit, remainder.without(rows), fixed_theta, out, i)
@@ -92,7 +92,7 @@ def _refit_sets(
     return out
 
 
-def _refit(fit: Fit, problem: Problem, fixed_theta: bool, out: Deleted, i: int) -> None:
+def _refit(fit: Fit, problem: Problem, fixed_theta: bool, out: LeftOut, i: int) -> None:
     """Fit a smaller problem and write it down as number i."""
     objective = Objective(problem, fit.reml, fit.fixed_sigma)
     if objective.df < 1:

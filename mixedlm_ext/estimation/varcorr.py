@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 
 Array = NDArray[np.float64]
 

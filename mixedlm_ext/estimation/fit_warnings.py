@@ -5,7 +5,7 @@ from __future__ import annotations
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext.errors import SingularFitWarning, warn_caller
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 
 __all__ = ["warn_of_fit"]
 

@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.objective import Evaluation
 from mixedlm_ext.pls import PenalizedLeastSquares, Problem
 
 Array = NDArray[np.float64]
 
-__all__ = ["Deleted", "displacement", "lack_of_fit"]
+__all__ = ["LeftOut", "displacement", "lack_of_fit"]
 
 _ARRAYS = ("beta", "bse", "theta", "sigma", "objective", "displacement", "converged")
 
 
 @dataclass(frozen=True, eq=False)
-class Deleted:
+class LeftOut:
     """What G fits without one set of rows each say; nan where there is no such fit.
 
     Attributes
@@ -46,14 +46,14 @@ class Deleted:
     failures: dict[int, str] = field(default_factory=dict)
 
     @classmethod
-    def missing(cls, G: int, p: int, m: int) -> Deleted:
+    def missing(cls, G: int, p: int, m: int) -> LeftOut:
         """Return room for G sets."""
         shapes: dict[str, Any] = {"beta": (G, p), "bse": (G, p), "theta": (G, m)}
         shapes |= dict.fromkeys(("sigma", "objective", "displacement"), (G,))
         numbers: Any = {name: np.full(shape, np.nan) for name, shape in shapes.items()}
         return cls(**numbers, converged=np.zeros(G, dtype=bool))
 
-    def put(self, sets: list[int], part: Deleted) -> None:
+    def put(self, sets: list[int], part: LeftOut) -> None:
         """Write down what another record, still under construction here, says about some sets."""
         for name in _ARRAYS:
             getattr(self, name)[sets] = getattr(part, name)

@@ -14,9 +14,9 @@ from mixedlm_ext.design import Design
 from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.names import code_names
 from mixedlm_ext.errors import DesignError, FitError
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.estimation.varcorr import RESIDUAL, correlations
 from mixedlm_ext.prediction.means import check_choice, rows_of_fit
-from mixedlm_ext.varcorr import RESIDUAL, correlations
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.checks import check_levels
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.identification import check_not_reproduced, check_told_from_residual
 from mixedlm_ext.objective import Objective
 from mixedlm_ext.search import optimize

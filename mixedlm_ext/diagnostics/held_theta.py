@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.diagnostics.deleted import Deleted, displacement
+from mixedlm_ext.diagnostics.left_out import LeftOut, displacement
 from mixedlm_ext.diagnostics.leverage import RowGeometry
 from mixedlm_ext.diagnostics.marginal import LARGEST_BLOCK, cholesky_blocks
-from mixedlm_ext.diagnostics.refits import LEFT, NO_ROWS, NOT_ESTIMABLE, refit_without
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.diagnostics.removal import LEFT, NO_ROWS, NOT_ESTIMABLE, refit_without
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.linalg import small
 from mixedlm_ext.linalg.triangular import solve_upper
 
@@ -41,7 +41,7 @@ class _Taken:
     elsewhere: list[int] = field(default_factory=list)  # sets too large for these formulas
 
 
-def delete_at_theta(fit: Fit, codes: Index) -> Deleted:
+def delete_at_theta(fit: Fit, codes: Index) -> LeftOut:
     """Return the estimates without each set of rows, for theta as estimated.
 
     Parameters
@@ -52,7 +52,7 @@ def delete_at_theta(fit: Fit, codes: Index) -> Deleted:
 
     Returns
     -------
-    Deleted
+    LeftOut
     """
     counts = np.bincount(codes)
     geometry = RowGeometry(fit)
@@ -145,11 +145,11 @@ def _root(rows: RowGeometry, own: Index) -> Array | None:
         return None
 
 
-def _estimates(fit: Fit, taken: _Taken, codes: Index) -> Deleted:
+def _estimates(fit: Fit, taken: _Taken, codes: Index) -> LeftOut:
     """Solve for the fixed effects and the residual variance without each set."""
     p, pls = fit.problem.cp.p, fit.engine.pls
     counts = np.bincount(codes)
-    out = Deleted.missing(len(counts), p, len(fit.theta))
+    out = LeftOut.missing(len(counts), p, len(fit.theta))
     S = np.eye(p) - taken.A[:, :p, :p]  # X'V⁻¹X without the set
     df = fit.problem.cp.n - counts - (p if fit.reml else 0)
     good = _solvable(S, df, taken, out.failures)
