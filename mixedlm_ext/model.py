@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakSet
 
 import numpy as np
@@ -15,55 +15,58 @@ from numpy.typing import NDArray
 from scipy import sparse
 from statsmodels.base.data import ModelData
 
+from mixedlm_ext import absent, fit_many
+from mixedlm_ext.absent import attribute_again
 from mixedlm_ext.arguments import (
     ARRAY_ARGUMENTS,
-    FIT_ARGUMENTS,
-    FORMULA_ARGUMENTS,
     UNUSED_BY_ARRAYS,
-    UNUSED_BY_FIT,
-    UNUSED_BY_FORMULAS,
     caller_scope,
-    check_fit_arguments,
-    check_sigma,
-    optimizer_name,
     random_terms,
-    refuse_statsmodels_only,
+    read_formula,
     refuse_unknown,
-    translate_groups,
 )
-from mixedlm_ext.assemble import assemble
 from mixedlm_ext.caching import cached_property
-from mixedlm_ext.design import (
-    Design,
-    RandomTerm,
-    TermDesign,
-    design_from_arrays,
-    design_from_formula,
-)
-from mixedlm_ext.design.frame import read_table
+from mixedlm_ext.design import Design, RandomTerm, TermDesign, design_from_arrays
 from mixedlm_ext.design.named_checks import read_checks
 from mixedlm_ext.errors import DesignError, FitError
+from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fit_warnings import warn_of_fit
-from mixedlm_ext.formula import parse_formula
-from mixedlm_ext.formula.parser import check_is_text
-from mixedlm_ext.identification import check_identified
+from mixedlm_ext.estimation.fitted import Face, Fitted
+from mixedlm_ext.fit_arguments import (
+    FIT_ARGUMENTS,
+    UNUSED_BY_FIT,
+    check_fit_arguments,
+    check_sigma,
+    optimizer_name,
+    refuse_statsmodels_only,
+)
+from mixedlm_ext.inference import power
+from mixedlm_ext.inference.ddf import degrees_of_freedom
 from mixedlm_ext.inference.robust import check_cov_type
-from mixedlm_ext.methods.model_simulation import ModelSimulationMethods
-from mixedlm_ext.methods.model_statsmodels import StatsmodelsMethods
-from mixedlm_ext.model_copies import ModelFormula, OwnTerms
+from mixedlm_ext.method import as_method
+from mixedlm_ext.model_copies import ModelFormula, OwnTerms, ResponseDistribution
 from mixedlm_ext.model_data import model_data
 from mixedlm_ext.objective import Objective
 from mixedlm_ext.pls import Problem
-from mixedlm_ext.results import MixedLMResults, MixedLMResultsWrapper
+from mixedlm_ext.results import MixedLMResults
+from mixedlm_ext.simulation import simulate
 
 Array = NDArray[np.float64]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 __all__ = ["MixedLM"]
 
 
-class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
+def of_model(function: Callable[Concatenate[Assembled, P], R]) -> Callable[Concatenate[Any, P], R]:
+    """Make a method of models of a function of what they were assembled to."""
+    return as_method(function, lambda own: own.assembled)
+
+
+class MixedLM(base.LikelihoodModel):
     """Linear mixed model with any number of nested, crossed or partially crossed random effects.
 
     y given b is normal with mean Xβ + Zb + offset and variance σ²/w; b is normal with mean zero and
@@ -279,31 +282,21 @@ class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
         if isinstance(formula, ModelFormula):
             model._set_up(formula.design_of(data), hasconst, as_arrays=False)
             return model
-        refuse_unknown("from_formula", kwargs, FORMULA_ARGUMENTS, ignored=UNUSED_BY_FORMULAS)
         scope = caller_scope(eval_env) if isinstance(eval_env, int) else eval_env
-        if groups is None and (re_formula is not None or vc_formula is not None):
-            raise DesignError(
-                "re_formula and vc_formula need groups=. Write the random effects into the "
-                "formula, (x | g), or name the grouping column with groups='g'."
-            )
-        check_is_text(formula)
-        table = read_table(data)
-        parsed, scope = (
-            (parse_formula(formula, columns=table.names), scope)
-            if groups is None
-            else translate_groups(formula, data, groups, re_formula, vc_formula, scope)
-        )
-        design = design_from_formula(
-            parsed,
-            table,
-            env=scope,
+        design = read_formula(
+            formula,
+            data,
+            subset,
+            drop_cols,
             weights=weights,
             offset=offset,
             missing=missing,
-            subset=subset,
-            drop_cols=drop_cols,
-            allow_saturated=weights is not None,
-            checks=read_checks(check),
+            groups=groups,
+            re_formula=re_formula,
+            vc_formula=vc_formula,
+            eval_env=scope,
+            check=check,
+            **kwargs,
         )
         model._set_up(design, hasconst, as_arrays=False)
         return model
@@ -338,9 +331,62 @@ class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
     @cached_property
     def problem(self) -> Problem:
         """Cross-products and the pattern of the factor: all that the fit reads."""
-        problem = assemble(self.design)
-        check_identified(self.design, problem)
-        return problem
+        return Assembled.of(self.design).problem
+
+    @property
+    def assembled(self) -> Assembled:
+        """What fits, refits and simulations read of the model."""
+        return Assembled(self.design, self.problem, self.face)
+
+    @property
+    def face(self) -> Face:
+        """What users see of fits of this model."""
+        return Face(
+            present=type(self)._present,
+            model=type(self).__name__,
+            labelled=not self._as_arrays,
+            has_constant=bool(self.k_constant),
+        )
+
+    @classmethod
+    def _present(cls, fitted: Fitted) -> MixedLMResults:
+        """Return the results of a fit, with a model of their own."""
+        face, fit = fitted.face, fitted.fit
+        model = cls._of_design(fit.design, face.has_constant, as_arrays=not face.labelled)
+        model.__dict__["problem"] = fit.problem
+        return MixedLMResults(model, fitted)
+
+    @classmethod
+    def _of_design(cls, design: Design, hasconst: bool | None, as_arrays: bool) -> MixedLM:
+        """Return the model of a design."""
+        model = cls.__new__(cls)
+        model._set_up(design, hasconst, as_arrays)
+        return model
+
+    def with_design(self, design: Design) -> MixedLM:
+        """Return a model like this one, of another design."""
+        return self._of_design(design, bool(self.k_constant), self._as_arrays)
+
+    def with_response(self, endog: Any, name: str | None = None) -> MixedLM:
+        """Return a model of another response on the same design.
+
+        Parameters
+        ----------
+        endog : array_like (n,)
+            The response as the model sees it (after any transformation in the formula), for the
+            rows of the fit or for all rows of the data.
+        name : str, optional
+            Of the response; that of this model's by default.
+
+        Returns
+        -------
+        MixedLM
+            It shares all of this model's cross-products that do not depend on the response.
+        """
+        other = self.assembled.with_response(endog, name)
+        model = self.with_design(other.design)
+        model.__dict__["problem"] = other.problem
+        return model
 
     # --- the criterion ------------------------------------------------------------------------
 
@@ -416,7 +462,7 @@ class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
         cov_kwds: Mapping[str, Any] | None = None,
         max_time: float | None = None,
         **kwargs: Any,
-    ) -> MixedLMResultsWrapper:
+    ) -> MixedLMResults:
         """Estimate the model.
 
         Parameters
@@ -497,9 +543,9 @@ class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
         ddf: str = "satterthwaite",
         cov_type: str = "nonrobust",
         cov_kwds: Mapping[str, Any] | None = None,
-    ) -> MixedLMResultsWrapper:
+    ) -> MixedLMResults:
         """Return the results of a record of this model's fit; unlike `fit` it warns of nothing."""
-        results = MixedLMResultsWrapper(MixedLMResults(self, fit, ddf))
+        results = MixedLMResults(self, Fitted.by(fit, degrees_of_freedom(fit, ddf), self.face))
         if cov_type == "nonrobust":
             return results
         return results.get_robustcov_results(cov_type, **(cov_kwds or {}))
@@ -514,6 +560,76 @@ class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
                 "effects. Pass a number for each, or use predict of the results."
             )
         return np.asarray(X @ beta)
+
+    # --- other responses ----------------------------------------------------------------------
+
+    simulate = of_model(simulate.simulate)
+    power = of_model(power.power)
+    fit_many = of_model(fit_many.fit_many)
+
+    # --- what statsmodels' Mediation, MICE and their kind use -----------------------------------
+
+    def __getattr__(self, name: str) -> Any:
+        return attribute_again(self, name, absent.MODEL)
+
+    @property
+    def k_fe(self) -> int:
+        """Number of fixed effects."""
+        return len(self.design.x_names)
+
+    @property
+    def k_re(self) -> int:
+        """Columns of the random-effects terms that are no variance component of one variance."""
+        return sum(len(t.columns) for t in self.design.terms if t.structure != "iid")
+
+    def _get_init_kwds(self) -> dict[str, Any]:
+        """Return what makes a variant of this model, from arrays or from a formula."""
+        terms = OwnTerms(self.random, self.design)
+        out: dict[str, Any] = {"random": terms, "weights": self.weights, "offset": self.offset}
+        if self.design.formula is not None:
+            out["formula"] = ModelFormula(self.design)
+        return out
+
+    def _are_fixed_effects(self, values: Any) -> bool:
+        """Say whether these are the ``params`` of a fit: a Series with the names of X."""
+        return isinstance(values, pd.Series) and list(values.index) == list(self.exog_names)
+
+    def get_distribution(self, params: Any, scale: float, exog: Any = None) -> ResponseDistribution:
+        """Return the distribution of the response, as statsmodels' `Mediation` asks for it.
+
+        Parameters
+        ----------
+        params : array_like (p,)
+            Fixed effects.
+        scale : float
+            Residual variance.
+        exog : array_like (n, p), optional
+            Other values of the fixed columns for the rows of the model.
+
+        Returns
+        -------
+        ResponseDistribution
+            Its method ``rvs`` draws a response. The covariances of the random effects, relative to
+            `scale`, are those of the model's own fit by REML.
+
+        Raises
+        ------
+        FitError
+            If the parameters or rows are not those of the model.
+        """
+        mean = self.predict(params, exog)
+        if mean.shape != (self.nobs,):
+            raise FitError(
+                f"exog has {len(mean)} rows; the model has {self.nobs}. Pass a row for each."
+            )
+        if self.offset is not None:
+            mean = mean + self.offset
+        return ResponseDistribution(self.design, mean, self._own_templates, scale)
+
+    @cached_property
+    def _own_templates(self) -> list[Array]:
+        """The templates of the fit by REML."""
+        return list(self.fit().fit_record.templates)
 
     # --- pickling -----------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from mixedlm_ext.design import Design
 from mixedlm_ext.design.checks import check_response, number_vector
 from mixedlm_ext.design.column import is_labelled, one_column
 from mixedlm_ext.design.names import quoted
+from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.design.values import row_shape
 from mixedlm_ext.errors import DesignError
 from mixedlm_ext.linalg.orthogonal import constant_coefficients, orthonormal_basis, project
@@ -29,7 +30,6 @@ __all__ = [
     "check_new_response",
     "positions",
     "problem_with",
-    "require_rows",
     "values_of_rows",
 ]
 
@@ -93,15 +93,6 @@ def problem_with(problem: Problem, reduced: Reduced, r: int = 0) -> Problem:
     for name, value in own.items():
         object.__setattr__(cp, name, value)
     return Problem(cp, problem.covariance, problem.pattern)
-
-
-def require_rows(design: Design) -> None:
-    """Raise if the rows were removed."""
-    if len(design.y) == 0:
-        raise DesignError(
-            "the data were removed from this model (remove_data). Build the model again with "
-            "MixedLM.from_formula to work with its rows."
-        )
 
 
 def positions(

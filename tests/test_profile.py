@@ -177,7 +177,7 @@ def test_conf_int_without_method_is_statsmodels() -> None:
     assert list(result.conf_int().index) == ["Intercept", "Days"]
     half = (result.conf_int()[1] - result.conf_int()[0]) / 2
     assert_allclose((half / result.bse), 2.1098155778, rtol=1e-4)
-    assert isinstance(result._results.conf_int(), np.ndarray)
+    assert isinstance(result.conf_int(cols=[0]), np.ndarray)
 
 
 def test_zeta_and_value_are_inverse() -> None:

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.diagnostics.left_out import LeftOut, displacement
-from mixedlm_ext.diagnostics.leverage import RowGeometry
-from mixedlm_ext.diagnostics.marginal import LARGEST_BLOCK, cholesky_blocks
 from mixedlm_ext.diagnostics.removal import LEFT, NO_ROWS, NOT_ESTIMABLE, refit_without
 from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.geometry.leverage import RowGeometry
+from mixedlm_ext.geometry.marginal import LARGEST_BLOCK, cholesky_blocks
 from mixedlm_ext.linalg import small
 from mixedlm_ext.linalg.triangular import solve_upper
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.assemble import response
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design import Design
-from mixedlm_ext.errors import FitError
+from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.objective import Evaluation, Objective
 from mixedlm_ext.pls import Problem
@@ -129,11 +129,7 @@ class Fit:
         """R (p, p), upper triangular, with R'R = X'X; it needs the rows if there are weights."""
         if self.design.weights is None:
             return self.problem.cp.R
-        if not len(self.design.X):
-            raise FitError(
-                "hypotheses of types I and II depend on the rows, which were removed by "
-                "remove_data(). Fit the model again."
-            )
+        require_rows(self.design, "hypotheses of types I and II")
         return np.asarray(np.linalg.qr(self.design.X, mode="r"), dtype=float)
 
     @property

@@ -14,7 +14,7 @@ __all__ = [
     "conditional_covariances",
     "conditional_modes",
     "conditional_sds",
-    "group_coefficients",
+    "group_coefs",
 ]
 
 
@@ -54,8 +54,15 @@ def conditional_covariances(fit: Fit) -> TermCovariances:
     return out
 
 
-def group_coefficients(fit: Fit) -> dict[str, pd.DataFrame]:
-    """Return for each grouping factor its levels' coefficients, fixed plus random."""
+def group_coefs(fit: Fit) -> dict[str, pd.DataFrame]:
+    """Coefficients of each level of each grouping factor: fixed effects plus conditional modes.
+
+    Returns
+    -------
+    dict of str to DataFrame
+        For each grouping factor a frame of levels by coefficients. Random-effects columns that
+        are no fixed effects have a fixed part of zero.
+    """
     design = fit.design
     values: dict[str, dict[str, Any]] = {}
     levels: dict[str, pd.Index] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,25 +14,50 @@ from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.objective import Objective
 from mixedlm_ext.search import METHODS, check_maxiter, check_optimizer
 
-if TYPE_CHECKING:
-    from mixedlm_ext.results import MixedLMResults
-
-__all__ = ["all_fit_table"]
+__all__ = ["all_fit"]
 
 _SYNONYMS = ("cobyqa", "nm")
 
 
-def all_fit_table(
-    results: MixedLMResults, methods: str | Sequence[str] | None, maxiter: int | None
+def all_fit(
+    fit: Fit, methods: str | Sequence[str] | None = None, maxiter: int | None = None
 ) -> pd.DataFrame:
-    """Return the table of `MixedLMResults.all_fit`."""
+    """Fit the model again by the other optimizers, from the same start.
+
+    Parameters
+    ----------
+    methods : sequence of str, optional
+        Names that ``fit(method=...)`` takes; all by default.
+    maxiter : int, optional
+        Evaluations of the criterion at most, for each.
+
+    Returns
+    -------
+    DataFrame
+        A row for each method; columns ``objective``, ``evaluations``, ``converged``,
+        ``verdict``, ``sigma``, the fixed effects, and ``theta[0]``, ``theta[1]``, ... An
+        optimizer that fails has missing values and its error as verdict.
+
+    Raises
+    ------
+    FitError
+        If there is no such method.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.dyestuff.load_pandas().data
+    >>> result = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data).fit()
+    >>> result.all_fit()["objective"].round(4).unique().tolist()
+    [319.6543]
+    """
     check_maxiter(maxiter)
     given = [methods] if isinstance(methods, str) else methods
     wanted = [m for m in METHODS if m not in _SYNONYMS] if given is None else list(given)
     for method in wanted:
         check_optimizer(method)
-    rows = {method: _row(results.fit_record, method, maxiter) for method in wanted}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=_columns(results.fit_record))
+    rows = {method: _row(fit, method, maxiter) for method in wanted}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=_columns(fit))
 
 
 def _columns(fit: Fit) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.choices import shown
 from mixedlm_ext.inference.fixed_terms import FixedTerm, fixed_terms
 from mixedlm_ext.inference.hypotheses import (
@@ -25,34 +26,70 @@ from mixedlm_ext.inference.hypotheses import (
 from mixedlm_ext.inference.indicators import missing_cells
 from mixedlm_ext.inference.wald import f_contrast
 
-if TYPE_CHECKING:
-    from mixedlm_ext.results import MixedLMResults
-
 Array = NDArray[np.float64]
 
-__all__ = ["anova_table", "f_table"]
+__all__ = ["anova", "f_table"]
 
 _TYPES = {"1": "I", "I": "I", "2": "II", "II": "II", "3": "III", "III": "III"}
 _TYPES["MARGINAL"] = "marginal"
 _COLUMNS = ["sum_sq", "mean_sq", "num_df", "den_df", "F", "PR(>F)"]
 
 
-def anova_table(results: MixedLMResults, type: int | str) -> pd.DataFrame:
-    """Return the table of `MixedLMResults.anova`."""
+def anova(fitted: Fitted, type: int | str = 3) -> pd.DataFrame:
+    """Test every term of the fixed part by F.
+
+    Parameters
+    ----------
+    type : {1, 2, 3, "marginal"}
+        1 tests each term given those before it, 2 given all terms that do not contain it, 3 the
+        main effects averaged over what they interact with, whatever the coding of the factors
+        (SAS's types, as lmerTest has them). "marginal" tests that the term's own coefficients
+        are zero, which depends on the coding where there are interactions.
+
+    Returns
+    -------
+    DataFrame
+        A row for each term; columns ``sum_sq``, ``mean_sq``, ``num_df``, ``den_df``, ``F``,
+        ``PR(>F)``. A term without an estimable coefficient has ``num_df`` 0.
+
+    Raises
+    ------
+    FitError
+        If there is no such type.
+
+    Notes
+    -----
+    Degrees of freedom are by the method of the fit: Fai and Cornelius for Satterthwaite, scaled
+    F for Kenward-Roger; see `with_ddf`. The mean square is F σ² (before that scaling), so that
+    it compares with the residual variance.
+
+    Terms stand in the order of their degree and then of the formula. Where R codes a factor of
+    an interaction by all its levels (``a + a:b``), lmerTest does not see that it contains
+    ``a``; here it does, and type 3 of ``a + a:b`` is that of ``a * b``.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.machines.load_pandas().data
+    >>> result = MixedLM.from_formula("score ~ Machine + (Machine | Worker)", data).fit()
+    >>> result.anova().round(4)
+                  sum_sq  mean_sq  num_df  den_df        F  PR(>F)
+    Machine  75.8266  37.9133       2     5.0  41.0038  0.0008
+    """
     kind = _check_type(type)
-    terms = fixed_terms(results.fit_record.design)
-    hypotheses = _hypotheses(results, terms, kind)
+    terms = fixed_terms(fitted.design)
+    hypotheses = _hypotheses(fitted, terms, kind)
     tested = {term.name: L for term, L in zip(terms, hypotheses) if term.factors}
     title = f"Type {kind}" if kind != "marginal" else "Marginal"
-    table = f_table(results, tested, f"{title} analysis of variance")
-    if kind == "III" and results.fit_record.design.dropped:
-        table.attrs["note"] = _note_of_missing_cells(results, terms)
+    table = f_table(fitted, tested, f"{title} analysis of variance")
+    if kind == "III" and fitted.design.dropped:
+        table.attrs["note"] = _note_of_missing_cells(fitted, terms)
     return table
 
 
-def _note_of_missing_cells(results: MixedLMResults, terms: list[FixedTerm]) -> str:
+def _note_of_missing_cells(fitted: Fitted, terms: list[FixedTerm]) -> str:
     """Return what to know of type III where combinations of levels have no data."""
-    design = results.fit_record.design
+    design = fitted.design
     if design.formula is None or not len(design.X):
         return ""
     missing = missing_cells(design, terms)
@@ -74,17 +111,17 @@ def _check_type(type: int | str) -> str:
     raise FitError(f"type={shown(type)} is not known.{near} Use 1, 2, 3 or 'marginal'.")
 
 
-def _hypotheses(results: MixedLMResults, terms: list[FixedTerm], kind: str) -> list[Array]:
+def _hypotheses(fitted: Fitted, terms: list[FixedTerm], kind: str) -> list[Array]:
     """Return one hypothesis for each term."""
-    design = results.fit_record.design
+    design = fitted.design
     if kind == "I" or is_only_effect(terms):
-        return type1(results.fit_record.unweighted_root, terms)
+        return type1(fitted.fit.unweighted_root, terms)
     if kind == "III" and not _is_additive(design, terms):
-        results._need_rows("type III hypotheses")
+        fitted.rows("type III hypotheses")
         return type3(design, terms)
     if kind == "II":
-        return type2(results.fit_record.unweighted_root, terms)
-    return marginal(results.fit_record.problem.cp.R, terms)
+        return type2(fitted.fit.unweighted_root, terms)
+    return marginal(fitted.fit.problem.cp.R, terms)
 
 
 def _is_additive(design: Design, terms: list[FixedTerm]) -> bool:
@@ -100,12 +137,12 @@ def _is_additive(design: Design, terms: list[FixedTerm]) -> bool:
     return not contained and any(not term.factors and term.columns for term in terms)
 
 
-def f_table(results: MixedLMResults, hypotheses: Mapping[str, Array], title: str) -> pd.DataFrame:
+def f_table(fitted: Fitted, hypotheses: Mapping[str, Array], title: str) -> pd.DataFrame:
     """Return one row of F test for each named hypothesis.
 
     Parameters
     ----------
-    results : MixedLMResults
+    fitted : Fitted
     hypotheses : mapping of str to ndarray (r, p)
         A hypothesis without rows gives missing values.
     title : str
@@ -115,23 +152,23 @@ def f_table(results: MixedLMResults, hypotheses: Mapping[str, Array], title: str
     DataFrame
         ``attrs["title"]`` says what it is and by which method.
     """
-    rows = [_row(results, full_rank_rows(L)) for L in hypotheses.values()]
+    rows = [_row(fitted, full_rank_rows(L)) for L in hypotheses.values()]
     table = pd.DataFrame(rows, index=list(hypotheses), columns=_COLUMNS)
     table["num_df"] = table["num_df"].astype(int)
-    table.attrs["title"] = f"{title}, degrees of freedom: {results.ddf}"
+    table.attrs["title"] = f"{title}, degrees of freedom: {fitted.method.name}"
     return table
 
 
-def _row(results: MixedLMResults, L: Array) -> list[Any]:
+def _row(fitted: Fitted, L: Array) -> list[Any]:
     """Return sums of squares, degrees of freedom, F and p of one hypothesis.
 
     The mean square is F σ² before Kenward and Roger's scaling, as in lmerTest.
     """
     if not len(L):
         return [np.nan, np.nan, 0, np.nan, np.nan, np.nan]
-    test = f_contrast(results, L, None, scalar=True, basis=L)
-    scale, _ = results.ddf_method.f(L)
-    mean_square = float(test.fvalue) / scale * results.sigma**2
+    test = f_contrast(fitted, L, None, scalar=True, basis=L)
+    scale, _ = fitted.method.f(L)
+    mean_square = float(test.fvalue) / scale * fitted.fit.sigma**2
     return [
         mean_square * len(L), mean_square, len(L), test.df_denom, float(test.fvalue),
         float(test.pvalue),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,8 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext.errors import FitError, MixedLMError, warn_caller
 from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.estimation.fitted import Fitted
+from mixedlm_ext.inference.again import assembled, fit_again
 from mixedlm_ext.inference.bootstrap_file import (
     Destination,
     Replicates,
@@ -29,10 +31,8 @@ from mixedlm_ext.inference.statistic import Statistic, Values, check_statistic, 
 from mixedlm_ext.many import Estimates, Refitter, all_values, warm_start
 from mixedlm_ext.parallel import pieces, run
 from mixedlm_ext.prediction.means import check_choice
+from mixedlm_ext.refit import Reduction
 from mixedlm_ext.simulation.simulate import check_count, draw, seed_text, spawn_seeds
-
-if TYPE_CHECKING:
-    from mixedlm_ext.results import MixedLMResults
 
 Array = NDArray[np.float64]
 
@@ -64,11 +64,11 @@ class Bootstrap:
 
     def __init__(
         self,
-        results: MixedLMResults | None,
+        fitted: Fitted | None,
         statistic: Statistic | None,
         found: Replicates,
     ) -> None:
-        self._results, self._statistic, self._found = results, statistic, found
+        self._fitted, self._statistic, self._found = fitted, statistic, found
         names = pd.Index(found.names)
         self.kind, self.use_u, self.n = found.kind, found.use_u, len(found.values)
         self.estimates = pd.Series(found.estimates, index=names)
@@ -174,7 +174,7 @@ class Bootstrap:
     def load(
         cls,
         path: Destination,
-        results: MixedLMResults | None = None,
+        results: Any = None,
         statistic: Statistic | None = None,
     ) -> Bootstrap:
         """Read replicates from a file that `save` wrote; nothing in it is run.
@@ -210,56 +210,116 @@ class Bootstrap:
         """
         found = read_replicates(path)
         check_choice("kind", found.kind, KINDS)
-        if results is not None:
-            _check_same(found, results, statistic)
-        return cls(results, statistic, found)
+        fitted = None if results is None else _fitted_of(results)
+        if fitted is not None:
+            _check_same(found, fitted, statistic)
+        return cls(fitted, statistic, found)
 
-    def _fit_for_bca(self) -> MixedLMResults:
+    def _fit_for_bca(self) -> Fitted:
         """Return the fit whose groups are left out, or say why there is none."""
         if self.use_u:
             raise FitError(
                 "kind='bca' leaves out groups, whose random effects this bootstrap kept "
                 "(use_u=True). Use another kind of interval, such as 'percentile'."
             )
-        if self._results is None:
+        if self._fitted is None:
             raise FitError(
                 "kind='bca' leaves out groups and fits again, but the fit was not given. Use "
                 "Bootstrap.load(path, results), or another kind of interval."
             )
-        return self._results
+        return self._fitted
 
-    def _evaluate(self, results: Any) -> Array:
+    def _evaluate(self, fitted: Fitted) -> Array:
         """Return the parameters or the statistic of another fit."""
         where = "without some of the groups, as intervals by 'bca' need it"
-        return _values_like(self._found.names, results, self._statistic, where)
+        return _values_like(self._found.names, fitted, self._statistic, where)
 
 
 def bootstrap(
-    results: MixedLMResults,
-    n: int,
-    kind: str,
-    statistic: Statistic | None,
-    rng: Any,
-    n_jobs: int,
-    progress: bool,
+    fitted: Fitted,
+    n: int = 1000,
+    kind: str = "parametric",
+    statistic: Callable[[Any], Any] | None = None,
+    rng: Any = None,
+    n_jobs: int = 1,
+    progress: bool = False,
     use_u: bool = False,
 ) -> Bootstrap:
-    """Refit a model to n bootstrap responses (see `ResamplingMethods.bootstrap`)."""
+    """Refit the model to bootstrap responses.
+
+    Parameters
+    ----------
+    n : int
+        Number of replicates.
+    kind : {"parametric", "residual", "wild"}
+        Responses drawn from the fitted model; put together from residuals and conditional
+        modes drawn with replacement (rescaled to their estimated variances); or marginal
+        residuals times one random number for each independent group, which needs no model of
+        the variances.
+    statistic : callable, optional
+        Takes a result and returns a number, a vector, a Series or a dict. By default all
+        parameters: standard deviations, correlations, sigma, fixed effects.
+    rng : None, int or numpy.random.Generator
+        Source of random numbers. With the same seed the replicates are the same, whatever
+        n_jobs; those of the parametric bootstrap have the responses of
+        ``simulate(n, rng, conditional=use_u)``.
+    n_jobs : int
+        Processes (joblib).
+    progress : bool
+        Show a bar (tqdm).
+    use_u : bool
+        Keep the random effects at their conditional modes and draw residuals only, for
+        statements about the groups at hand, as ``use.u`` of lme4's ``bootMer``. Not for "wild".
+
+    Returns
+    -------
+    Bootstrap
+        ``replicates``, ``bse``, ``bias``, ``failures``, ``conf_int(alpha, kind)``,
+        ``save(path)``.
+
+    Raises
+    ------
+    FitError
+        If n < 1, all refits fail, or the statistic raises (names the replicate and its seed).
+
+    Warns
+    -----
+    ConvergenceWarning
+        If some refits failed; they are left out and counted.
+
+    Notes
+    -----
+    Residual bootstrap: Carpenter, Goldstein & Rasbash (2003), Applied Statistics 52, 431-443.
+    Wild bootstrap: Modugno & Giannerini (2015), Communications in Statistics 44, 4812-4825.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.sleepstudy.load_pandas().data
+    >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+    >>> boot = result.bootstrap(200, rng=1)
+    >>> boot
+    <Bootstrap: 200 parametric replicates, 0 failed>
+    >>> list(boot.replicates)[:3]
+    ['sd(Subject, Intercept)', 'sd(Subject, Days)', 'cor(Subject, Intercept, Days)']
+    >>> bool(boot.conf_int().loc["Days"].between(5, 15).all())
+    True
+    """
     n = check_count(n)
     check_choice("kind", kind, KINDS)
     if not isinstance(use_u, bool | np.bool_):
         raise FitError(f"use_u={use_u!r} is neither True nor False.")
-    fit = results.fit_record
+    fit = fitted.fit
     draws = resampler(fit, kind, bool(use_u))
     check_statistic(statistic)
-    own = _values(_labelled(results), statistic)
+    own = _values(fitted, statistic)
     seeds = spawn_seeds(rng, n)
     if statistic is None:
         refitter = fit_refitter(fit)
         task: Any = partial(_parameters_of, refitter, draws)
         chunks = pieces(n, refitter.chunk)
     else:
-        task = partial(_statistics_of, results, statistic, draws, own.names)
+        task = partial(_statistics_of, fitted, statistic, draws, own.names)
         chunks = pieces(n, _CHUNK)
     work = [(c.start, seeds[c]) for c in chunks]
     done = run(task, work, n_jobs, progress, [len(s) for _, s in work])
@@ -275,17 +335,17 @@ def bootstrap(
         values=values,
         failures=failures,
     )
-    return Bootstrap(results, statistic, found)
+    return Bootstrap(fitted, statistic, found)
 
 
-def _check_same(found: Replicates, results: MixedLMResults, statistic: Statistic | None) -> None:
+def _check_same(found: Replicates, fitted: Fitted, statistic: Statistic | None) -> None:
     """Raise unless replicates are of a fit and of a statistic."""
     check_statistic(statistic)
     if found.of_statistic != (statistic is not None):
         theirs = "a statistic of the fit" if found.of_statistic else "the parameters of the fit"
         way = "Pass the same statistic" if found.of_statistic else "Leave statistic out"
         raise FitError(f"the replicates are of {theirs}. {way}.")
-    own = _values(_labelled(results), statistic)
+    own = _values(fitted, statistic)
     if own.names != found.names:
         raise FitError(f"the replicates are of {found.names}, not of {own.names} as the fit given.")
     if not np.allclose(own.numbers, found.estimates, rtol=1e-5, equal_nan=True):
@@ -295,10 +355,15 @@ def _check_same(found: Replicates, results: MixedLMResults, statistic: Statistic
         )
 
 
-def _labelled(results: MixedLMResults) -> Any:
-    """Return the same results as a statistic sees those of the replicates, in their wrapper."""
-    robust = results.cov_type == "cluster"
-    return results.with_ddf(results.ddf_method if robust else results.ddf)  # type: ignore[arg-type]
+def _fitted_of(results: Any) -> Fitted:
+    """Return the record behind a result."""
+    fitted = results if isinstance(results, Fitted) else getattr(results, "fitted", None)
+    if not isinstance(fitted, Fitted):
+        raise FitError(
+            f"{type(results).__name__} is not the result of a mixed model. Pass what "
+            "MixedLM.fit() returned."
+        )
+    return fitted
 
 
 def fit_refitter(fit: Fit) -> Refitter:
@@ -330,7 +395,7 @@ def _parameters_of(
 
 
 def _statistics_of(
-    results: MixedLMResults,
+    fitted: Fitted,
     statistic: Statistic,
     draws: Resampler,
     names: list[Any],
@@ -338,37 +403,44 @@ def _statistics_of(
 ) -> _Part:
     """Refit one chunk, each replicate with a result of its own, and return the statistic."""
     first, seeds = work
+    model = assembled(fitted)
+    reduction = Reduction(model.design, model.problem)
     values = np.full((len(seeds), len(names)), np.nan)
     failures: dict[int, str] = {}
     for r, seed in enumerate(seeds):
         try:
-            refitted = results.fit_again(results.model.with_response(draws.draw(seed)))
+            other = model.with_response(draws.draw(seed), reduction=reduction)
+            refitted = fit_again(fitted, other)
         except MixedLMError as error:
             failures[first + r] = str(error)
             continue
         where = f"at replicate {first + r}, whose response comes from {seed_text(seed)}"
         found = _values_like(names, refitted, statistic, where)
-        if refitted.converged:
+        if refitted.fit.optimization.converged:
             values[r] = found
         else:
-            failures[first + r] = refitted.optimization.message
+            failures[first + r] = refitted.fit.optimization.message
     return _Part(values, failures)
 
 
-def _values(results: Any, statistic: Statistic | None, where: str = "for the fit itself") -> Values:
+def _values(
+    fitted: Fitted, statistic: Statistic | None, where: str = "for the fit itself"
+) -> Values:
     """Return the parameters of a fit, or the statistic of it, by name."""
     if statistic is not None:
-        return evaluate(statistic, results, where)
-    fit = results.fit_record
+        return evaluate(statistic, fitted.result(), where)
+    fit = fitted.fit
     free_sigma = fit.fixed_sigma is None
     names = [p.name for p in model_parameters(fit.design, free_sigma)]
     one = Estimates.of_fit(fit)
     return Values(names, all_values(fit.problem.covariance, one, free_sigma)[0])
 
 
-def _values_like(names: list[Any], results: Any, statistic: Statistic | None, where: str) -> Array:
+def _values_like(
+    names: list[Any], fitted: Fitted, statistic: Statistic | None, where: str
+) -> Array:
     """Return the parameters or the statistic of another fit, which must have the same names."""
-    found = _values(results, statistic, where)
+    found = _values(fitted, statistic, where)
     if found.names != names:
         raise FitError(
             f"the statistic returned {found.names} {where}, but {names} for the fit itself. It "

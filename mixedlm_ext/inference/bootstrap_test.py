@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mixedlm_ext.errors import FitError
+from mixedlm_ext.estimation.fitted import Fitted
+from mixedlm_ext.inference.again import assembled, fit_again
 from mixedlm_ext.inference.bootstrap import fit_refitter
-from mixedlm_ext.inference.compare import lr_test
+from mixedlm_ext.inference.compare import compare_lr_test
 from mixedlm_ext.inference.resampling import Resampler, resampler
 from mixedlm_ext.many import Refitter
 from mixedlm_ext.parallel import pieces, run
@@ -23,7 +25,7 @@ from mixedlm_ext.simulation.simulate import check_count, draw, spawn_seeds
 
 Array = NDArray[np.float64]
 
-__all__ = ["BootstrapTest", "bootstrap_test"]
+__all__ = ["BootstrapTest", "compare_bootstrap"]
 
 
 _TIE = 1e-6
@@ -75,20 +77,65 @@ class BootstrapTest:
         return pd.DataFrame(rows, index=index, columns=["statistic", "df", "pvalue"])
 
 
-def bootstrap_test(
-    results: Any, other: Any, n: int, rng: Any, n_jobs: int, progress: bool
+def compare_bootstrap(
+    fitted: Fitted,
+    other: Any,
+    n: int = 1000,
+    rng: Any = None,
+    n_jobs: int = 1,
+    progress: bool = False,
 ) -> BootstrapTest:
-    """Test the smaller of two nested models (see `ResamplingMethods.compare_bootstrap`)."""
+    """Test two nested models by the simulated distribution of their likelihood ratio.
+
+    Parameters
+    ----------
+    other : MixedLMResults
+        The larger or the smaller model, on the same data.
+    n : int
+        Number of responses simulated from the smaller model.
+    rng : None, int or numpy.random.Generator
+    n_jobs : int
+        Processes (joblib); the result does not depend on it.
+    progress : bool
+        Show a bar (tqdm).
+
+    Returns
+    -------
+    BootstrapTest
+        ``pvalue``, ``statistic``, ``replicates``, ``summary_frame()``.
+
+    Raises
+    ------
+    FitError
+        If the models are not nested or not of the same data.
+
+    Notes
+    -----
+    Both models are fitted by ML, as pbkrtest's PBmodcomp does (Halekoh & Højsgaard 2014,
+    Journal of Statistical Software 59(9)). Unlike there, replicates with a statistic of zero,
+    which are common when variances are tested, are counted.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.sleepstudy.load_pandas().data
+    >>> large = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+    >>> small = MixedLM.from_formula("Reaction ~ Days + (1 | Subject)", data).fit()
+    >>> large.compare_bootstrap(small, n=99, rng=1).pvalue
+    0.01
+    """
     n = check_count(n)
-    small, large = sorted((_by_ml(r) for r in (results, other)), key=lambda r: r.df_modelwc)
-    statistic, _, df = lr_test(large, small)
+    small, large = sorted(
+        (_by_ml(one) for one in (fitted, other)), key=lambda one: one.n_parameters
+    )
+    statistic, _, df = compare_lr_test(large, small)
     if not df:
         raise FitError(
             "both models have the same number of parameters, so neither restricts the other. "
             "Pass a model with fewer, or more, terms."
         )
-    refitters = (fit_refitter(small.fit_record), fit_refitter(large.fit_record))
-    task = partial(_ratios, resampler(small.fit_record, "parametric"), refitters)
+    refitters = (fit_refitter(small.fit), fit_refitter(large.fit))
+    task = partial(_ratios, resampler(small.fit, "parametric"), refitters)
     chunks = pieces(n, min(r.chunk for r in refitters))
     work = [spawned[c] for spawned in [spawn_seeds(rng, n)] for c in chunks]
     T = np.concatenate(run(task, work, n_jobs, progress, [len(seeds) for seeds in work]))
@@ -99,14 +146,15 @@ def bootstrap_test(
     return BootstrapTest(statistic, df, (1 + reached) / (1 + len(valid)), T, n - len(valid))
 
 
-def _by_ml(results: Any) -> Any:
+def _by_ml(model: Any) -> Fitted:
     """Return the ML fit of a model."""
-    if not hasattr(results, "fit_again"):
+    fitted = model if isinstance(model, Fitted) else getattr(model, "fitted", None)
+    if not isinstance(fitted, Fitted):
         raise FitError(
-            f"{type(results).__name__} is not the result of a mixed model. Pass what "
+            f"{type(model).__name__} is not the result of a mixed model. Pass what "
             "MixedLM.fit() returns; ranova() compares with the model without random effects."
         )
-    return results.fit_again(results.model, reml=False)
+    return fit_again(fitted, assembled(fitted), reml=False)
 
 
 def _ratios(

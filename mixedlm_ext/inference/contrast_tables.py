@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.design.names import list_names
 from mixedlm_ext.errors import FitError
+from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.contrast_matrices import (
     DEFAULT_ADJUSTMENTS,
     Contrasts,
@@ -27,21 +28,47 @@ from mixedlm_ext.inference.multiplicity import (
     adjustment_note,
     read_adjustment,
 )
-
-if TYPE_CHECKING:
-    from mixedlm_ext.inference.marginal_means import MarginalMeans
+from mixedlm_ext.inference.response_scale import ResponseScale
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-__all__ = ["contrast_table", "interaction_table"]
+__all__ = ["Means", "contrast_table", "interaction_table"]
 
 _ROUNDING = 1e-13
 """Sums this much smaller than their largest parts are rounding errors of zero."""
 
 
+class Means(Protocol):
+    """What contrasts read of means; see `MarginalMeans`."""
+
+    @property
+    def fitted(self) -> Fitted:
+        """The fit."""
+
+    @property
+    def levels(self) -> pd.Index:
+        """What each mean is of: levels of `by`, then those of the factors."""
+
+    @property
+    def by(self) -> tuple[str, ...]:
+        """The variables within whose levels contrasts are made."""
+
+    @property
+    def rows(self) -> Array:
+        """The means are rows times coefficients + offset."""
+
+    @property
+    def offset(self) -> Array:
+        """See `rows`."""
+
+    @property
+    def scale(self) -> ResponseScale | None:
+        """The transformation of the response to undo."""
+
+
 def contrast_table(
-    means: MarginalMeans, kind: Any, reference: Any, adjust: str | None, alpha: float
+    means: Means, kind: Any, reference: Any, adjust: str | None, alpha: float
 ) -> pd.DataFrame:
     """Return what `MarginalMeans.contrasts` returns."""
     named = read_kind(kind) if isinstance(kind, str) else None
@@ -65,7 +92,7 @@ def contrast_table(
 
 
 def interaction_table(
-    means: MarginalMeans, interaction: Any, reference: Any, adjust: str | None, alpha: float
+    means: Means, interaction: Any, reference: Any, adjust: str | None, alpha: float
 ) -> pd.DataFrame:
     """Return contrasts of contrasts: products of those of each factor."""
     factors = [str(name) for name in list(means.levels.names)[len(means.by) :]]
@@ -129,16 +156,16 @@ def _of_factor(levels: list[Any], kind: str, reference: Any, minus: str) -> Cont
 
 
 def _table(
-    means: MarginalMeans, blocks: list[tuple[Array, Index, pd.Index]], adjust: str, alpha: float
+    means: Means, blocks: list[tuple[Array, Index, pd.Index]], adjust: str, alpha: float
 ) -> pd.DataFrame:
     """Return the table of all families: coefficients, positions of the means, names of each."""
     found = [
-        estimate(means.results, _combine(C, means.rows[m]), _combine(C, means.offset[m]))
+        estimate(means.fitted, _combine(C, means.rows[m]), _combine(C, means.offset[m]))
         for C, m, _ in blocks
     ]
     index = blocks[0][2].append([names for _, _, names in blocks[1:]])
     estimable = np.concatenate([f.estimable for f in found])
-    mark_lost(means.results, estimable, index, "contrasts", stacklevel=4)
+    mark_lost(means.fitted, estimable, index, "contrasts")
     backs = means.scale is not None and means.scale.ratio is not None
     backs = backs and all(np.abs(C.sum(axis=1)).max(initial=0.0) < 1e-10 for C, _, _ in blocks)
     frames = [
@@ -164,7 +191,7 @@ def _combine(C: Array, values: Array) -> Array:
 
 
 def _family_frame(
-    means: MarginalMeans,
+    means: Means,
     found: LinearFunctions,
     n_means: int,
     names: pd.Index,
@@ -209,7 +236,7 @@ def _adjustment(adjust: str | None, kind: str | None) -> str:
     return read
 
 
-def _groups(means: MarginalMeans) -> dict[tuple[Any, ...], Index]:
+def _groups(means: Means) -> dict[tuple[Any, ...], Index]:
     """Return the positions of the means of each level of `by`."""
     keys = [_as_tuple(level)[: len(means.by)] for level in means.levels]
     return {
@@ -249,7 +276,7 @@ def _labels(levels: Sequence[tuple[Any, ...]]) -> list[str]:
     return [", ".join(str(part) for part in level) for level in levels]
 
 
-def _minus(means: MarginalMeans) -> str:
+def _minus(means: Means) -> str:
     """Return what stands between two levels: differences of logarithms are ratios."""
     return " / " if means.scale is not None and means.scale.ratio is not None else " - "
 

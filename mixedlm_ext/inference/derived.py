@@ -22,6 +22,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.errors import FitError, did_you_mean
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.coordinates import Coordinates, ShareHeld, TotalHeld
@@ -31,11 +32,10 @@ from mixedlm_ext.inference.profile_points import Maximum, QuantityHeld, maximum
 from mixedlm_ext.inference.profiling import better_maximum, profile_note, warn_of_better
 from mixedlm_ext.inference.restricted import TermReordered
 from mixedlm_ext.inference.satterthwaite import Satterthwaite
-from mixedlm_ext.refit import require_rows
 
 Array = NDArray[np.float64]
 
-__all__ = ["intraclass_correlations", "r_squared", "total_variance"]
+__all__ = ["icc", "r2", "total_variance"]
 
 METHODS = ("delta", "profile")
 
@@ -43,20 +43,49 @@ _AT_BOUNDARY = 23.0
 """A logit beyond this (a share below 1e-10) stands for zero or one."""
 
 
-def intraclass_correlations(fit: Fit, alpha: float, method: str) -> pd.DataFrame:
-    """Return each grouping factor's share of the random and residual variance.
+def icc(fit: Fit, alpha: float = 0.05, method: str = "delta") -> pd.DataFrame:
+    """Intraclass correlations: each grouping factor's share of the variance.
 
     Parameters
     ----------
-    fit : Fit
     alpha : float
         One minus the level of the intervals.
     method : {"delta", "profile"}
+        Intervals by the delta method on the logit scale, or by profile likelihood (and then
+        estimates by maximum likelihood).
 
     Returns
     -------
     DataFrame
-        See `ProfileMethods.icc`.
+        A row for each grouping factor; columns ``estimate``, ``se``, ``ci_lower``,
+        ``ci_upper``. There is no ``se`` by profile, nor an interval by the delta method for an
+        estimate of zero.
+
+    Raises
+    ------
+    FitError
+        If an argument makes no sense.
+
+    Notes
+    -----
+    With σ_g² the variance that the terms of factor g contribute to an observation, on average
+    over the data,
+
+        ICC_g = σ_g² / (Σ_h σ_h² + σ²),   σ_g² = Σ_t mean_i z_i'Σ_tz_i = Σ_t tr(Σ_tX_t'X_t)/n,
+
+    X_t the columns of the terms t of g with covariance matrix Σ_t, which for an intercept is
+    its variance (Johnson 2014, Methods in Ecology and Evolution 5, 944-946). With weights σ²
+    stands for its mean over the data, σ² mean(1/w). Variance of the fixed effects does not
+    count.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.dyestuff.load_pandas().data
+    >>> result = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data).fit()
+    >>> result.icc().round(3)
+           estimate     se  ci_lower  ci_upper
+    Batch     0.418  0.216     0.112     0.804
     """
     _check(alpha, method)
     parts = _Parts(fit)
@@ -73,15 +102,39 @@ def intraclass_correlations(fit: Fit, alpha: float, method: str) -> pd.DataFrame
     return _by_profile(fit, top, "share", groups, quantities, alpha)
 
 
-def total_variance(fit: Fit, alpha: float, method: str) -> pd.DataFrame:
-    """Return the random and residual variance of an observation.
+def total_variance(fit: Fit, alpha: float = 0.05, method: str = "delta") -> pd.DataFrame:
+    """Variance of an observation about the fixed effects, on average over the data.
 
-    Parameters are those of `intraclass_correlations`.
+    Parameters
+    ----------
+    alpha : float
+        One minus the level of the interval.
+    method : {"delta", "profile"}
+        Interval by the delta method on the log scale, or by profile likelihood (and then the
+        estimate by maximum likelihood).
 
     Returns
     -------
     DataFrame
-        See `ProfileMethods.total_variance`.
+        One row; columns ``estimate``, ``se``, ``ci_lower``, ``ci_upper``.
+
+    Raises
+    ------
+    FitError
+        If an argument makes no sense.
+
+    Notes
+    -----
+    Σ_g σ_g² + σ², as explained for `icc`.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.dyestuff.load_pandas().data
+    >>> result = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data).fit()
+    >>> result.total_variance().round(1)
+           estimate      se  ci_lower  ci_upper
+    total    4215.3  1534.0    2065.7    8601.9
     """
     _check(alpha, method)
     parts = _Parts(fit)
@@ -95,18 +148,44 @@ def total_variance(fit: Fit, alpha: float, method: str) -> pd.DataFrame:
     return _by_profile(fit, top, "total", ["total"], [(estimate, held)], alpha)
 
 
-def r_squared(fit: Fit, alpha: float) -> pd.DataFrame:
-    """Return the shares of the variance that the fixed, and fixed and random effects explain.
+def r2(fit: Fit, alpha: float = 0.05) -> pd.DataFrame:
+    """Nakagawa's R²: the variance explained by fixed effects, and by all effects.
 
     Parameters
     ----------
-    fit : Fit
     alpha : float
+        One minus the level of the intervals.
 
     Returns
     -------
     DataFrame
-        See `ProfileMethods.r2`.
+        Rows "marginal" and "conditional"; columns ``estimate``, ``se``, ``ci_lower``,
+        ``ci_upper``. Intervals are by the delta method on the logit scale.
+
+    Raises
+    ------
+    FitError
+        If alpha makes no sense.
+
+    Notes
+    -----
+        marginal     σ_f² / (σ_f² + σ_a² + σ²)
+        conditional  (σ_f² + σ_a²) / (σ_f² + σ_a² + σ²)
+
+    σ_f² is the sample variance of Xβ over the data, σ_a² = Σ_g σ_g² and σ² are as explained for
+    `icc` (Nakagawa & Schielzeth 2013, Methods in Ecology and Evolution 4, 133-142; Johnson 2014
+    for random slopes). An offset counts neither as explained nor as unexplained. Like theirs,
+    σ_f² is not corrected for the error of β.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.sleepstudy.load_pandas().data
+    >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+    >>> result.r2().round(3)
+                 estimate     se  ci_lower  ci_upper
+    marginal        0.279  0.077     0.154     0.450
+    conditional     0.799  0.044     0.700     0.871
     """
     _check(alpha, "delta")
     parts = _Parts(fit)

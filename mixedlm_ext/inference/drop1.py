@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.anova import f_table
 from mixedlm_ext.inference.choices import check_choice, name_list
 from mixedlm_ext.inference.fixed_terms import (
@@ -23,31 +23,58 @@ from mixedlm_ext.inference.hypotheses import complement, is_only_effect, type1
 from mixedlm_ext.inference.ranova import deletion_table
 from mixedlm_ext.inference.submodel import maximum, reduce_fixed
 
-if TYPE_CHECKING:
-    from mixedlm_ext.results import MixedLMResults
-
 Array = NDArray[np.float64]
 
-__all__ = ["drop1_table"]
+__all__ = ["drop1"]
 
 _TESTS = ("F", "LRT")
 
 
-def drop1_table(
-    results: MixedLMResults, scope: str | Sequence[str] | None, test: str
+def drop1(
+    fitted: Fitted, scope: str | Sequence[str] | None = None, test: str = "F"
 ) -> pd.DataFrame:
-    """Return the table of `MixedLMResults.drop1`."""
+    """Test each term of the fixed part that can be left out alone.
+
+    Parameters
+    ----------
+    scope : str or sequence of str, optional
+        Terms to leave out; by default all that are no part of an interaction.
+    test : {"F", "LRT"}
+        F test by the method of the fit, or likelihood ratio of ML fits.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `anova`, or those of `ranova`.
+
+    Raises
+    ------
+    FitError
+        If a term of `scope` does not exist or is part of an interaction.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.cake.load_pandas().data
+    >>> formula = "angle ~ recipe + temp + (1 | recipe:replicate)"
+    >>> result = MixedLM.from_formula(formula, data).fit()
+    >>> result.drop1(test="LRT")[["npar", "LRT", "Df"]].round(3)
+            npar     LRT   Df
+    <none>     6     NaN  NaN
+    recipe     4   0.530  2.0
+    temp       5  79.531  1.0
+    """
     check_choice(test, "test", _TESTS)
-    fit = results.fit_record
+    fit = fitted.fit
     terms = fixed_terms(fit.design)
     scoped = _in_scope(terms, scope)
-    kept = {term.name: _without(results, terms, term) for term in scoped}
+    kept = {term.name: _without(fitted, terms, term) for term in scoped}
     if test == "F":
         hypotheses = {name: complement(fit.problem.cp.R, C) for name, C in kept.items()}
         if is_only_effect(terms):  # the only basis that all types and lmerTest share
             every = zip(terms, type1(fit.unweighted_root, terms))
             hypotheses = {term.name: L for term, L in every if term in scoped}
-        return f_table(results, hypotheses, "Single term deletions")
+        return f_table(fitted, hypotheses, "Single term deletions")
     table = deletion_table(
         maximum(fit.problem, False, fit.fixed_sigma),
         {
@@ -60,11 +87,11 @@ def drop1_table(
     return table
 
 
-def _without(results: MixedLMResults, terms: list[FixedTerm], term: FixedTerm) -> Array:
+def _without(fitted: Fitted, terms: list[FixedTerm], term: FixedTerm) -> Array:
     """Return C: the columns XC are those of the model without one term."""
-    fit = results.fit_record
+    fit = fitted.fit
     if not is_coded_alone(terms, term):
-        results._need_rows(f"what tells how the factors are coded without {term.name!r}")
+        fitted.rows(f"what tells how the factors are coded without {term.name!r}")
     C = without_term(fit.design, fit.problem.cp.R, terms, term)
     if C is None:
         raise FitError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.rank import independent_columns
 from mixedlm_ext.errors import MixedLMError
+from mixedlm_ext.estimation.assembled import Assembled
+from mixedlm_ext.estimation.fitted import Fitted
+from mixedlm_ext.inference.again import fit_again
 from mixedlm_ext.inference.resampling import outer_terms
-from mixedlm_ext.refit import require_rows
-
-if TYPE_CHECKING:
-    from mixedlm_ext.results import MixedLMResults
 
 Array = NDArray[np.float64]
 Evaluate = Callable[[Any], Array]
@@ -27,12 +26,12 @@ _MOST_SETS = 200
 """Sets of levels to leave out, at most, for each grouping factor."""
 
 
-def jackknife_accelerations(results: MixedLMResults, evaluate: Evaluate) -> Array:
+def jackknife_accelerations(fitted: Fitted, evaluate: Evaluate) -> Array:
     """Return Σ l³ / (6 (Σ l²)^{3/2}) for each value, l its influence values.
 
     Parameters
     ----------
-    results : MixedLMResults
+    fitted : Fitted
     evaluate : callable
         Returns the values (s,) of a fit.
 
@@ -47,11 +46,11 @@ def jackknife_accelerations(results: MixedLMResults, evaluate: Evaluate) -> Arra
     outermost grouping factors as over independent samples. Large factors are cut into sets of
     levels.
     """
-    require_rows(results.fit_record.design)
+    fitted.rows("the groups to leave out")
     cubes: Any = 0.0
     squares: Any = 0.0
-    for term in outer_terms(results.fit_record.design):
-        values = np.array(list(_leave_out(results, term.codes, evaluate)))
+    for term in outer_terms(fitted.design):
+        values = np.array(list(_leave_out(fitted, term.codes, evaluate)))
         if len(values) < 2:
             continue
         influence = _influence(values)
@@ -81,11 +80,9 @@ def without_rows_of(design: Design, keep: NDArray[np.bool_]) -> Design:
     )
 
 
-def _leave_out(
-    results: MixedLMResults, codes: NDArray[np.intp], evaluate: Evaluate
-) -> Iterator[Array]:
+def _leave_out(fitted: Fitted, codes: NDArray[np.intp], evaluate: Evaluate) -> Iterator[Array]:
     """Refit without each set of levels; a set that X cannot do without is passed over."""
-    design = results.fit_record.design
+    design = fitted.design
     levels = int(codes.max()) + 1
     n_sets = min(levels, _MOST_SETS)
     member = (np.arange(levels) % n_sets)[codes]
@@ -96,7 +93,7 @@ def _leave_out(
         if len(independent_columns(part.X)) < p:
             continue
         try:
-            other = results.fit_again(results.model.with_design(part), robust=False)
+            other = fit_again(fitted, Assembled.of(part, fitted.face), robust=False)
         except MixedLMError:
             continue
         yield evaluate(other)

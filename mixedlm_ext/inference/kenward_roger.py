@@ -18,6 +18,8 @@ Variances estimated as zero are left out, or kept as if they were in the interio
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -127,6 +129,12 @@ class KenwardRoger:
         df = 4.0 + (r + 2) / (r * rho - 1.0)
         scale = 1.0 if abs(df - 2.0) < 1e-2 else df * shrink / (df - 2.0)
         return float(scale), float(df)
+
+    def with_fit(self, fit: Fit) -> KenwardRoger:
+        """Return the method for the same fit without its rows; what it computed is kept."""
+        other = copy.copy(self)
+        other._fit = fit
+        return other
 
     def note(self) -> str:
         """Return the remark for the summary."""

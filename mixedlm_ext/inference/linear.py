@@ -38,13 +38,13 @@ class LinearModel:
     design : LinearDesign
     likelihood : Likelihood
         By maximum likelihood, sigma among the parameters.
-    nobs : int
+    n : int
     """
 
     name: str
     design: LinearDesign
     likelihood: Likelihood
-    nobs: int
+    n: int
 
 
 def as_linear_model(results: Any) -> LinearModel | None:

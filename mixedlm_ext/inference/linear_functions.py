@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.design.names import list_names
-from mixedlm_ext.errors import DesignWarning, FitError
-
-if TYPE_CHECKING:
-    from mixedlm_ext.results import MixedLMResults
+from mixedlm_ext.errors import DesignWarning, FitError, warn_caller
+from mixedlm_ext.estimation.fitted import Fitted
 
 Array = NDArray[np.float64]
 
@@ -40,62 +37,59 @@ class LinearFunctions:
     estimable: NDArray[np.bool_]
 
 
-def estimate(results: MixedLMResults, rows: Array, offset: Array) -> LinearFunctions:
+def estimate(fitted: Fitted, rows: Array, offset: Array) -> LinearFunctions:
     """Estimate linear functions of the fixed effects.
 
     Parameters
     ----------
-    results : MixedLMResults
+    fitted : Fitted
     rows : ndarray (m, all columns)
         c, with the columns that were left out of X as not estimable.
     offset : ndarray (m,)
     """
-    design = results.fit_record.design
+    design = fitted.design
     estimable = design.estimable(rows) & ~np.isnan(rows).any(axis=1)
     L = np.where(estimable[:, None], rows, 0.0)[:, design.column_map]
-    cov = L @ results.ddf_method.cov() @ L.T
+    cov = L @ fitted.method.cov() @ L.T
     se = np.where(estimable, np.sqrt(np.maximum(np.diag(cov), 0.0)), np.nan)
-    value = np.where(estimable, L @ results.fit_record.beta + offset, np.nan)
+    value = np.where(estimable, L @ fitted.fit.beta + offset, np.nan)
     df = np.full(len(rows), np.nan)
     if estimable.any():
-        df[estimable] = results.ddf_method.t(L[estimable])
+        df[estimable] = fitted.method.t(L[estimable])
     with np.errstate(divide="ignore", invalid="ignore"):
         t = value / se
     return LinearFunctions(value, se, df, t, cov, estimable)
 
 
 def mark_lost(
-    results: MixedLMResults,
+    fitted: Fitted,
     estimable: NDArray[np.bool_],
     names: Any,
     what: str,
-    stacklevel: int,
 ) -> None:
     """Warn of functions that are not estimable; raise if there is no other.
 
     Parameters
     ----------
-    results : MixedLMResults
+    fitted : Fitted
     estimable : ndarray of bool (m,)
     names : Index (m,)
         Their names.
     what : str
         What they are: "means of", "contrasts".
-    stacklevel : int
-        Of the warning, from the caller.
     """
     if estimable.all():
         return
     lost = [name for name, known in zip(names, estimable) if not known]
-    text = lost_note(results, lost, what)
+    text = lost_note(fitted, lost, what)
     if len(estimable) == 1:
         raise FitError(f"{text} Choose other levels with at=, or leave the interaction out.")
-    warnings.warn(f"{text} They are nan.", DesignWarning, stacklevel=stacklevel + 1)
+    warn_caller(f"{text} They are nan.", DesignWarning)
 
 
-def lost_note(results: MixedLMResults, lost: Any, what: str) -> str:
+def lost_note(fitted: Fitted, lost: Any, what: str) -> str:
     """Say which functions are not estimable, and why."""
-    dropped = results.fit_record.design.dropped
+    dropped = fitted.design.dropped
     reason = "their cells have no rows"
     if dropped:
         reason = (

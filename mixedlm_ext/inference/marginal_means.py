@@ -4,29 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from mixedlm_ext.arguments import refuse_unknown
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design.names import list_names
 from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.averaging import cell_weights
 from mixedlm_ext.inference.contrast_tables import contrast_table, interaction_table
 from mixedlm_ext.inference.linear_functions import estimate, lost_note, mark_lost
 from mixedlm_ext.inference.reference_grid import ReferenceGrid, reference_grid
 from mixedlm_ext.inference.response_scale import ResponseScale, response_scale
 
-if TYPE_CHECKING:
-    from mixedlm_ext.results import MixedLMResults
-
 Array = NDArray[np.float64]
 
-__all__ = ["MarginalMeans", "average_cells", "check_alpha", "marginal_means", "read_names"]
+__all__ = [
+    "MarginalMeans",
+    "average_cells",
+    "check_alpha",
+    "emmeans",
+    "read_names",
+    "read_specs",
+    "refuse_later",
+]
 
 TYPES = ("link", "response")
+_MEANS_ARGUMENTS = ("specs", "by", "at", "weights", "type", "bias_adjust")
+_LATER: dict[str, dict[str, str]] = {
+    "contrasts": {
+        "adjust": "adjust", "kind": "kind", "method": "kind", "reference": "reference",
+        "ref": "reference", "interaction": "interaction",
+    },
+    "summary_frame": {"alpha": "alpha", "level": "alpha"},
+}  # fmt: skip
+"""Arguments that come after the means, by R's names too."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -37,7 +54,7 @@ class MarginalMeans:
 
     Attributes
     ----------
-    results : MixedLMResults
+    fitted : Fitted
     levels : Index or MultiIndex (m,)
         What each mean is of: levels of `by`, then those of the factors.
     by : tuple of str
@@ -55,7 +72,7 @@ class MarginalMeans:
         Variance of the correction for the bias of transforming back; zero for none.
     """
 
-    results: MixedLMResults
+    fitted: Fitted
     levels: pd.Index
     by: tuple[str, ...]
     rows: Array
@@ -65,18 +82,23 @@ class MarginalMeans:
     scale: ResponseScale | None = None
     bias: float = 0.0
 
+    @cached_property
+    def results(self) -> Any:
+        """The result whose means these are."""
+        return self.fitted.result()
+
     @property
     def L(self) -> Array:
         """The means of the estimable coefficients: they are Lβ + offset, (m, p)."""
-        return self.rows[:, self.results.fit_record.design.column_map]
+        return self.rows[:, self.fitted.design.column_map]
 
     def __repr__(self) -> str:
         kind = "Marginal means" if self.what == "mean" else "Marginal trends"
-        lines = [f"{kind}, degrees of freedom: {self.results.ddf}", str(self._frame(0.05))]
+        lines = [f"{kind}, degrees of freedom: {self.fitted.method.name}", str(self._frame(0.05))]
         lines += self.notes
-        lost = self.levels[~estimate(self.results, self.rows, self.offset).estimable]
+        lost = self.levels[~estimate(self.fitted, self.rows, self.offset).estimable]
         if len(lost):
-            text = lost_note(self.results, lost, f"{self.what}s of")
+            text = lost_note(self.fitted, lost, f"{self.what}s of")
             lines.append(f"Note: {text}")
         return "\n".join(lines)
 
@@ -105,13 +127,13 @@ class MarginalMeans:
         those of the model's scale transformed back.
         """
         check_alpha(alpha)
-        found = estimate(self.results, self.rows, self.offset)
-        mark_lost(self.results, found.estimable, self.levels, f"{self.what}s of", 2)
+        found = estimate(self.fitted, self.rows, self.offset)
+        mark_lost(self.fitted, found.estimable, self.levels, f"{self.what}s of")
         return self._frame(alpha)
 
     def _frame(self, alpha: float) -> pd.DataFrame:
         """Return the table of the means."""
-        found = estimate(self.results, self.rows, self.offset)
+        found = estimate(self.fitted, self.rows, self.offset)
         half = stats.t.isf(alpha / 2.0, found.df) * found.se
         mean, se = found.estimate, found.se
         lower, upper = mean - half, mean + half
@@ -201,35 +223,118 @@ class MarginalMeans:
         return contrast_table(self, kind, reference, adjust, alpha)
 
 
-def marginal_means(
-    results: MixedLMResults,
-    specs: Any,
-    by: Any,
-    at: Mapping[str, Any] | None,
+def emmeans(
+    fitted: Fitted,
+    /,
+    specs: str | Sequence[str],
+    by: str | Sequence[str] | None = None,
+    at: Mapping[str, Any] | None = None,
     weights: Any = "equal",
     type: str = "link",
     bias_adjust: bool | float = False,
+    **unknown: Any,
 ) -> MarginalMeans:
-    """Return what `MixedLMResults.emmeans` returns."""
-    design = results.fit_record.design
-    grid, groups, wanted = read_specs(results, specs, by, at)
+    """Estimate marginal means: of the levels of some factors, averaged over the others.
+
+    Parameters
+    ----------
+    specs : str or sequence of str
+        Variables of the fixed part, for each combination of which a mean is wanted.
+    by : str or sequence of str, optional
+        More of them; contrasts are made within their levels.
+    at : mapping of str to value or values, optional
+        Values of covariates in place of their mean over the rows, or a choice of levels.
+    weights : {"equal", "proportional", "outer", "cells", "flat"} or array_like
+        Of the cells that are averaged over: the same for all; how often the combination of the
+        averaged factors occurs; the product of how often their levels do; how often the cell
+        itself does; the same for all cells that occur. Or numbers, one for each combination of
+        the averaged factors. Rows count alike, whatever their prior weights, as in R.
+    type : {"link", "response"}
+        Whether to undo the transformation of the response in the formula, as in
+        ``log(y) ~ ...``. Differences of logarithms become ratios.
+    bias_adjust : bool or float
+        Whether to correct means on the scale of the response for the bias of transforming back,
+        by half the second derivative times the variance of the response about its mean: that of
+        the model, random effects included, or the square of the standard deviation given.
+
+    Returns
+    -------
+    MarginalMeans
+        With methods ``summary_frame(alpha)`` and ``contrasts(kind, reference, adjust)``.
+
+    Raises
+    ------
+    FitError
+        If a variable or level does not exist, the way back from the response is not known, or
+        the model has no formula.
+
+    See Also
+    --------
+    emtrends : slopes of a covariate by the levels of factors.
+
+    Notes
+    -----
+    Random effects are zero; tests are by the method of the fit. An offset counts with its mean,
+    one of the formula with its value in the cell.
+
+    A factor each of whose levels occurs with one level of another factor is nested in it, as
+    ``site`` is in ``status/site``: its cells that do not occur are not averaged over, and its
+    means are given together with what it is nested in. Means that depend on other combinations
+    without data are nan, and the rest is answered. So does R's emmeans; unlike there, numeric
+    variables with two values count with their mean unless they are named or have a factor
+    nested in them.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.cake.load_pandas().data
+    >>> formula = "angle ~ recipe * temperature + (1 | recipe:replicate)"
+    >>> result = MixedLM.from_formula(formula, data).fit()
+    >>> means = result.emmeans("recipe")
+    >>> means.summary_frame().round(2)
+             mean  mean_se    df  mean_ci_lower  mean_ci_upper
+    recipe
+    A       33.12     1.74  42.0          29.62          36.63
+    B       31.64     1.74  42.0          28.14          35.15
+    C       31.60     1.74  42.0          28.09          35.11
+    >>> means.contrasts("pairwise", adjust="tukey")[["estimate", "pvalue"]].round(3)
+           estimate  pvalue
+    A - B     1.478    0.82
+    A - C     1.522    0.81
+    B - C     0.044    1.00
+    """
+    refuse_later("emmeans", unknown)
+    refuse_unknown("emmeans", unknown, _MEANS_ARGUMENTS)
+    design = fitted.design
+    grid, groups, wanted = read_specs(fitted, specs, by, at)
     if type not in TYPES:
         near = did_you_mean(str(type), TYPES)
         raise FitError(f"type={type!r} is not known.{near} Use one of {list_names(TYPES)}.")
     if bias_adjust is not False and type != "response":
         raise FitError("bias_adjust= belongs to type='response'. Add that, or leave it out.")
-    bias = _bias_variance(results, bias_adjust)
+    bias = _bias_variance(fitted, bias_adjust)
     scale = response_scale(design) if type == "response" else None
     levels, A, notes = average_cells(grid, [*groups, *wanted], weights)
     if scale is not None:
         notes += (f"Transformed back from {scale.name}, intervals too.",)
     return MarginalMeans(
-        results, levels, tuple(groups), A @ grid.X, A @ grid.offset, "mean", notes, scale, bias
+        fitted, levels, tuple(groups), A @ grid.X, A @ grid.offset, "mean", notes, scale, bias
     )
 
 
+def refuse_later(function: str, given: Mapping[str, Any]) -> None:
+    """Refuse arguments of the methods of what is returned."""
+    for name in given:
+        for method, names in _LATER.items():
+            if name in names:
+                raise TypeError(
+                    f"{function}() takes no {name!r}; that belongs to what it returns: "
+                    f"result.{function}(...).{method}({names[name]}=...)."
+                )
+
+
 def read_specs(
-    results: MixedLMResults,
+    fitted: Fitted,
     specs: Any,
     by: Any,
     at: Mapping[str, Any] | None,
@@ -239,13 +344,13 @@ def read_specs(
 
     With `some` there has to be one.
     """
-    design = results.fit_record.design
+    design = fitted.design
     if design.formula is None:
         raise FitError(
             "marginal means need a formula, to know which columns of X belong to a factor. "
             "Use t_test() with a row for each mean, or MixedLM.from_formula."
         )
-    results._need_rows("the means of its covariates")
+    fitted.rows("the means of its covariates")
     groups, wanted = read_names("by", by), read_names("specs", specs)
     grid = reference_grid(design, {} if at is None else at, [*groups, *wanted])
     _check_factors([*groups, *wanted], grid.cells, some)
@@ -319,7 +424,7 @@ def _check_factors(wanted: Sequence[str], cells: pd.DataFrame, some: bool) -> No
             raise FitError(f"{name!r} is named twice. Put it either first or into by=.")
 
 
-def _bias_variance(results: MixedLMResults, given: bool | float) -> float:
+def _bias_variance(fitted: Fitted, given: bool | float) -> float:
     """Return the variance of the response about its mean: σ², and the random effects' average."""
     if given is False:
         return 0.0
@@ -330,7 +435,7 @@ def _bias_variance(results: MixedLMResults, given: bool | float) -> float:
                 "or a number."
             )
         return float(given) ** 2
-    fit = results.fit_record
+    fit = fitted.fit
     design = fit.design
     w = np.ones(len(design.y)) if design.weights is None else design.weights
     total = float((fit.sigma**2 / w).mean())

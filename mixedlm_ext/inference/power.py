@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,20 +16,22 @@ from statsmodels.tools.sm_exceptions import ValueWarning
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.rank import independent_columns
 from mixedlm_ext.errors import FitError, MixedLMError, warn_caller
+from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.estimation.fit import Fit
-from mixedlm_ext.inference.ddf import degrees_of_freedom
-from mixedlm_ext.inference.wald import f_contrast, hypothesis
+from mixedlm_ext.estimation.fitted import Fitted
+from mixedlm_ext.inference.ddf import check_method, degrees_of_freedom
+from mixedlm_ext.inference.wald import f_contrast, read_hypothesis
 from mixedlm_ext.objective import Objective
 from mixedlm_ext.parallel import pieces, run
 from mixedlm_ext.pls import Problem
 from mixedlm_ext.refit import Reduction, problem_with
 from mixedlm_ext.simulation.simulate import (
-    Parameters,
     Simulator,
     check_count,
     design_simulator,
     spawn_seeds,
+    stated,
 )
 
 Array = NDArray[np.float64]
@@ -74,22 +75,67 @@ class Power:
 
 
 def power(
-    model: Any,
-    tested: Any,
-    parameters: Parameters,
-    n: int,
-    alpha: float,
-    reml: bool,
-    ddf: str,
-    rng: Any,
-    n_jobs: int,
-    progress: bool,
+    model: Assembled,
+    hypothesis: Any,
+    beta: Any,
+    theta: Any = None,
+    covariances: Any = None,
+    sigma: float = 1.0,
+    n: int = 1000,
+    alpha: float = 0.05,
+    reml: bool = True,
+    ddf: str = "satterthwaite",
+    rng: Any = None,
+    n_jobs: int = 1,
+    progress: bool = False,
 ) -> Power:
-    """Simulate, fit and test n times (see `MixedLM.power`)."""
+    """Estimate the power of a test by simulation.
+
+    Parameters
+    ----------
+    hypothesis : str, array_like or tuple
+        As `MixedLMResults.t_test` takes it, such as ``"x = 0"``; several are tested together.
+    beta, theta, covariances, sigma
+        The truth, as for `simulate`.
+    n : int
+        Number of simulated responses.
+    alpha : float
+        Level of the test.
+    reml, ddf
+        How each is fitted and tested, as for `fit`.
+    rng : None, int or numpy.random.Generator
+    n_jobs : int
+        Processes (joblib); the result does not depend on it.
+    progress : bool
+        Show a bar (tqdm).
+
+    Returns
+    -------
+    Power
+        Its ``power``, ``ci_lower``, ``ci_upper`` (binomial), ``n_failed``, ``pvalues``.
+
+    Raises
+    ------
+    FitError
+        If the hypothesis names no fixed effect, or an argument is impossible.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from mixedlm_ext import MixedLM
+    >>> plan = pd.DataFrame({"g": np.repeat(range(10), 5), "x": np.tile(range(5), 10)})
+    >>> plan["y"] = plan["x"]  # a placeholder
+    >>> model = MixedLM.from_formula("y ~ x + (1 | g)", plan)
+    >>> found = model.power("x = 0", [0, 0.5], covariances=[1.0], n=50, rng=1)
+    >>> found.n_rejected, round(found.ci_lower, 3)
+    (50, 0.929)
+    """
+    check_method(ddf)
+    parameters = stated(model, beta, theta, covariances, sigma)
     n = check_count(n)
     if not 0 < alpha < 1:
         raise FitError(f"alpha={alpha!r} is no probability. Pass a number such as 0.05.")
-    constraints = _independent(*hypothesis(_as_tested(model.design), tested))
+    constraints = _independent(*read_hypothesis(model.design, model.design.x_names, hypothesis))
     seeds = spawn_seeds(rng, n)
     study = _Study(
         design=model.design,
@@ -152,15 +198,8 @@ class _Study:
 
     def _pvalue(self, fit: Fit) -> float:
         """Test one fit."""
-        method = degrees_of_freedom(fit, self.ddf)
-        fitted = _as_tested(self.design, params=fit.beta, ddf_method=method, fit_record=fit)
+        fitted = Fitted.by(fit, degrees_of_freedom(fit, self.ddf))
         return float(f_contrast(fitted, self.constraints, None, scalar=True).pvalue)
-
-
-def _as_tested(design: Design, **fitted: Any) -> Any:
-    """Return what the tests read of results: names and, after a fit, what was estimated."""
-    model = SimpleNamespace(exog_names=design.x_names, design=design)
-    return SimpleNamespace(model=model, **fitted)
 
 
 def _independent(L: Array, q: Array) -> tuple[Array, Array]:

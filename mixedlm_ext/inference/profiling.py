@@ -25,7 +25,7 @@ from mixedlm_ext.inference.restricted import lower_template
 
 Array = NDArray[np.float64]
 
-__all__ = ["better_maximum", "profile_fit", "profile_note", "warn_of_better"]
+__all__ = ["better_maximum", "profile", "profile_note", "warn_of_better"]
 
 _GROUPS = {"theta": ("sd", "cor", "sigma"), "beta": ("beta",)}
 """Names that stand for several parameters."""
@@ -34,33 +34,60 @@ _SQUARED = {"sd": "var", "sigma": "sigma2"}
 _SCALES = ("sd", "variance")
 
 
-def profile_fit(
-    fit: Fit, which: str | Sequence[str] | None, alpha_max: float, scale: str
+def profile(
+    fit: Fit,
+    which: str | Sequence[str] | None = None,
+    alpha_max: float = 0.01,
+    scale: str = "sd",
 ) -> Profile:
-    """Profile parameters of a fit.
+    """Profile the likelihood of parameters.
 
     Parameters
     ----------
-    fit : Fit
     which : str or sequence of str, optional
-        Names of parameters; "theta" for the standard deviations, correlations and sigma, "beta" for
-        the fixed effects. All by default.
+        Names of parameters, such as "sd(Subject, Days)", "cor(Subject, Intercept, Days)",
+        "sigma", or a fixed effect; "theta" for all standard deviations and correlations and
+        sigma, "beta" for all fixed effects. Everything by default.
     alpha_max : float
+        The profile reaches far enough for intervals of level 1 - alpha_max.
     scale : {"sd", "variance"}
+        Standard deviations, or variances: "var(Subject, Days)", "var(Residual)". Limits of the
+        one are the squares of those of the other.
 
     Returns
     -------
     Profile
+        ``conf_int(alpha)``, ``zeta(name, value)``, ``value(name, zeta)``, ``density(name,
+        value)``, ``to_frame()``.
 
     Raises
     ------
     FitError
-        If an argument makes no sense or there is no such parameter.
+        If there is no such parameter.
 
     Warns
     -----
     ConvergenceWarning
-        If a better fit was met.
+        If a better fit than this was met; ``profile.better_start`` is where.
+
+    Notes
+    -----
+    At each point everything else is estimated again by maximum likelihood, also when the model
+    was fitted by REML (the profile's ``note`` says so).
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.dyestuff.load_pandas().data
+    >>> result = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data).fit(reml=False)
+    >>> profile = result.profile()
+    >>> profile.conf_int().round(2)
+                                0        1
+    sd(Batch, Intercept)    12.20    84.06
+    sigma                   38.23    67.66
+    Intercept             1486.45  1568.55
+    >>> round(float(profile.zeta("sigma", 60.0)), 3)
+    1.251
     """
     check_level("alpha_max", alpha_max)
     if scale not in _SCALES:

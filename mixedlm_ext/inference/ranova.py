@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,18 +12,17 @@ from scipy import stats
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext.design import Design, TermDesign
+from mixedlm_ext.errors import warn_caller
 from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.formula.parser import RandomTermSpec
 from mixedlm_ext.inference.choices import check_choice, check_flag
 from mixedlm_ext.inference.fixed_terms import INTERCEPT, constant_coefficients
 from mixedlm_ext.inference.submodel import Likelihood, maximum, reduce_random
 
-if TYPE_CHECKING:
-    from mixedlm_ext.results import MixedLMResults
-
 Array = NDArray[np.float64]
 
-__all__ = ["deletion_table", "deletion_terms", "ranova_table"]
+__all__ = ["deletion_table", "deletion_terms", "ranova"]
 
 _BOUNDARIES = ("chi2", "mixture")
 
@@ -51,13 +48,58 @@ class _Deletion:
     effect: str | None = None
 
 
-def ranova_table(results: MixedLMResults, reduce_terms: bool, boundary: str) -> pd.DataFrame:
-    """Return the table of `MixedLMResults.ranova`."""
+def ranova(fitted: Fitted, reduce_terms: bool = True, boundary: str = "chi2") -> pd.DataFrame:
+    """Test each random term by leaving it out or reducing it.
+
+    Parameters
+    ----------
+    reduce_terms : bool
+        Leave out one effect of a term with several, ``(x | g)`` becoming ``(1 | g)``; otherwise
+        the whole term.
+    boundary : {"chi2", "mixture"}
+        Distribution of the statistic. A variance of zero is on the boundary, and chi-squared is
+        conservative; "mixture" is the 50:50 mixture of chi-squared with one degree of freedom
+        less and with all, where one variance (and its covariances) is tested.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``npar``, ``logLik``, ``AIC``, ``LRT``, ``Df``, ``Pr(>Chisq)``; the row
+        ``<none>`` is this fit. REML fits are compared by REML.
+
+    Raises
+    ------
+    FitError
+        If `boundary` is not known.
+
+    Notes
+    -----
+    A term ``(0 + f | g)`` of a factor is reduced to ``(1 | g)``, as in lmerTest. A covariate
+    alone, ``(0 + x | g)``, is left out; lmerTest puts ``(1 | g)`` in its place, which is not
+    nested in it.
+
+    The refits read no rows: they use the cross-products of this fit.
+
+    References
+    ----------
+    Stram & Lee (1994). Variance components testing in the longitudinal mixed effects model.
+    Biometrics 50, 1171-1177.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.sleepstudy.load_pandas().data
+    >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+    >>> result.ranova()[["npar", "LRT", "Df"]].round(3)
+                              npar     LRT   Df
+    <none>                       6     NaN  NaN
+    Days in (Days | Subject)     4  42.837  2.0
+    """
     check_choice(boundary, "boundary", _BOUNDARIES)
     reduce_terms = check_flag(reduce_terms, "reduce_terms")
-    fit = results.fit_record
+    fit = fitted.fit
     if reduce_terms and any(set(term.columns).isdisjoint(INTERCEPT) for term in fit.design.terms):
-        results._need_rows("what tells whether a factor implies an intercept")
+        fitted.rows("what tells whether a factor implies an intercept")
     deletions = list(_deletions(fit.design, reduce_terms))
     table = deletion_table(
         Likelihood.of_fit(fit),
@@ -162,10 +204,9 @@ def deletion_table(full: Likelihood, reduced: dict[str, Likelihood]) -> pd.DataF
     rows = [[full.npar, full.llf, full.aic, np.nan, np.nan, np.nan]]
     for name, model in reduced.items():
         if not model.converged:
-            warnings.warn(
+            warn_caller(
                 f"the fit without {name} did not converge; its test is not to be trusted.",
                 ConvergenceWarning,
-                stacklevel=5,
             )
         lrt, df = max(2.0 * (full.llf - model.llf), 0.0), full.npar - model.npar
         p = float(stats.chi2.sf(lrt, df)) if df else np.nan

@@ -9,10 +9,11 @@ from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design, TermDesign
+from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.geometry.residuals import marginal
 from mixedlm_ext.linalg.orthogonal import orthonormal_basis
-from mixedlm_ext.refit import require_rows
 from mixedlm_ext.simulation.new_rows import fit_simulator
 from mixedlm_ext.simulation.simulate import fit_parameters
 
@@ -74,7 +75,7 @@ class _Residuals:
         e = (design.y - fitted) * self._root
         e = e - e.mean()
         self._e = e * (fit.sigma / np.sqrt(np.mean(e * e)))
-        self._mean = fitted if use_u else design.y - _marginal_residuals(fit)
+        self._mean = fitted if use_u else design.y - marginal(fit)
         self._terms = () if use_u else design.terms
         self._b = [_reflated(b, cov) for b, cov in zip(fit.b, fit.random_cov)]
 
@@ -107,7 +108,7 @@ class _Wild:
         root = np.ones(len(design.y)) if design.weights is None else np.sqrt(design.weights)
         Q, _ = orthonormal_basis(design.X * root[:, None])
         leverage = np.einsum("np,np->n", Q, Q)
-        residual = _marginal_residuals(fit)
+        residual = marginal(fit)
         self._mean = design.y - residual
         self._residual = residual / np.sqrt(np.maximum(1.0 - leverage, 1e-8))
         self._codes, self._levels = group.codes, len(group.levels)
@@ -146,13 +147,6 @@ def _is_nested(codes: Index, outer: TermDesign) -> bool:
     place = np.empty(int(codes.max()) + 1, dtype=np.intp)
     place[codes] = outer.codes
     return bool((place[codes] == outer.codes).all())
-
-
-def _marginal_residuals(fit: Fit) -> Array:
-    """Return y - Xβ - offset."""
-    design = fit.design
-    out = design.y - design.X @ fit.beta
-    return out if design.offset is None else out - design.offset
 
 
 def _reflated(b: Array, cov: Array) -> Array:

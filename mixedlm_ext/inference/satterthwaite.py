@@ -12,6 +12,8 @@ to g, and directions in which the criterion has no curvature are left out of A.
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -119,6 +121,12 @@ class Satterthwaite:
         """Return the degrees of freedom of the joint test, from L's principal directions."""
         _, vectors = np.linalg.eigh(L @ self.cov() @ L.T)
         return 1.0, fai_cornelius(self.t(vectors.T @ L))
+
+    def with_fit(self, fit: Fit) -> Satterthwaite:
+        """Return the method for the same fit without its rows; what it computed is kept."""
+        other = copy.copy(self)
+        other._fit = fit
+        return other
 
     def note(self) -> str:
         """Return the remark for the summary."""

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import patsy
 
 from mixedlm_ext.errors import FitError
+from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.formula.parser import RandomTermSpec
 from mixedlm_ext.inference.choices import name_list, shown
-from mixedlm_ext.inference.drop1 import drop1_table
-from mixedlm_ext.inference.ranova import deletion_terms, ranova_table
+from mixedlm_ext.inference.drop1 import drop1
+from mixedlm_ext.inference.ranova import deletion_terms, ranova
+from mixedlm_ext.inference.update import updated
 
-if TYPE_CHECKING:
-    from mixedlm_ext.results import MixedLMResults
-
-__all__ = ["StepResults", "backward_elimination"]
+__all__ = ["StepResults", "step"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,17 +34,15 @@ class StepResults:
         which they were left out, 0 for those that stay. The row ``<none>`` is the full model.
     note : str
         What to know of the outcome; usually empty.
+    formula : str
+        The formula of the model that is left.
     """
 
     model: Any
     random: pd.DataFrame
     fixed: pd.DataFrame
     note: str = ""
-
-    @property
-    def formula(self) -> str:
-        """The formula of the model that is left."""
-        return str(self.model.model.formula_full)
+    formula: str = ""
 
     def __str__(self) -> str:
         parts = []
@@ -56,20 +54,69 @@ class StepResults:
     __repr__ = __str__
 
 
-def backward_elimination(
-    results: MixedLMResults,
-    alpha_random: float,
-    alpha_fixed: float,
-    reduce_random: bool,
-    reduce_fixed: bool,
-    keep: Any,
+def step(
+    fitted: Fitted,
+    alpha_random: float = 0.1,
+    alpha_fixed: float = 0.05,
+    reduce_random: bool = True,
+    reduce_fixed: bool = True,
+    keep: str | Sequence[str] | None = None,
 ) -> StepResults:
-    """Return what `MixedLMResults.step` returns."""
+    """Eliminate terms backwards: first of the random part, then of the fixed one.
+
+    Parameters
+    ----------
+    alpha_random, alpha_fixed : float
+        Terms whose tests have larger p-values are left out.
+    reduce_random, reduce_fixed : bool
+        Whether to eliminate terms of each part, or only to test them.
+    keep : str or sequence of str, optional
+        Rows of `ranova` and `drop1` that stay whatever their p-values.
+
+    Returns
+    -------
+    StepResults
+        ``model`` is the fit that is left, ``random`` and ``fixed`` are the tables of tests; it
+        prints as both tables and the formula.
+
+    Raises
+    ------
+    FitError
+        If the model was made from arrays, or an argument makes no sense.
+
+    Notes
+    -----
+    As lmerTest's ``step``: the term of `ranova` with the largest p-value is left out or
+    reduced as long as that is above `alpha_random`, then the term of `drop1` (F tests, by the
+    method of the fit) as long as that is above `alpha_fixed`, and the model is fitted anew each
+    time. The last random term stays, since a mixed model has one; ``note`` says so.
+
+    P-values and intervals of a model found in this way take no account of the search; they are
+    too small and too narrow.
+
+    References
+    ----------
+    Kuznetsova, Brockhoff & Christensen (2017). lmerTest package: tests in linear mixed effects
+    models. Journal of Statistical Software 82(13).
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.sleepstudy.load_pandas().data
+    >>> formula = "Reaction ~ Days + I(Days**2) + (Days | Subject)"
+    >>> found = MixedLM.from_formula(formula, data).fit().step()
+    >>> found.formula
+    'Reaction ~ Days + (Days | Subject)'
+    >>> found.fixed[["Eliminated", "F"]].round(3)
+                  Eliminated       F
+    I(Days ** 2)           1   1.656
+    Days                   0  45.853
+    """
     for name, alpha in (("alpha_random", alpha_random), ("alpha_fixed", alpha_fixed)):
         number = isinstance(alpha, (int, float, np.number)) and not isinstance(alpha, bool)
         if not (number and 0 <= alpha <= 1):
             raise FitError(f"{name}={shown(alpha)} is no level. Pass a number from 0 to 1.")
-    if results.fit_record.design.formula is None:
+    if fitted.design.formula is None:
         raise FitError(
             "step() takes terms out of a formula, and the model was made from arrays. Compare "
             "models by compare(), or test columns by drop1()."
@@ -77,37 +124,36 @@ def backward_elimination(
     kept = [] if keep is None else name_list(keep, "keep", "['x', '(1 | g)']")
     note = ""
     if reduce_random:
-        results, random, note = _random(results, alpha_random, kept)
+        fitted, random, note = _random(fitted, alpha_random, kept)
     else:
-        random = _with_order([], ranova_table(results, True, "chi2"))
-    fixed = _with_order([], drop1_table(results, None, "F"))
+        random = _with_order([], ranova(fitted, True, "chi2"))
+    fixed = _with_order([], drop1(fitted, None, "F"))
     if reduce_fixed:
-        results, fixed = _fixed(results, alpha_fixed, kept)
-    return StepResults(results, random, fixed, note)
+        fitted, fixed = _fixed(fitted, alpha_fixed, kept)
+    assert fitted.design.formula is not None
+    return StepResults(fitted.result(), random, fixed, note, fitted.design.formula.text)
 
 
-def _random(
-    results: MixedLMResults, alpha: float, keep: list[str]
-) -> tuple[MixedLMResults, pd.DataFrame, str]:
+def _random(fitted: Fitted, alpha: float, keep: list[str]) -> tuple[Fitted, pd.DataFrame, str]:
     """Leave out or reduce the random term with the largest p-value until all are below alpha."""
     gone: list[pd.DataFrame] = []
     while True:
-        table = ranova_table(results, True, "chi2")
-        terms = deletion_terms(results.fit_record.design)
+        table = ranova(fitted, True, "chi2")
+        terms = deletion_terms(fitted.design)
         worst, p = _largest(table["Pr(>Chisq)"].iloc[1:], keep)
         if p <= alpha:
-            return results, _with_order(gone, table), ""
+            return fitted, _with_order(gone, table), ""
         spec, effect = terms[worst]
         reduced = None if effect is None else _reduced(spec, effect)
-        if reduced is None and len(results.fit_record.design.terms) == 1:
+        if reduced is None and len(fitted.design.terms) == 1:
             note = (
                 f"{worst} is not needed (p = {p:.3g}), but a mixed model has a random term: "
                 "it was kept. Without it, fit statsmodels' OLS."
             )
-            return results, _with_order(gone, table), note
+            return fitted, _with_order(gone, table), note
         change = f"~ . - {spec.text}" + (f" + {reduced}" if reduced else "")
         gone.append(table.loc[["<none>", worst]] if not gone else table.loc[[worst]])
-        results = _updated(results, change)
+        fitted = updated(fitted, change, None, {}, {})
 
 
 def _largest(p: pd.Series, keep: list[str]) -> tuple[str, float]:
@@ -131,24 +177,16 @@ def _reduced(spec: RandomTermSpec, effect: str) -> str:
     return replace(spec, expr=" + ".join(names) or "1").text
 
 
-def _fixed(
-    results: MixedLMResults, alpha: float, keep: list[str]
-) -> tuple[MixedLMResults, pd.DataFrame]:
+def _fixed(fitted: Fitted, alpha: float, keep: list[str]) -> tuple[Fitted, pd.DataFrame]:
     """Leave out the fixed term with the largest p-value until all are below alpha."""
     gone: list[pd.DataFrame] = []
     while True:
-        table = drop1_table(results, None, "F")
+        table = drop1(fitted, None, "F")
         worst, p = _largest(table["PR(>F)"], keep)
         if p <= alpha:
-            return results, _with_order(gone, table)
+            return fitted, _with_order(gone, table)
         gone.append(table.loc[[worst]])
-        results = _updated(results, f"~ . - {worst}")
-
-
-def _updated(results: MixedLMResults, change: str) -> MixedLMResults:
-    """Return the fit of the changed formula, without its wrapper."""
-    new = results.update(change)
-    return cast("MixedLMResults", getattr(new, "_results", new))
+        fitted = updated(fitted, f"~ . - {worst}", None, {}, {})
 
 
 def _with_order(gone: list[pd.DataFrame], last: pd.DataFrame) -> pd.DataFrame:

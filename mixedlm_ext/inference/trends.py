@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.arguments import refuse_unknown
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.names import list_names
 from mixedlm_ext.errors import FitError, did_you_mean
-from mixedlm_ext.inference.marginal_means import MarginalMeans, average_cells, read_specs
+from mixedlm_ext.estimation.fitted import Fitted
+from mixedlm_ext.inference.marginal_means import (
+    MarginalMeans,
+    average_cells,
+    read_specs,
+    refuse_later,
+)
 from mixedlm_ext.inference.reference_grid import ReferenceGrid, evaluate_cells
-
-if TYPE_CHECKING:
-    from mixedlm_ext.results import MixedLMResults
 
 Array = NDArray[np.float64]
 
-__all__ = ["marginal_trends"]
+__all__ = ["emtrends"]
 
+_ARGUMENTS = ("specs", "var", "by", "at", "weights")
 _STEP = 1e-3
 """Width of the difference quotients, relative to the range of the covariate."""
 # Positions and weights of difference quotients that are exact for cubic polynomials.
@@ -29,20 +34,66 @@ _FORWARD = (np.array([0.0, 1.0, 2.0, 3.0]), np.array([-11.0, 18.0, -9.0, 2.0]) /
 _BACKWARD = (-_FORWARD[0], -_FORWARD[1])
 
 
-def marginal_trends(
-    results: MixedLMResults,
-    specs: Any,
-    var: Any,
-    by: Any,
-    at: Mapping[str, Any] | None,
-    weights: Any,
+def emtrends(
+    fitted: Fitted,
+    /,
+    specs: str | Sequence[str] | None,
+    var: str,
+    by: str | Sequence[str] | None = None,
+    at: Mapping[str, Any] | None = None,
+    weights: Any = "equal",
+    **unknown: Any,
 ) -> MarginalMeans:
-    """Return what `MixedLMResults.emtrends` returns."""
-    grid, groups, wanted = read_specs(results, specs, by, at, some=False)
-    X, offset = _slopes(results.fit_record.design, grid, var)
+    """Estimate slopes of a covariate by the levels of some factors, averaged over the others.
+
+    Parameters
+    ----------
+    specs : str or sequence of str, or None
+        Variables for each combination of which a slope is wanted; None for one over all.
+    var : str
+        The covariate. Where it enters by ``I(x ** 2)`` or ``bs(x, 4)`` the slope is that of the
+        curve at the mean of x, or at the values of ``at={"x": [...]}`` with x in `specs`.
+    by, at, weights
+        As for `emmeans`.
+
+    Returns
+    -------
+    MarginalMeans
+        With columns ``trend``, ``trend_se`` and so on; ``contrasts`` compares the slopes.
+
+    Raises
+    ------
+    FitError
+        If a variable or level does not exist, or `var` is no number.
+
+    Notes
+    -----
+    Derivatives are difference quotients over a thousandth of the range of x, exact for
+    polynomials up to the third degree. They are of the response as it stands in the formula.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.cake.load_pandas().data
+    >>> formula = "angle ~ recipe * temp + (1 | recipe:replicate)"
+    >>> result = MixedLM.from_formula(formula, data).fit()
+    >>> trends = result.emtrends("recipe", var="temp")
+    >>> trends.summary_frame().round(3)
+            trend  trend_se     df  trend_ci_lower  trend_ci_upper
+    recipe
+    A       0.154     0.028  222.0           0.098           0.209
+    B       0.165     0.028  222.0           0.109           0.220
+    C       0.156     0.028  222.0           0.100           0.211
+    >>> trends.contrasts()["pvalue"].round(2).tolist()
+    [0.96, 1.0, 0.97]
+    """
+    refuse_later("emtrends", unknown)
+    refuse_unknown("emtrends", unknown, _ARGUMENTS)
+    grid, groups, wanted = read_specs(fitted, specs, by, at, some=False)
+    X, offset = _slopes(fitted.design, grid, var)
     levels, A, notes = average_cells(grid, [*groups, *wanted], weights)
     notes = (f"Slopes of {var}.", *notes)
-    return MarginalMeans(results, levels, tuple(groups), A @ X, A @ offset, "trend", notes)
+    return MarginalMeans(fitted, levels, tuple(groups), A @ X, A @ offset, "trend", notes)
 
 
 def _slopes(design: Design, grid: ReferenceGrid, var: Any) -> tuple[Array, Array]:

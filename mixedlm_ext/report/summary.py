@@ -4,91 +4,110 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from statsmodels.iolib.summary import Summary, forg
 from statsmodels.iolib.table import SimpleTable
 from statsmodels.iolib.tableformatting import fmt_params
 
-if TYPE_CHECKING:
-    from mixedlm_ext.results import MixedLMResults
+from mixedlm_ext.estimation.fitted import Fitted
+from mixedlm_ext.estimation.varcorr import varcorr
+from mixedlm_ext.inference.coefficients import Coefficients
 
-__all__ = ["make_summary", "summary_notes"]
+__all__ = ["summary", "summary_notes"]
 
 _WIDTH = 78
 
 
-def make_summary(
-    results: MixedLMResults,
-    yname: str | None,
-    xname: Sequence[str] | None,
-    title: str | None,
-    alpha: float,
+def summary(
+    fitted: Fitted,
+    yname: str | None = None,
+    xname: Sequence[str] | None = None,
+    title: str | None = None,
+    alpha: float = 0.05,
 ) -> Summary:
-    """Return the tables: the model, the fixed effects, the variance components; and the notes."""
+    """Summarize the fit.
+
+    Parameters
+    ----------
+    yname : str, optional
+        Another name for the response.
+    xname : sequence of str, optional
+        Other names for the fixed effects.
+    title : str, optional
+    alpha : float
+        Level of the confidence intervals.
+
+    Returns
+    -------
+    Summary
+        ``tables[0]`` describes the model, ``tables[1]`` the fixed effects, ``tables[2]`` the
+        variance components.
+    """
     out = Summary()
-    left, right = _model_items(results)
+    left, right = _model_items(fitted)
     heading = title or "Linear Mixed Model Regression Results"
-    out.add_table_2cols(results, title=heading, gleft=left, gright=right, yname=yname, xname=xname)
-    out.tables.append(_fixed_effects_table(results, xname, alpha))
-    out.tables.append(_variance_table(results))
-    out.add_extra_txt([textwrap.fill(note, _WIDTH) for note in summary_notes(results)])
+    response = fitted.design.endog_name if yname is None else yname
+    names = list(fitted.x_names if xname is None else xname)
+    out.add_table_2cols(None, heading, left, right, yname=response, xname=names)
+    out.tables.append(_fixed_effects_table(fitted, names, alpha))
+    out.tables.append(_variance_table(fitted))
+    out.add_extra_txt([textwrap.fill(note, _WIDTH) for note in summary_notes(fitted)])
     return out
 
 
-def _model_items(results: MixedLMResults) -> tuple[list[Any], list[Any]]:
+def _model_items(fitted: Fitted) -> tuple[list[Any], list[Any]]:
     """Return the name and value pairs of the left and right half of the first table."""
-    criterion = "REML criterion:" if results.reml else "-2 Log-Likelihood:"
+    fit = fitted.fit
+    criterion = "REML criterion:" if fit.reml else "-2 Log-Likelihood:"
     left: list[Any] = [
         ("Dep. Variable:", None),
-        ("Model:", None),
-        ("Method:", [results.method]),
+        ("Model:", [fitted.face.model]),
+        ("Method:", ["REML" if fit.reml else "ML"]),
         ("Date:", None),
         ("Time:", None),
-        ("No. Observations:", [f"{results.nobs:d}"]),
-        ("Df Residuals:", [f"{results.df_resid:d}"]),
-        ("Converged:", ["Yes" if results.converged else "No"]),
+        ("No. Observations:", [f"{fitted.n:d}"]),
+        ("Df Residuals:", [f"{fitted.n - len(fitted.beta):d}"]),
+        ("Converged:", ["Yes" if fit.optimization.converged else "No"]),
     ]
     right = [
-        (criterion, [f"{results.objective:#10.7g}"]),
-        ("Log-Likelihood:", None),
-        ("AIC:", [f"{results.aic:#8.5g}"]),
-        ("BIC:", [f"{results.bic:#8.5g}"]),
-        ("Scale:", [f"{results.scale:#8.5g}"]),
-        ("No. Groups:", [", ".join(f"{count:d}" for count in results.n_groups.values())]),
+        (criterion, [f"{fit.objective:#10.7g}"]),
+        ("Log-Likelihood:", [f"{fitted.llf:#8.5g}"]),
+        ("AIC:", [f"{fitted.aic:#8.5g}"]),
+        ("BIC:", [f"{fitted.bic:#8.5g}"]),
+        ("Scale:", [f"{fit.sigma**2:#8.5g}"]),
+        ("No. Groups:", [", ".join(f"{count:d}" for count in fitted.n_groups.values())]),
     ]
     return left, right
 
 
-def _fixed_effects_table(
-    results: MixedLMResults, xname: Sequence[str] | None, alpha: float
-) -> SimpleTable:
+def _fixed_effects_table(fitted: Fitted, names: list[str], alpha: float) -> SimpleTable:
     """Return coefficients, standard errors, tests and intervals."""
-    names = list(results.model.exog_names if xname is None else xname)
-    if len(names) != len(results.params):
-        raise ValueError(f"xname has {len(names)} names for {len(results.params)} fixed effects")
+    found = Coefficients(fitted)
+    if len(names) != len(fitted.beta):
+        raise ValueError(f"xname has {len(names)} names for {len(fitted.beta)} fixed effects")
     if not names:
         row = ["No fixed effects", "", "", ""]  # statsmodels' LaTeX needs as many as in tables[0]
         return SimpleTable([row], txt_fmt=_format([_WIDTH - 3, 0, 0, 0], "l"))
-    statistic = "t" if results.use_t else "z"
-    lower, upper = np.asarray(results.conf_int(alpha)).T
+    statistic = "t" if fitted.use_t else "z"
+    lower, upper = found.limits(alpha).T
     columns = {
-        "coef": [forg(value, prec=4) for value in np.asarray(results.params)],
-        "std err": [forg(value) for value in np.asarray(results.bse)],
+        "coef": [forg(value, prec=4) for value in fitted.beta],
+        "std err": [forg(value) for value in found.se],
     }
-    if results.use_t:
-        columns["df"] = [_degrees(value) for value in results.df_resid_inference]
+    if fitted.use_t:
+        columns["df"] = [_degrees(value) for value in found.df]
     columns |= {
-        statistic: [forg(value) for value in np.asarray(results.tvalues)],
-        f"P>|{statistic}|": [f"{value:#6.3f}" for value in np.asarray(results.pvalues)],
+        statistic: [forg(value) for value in found.t],
+        f"P>|{statistic}|": [f"{value:#6.3f}" for value in found.p],
         f"[{alpha / 2:g}": [forg(value) for value in lower],
         f"{1 - alpha / 2:g}]": [forg(value) for value in upper],
     }
     cells = [[cell.strip() for cell in row] for row in zip(*columns.values())]
     least = [max(len(h), *(len(c) for c in column)) for h, column in zip(columns, zip(*cells))]
     stub = max(10, *(len(name) for name in names))
-    wide = [10, 10, *([10] if results.use_t else []), 10, 10, 11, 11]
+    wide = [10, 10, *([10] if fitted.use_t else []), 10, 10, 11, 11]
     widths = _narrow(wide, least, stub)
     return SimpleTable(cells, list(columns), names, txt_fmt=_format([stub, *widths], "r"))
 
@@ -104,9 +123,9 @@ def _narrow(widths: list[int], least: list[int], stub: int) -> list[int]:
     return widths
 
 
-def _variance_table(results: MixedLMResults) -> SimpleTable:
+def _variance_table(fitted: Fitted) -> SimpleTable:
     """Return variances, standard deviations and correlations of the random effects."""
-    frame = results.varcorr()
+    frame = varcorr(fitted.fit)
     corr = [name for name in frame.columns if name.startswith("corr_")]
     rows, stubs, previous = [], [], None
     for record in frame.to_dict("records"):
@@ -154,18 +173,16 @@ def _format(widths: list[int], aligns: str) -> dict[str, Any]:
     return out
 
 
-def summary_notes(results: MixedLMResults) -> list[str]:
+def summary_notes(fitted: Fitted) -> list[str]:
     """Return the remarks under the tables, a sentence or two each."""
-    groups = ", ".join(f"{name} ({count})" for name, count in results.n_groups.items())
+    groups = ", ".join(f"{name} ({count})" for name, count in fitted.n_groups.items())
     notes = [f"Groups: {groups}."]
-    if len(results.params):
-        notes.append(results.ddf_method.note())
-    design = results.fit_record.design
-    if results.fit_record.fixed_sigma is not None:
-        notes.append(f"The residual standard deviation was fixed at {results.sigma:g}.")
-    singular = [
-        term.name for term, flag in zip(design.terms, results.fit_record.singular_terms) if flag
-    ]
+    if len(fitted.beta):
+        notes.append(fitted.method.note())
+    design = fitted.design
+    if fitted.fit.fixed_sigma is not None:
+        notes.append(f"The residual standard deviation was fixed at {fitted.fit.sigma:g}.")
+    singular = [term.name for term, flag in zip(design.terms, fitted.fit.singular_terms) if flag]
     if singular:
         notes.append(
             f"The covariance of the random effects of {', '.join(singular)} is singular: some "
@@ -177,6 +194,6 @@ def summary_notes(results: MixedLMResults) -> list[str]:
         notes.append(f"Rows with missing values left out: {design.n_missing}.")
     if design.n_zero_weight:
         notes.append(f"Rows with zero weight left out: {design.n_zero_weight}.")
-    if not results.converged:
-        notes.append(f"Not converged: {results.optimization.message.rstrip('.')}.")
+    if not fitted.fit.optimization.converged:
+        notes.append(f"Not converged: {fitted.fit.optimization.message.rstrip('.')}.")
     return notes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,24 +15,65 @@ from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.names import code_names
 from mixedlm_ext.errors import DesignError, FitError
 from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.estimation.varcorr import RESIDUAL, correlations
+from mixedlm_ext.inference.coefficients import Coefficients
 from mixedlm_ext.prediction.means import check_choice, rows_of_fit
-
-if TYPE_CHECKING:
-    from mixedlm_ext.results import MixedLMResults
+from mixedlm_ext.prediction.predict import predict
 
 Array = NDArray[np.float64]
 
-__all__ = ["augment_frame", "glance_frame", "tidy_frame"]
+__all__ = ["augment", "glance", "tidy"]
 
 EFFECTS = ("fixed", "ran_pars", "ran_vals")
 _ADDED = ("fitted", "resid", "fixed")
 
 
-def tidy_frame(
-    results: MixedLMResults, effects: str | Sequence[str], conf_int: bool, conf_level: float
+def tidy(
+    fitted: Fitted,
+    effects: str | Sequence[str] = ("fixed", "ran_pars"),
+    conf_int: bool = False,
+    conf_level: float = 0.95,
 ) -> pd.DataFrame:
-    """Return the frame of `MixedLMResults.tidy`."""
+    """Return the estimates as a frame of one row each, as R's broom.mixed does.
+
+    Parameters
+    ----------
+    effects : {"fixed", "ran_pars", "ran_vals"}, or several of them
+        Fixed effects; standard deviations and correlations of the random effects; conditional
+        modes of the random effects.
+    conf_int : bool
+        Add the columns ``conf_low`` and ``conf_high``; they are missing for "ran_pars".
+    conf_level : float
+
+    Returns
+    -------
+    DataFrame
+        Columns ``effect``, ``group``, (``level`` of "ran_vals",) ``term``, ``estimate``,
+        ``std_error``, ``statistic``, ``df``, ``p_value``. Terms of "ran_pars" are named
+        ``sd__Days``, ``cor__Intercept.Days``, ``sd__Observation``.
+
+    Raises
+    ------
+    DesignError
+        If there are no such effects.
+    FitError
+        If `conf_level` is no probability.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.sleepstudy.load_pandas().data
+    >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+    >>> result.tidy()[["effect", "group", "term", "estimate"]].round(2)
+         effect     group                 term  estimate
+    0     fixed       NaN            Intercept    251.41
+    1     fixed       NaN                 Days     10.47
+    2  ran_pars   Subject        sd__Intercept     24.74
+    3  ran_pars   Subject  cor__Intercept.Days      0.07
+    4  ran_pars   Subject             sd__Days      5.92
+    5  ran_pars  Residual      sd__Observation     25.59
+    """
     wanted = [effects] if isinstance(effects, str) else list(effects)
     for effect in wanted:
         check_choice("effects", effect, EFFECTS)
@@ -41,7 +82,7 @@ def tidy_frame(
     rows: list[dict[str, Any]] = []
     for effect in EFFECTS:
         if effect in wanted:
-            rows += _ROWS[effect](results, conf_level)
+            rows += _ROWS[effect](fitted, conf_level)
     columns = ["effect", "group", "term", "estimate", "std_error", "statistic", "df", "p_value"]
     if "ran_vals" in wanted:
         columns.insert(2, "level")
@@ -50,27 +91,28 @@ def tidy_frame(
     return pd.DataFrame(rows, columns=columns)
 
 
-def _fixed_rows(results: MixedLMResults, conf_level: float) -> Iterable[dict[str, Any]]:
+def _fixed_rows(fitted: Fitted, conf_level: float) -> Iterable[dict[str, Any]]:
     """Return one row for each fixed effect."""
-    limits = np.asarray(results.conf_int(alpha=1.0 - conf_level))
-    names = results.fit_record.design.x_names
+    found = Coefficients(fitted)
+    limits = found.limits(1.0 - conf_level)
+    names = fitted.design.x_names
     for i, name in enumerate(names):
         yield {
             "effect": "fixed",
             "term": name,
-            "estimate": results.params[i],
-            "std_error": results.bse[i],
-            "statistic": results.tvalues[i],
-            "df": results.df_resid_inference[i],
-            "p_value": results.pvalues[i],
+            "estimate": fitted.beta[i],
+            "std_error": found.se[i],
+            "statistic": found.t[i],
+            "df": found.df[i],
+            "p_value": found.p[i],
             "conf_low": limits[i, 0],
             "conf_high": limits[i, 1],
         }
 
 
-def _parameter_rows(results: MixedLMResults, conf_level: float) -> Iterable[dict[str, Any]]:
+def _parameter_rows(fitted: Fitted, conf_level: float) -> Iterable[dict[str, Any]]:
     """Return one row for each standard deviation and correlation."""
-    fit = results.fit_record
+    fit = fitted.fit
     for term, cov in zip(fit.design.terms, fit.random_cov):
         one = {"effect": "ran_pars", "group": term.name}
         corr = correlations(cov)
@@ -83,9 +125,9 @@ def _parameter_rows(results: MixedLMResults, conf_level: float) -> Iterable[dict
     }  # fmt: skip
 
 
-def _mode_rows(results: MixedLMResults, conf_level: float) -> Iterable[dict[str, Any]]:
+def _mode_rows(fitted: Fitted, conf_level: float) -> Iterable[dict[str, Any]]:
     """Return one row for each conditional mode, with normal intervals as broom.mixed has them."""
-    fit = results.fit_record
+    fit = fitted.fit
     half = float(norm.ppf(0.5 + conf_level / 2.0))
     for term, b, cov in zip(fit.design.terms, fit.b, fit.conditional_cov):
         sd = np.sqrt(np.einsum("lkk->lk", cov))
@@ -106,26 +148,72 @@ def _mode_rows(results: MixedLMResults, conf_level: float) -> Iterable[dict[str,
 _ROWS = {"fixed": _fixed_rows, "ran_pars": _parameter_rows, "ran_vals": _mode_rows}
 
 
-def glance_frame(results: MixedLMResults) -> pd.DataFrame:
-    """Return the frame of `MixedLMResults.glance`."""
+def glance(fitted: Fitted) -> pd.DataFrame:
+    """Return a frame of one row that describes the fit, as R's broom.mixed does.
+
+    Returns
+    -------
+    DataFrame (1, 7)
+        Columns ``nobs``, ``sigma``, ``logLik``, ``AIC``, ``BIC``, ``REMLcrit`` (``deviance``
+        after ML), and ``df_residual``: observations less all parameters, as in R.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.sleepstudy.load_pandas().data
+    >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+    >>> result.glance().round(2)
+       nobs  sigma  logLik      AIC      BIC  REMLcrit  df_residual
+    0   180  25.59 -871.81  1755.63  1774.79   1743.63          174
+    """
     row = {
-        "nobs": results.nobs,
-        "sigma": results.sigma,
-        "logLik": results.llf,
-        "AIC": results.aic,
-        "BIC": results.bic,
-        "REMLcrit" if results.reml else "deviance": results.objective,
-        "df_residual": results.nobs - results.df_modelwc,
+        "nobs": fitted.n,
+        "sigma": fitted.fit.sigma,
+        "logLik": fitted.llf,
+        "AIC": fitted.aic,
+        "BIC": fitted.bic,
+        "REMLcrit" if fitted.fit.reml else "deviance": fitted.fit.objective,
+        "df_residual": fitted.n - fitted.n_parameters,
     }
     return pd.DataFrame([row])
 
 
-def augment_frame(results: MixedLMResults, data: Any, offset: Any) -> pd.DataFrame:
-    """Return the frame of `MixedLMResults.augment`."""
-    fit = results.fit_record
+def augment(fitted: Fitted, data: Any = None, offset: Any = None) -> pd.DataFrame:
+    """Return the data with fitted values and residuals, as R's broom.mixed does.
+
+    Parameters
+    ----------
+    data : DataFrame, polars.DataFrame or dict, optional
+        Other data, or those of the fit with columns that the model does not use. By default the
+        columns and rows that the fit used.
+    offset : str or array_like, optional
+        Of these data, as for `predict`.
+
+    Returns
+    -------
+    DataFrame
+        The data and columns ``fitted`` (conditional on the random effects), ``resid`` (if the
+        data have the response) and ``fixed`` (random effects of zero).
+
+    Raises
+    ------
+    DesignError
+        If the data have one of these columns already.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.sleepstudy.load_pandas().data
+    >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+    >>> result.augment()[["Reaction", "fitted", "resid", "fixed"]].head(2).round(2)
+       Reaction  fitted  resid   fixed
+    0    249.56  253.66  -4.10  251.41
+    1    258.70  273.33 -14.63  261.87
+    """
+    fit = fitted.fit
     y: Array | None
     if data is None:
-        results._need_rows("a frame of its rows")
+        fitted.rows("a frame of its rows")
         if offset is not None:
             raise DesignError("offset= belongs to other data. Pass these as data=, too.")
         frame, new, y = _training_frame(fit), None, fit.design.y
@@ -147,13 +235,13 @@ def augment_frame(results: MixedLMResults, data: Any, offset: Any) -> pd.DataFra
         )
     if new is None:
         rows = rows_of_fit(fit.design)
-        fitted, fixed = fit.fitted(), rows.X @ fit.beta + rows.offset
+        values, fixed = fit.fitted(), rows.X @ fit.beta + rows.offset
     else:
-        fitted = np.asarray(results.predict(new, offset=offset))
-        fixed = np.asarray(results.predict(new, which="population", offset=offset))
-    frame["fitted"] = fitted
+        values = np.asarray(predict(fitted, new, offset=offset))
+        fixed = np.asarray(predict(fitted, new, which="population", offset=offset))
+    frame["fitted"] = values
     if y is not None:
-        frame["resid"] = y - fitted
+        frame["resid"] = y - values
     frame["fixed"] = fixed
     return frame
 

@@ -18,16 +18,42 @@ from scipy import sparse
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.refit import Reduction
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-__all__ = ["RowGeometry", "leverages"]
+__all__ = ["RowGeometry", "leverage", "leverages"]
 
 _CELLS = 4_000_000
 """Numbers that a dense chunk of columns of C may hold."""
+
+
+def leverage(fitted: Fitted) -> Any:
+    """Leverages h_i = ∂ŷ_i/∂y_i of the conditional fitted values, theta held.
+
+    Returns
+    -------
+    Series (n,)
+        Their sum is the effective number of parameters. An array for a model made from arrays.
+
+    Notes
+    -----
+    The diagonal of the hat matrix CC' + DD' (lme4's ``hatvalues``): c_i = L⁻¹Λ'z_i√w,
+    d_i = R_X⁻ᵀ(x_i√w - R_ZX'c_i).
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.sleepstudy.load_pandas().data
+    >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+    >>> round(float(result.leverage().sum()), 1)
+    29.0
+    """
+    design = fitted.rows("the leverages of its rows")
+    return fitted.labelled(leverages(fitted.fit), design.index)
 
 
 def leverages(fit: Fit) -> Array:

@@ -4,36 +4,79 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mixedlm_ext.arguments import read_formula, scope_of_caller
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.at_hand import with_more_columns
 from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.names import column_names, is_built_in, resolve_names
+from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.errors import DesignError
+from mixedlm_ext.estimation.assembled import Assembled
+from mixedlm_ext.estimation.estimate import estimate
+from mixedlm_ext.estimation.fit_warnings import warn_of_fit
+from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.formula import MixedFormula, parse_formula
 from mixedlm_ext.formula.update import update_formula
-from mixedlm_ext.refit import require_rows
+from mixedlm_ext.inference.ddf import degrees_of_freedom
+from mixedlm_ext.objective import Objective
+from mixedlm_ext.refit import check_new_response
 
-if TYPE_CHECKING:
-    from mixedlm_ext.model import MixedLM
-
-__all__ = ["updated_model"]
+__all__ = ["update", "updated"]
 
 
-def updated_model(
-    model: MixedLM, formula: str, data: Any, changed: Mapping[str, Any], scope: Mapping[str, Any]
-) -> MixedLM:
-    """Return a model of the changed formula (see `MixedLMResults.update`).
+def update(fitted: Fitted, /, formula: str = "~ .", data: Any = None, **kwargs: Any) -> Fitted:
+    """Fit a changed model.
 
     Parameters
     ----------
-    model : MixedLM
-        Made from a formula.
+    formula : str
+        ``"~ . - x"``, ``"log(y) ~ ."``, ``"~ . - (x | g) + (1 | g)"``: a dot stands for what
+        was there; fixed terms, random terms and offset(...) are added and taken away.
+    data : DataFrame, polars.DataFrame or dict, optional
+        Other data. By default the rows and the columns that this model uses: a variable that
+        it does not use needs `data`.
+    **kwargs
+        Arguments of `MixedLM.from_formula` (weights, offset, subset, ...) to change. Others
+        stay, weights and offset among them; with new data they must be columns of it.
+
+    Returns
+    -------
+    MixedLMResults
+        Fitted by the same criterion, with the same ddf.
+
+    Raises
+    ------
+    FormulaError
+        If the formula cannot be read.
+    DesignError
+        If the model was made from arrays, or the data do not support the new one.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.sleepstudy.load_pandas().data
+    >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+    >>> result.update("~ . - (Days | Subject) + (Days || Subject)").model.formula_full
+    'Reaction ~ Days + (Days || Subject)'
+    """
+    return updated(fitted, formula, data, kwargs, scope_of_caller())
+
+
+def updated(
+    fitted: Fitted, formula: str, data: Any, changed: Mapping[str, Any], scope: Mapping[str, Any]
+) -> Fitted:
+    """Fit a changed model (see `update`).
+
+    Parameters
+    ----------
+    fitted : Fitted
+        Of a model made from a formula.
     formula : str
     data : DataFrame, polars.DataFrame or dict, optional
     changed : mapping
@@ -41,7 +84,19 @@ def updated_model(
     scope : mapping
         Names that the caller sees; those that the old formula used keep their meaning.
     """
-    design = model.design
+    fit, changed = fitted.fit, dict(changed)
+    face = replace(fitted.face, labelled=True, has_constant=changed.pop("hasconst", None))
+    model = Assembled.of(_updated_design(fitted.design, formula, data, changed, scope), face)
+    new = estimate(model.design, Objective(model.problem, fit.reml, fit.fixed_sigma))
+    warn_of_fit(new)
+    name = "satterthwaite" if fitted.clustered else fitted.method.name
+    return Fitted.by(new, degrees_of_freedom(new, name), face)
+
+
+def _updated_design(
+    design: Design, formula: str, data: Any, changed: Mapping[str, Any], scope: Mapping[str, Any]
+) -> Design:
+    """Return the design of the changed formula or of other data."""
     if design.formula is None:
         raise DesignError(
             "the model was made from arrays and has no formula to change. Make another MixedLM."
@@ -55,11 +110,11 @@ def updated_model(
     if data is None:
         parsed = parse_formula(text, columns=names, allow_no_random=True)
         frame = _with_new_columns(design, parsed, arguments, scope)
-    new = type(model).from_formula(text, frame if data is None else data, **arguments)
+    new = read_formula(text, frame if data is None else data, **arguments)
     if data is None:
-        new.design = _of_the_same_data(new.design, design)
-        if _holds_another_response(new.design, design):
-            return new.with_response(design.y)
+        new = _of_the_same_data(new, design)
+        if _holds_another_response(new, design):
+            return replace(new, y=check_new_response(new, design.y))
     return new
 
 

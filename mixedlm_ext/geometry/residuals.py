@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mixedlm_ext.diagnostics.leverage import leverages
-from mixedlm_ext.diagnostics.marginal import cholesky_blocks, independent_sets
+from mixedlm_ext.errors import check_choice
 from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.estimation.fitted import Fitted
+from mixedlm_ext.geometry.leverage import leverages
+from mixedlm_ext.geometry.marginal import cholesky_blocks, independent_sets
 from mixedlm_ext.linalg.triangular import solve_upper
 
 Array = NDArray[np.float64]
 
-__all__ = ["KINDS", "marginal", "residuals", "standardized_modes"]
+__all__ = ["KINDS", "marginal", "residuals", "row_residuals", "standardized_modes"]
 
 KINDS = ("response", "pearson", "scaled", "studentized", "marginal", "normalized", "random")
 """What ``residuals(kind=...)`` takes."""
@@ -22,7 +26,56 @@ _FREE = 1e-10
 """Share of the variance below which nothing is left to divide by."""
 
 
-def residuals(fit: Fit, kind: str) -> Array:
+def residuals(fitted: Fitted, kind: str = "response") -> Any:
+    """Residuals of a given kind.
+
+    Parameters
+    ----------
+    kind : str
+        ==============  ====================================================================
+        "response"      y less the conditional fitted values, as `resid`
+        "pearson"       the same times the root of the weights
+        "scaled"        "pearson" over σ
+        "studentized"   "scaled" over (1 - h)^½, h the leverage: variance one in every row
+        "marginal"      y - Xβ - offset: random effects are left in
+        "normalized"    L⁻¹(y - Xβ - offset) with LL' the covariance matrix of y, by sets of
+                        rows that share no random effect: independent with variance one when
+                        the model is right. At most 4,000 rows a set.
+        "random"        random-effects residuals: the conditional modes over their own standard
+                        deviations (smaller than those of the random effects)
+        ==============  ====================================================================
+
+    Returns
+    -------
+    Series (n,)
+        An array for a model made from arrays. For "random", a dict of term to DataFrame of
+        levels by columns, missing where a variance is zero.
+
+    Raises
+    ------
+    DesignError
+        If `kind` is not known.
+    FitError
+        If "normalized" would factor too large a matrix, or the data were removed.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.sleepstudy.load_pandas().data
+    >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+    >>> result.residuals("scaled").head(3).round(3).tolist()
+    [-0.16, -0.571, -1.649]
+    >>> result.residuals("random")["Subject"].loc["308"].round(2).to_dict()
+    {'Intercept': 0.11, 'Days': 1.74}
+    """
+    check_choice("kind", kind, KINDS)
+    if kind == "random":
+        return standardized_modes(fitted.fit)
+    design = fitted.rows("residuals of its rows")
+    return fitted.labelled(row_residuals(fitted.fit, kind), design.index)
+
+
+def row_residuals(fit: Fit, kind: str) -> Array:
     """Return one residual for each row.
 
     Parameters

@@ -1,0 +1,82 @@
+"""A model before it is fitted: the design, its cross-products, and the face it has for users."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.assemble import assemble
+from mixedlm_ext.design import Design
+from mixedlm_ext.estimation.fitted import PLAIN, Face
+from mixedlm_ext.identification import check_identified
+from mixedlm_ext.pls import Problem
+from mixedlm_ext.refit import Reduction, check_new_response, problem_with
+
+Array = NDArray[np.float64]
+
+__all__ = ["Assembled"]
+
+
+@dataclass(frozen=True, eq=False)
+class Assembled:
+    """What fits, refits and simulations read of a model.
+
+    Attributes
+    ----------
+    design : Design
+    problem : Problem
+        Made of the design; all that a fit reads.
+    face : Face
+        What users see of its fits.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.dyestuff.load_pandas().data
+    >>> model = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data)
+    >>> Assembled.of(model.design).problem.cp.n
+    30
+    """
+
+    design: Design
+    problem: Problem
+    face: Face = PLAIN
+
+    @classmethod
+    def of(cls, design: Design, face: Face = PLAIN) -> Assembled:
+        """Assemble a design.
+
+        Raises
+        ------
+        DesignError
+            If some parameters cannot be told apart by any data of this design.
+        """
+        problem = assemble(design)
+        check_identified(design, problem)
+        return cls(design, problem, face)
+
+    def with_response(
+        self, endog: Any, name: str | None = None, reduction: Reduction | None = None
+    ) -> Assembled:
+        """Return the same with another response; all that does not depend on it is shared.
+
+        Parameters
+        ----------
+        endog : array_like (n,)
+            As the model sees it, for the rows of the fit or for all rows of the data.
+        name : str, optional
+        reduction : Reduction, optional
+            That of this design, where many responses follow one another.
+        """
+        design = self.design
+        y = check_new_response(design, endog)
+        reduce = Reduction(design, self.problem) if reduction is None else reduction
+        named = design.endog_name if name is None else name
+        return replace(
+            self,
+            design=replace(design, y=y, endog_name=named),
+            problem=problem_with(self.problem, reduce(y[:, None])),
+        )
