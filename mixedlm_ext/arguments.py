@@ -121,9 +121,86 @@ def read_formula(
     check: Mapping[str, str] | None = None,
     **kwargs: Any,
 ) -> Design:
-    """Return the design of a formula, with the arguments of `MixedLM.from_formula`.
+    """Create a model from a formula and data.
 
-    `eval_env` holds the variables that are not in the data.
+    Parameters
+    ----------
+    formula : str
+        A patsy formula with parenthesised random-effects terms: ``"y ~ x + (x | g)"``.
+    data : DataFrame, polars.DataFrame or dict
+    subset : array_like, optional
+        Rows to use: booleans, or labels of the index.
+    drop_cols : sequence of str, optional
+        Columns of the fixed part to leave out.
+    weights, offset : str or array_like, optional
+        A column of the data, or an array of the data's length (see `MixedLM`).
+    missing : {"drop", "exclude", "raise", "none"}
+        Leave out rows with a missing value in anything that the model uses, or refuse them.
+        "exclude" leaves them out, too, and aligns what the results have for each row
+        (``fittedvalues``, ``resid``, ``residuals()``, ``predict()``, ``get_prediction()``) with
+        all rows of `data`, missing where a row was not used: R's ``na.exclude``.
+    groups, re_formula, vc_formula : optional
+        statsmodels' spelling of the random effects, instead of terms in the formula.
+    hasconst : bool, optional
+    eval_env : int or mapping
+        How many frames further up to look for variables that are not in the data; or the
+        variables themselves.
+    check : mapping of str to {"error", "warn", "ignore"}, optional
+        What to do with what single checks find, ``{"levels": "warn"}``; see the notes.
+
+    Returns
+    -------
+    MixedLM
+
+    Raises
+    ------
+    FormulaError
+        If the formula cannot be read.
+    DesignError
+        If the data do not support the model.
+
+    Notes
+    -----
+    ===================  ================================================================
+    ``(1 | g)``          an intercept for each level of g
+    ``(x | g)``          intercept and slope of x, correlated
+    ``(0 + x | g)``      slope only
+    ``(x || g)``         intercept and slope, uncorrelated; for a factor all its columns are
+                         uncorrelated, unlike lme4's expansion of ``||``
+    ``(1 | a/b)``        ``(1 | a) + (1 | a:b)``
+    ``(1 | a:b)``        the combinations of a and b that occur
+    ``offset(z)``        a known term of the linear predictor
+    ``y ~ . + (1 | g)``  all other columns that no random term uses
+    ===================  ================================================================
+
+    The checks that `check` takes by name:
+
+    ==============  =======  ==============================================================
+    check           default  what it finds
+    ==============  =======  ==============================================================
+    ``levels``      error    a grouping factor of one level; as many levels, or random
+                             effects of one term, as observations (none of it but one
+                             level if there are weights and ``fit(sigma=...)``)
+    ``slopes``      error    a random slope that is constant in the data
+    ``repeated``    error    a column in two random terms of the same groups
+    ``identified``  error    variances and covariances that the data cannot show, as they
+                             lie within the fixed part, or columns never meet in one level
+    ``redundant``   ignore   variances of several terms of which only the sum is seen
+    ``reproduced``  error    a response that the fixed part, or the fixed and random parts
+                             together, reproduce exactly
+    ``rank``        warn     columns of the fixed part left out, being combinations of others
+    ==============  =======  ==============================================================
+
+    Whatever is let through by "warn" or "ignore" is estimated as it stands: numbers for
+    parameters that the data do not show are arbitrary, and tests that rest on them wrong.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.penicillin.load_pandas().data
+    >>> model = MixedLM.from_formula("diameter ~ 1 + (1 | plate) + (1 | sample)", data)
+    >>> round(model.fit().sigma, 4)
+    0.5499
     """
     refuse_unknown("from_formula", kwargs, FORMULA_ARGUMENTS, ignored=UNUSED_BY_FORMULAS)
     if groups is None and (re_formula is not None or vc_formula is not None):

@@ -17,41 +17,42 @@ from mixedlm_ext.estimation.fitted import Fitted
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
+F = TypeVar("F", bound=Callable[..., Any])
 
-__all__ = ["as_method", "of_fit", "of_fitted"]
+__all__ = ["as_method", "described_by", "of_fit", "of_fitted"]
 
 
 class _Method:
     """Stands in the body of a class for a function that belongs to the class once it is made."""
 
-    def __init__(self, function: Callable[..., Any], returns_own: bool) -> None:
-        self.function, self.returns_own = function, returns_own
+    def __init__(self, function: Callable[..., Any], returns: type | None, own: bool) -> None:
+        self.function, self.returns, self.own = function, returns, own
 
     def __set_name__(self, owner: type, name: str) -> None:
         function = self.function
         function.__module__ = owner.__module__
         function.__name__, function.__qualname__ = name, f"{owner.__qualname__}.{name}"
-        if self.returns_own:
-            function.__annotations__ = {**function.__annotations__, "return": owner}
-        function.__signature__ = _seen(function, owner.__name__)  # type: ignore[attr-defined]
+        returns = owner if self.own else self.returns
+        function.__signature__ = _seen(function, returns)  # type: ignore[attr-defined]
         setattr(owner, name, function)  # a plain function: it pickles, and help() lists it
 
 
-def _seen(function: Callable[..., Any], owner: str) -> inspect.Signature:
-    """Return the signature with `self` for the first parameter."""
+def _seen(function: Callable[..., Any], returns: type | None) -> inspect.Signature:
+    """Return the signature with `self` for the first parameter, and what the method returns."""
     signature = inspect.signature(function)
     _, *rest = signature.parameters.values()
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    returns = function.__annotations__.get("return")
-    if isinstance(returns, type):
-        signature = signature.replace(return_annotation=owner)
+    if returns is not None:
+        function.__annotations__ = {**function.__annotations__, "return": returns}
+        signature = signature.replace(return_annotation=returns.__name__)
     return signature.replace(parameters=[own, *rest])
 
 
 def as_method(
     function: Callable[Concatenate[S, P], R],
     source: Callable[[Any], S],
-    like: Callable[[Any, R], Any] | None = None,
+    shown: Callable[[Any, R], Any] | None = None,
+    returns: type | None = None,
 ) -> Any:
     """Return what makes a method of a function.
 
@@ -61,17 +62,18 @@ def as_method(
         It takes what `source` finds first.
     source : callable
         From the instance to the function's first argument.
-    like : callable, optional
-        From the instance and what the function returns to another instance, which the method
-        returns.
+    shown : callable, optional
+        From the instance and what the function returns to what the method returns: another
+        instance, or one of the class `returns`.
+    returns : type, optional
     """
 
     @functools.wraps(function)
     def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Any:
         found = function(source(self), *args, **kwargs)
-        return found if like is None else like(self, found)
+        return found if shown is None else shown(self, found)
 
-    return _Method(call, like is not None)
+    return _Method(call, returns, shown is not None and returns is None)
 
 
 def of_fitted(function: Callable[Concatenate[Fitted, P], R]) -> Callable[Concatenate[Any, P], R]:
@@ -90,3 +92,13 @@ def _fitted(results: Any) -> Fitted:
 
 def _fit(results: Any) -> Fit:
     return results.fitted.fit
+
+
+def described_by(function: Callable[..., Any]) -> Callable[[F], F]:
+    """Return a decorator that gives a method the docstring of a function with its parameters."""
+
+    def described(method: F) -> F:
+        method.__doc__ = function.__doc__
+        return method
+
+    return described

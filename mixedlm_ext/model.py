@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakSet
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from statsmodels.base.data import ModelData
 
-from mixedlm_ext import absent, fit_many
+from mixedlm_ext import absent, fit_many, fitting, model_copies
 from mixedlm_ext.absent import attribute_again
 from mixedlm_ext.arguments import (
     ARRAY_ARGUMENTS,
@@ -28,27 +27,14 @@ from mixedlm_ext.arguments import (
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design import Design, RandomTerm, TermDesign, design_from_arrays
 from mixedlm_ext.design.named_checks import read_checks
-from mixedlm_ext.errors import DesignError, FitError
+from mixedlm_ext.errors import DesignError
 from mixedlm_ext.estimation.assembled import Assembled
-from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.estimation.fit import Fit
-from mixedlm_ext.estimation.fit_warnings import warn_of_fit
 from mixedlm_ext.estimation.fitted import Face, Fitted
-from mixedlm_ext.fit_arguments import (
-    FIT_ARGUMENTS,
-    UNUSED_BY_FIT,
-    check_fit_arguments,
-    check_sigma,
-    optimizer_name,
-    refuse_statsmodels_only,
-)
 from mixedlm_ext.inference import power
-from mixedlm_ext.inference.ddf import degrees_of_freedom
-from mixedlm_ext.inference.robust import check_cov_type
-from mixedlm_ext.method import as_method
-from mixedlm_ext.model_copies import ModelFormula, OwnTerms, ResponseDistribution
+from mixedlm_ext.method import as_method, described_by
+from mixedlm_ext.model_copies import ModelFormula, OwnTerms
 from mixedlm_ext.model_data import model_data
-from mixedlm_ext.objective import Objective
 from mixedlm_ext.pls import Problem
 from mixedlm_ext.results import MixedLMResults
 from mixedlm_ext.simulation import simulate
@@ -59,6 +45,13 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 __all__ = ["MixedLM"]
+
+
+def fits(
+    function: Callable[Concatenate[Assembled, P], Fitted],
+) -> Callable[Concatenate[Any, P], MixedLMResults]:
+    """Make a method that returns results of a function that fits what models were assembled to."""
+    return as_method(function, lambda own: own.assembled, MixedLMResults, MixedLMResults)
 
 
 def of_model(function: Callable[Concatenate[Assembled, P], R]) -> Callable[Concatenate[Any, P], R]:
@@ -179,6 +172,7 @@ class MixedLM(base.LikelihoodModel):
         return model_data(endog, exog, hasconst, self.design, self._as_arrays)
 
     @classmethod
+    @described_by(read_formula)
     def from_formula(
         cls,
         formula: str,
@@ -197,87 +191,6 @@ class MixedLM(base.LikelihoodModel):
         check: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> MixedLM:
-        """Create a model from a formula and data.
-
-        Parameters
-        ----------
-        formula : str
-            A patsy formula with parenthesised random-effects terms: ``"y ~ x + (x | g)"``.
-        data : DataFrame, polars.DataFrame or dict
-        subset : array_like, optional
-            Rows to use: booleans, or labels of the index.
-        drop_cols : sequence of str, optional
-            Columns of the fixed part to leave out.
-        weights, offset : str or array_like, optional
-            A column of the data, or an array of the data's length (see `MixedLM`).
-        missing : {"drop", "exclude", "raise", "none"}
-            Leave out rows with a missing value in anything that the model uses, or refuse them.
-            "exclude" leaves them out, too, and aligns what the results have for each row
-            (``fittedvalues``, ``resid``, ``residuals()``, ``predict()``, ``get_prediction()``) with
-            all rows of `data`, missing where a row was not used: R's ``na.exclude``.
-        groups, re_formula, vc_formula : optional
-            statsmodels' spelling of the random effects, instead of terms in the formula.
-        hasconst : bool, optional
-        eval_env : int or mapping
-            How many frames further up to look for variables that are not in the data; or the
-            variables themselves.
-        check : mapping of str to {"error", "warn", "ignore"}, optional
-            What to do with what single checks find, ``{"levels": "warn"}``; see the notes.
-
-        Returns
-        -------
-        MixedLM
-
-        Raises
-        ------
-        FormulaError
-            If the formula cannot be read.
-        DesignError
-            If the data do not support the model.
-
-        Notes
-        -----
-        ===================  ================================================================
-        ``(1 | g)``          an intercept for each level of g
-        ``(x | g)``          intercept and slope of x, correlated
-        ``(0 + x | g)``      slope only
-        ``(x || g)``         intercept and slope, uncorrelated; for a factor all its columns are
-                             uncorrelated, unlike lme4's expansion of ``||``
-        ``(1 | a/b)``        ``(1 | a) + (1 | a:b)``
-        ``(1 | a:b)``        the combinations of a and b that occur
-        ``offset(z)``        a known term of the linear predictor
-        ``y ~ . + (1 | g)``  all other columns that no random term uses
-        ===================  ================================================================
-
-        The checks that `check` takes by name:
-
-        ==============  =======  ==============================================================
-        check           default  what it finds
-        ==============  =======  ==============================================================
-        ``levels``      error    a grouping factor of one level; as many levels, or random
-                                 effects of one term, as observations (none of it but one
-                                 level if there are weights and ``fit(sigma=...)``)
-        ``slopes``      error    a random slope that is constant in the data
-        ``repeated``    error    a column in two random terms of the same groups
-        ``identified``  error    variances and covariances that the data cannot show, as they
-                                 lie within the fixed part, or columns never meet in one level
-        ``redundant``   ignore   variances of several terms of which only the sum is seen
-        ``reproduced``  error    a response that the fixed part, or the fixed and random parts
-                                 together, reproduce exactly
-        ``rank``        warn     columns of the fixed part left out, being combinations of others
-        ==============  =======  ==============================================================
-
-        Whatever is let through by "warn" or "ignore" is estimated as it stands: numbers for
-        parameters that the data do not show are arbitrary, and tests that rest on them wrong.
-
-        Examples
-        --------
-        >>> from mixedlm_ext import MixedLM, datasets
-        >>> data = datasets.penicillin.load_pandas().data
-        >>> model = MixedLM.from_formula("diameter ~ 1 + (1 | plate) + (1 | sample)", data)
-        >>> round(model.fit().sigma, 4)
-        0.5499
-        """
         model = cls.__new__(cls)
         if isinstance(formula, ModelFormula):
             model._set_up(formula.design_of(data), hasconst, as_arrays=False)
@@ -328,15 +241,15 @@ class MixedLM(base.LikelihoodModel):
             parts.append(sparse.csr_array((term.X.ravel(), columns.ravel(), indptr), shape=shape))
         return sparse.csr_array(sparse.hstack(parts, format="csr"))
 
-    @cached_property
+    @property
     def problem(self) -> Problem:
         """Cross-products and the pattern of the factor: all that the fit reads."""
-        return Assembled.of(self.design).problem
+        return self.assembled.problem
 
-    @property
+    @cached_property
     def assembled(self) -> Assembled:
         """What fits, refits and simulations read of the model."""
-        return Assembled(self.design, self.problem, self.face)
+        return Assembled(self.design, self.face)
 
     @property
     def face(self) -> Face:
@@ -353,7 +266,7 @@ class MixedLM(base.LikelihoodModel):
         """Return the results of a fit, with a model of their own."""
         face, fit = fitted.face, fitted.fit
         model = cls._of_design(fit.design, face.has_constant, as_arrays=not face.labelled)
-        model.__dict__["problem"] = fit.problem
+        model.__dict__["assembled"] = Assembled(fit.design, model.face, fit.problem)
         return MixedLMResults(model, fitted)
 
     @classmethod
@@ -385,157 +298,20 @@ class MixedLM(base.LikelihoodModel):
         """
         other = self.assembled.with_response(endog, name)
         model = self.with_design(other.design)
-        model.__dict__["problem"] = other.problem
+        model.__dict__["assembled"] = other
         return model
 
     # --- the criterion ------------------------------------------------------------------------
 
-    def objective(self, theta: Any, reml: bool = True, sigma: float | None = None) -> float:
-        """Return the profiled criterion at given covariance parameters.
-
-        Parameters
-        ----------
-        theta : array_like (m,)
-            Relative covariance parameters, as `MixedLMResults.theta`.
-        reml : bool
-            The REML criterion, or minus twice the log-likelihood.
-        sigma : float, optional
-            Residual standard deviation, profiled by default.
-
-        Returns
-        -------
-        float
-
-        Examples
-        --------
-        >>> from mixedlm_ext import MixedLM, datasets
-        >>> data = datasets.dyestuff.load_pandas().data
-        >>> model = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data)
-        >>> round(model.objective([0.713], reml=False), 6)
-        327.342163
-        """
-        return self._criterion(reml, sigma).at(self._standardize(theta)).value
-
-    def score(self, theta: Any, reml: bool = True, sigma: float | None = None) -> Array:
-        """Return the gradient of `objective` in theta, shape (m,)."""
-        gradient = self._criterion(reml, sigma).at(self._standardize(theta)).gradient
-        return np.asarray(self.problem.covariance.jacobian.T @ gradient)
-
-    def hessian(self, theta: Any, reml: bool = True, sigma: float | None = None) -> Array:
-        """Return the Hessian of `objective` in theta, shape (m, m)."""
-        J = self.problem.covariance.jacobian
-        H = self._criterion(reml, sigma).hessian(self._standardize(theta))
-        return np.asarray(J.T @ H @ J)
-
-    def loglike(self, theta: Any, reml: bool = True) -> float:
-        """Return the profiled (restricted) log-likelihood at given covariance parameters."""
-        return -0.5 * self.objective(theta, reml)
-
-    def _criterion(self, reml: bool, sigma: float | None) -> Objective:
-        check_sigma(sigma)
-        return Objective(self.problem, bool(reml), sigma)
-
-    def _standardize(self, theta: Any) -> Array:
-        covariance = self.problem.covariance
-        p, m = self.k_fe, covariance.n_theta
-        if self._are_fixed_effects(theta) or (np.shape(theta) == (p,) and p != m):
-            raise FitError(
-                f"the criterion and its derivatives are functions of the {m} covariance parameters "
-                f"theta; these are {p} numbers, as many as fixed effects. If statsmodels' "
-                "MLEInfluence asked, use get_influence(), or influence(groups=...)."
-            )
-        return covariance.standardize(covariance.check(theta))
+    objective = of_model(fitting.objective)
+    score = of_model(fitting.score)
+    hessian = of_model(fitting.hessian)
+    loglike = of_model(fitting.loglike)
 
     # --- fit and predict ----------------------------------------------------------------------
 
-    def fit(
-        self,
-        reml: bool = True,
-        start_params: Any = None,
-        method: str | Sequence[str] | None = "newton",
-        maxiter: int | None = None,
-        tol: float = 1e-8,
-        ddf: str = "satterthwaite",
-        sigma: float | None = None,
-        progress: bool | Callable[[int, float], None] = False,
-        cov_type: str = "nonrobust",
-        cov_kwds: Mapping[str, Any] | None = None,
-        max_time: float | None = None,
-        **kwargs: Any,
-    ) -> MixedLMResults:
-        """Estimate the model.
-
-        Parameters
-        ----------
-        reml : bool
-            Maximize the restricted likelihood (REML), or the likelihood (ML).
-        start_params : array_like (m,), optional
-            Covariance parameters theta to start from. The ``params`` of a fit do not matter: fixed
-            effects are profiled.
-        method : str
-            "newton"; or, as a cross-check, "bobyqa" (SciPy's COBYQA), "nelder-mead", "powell",
-            "bfgs", "lbfgs". Of a list, as statsmodels takes it, the first of these.
-        maxiter : int, optional
-            Evaluations of the criterion at most.
-        tol : float
-            Newton's method ends when another step would lower the criterion by less than this.
-        ddf : {"satterthwaite", "kenward-roger", "kenward-roger-full", "residual", "normal"}
-            Degrees of freedom of tests and intervals of the fixed effects. A variance estimated as
-            zero is held fixed by Satterthwaite's method and left out by Kenward and Roger's, which
-            has tests of the right size; "kenward-roger-full" counts it, as R's pbkrtest does, and
-            is conservative. See `MixedLMResults.with_ddf`.
-        sigma : float, optional
-            The residual standard deviation if it is known, as in a meta-analysis.
-        progress : bool or callable
-            Print the criterion after each step; or call ``progress(evaluations, criterion)``.
-        cov_type : {"nonrobust", "cluster"}
-            The covariance of the fixed effects by the model, or robust against a wrong random part.
-        cov_kwds : mapping, optional
-            For "cluster": ``groups`` and ``kind`` of `MixedLMResults.get_robustcov_results`, which
-            then takes the place of `ddf`.
-        max_time : float, optional
-            Seconds after which the search stops where it is, between two evaluations of the
-            criterion. `optimization` then has the verdict "time limit", `converged` is False.
-
-        Returns
-        -------
-        MixedLMResults
-
-        Raises
-        ------
-        FitError
-            If an argument makes no sense or the criterion cannot be evaluated.
-
-        Warns
-        -----
-        ConvergenceWarning
-            If the search did not end at a minimum.
-        SingularFitWarning
-            If the estimated covariance of some random effects is singular.
-        """
-        refuse_statsmodels_only(kwargs)
-        refuse_unknown("fit", kwargs, FIT_ARGUMENTS, ignored=UNUSED_BY_FIT)
-        method = str(optimizer_name(method))
-        if self._are_fixed_effects(start_params):
-            start_params = None  # they are profiled
-        check_fit_arguments(reml, method, maxiter, tol, ddf, sigma, progress, max_time)
-        deadline = np.inf if max_time is None else time.monotonic() + max_time
-        check_cov_type(cov_type)
-        objective = Objective(self.problem, bool(reml), sigma)
-        start = None if start_params is None else self._standardize(start_params)
-        report = _print_progress if progress is True else (progress or None)
-        fit = estimate(
-            self.design,
-            objective,
-            start,
-            method=method,
-            maxiter=maxiter,
-            tol=tol,
-            progress=report,
-            deadline=deadline,
-        )
-        warn_of_fit(fit)
-        return self.results_of(fit, ddf, cov_type, cov_kwds)
+    fit = fits(fitting.fit)
+    predict = of_model(model_copies.predict)
 
     def results_of(
         self,
@@ -545,21 +321,7 @@ class MixedLM(base.LikelihoodModel):
         cov_kwds: Mapping[str, Any] | None = None,
     ) -> MixedLMResults:
         """Return the results of a record of this model's fit; unlike `fit` it warns of nothing."""
-        results = MixedLMResults(self, Fitted.by(fit, degrees_of_freedom(fit, ddf), self.face))
-        if cov_type == "nonrobust":
-            return results
-        return results.get_robustcov_results(cov_type, **(cov_kwds or {}))
-
-    def predict(self, params: Any, exog: Any = None) -> Array:
-        """Return Xβ for given fixed effects, shape (m,); see `MixedLMResults.predict` for more."""
-        X = self.exog if exog is None else np.asarray(exog)
-        beta = np.asarray(params)
-        if beta.shape != (len(self.design.x_names),):
-            raise FitError(
-                f"params has shape {beta.shape}; the model has {len(self.design.x_names)} fixed "
-                "effects. Pass a number for each, or use predict of the results."
-            )
-        return np.asarray(X @ beta)
+        return MixedLMResults(self, fitting.tested(fit, ddf, cov_type, cov_kwds, self.face))
 
     # --- other responses ----------------------------------------------------------------------
 
@@ -582,6 +344,8 @@ class MixedLM(base.LikelihoodModel):
         """Columns of the random-effects terms that are no variance component of one variance."""
         return sum(len(t.columns) for t in self.design.terms if t.structure != "iid")
 
+    get_distribution = of_model(model_copies.get_distribution)
+
     def _get_init_kwds(self) -> dict[str, Any]:
         """Return what makes a variant of this model, from arrays or from a formula."""
         terms = OwnTerms(self.random, self.design)
@@ -589,47 +353,6 @@ class MixedLM(base.LikelihoodModel):
         if self.design.formula is not None:
             out["formula"] = ModelFormula(self.design)
         return out
-
-    def _are_fixed_effects(self, values: Any) -> bool:
-        """Say whether these are the ``params`` of a fit: a Series with the names of X."""
-        return isinstance(values, pd.Series) and list(values.index) == list(self.exog_names)
-
-    def get_distribution(self, params: Any, scale: float, exog: Any = None) -> ResponseDistribution:
-        """Return the distribution of the response, as statsmodels' `Mediation` asks for it.
-
-        Parameters
-        ----------
-        params : array_like (p,)
-            Fixed effects.
-        scale : float
-            Residual variance.
-        exog : array_like (n, p), optional
-            Other values of the fixed columns for the rows of the model.
-
-        Returns
-        -------
-        ResponseDistribution
-            Its method ``rvs`` draws a response. The covariances of the random effects, relative to
-            `scale`, are those of the model's own fit by REML.
-
-        Raises
-        ------
-        FitError
-            If the parameters or rows are not those of the model.
-        """
-        mean = self.predict(params, exog)
-        if mean.shape != (self.nobs,):
-            raise FitError(
-                f"exog has {len(mean)} rows; the model has {self.nobs}. Pass a row for each."
-            )
-        if self.offset is not None:
-            mean = mean + self.offset
-        return ResponseDistribution(self.design, mean, self._own_templates, scale)
-
-    @cached_property
-    def _own_templates(self) -> list[Array]:
-        """The templates of the fit by REML."""
-        return list(self.fit().fit_record.templates)
 
     # --- pickling -----------------------------------------------------------------------------
 
@@ -647,7 +370,7 @@ class MixedLM(base.LikelihoodModel):
         Design
             The one of the model from now on.
         """
-        _ = self.problem
+        problem = self.problem
         others = [other for other in self.__dict__.get("_served", ()) if other is not results]
         if others:
             twin = copy.copy(self)
@@ -657,13 +380,9 @@ class MixedLM(base.LikelihoodModel):
                 twin.serve(other)
         self._served = WeakSet([results])
         self.design = self.design.without_rows()
+        self.__dict__["assembled"] = Assembled(self.design, self.face, problem)
         self.data.drop_rows(self.design)
         return self.design
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_served"}
-
-
-def _print_progress(evaluations: int, criterion: float) -> None:
-    """Show one step of the search."""
-    print(f"evaluation {evaluations:4d}   criterion {criterion:.8f}")

@@ -11,7 +11,6 @@ from typing import Any, Concatenate, NoReturn, ParamSpec
 
 import numpy as np
 import pandas as pd
-import statsmodels.base.model as base
 from numpy.typing import NDArray
 from statsmodels.iolib import summary2
 
@@ -46,6 +45,7 @@ from mixedlm_ext.inference import (
 )
 from mixedlm_ext.inference import ddf as ddf_methods
 from mixedlm_ext.inference.coefficients import Coefficients
+from mixedlm_ext.labelled_effects import LabelledEffects
 from mixedlm_ext.method import as_method, of_fit, of_fitted
 from mixedlm_ext.objective import Objective
 from mixedlm_ext.prediction import predict
@@ -71,7 +71,7 @@ class _NoSumOfSquares(FitError, AttributeError):
     """An attribute that is not there, for a reason."""
 
 
-class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):
+class MixedLMResults(LabelledEffects):
     """Results of a fitted linear mixed model.
 
     Created by `MixedLM.fit`. ``params`` are the fixed effects; attributes and methods that
@@ -161,14 +161,6 @@ class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):
     # --- what the methods read ----------------------------------------------------------------
 
     @property
-    def fitted(self) -> Fitted:
-        """The record of the fit and its tests: all that the functions behind the methods read."""
-        names = tuple(self.model.exog_names)
-        if names != self._fitted.x_names or self.use_t != self._fitted.use_t:  # a user's choice
-            self._fitted = replace(self._fitted, x_names=names, use_t=self.use_t)
-        return self._fitted
-
-    @property
     def fit_record(self) -> Fit:
         """The record of the fit."""
         return self._fitted.fit
@@ -177,13 +169,6 @@ class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):
     def ddf_method(self) -> DegreesOfFreedom:
         """The method of the degrees of freedom of tests and intervals."""
         return self._fitted.method
-
-    @property
-    def _tests(self) -> Coefficients:
-        """The tests of the fixed effects."""
-        if self._coefficients.fitted is not self.fitted:
-            self._coefficients = Coefficients(self.fitted)
-        return self._coefficients
 
     @property
     def _results(self) -> MixedLMResults:
@@ -258,74 +243,11 @@ class MixedLMResults(base.LikelihoodModelResults, base.ResultMixin):
         return self._fitted.n_parameters
 
     @property
-    def k_fe(self) -> int:
-        """Number of fixed effects."""
-        return len(self.fit_record.beta)
-
-    @property
     def ddf(self) -> str:
         """The method of the degrees of freedom, as ``fit(ddf=...)`` takes it."""
         return self.ddf_method.name
 
-    # --- fixed effects, named -----------------------------------------------------------------
-
-    def _named(self, values: Array) -> pd.Series:
-        """Attach the names of the fixed effects, unless only arrays were given."""
-        return self.model.data.wrap_output(values, "columns")
-
-    @property
-    def params(self) -> pd.Series:
-        """The fixed effects."""
-        return self._named(self.fit_record.beta)
-
-    @property
-    def bse(self) -> pd.Series:
-        """Standard errors of the fixed effects."""
-        return self._named(self._tests.se)
-
-    @property
-    def tvalues(self) -> pd.Series:
-        """Fixed effects divided by their standard errors."""
-        return self._named(self._tests.t)
-
-    @property
-    def pvalues(self) -> pd.Series:
-        """Two-sided p-values of the t or z tests that each fixed effect is zero."""
-        return self._named(self._tests.p)
-
-    @property
-    def fe_params(self) -> pd.Series:
-        """The fixed effects, as statsmodels' MixedLM names them."""
-        return self.params
-
-    @property
-    def bse_fe(self) -> pd.Series:
-        """Standard errors of the fixed effects."""
-        return self.bse
-
-    @property
-    def df_resid_inference(self) -> Array:
-        """Degrees of freedom of the t test of each fixed effect; infinite for "normal"."""
-        return self._tests.df
-
-    def cov_params(
-        self,
-        r_matrix: Any = None,
-        column: Any = None,
-        scale: float | None = None,
-        cov_p: Any = None,
-        other: Any = None,
-    ) -> Any:
-        """Return the covariance matrix of the fixed effects, or of combinations of them.
-
-        Parameters are those of statsmodels' results.
-        """
-        if cov_p is None:
-            cov_p = self._tests.cov * (1.0 if scale is None else scale / self.scale)
-        values = super().cov_params(r_matrix, column, scale, cov_p, other)
-        if r_matrix is None and column is None:
-            return self.model.data.wrap_output(np.asarray(values), "cov")
-        return values
+    # --- fixed effects ------------------------------------------------------------------------
 
     conf_int = of_fitted(intervals.conf_int)
     t_test = of_fitted(wald.t_test)

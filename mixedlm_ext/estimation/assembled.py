@@ -9,9 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.assemble import assemble
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design import Design
+from mixedlm_ext.estimation.estimate import estimate
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import PLAIN, Face
 from mixedlm_ext.identification import check_identified
+from mixedlm_ext.objective import Objective
 from mixedlm_ext.pls import Problem
 from mixedlm_ext.refit import Reduction, check_new_response, problem_with
 
@@ -27,36 +31,43 @@ class Assembled:
     Attributes
     ----------
     design : Design
-    problem : Problem
-        Made of the design; all that a fit reads.
     face : Face
         What users see of its fits.
+    known : Problem or None
+        What the design was assembled to, if that is known.
 
     Examples
     --------
     >>> from mixedlm_ext import MixedLM, datasets
     >>> data = datasets.dyestuff.load_pandas().data
     >>> model = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data)
-    >>> Assembled.of(model.design).problem.cp.n
+    >>> Assembled(model.design).problem.cp.n
     30
     """
 
     design: Design
-    problem: Problem
     face: Face = PLAIN
+    known: Problem | None = None
 
-    @classmethod
-    def of(cls, design: Design, face: Face = PLAIN) -> Assembled:
-        """Assemble a design.
+    @cached_property
+    def problem(self) -> Problem:
+        """Cross-products and the pattern of the factor: all that a fit reads.
 
         Raises
         ------
         DesignError
             If some parameters cannot be told apart by any data of this design.
         """
-        problem = assemble(design)
-        check_identified(design, problem)
-        return cls(design, problem, face)
+        if self.known is not None:
+            return self.known
+        problem = assemble(self.design)
+        check_identified(self.design, problem)
+        return problem
+
+    @cached_property
+    def reml_fit(self) -> Fit:
+        """The fit by REML, made when it is first asked for."""
+        return estimate(self.design, Objective(self.problem, reml=True))
 
     def with_response(
         self, endog: Any, name: str | None = None, reduction: Reduction | None = None
@@ -78,5 +89,5 @@ class Assembled:
         return replace(
             self,
             design=replace(design, y=y, endog_name=named),
-            problem=problem_with(self.problem, reduce(y[:, None])),
+            known=problem_with(self.problem, reduce(y[:, None])),
         )

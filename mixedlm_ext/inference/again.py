@@ -19,7 +19,7 @@ __all__ = ["assembled", "fit_again", "refit", "refit_ml"]
 
 def assembled(fitted: Fitted) -> Assembled:
     """Return what a fit was made of."""
-    return Assembled(fitted.design, fitted.fit.problem, fitted.face)
+    return Assembled(fitted.design, fitted.face, fitted.fit.problem)
 
 
 def refit(fitted: Fitted, new_endog: Any) -> Fitted:

@@ -93,7 +93,7 @@ def _leave_out(fitted: Fitted, codes: NDArray[np.intp], evaluate: Evaluate) -> I
         if len(independent_columns(part.X)) < p:
             continue
         try:
-            other = fit_again(fitted, Assembled.of(part, fitted.face), robust=False)
+            other = fit_again(fitted, Assembled(part, fitted.face), robust=False)
         except MixedLMError:
             continue
         yield evaluate(other)

@@ -86,7 +86,7 @@ def updated(
     """
     fit, changed = fitted.fit, dict(changed)
     face = replace(fitted.face, labelled=True, has_constant=changed.pop("hasconst", None))
-    model = Assembled.of(_updated_design(fitted.design, formula, data, changed, scope), face)
+    model = Assembled(_updated_design(fitted.design, formula, data, changed, scope), face)
     new = estimate(model.design, Objective(model.problem, fit.reml, fit.fixed_sigma))
     warn_of_fit(new)
     name = "satterthwaite" if fitted.clustered else fitted.method.name
