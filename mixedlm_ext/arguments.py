@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mixedlm_ext.design import Design, RandomTerm, design_from_formula
+from mixedlm_ext.design.column import one_column
 from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.named_checks import read_checks
 from mixedlm_ext.design.statsmodels_arrays import is_groups, terms_of_groups
@@ -82,12 +83,13 @@ def random_terms(
             "random=[RandomTerm(groups)] or groups=, or write a formula with MixedLM.from_formula."
         )
     terms = [random] if isinstance(random, RandomTerm) else random
-    if not np.iterable(terms):
+    try:
+        return list(terms)
+    except TypeError:
         raise DesignError(
             f"random is {type(random).__name__}; it needs RandomTerm objects. "
             "Pass random=[RandomTerm(groups)]."
-        )
-    return list(terms)
+        ) from None
 
 
 def caller_scope(depth: int) -> dict[str, Any]:
@@ -106,7 +108,7 @@ def scope_of_caller() -> dict[str, Any]:
 
 
 def read_formula(
-    formula: str,
+    formula: Any,
     data: Any,
     subset: Any = None,
     drop_cols: Sequence[str] | None = None,
@@ -208,13 +210,16 @@ def read_formula(
             "re_formula and vc_formula need groups=. Write the random effects into the "
             "formula, (x | g), or name the grouping column with groups='g'."
         )
-    check_is_text(formula)
-    table = read_table(data)
-    parsed, scope = (
-        (parse_formula(formula, columns=table.names), eval_env)
-        if groups is None
-        else translate_groups(formula, data, groups, re_formula, vc_formula, eval_env)
-    )
+    with_components = groups is None and isinstance(formula, MixedFormula)  # of `update`
+    if not with_components:
+        check_is_text(formula)
+    table, scope = read_table(data), eval_env
+    if with_components:
+        parsed = formula
+    elif groups is None:
+        parsed = parse_formula(formula, columns=table.names)
+    else:
+        parsed, scope = translate_groups(formula, data, groups, re_formula, vc_formula, scope)
     return design_from_formula(
         parsed,
         table,
@@ -250,17 +255,19 @@ def translate_groups(
 
 def _one_factor(groups: Any, data: Any) -> Any:
     """Return the one grouping factor that statsmodels' argument is; refuse several."""
-    names: list[Any] = []
-    if isinstance(groups, list | tuple) and all(isinstance(g, str) for g in groups):
-        columns = data if hasattr(data, "__contains__") else ()
-        names = list(groups) if all(g in columns for g in groups) else []
-    elif hasattr(groups, "columns"):
+    named = isinstance(groups, list | tuple) and all(isinstance(g, str) for g in groups)
+    columns = data if hasattr(data, "__contains__") else ()
+    if named and all(g in columns for g in groups):
+        names = list(groups)
+    elif isinstance(groups, pd.DataFrame):
         names = list(groups.columns)
-    elif getattr(groups, "ndim", 1) == 2:
-        names = ["a", "b"] if groups.shape[1] > 1 else ["a"]
+    elif isinstance(groups, np.ndarray) and groups.ndim == 2:
+        named, names = False, ["a", "b"][: groups.shape[1]]
+    else:
+        return groups
     if len(names) == 1:
-        return groups[0] if isinstance(groups, list | tuple) else np.asarray(groups)[:, 0]
-    if names and np.size(groups) != 1:
+        return groups[0] if named else one_column(groups, "groups")
+    if len(names) > 1 and np.size(groups) > 1:
         a, b, *_ = names
         raise DesignError(
             f"groups= is one factor, not {len(names)} columns. Write random terms into the "

@@ -156,12 +156,11 @@ class Covariance:
 
     def check(self, theta: object) -> Array:
         """Return `theta` as a float vector of the right length, or say what is wrong with it."""
-        try:
-            vector = np.atleast_1d(np.asarray(theta, dtype=float))
-        except (TypeError, ValueError):
+        vector = _as_numbers(theta)
+        if vector is None:
             raise FitError(
                 f"theta must hold numbers, not {type(theta).__name__}. Pass {self.n_theta} numbers."
-            ) from None
+            )
         if vector.shape != (self.n_theta,):
             raise FitError(
                 f"theta has shape {vector.shape}; this model has {self.n_theta} covariance "
@@ -260,3 +259,16 @@ class Covariance:
             values = np.linalg.svd(template, compute_uv=False)
             out.append(bool(values[-1] <= tol * max(1.0, values[0])))
         return out
+
+
+def _as_numbers(values: object) -> Array | None:
+    """Read a vector of numbers from an array or column of any library; None if it holds others."""
+    try:
+        listed = values.to_list() if hasattr(values, "to_list") else values
+        found = np.ma.asarray(listed) if np.ma.isMaskedArray(listed) else np.asarray(listed)
+        if found.dtype.kind in "cmM" or found.dtype.names:
+            return None
+        numbers = found.astype(np.float64)
+        return np.atleast_1d(np.ma.filled(numbers, np.nan))
+    except Exception:  # each library has its own for what it cannot convert
+        return None

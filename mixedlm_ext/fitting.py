@@ -195,7 +195,8 @@ def _standardize(model: Assembled, theta: Any) -> Array:
     """Return theta as the engine has it, or say what is wrong with it."""
     covariance = model.problem.covariance
     p, m = len(model.design.x_names), covariance.n_theta
-    if _are_fixed_effects(model, theta) or (np.shape(theta) == (p,) and p != m):
+    shape = (len(theta),) if isinstance(theta, list | tuple) else getattr(theta, "shape", None)
+    if _are_fixed_effects(model, theta) or (p != m and shape == (p,)):
         raise FitError(
             f"the criterion and its derivatives are functions of the {m} covariance parameters "
             f"theta; these are {p} numbers, as many as fixed effects. If statsmodels' "

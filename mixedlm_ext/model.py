@@ -175,7 +175,7 @@ class MixedLM(base.LikelihoodModel):
     @described_by(read_formula)
     def from_formula(
         cls,
-        formula: str,
+        formula: Any,
         data: Any,
         subset: Any = None,
         drop_cols: Sequence[str] | None = None,

@@ -2,8 +2,8 @@
 
 With V = W⁻¹ + ZΛΛ'Z', P = V⁻¹ - V⁻¹X(X'V⁻¹X)⁻¹X'V⁻¹, r² = y'Py and df = n (ML) or n - p (REML):
 
-    ML     d(θ) = log|M| - log|W| + n [1 + log(2πr²/n)]                           (BBMW 2015, eq.
-    35) REML   d(θ) = log|M| + log|R_X|² - log|W| + (n-p) [1 + log(2πr²/(n-p))]       (eq. 41)
+    ML     d(θ) = log|M| - log|W| + n [1 + log(2πr²/n)]                        (BBMW 2015, eq. 35)
+    REML   d(θ) = log|M| + log|R_X|² - log|W| + (n-p) [1 + log(2πr²/(n-p))]    (eq. 41)
 
 A residual standard deviation that is fixed replaces df [1 + log(2πr²/df)] by df log(2πσ²) + r²/σ².
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.alignment import AlignedProblem, align
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.expected_information import (
     traces_by_differences,
@@ -248,24 +249,33 @@ class Evaluation:
     @cached_property
     def hessian_model(self) -> Array:
         """The average information carried to theta, plus the curvature C of Γ = TT'."""
-        covariance = self._objective.problem.covariance
-        chain = chain_rule(covariance, self.theta)
-        information = chain @ self._gamma_information @ chain.T
-        H = information + covariance.curvature(self._gamma_gradient)
-        return covariance.tie(covariance.tie(H), axis=1)
+        return self._in_theta(exact=False)
 
     @property
     def hessian(self) -> Array:
         """The second derivatives in theta."""
+        return self._in_theta(exact=True)
+
+    def _in_theta(self, exact: bool) -> Array:
+        """Carry second derivatives in Γ to theta."""
         covariance = self._objective.problem.covariance
-        chain = chain_rule(covariance, self.theta)
-        H = chain @ self._gamma_hessian @ chain.T + covariance.curvature(self._gamma_gradient)
+        if self._aligned is None:
+            e, chain, G = self, chain_rule(covariance, self.theta), self._gamma_gradient
+        else:
+            aligned, e = self._aligned
+            chain, G = aligned.chain_rule(self.theta), aligned.gradient_back(e._gamma_gradient)
+        second = e._gamma_hessian if exact else e._gamma_information
+        H = chain @ second @ chain.T + covariance.curvature(G)
         return covariance.tie(covariance.tie(H), axis=1)
 
     @cached_property
     def _steps(self) -> TemplateSteps:
         """The directions of a step from here."""
-        return TemplateSteps(self._objective.problem.covariance, self.theta)
+        covariance = self._objective.problem.covariance
+        if self._aligned is None:
+            return TemplateSteps(covariance, self.theta)
+        aligned, _ = self._aligned
+        return TemplateSteps(covariance, aligned.theta, [Q.T @ Q for Q in aligned.bases])
 
     def derivatives(self, exact: bool = False) -> tuple[Array, Array]:
         """Return gradient and Hessian along the directions of a step (see template_steps.py).
@@ -275,18 +285,31 @@ class Evaluation:
         exact : bool
             The second derivatives, or their average-information model.
         """
-        steps = self._steps
-        second = self._gamma_hessian if exact else self._gamma_information
-        hessian = steps.hessian(second, self._gamma_gradient)
-        return steps.gradient(self._template_gradient), hessian
+        e, steps = self if self._aligned is None else self._aligned[1], self._steps
+        second = e._gamma_hessian if exact else e._gamma_information
+        hessian = steps.hessian(second, e._gamma_gradient)
+        return steps.gradient(e._template_gradient), hessian
 
     def after(self, step: Array) -> Array:
         """Return theta after a step along those directions."""
-        return self._steps.apply(step)
+        theta = self._steps.apply(step)
+        return theta if self._aligned is None else self._aligned[0].back(theta)
+
+    @cached_property
+    def _aligned(self) -> tuple[AlignedProblem, Evaluation] | None:
+        """The same point in columns that keep the digits of its derivatives, if it needs them."""
+        objective = self._objective
+        aligned = align(objective.problem, self.theta)
+        if aligned is None:
+            return None
+        same = Objective(aligned.problem, objective.reml, objective.sigma)
+        return aligned, same.at(aligned.theta)
 
     def release(self) -> None:
         """Free the factor, which may be as large as all the rest; what is computed stays."""
         _ = self.v
+        if self._aligned is not None:
+            self._aligned[1].release()
         if not self.exact_is_cheap:
             self.pls.factor.release()
 

@@ -69,10 +69,16 @@ class TemplateSteps:
     covariance : Covariance
     theta : ndarray (m,)
         Standardized.
+    metrics : list of ndarray (k, k), optional
+        Q'Q of each term if the templates are those of columns ZQ (see alignment.py): what does not
+        rotate is that of the first columns, T'Q'QΔT symmetric.
     """
 
-    def __init__(self, covariance: Covariance, theta: Array) -> None:
+    def __init__(
+        self, covariance: Covariance, theta: Array, metrics: Sequence[Array] | None = None
+    ) -> None:
         self.covariance = covariance
+        self.metrics = metrics or [np.eye(term.k) for term in covariance.terms]
         self.T = covariance.term_templates(theta)
         entries = [_entries(term) for term in covariance.terms]
         self.stops = np.cumsum([len(rows) for rows, _ in entries])
@@ -84,7 +90,10 @@ class TemplateSteps:
     @cached_property
     def _basis(self) -> Array:
         """RS for orthonormal S that span the steps which are no rotations."""
-        blocks = [_directions(term, T) for term, T in zip(self.covariance.terms, self.T)]
+        blocks = [
+            _directions(term, T, metric)
+            for term, T, metric in zip(self.covariance.terms, self.T, self.metrics)
+        ]
         out = np.zeros((int(self.stops[-1]), sum(b.shape[1] for b in blocks)))
         column = 0
         for part, block in zip(self.slices, blocks):
@@ -131,7 +140,7 @@ class TemplateSteps:
         return np.concatenate(out)
 
 
-def _directions(term: TermCovariance, T: Array) -> Array:
+def _directions(term: TermCovariance, T: Array, metric: Array) -> Array:
     """Return RS, entries row by row, for an orthonormal basis S of the steps that do not rotate."""
     k = term.k
     if term.structure == "iid":  # one direction: all variances of the term together
@@ -140,7 +149,7 @@ def _directions(term: TermCovariance, T: Array) -> Array:
         return np.diag(np.sqrt(1.0 + np.diag(T) ** 2))
     U, values, _ = np.linalg.svd(T)
     R = (U * np.sqrt(1.0 + values**2)) @ U.T
-    return np.asarray(np.kron(R, np.eye(k)) @ _horizontal(R @ T))
+    return np.asarray(np.kron(R, np.eye(k)) @ _horizontal(R @ metric @ T))
 
 
 def _horizontal(T: Array) -> Array:

@@ -17,6 +17,7 @@ from test_reference import CASES, DATA, Case, as_list, case_id, our_formula, r_c
 
 from mixedlm_ext import MixedLM, RandomTerm, datasets
 from mixedlm_ext.errors import FitError
+from mixedlm_ext.inference.hypotheses import echelon
 
 REFERENCE = json.loads((DATA / "inference.json").read_text())
 SPLIT_PLOT = "angle ~ recipe * temperature + (1 | recipe:replicate)"
@@ -353,3 +354,29 @@ def test_drop1_scope() -> None:
         result.drop1(["recip"])
     with pytest.raises(FitError, match=r"test='G' is not known"):
         result.drop1(test="G")
+
+
+def test_the_echelon_form_is_in_the_users_units() -> None:
+    """Columns of any length: the pivots are one, whatever rows span the hypothesis."""
+    L = np.array([[0.0, 1.0, 0.0, 3.0], [0.0, 0.0, 1.0, -2.0]])
+    mixed = np.array([[2.0, 1.0], [-1e3, 4.0]]) @ L
+    assert_allclose(echelon(mixed, np.array([1.0, 20.0, 0.1, 7.0])), L, rtol=1e-12)
+    tiny = L * [1.0, 1e-7, 1e7, 1.0]
+    lengths = np.array([1.0, 1e-7, 1e7, 1.0])
+    assert_allclose(
+        echelon(np.array([[1.0, 1.0], [1.0, -1.0]]) @ tiny, lengths),
+        [[0.0, 1.0, 0.0, 3e7], [0.0, 0.0, 1.0, -2e-7]],
+        rtol=1e-9,
+    )
+
+
+def test_a_part_of_the_only_effect_has_a_basis_of_its_own() -> None:
+    """lmerTest 3.1's contestMD and anova."""
+    data = datasets.sleepstudy.load_pandas().data
+    data = data.drop(index=data.index[::7])
+    data["f"] = [f"l{7 * int(days) % 4}" for days in data["Days"]]
+    result = fit("Reaction ~ f + (Days | Subject)", data)
+    rows = np.eye(4)
+    for L, df in ((rows[[1, 2]], 116.102753), (rows[[2, 3]], 116.7581364), (rows[1:], 116.3699774)):
+        assert_allclose(result.f_test(L).df_denom, df, rtol=1e-7)
+        assert_allclose(result.f_test(np.triu(np.ones((len(L),) * 2)) @ L).df_denom, df, rtol=1e-7)

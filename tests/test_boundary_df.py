@@ -17,6 +17,7 @@ from test_inference import DenseKenwardRoger
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.inference import satterthwaite
+from mixedlm_ext.inference.boundary import zero_variances
 from mixedlm_ext.inference.kenward_roger import KenwardRoger
 
 
@@ -155,6 +156,60 @@ def test_a_covariance_goes_although_one_of_its_two_variances_stays() -> None:
     assert_allclose(slope.bse, none.bse, rtol=1e-6)
 
 
+def chol(Gamma: np.ndarray) -> list[float]:
+    """The part of theta of a term whose effects have this covariance, relative to sigma = 1."""
+    values, vectors = np.linalg.eigh(Gamma)
+    R = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T, mode="r")
+    T = R.T * np.sign(np.diag(R) + 1e-300)
+    return list(T.T[np.triu_indices(len(T))])
+
+
+def at(result: Any, theta: list[float]) -> Any:
+    """The record of a fit at another theta, sigma = 1."""
+    design, V = result.model.design, np.eye(len(result.model.endog))
+    at_theta = replace(result.fit_record, theta=np.array(theta), sigma=1.0)
+    for term, T in zip(design.terms, at_theta.templates):
+        V += (term.codes[:, None] == term.codes) * (term.X @ T @ T.T @ term.X.T)
+    unscaled = np.linalg.inv(design.X.T @ np.linalg.solve(V, design.X))
+    return replace(at_theta, unscaled_cov=unscaled)
+
+
+def assert_same_tests(one: Any, two: Any) -> None:
+    methods, L = (KenwardRoger(one), KenwardRoger(two)), np.eye(len(one.beta))
+    assert_allclose(*(method.cov() for method in methods), rtol=1e-7, atol=1e-10)
+    assert_allclose(*(method.t(L) for method in methods), rtol=1e-6)
+    assert_allclose(*(method.f(L[1:]) for method in methods), rtol=1e-6)
+
+
+def test_a_column_has_the_variance_that_another_term_gives_it() -> None:
+    """One machine varies by the workers' intercept only: the same model in one term or in two."""
+    one, two = (
+        fit(f"score ~ Machine + {random}", machines())
+        for random in ("(0 + Machine | Worker)", "(1 | Worker) + (0 + Machine | Worker)")
+    )
+    own = np.diag([0.0, 0.8**2, 0.5**2])
+    alone, apart = at(one, chol(2.25 + own)), at(two, [1.5, *chol(own)])
+    assert zero_variances(alone) == zero_variances(apart) == []
+    assert_same_tests(alone, apart)
+    nothing = at(two, [0.0, *chol(own)])
+    assert zero_variances(nothing) == ["Worker", "Worker.1: Machine[A]"]
+
+
+def test_variance_of_an_intercept_may_be_written_in_either_of_two_terms() -> None:
+    """(x | g) and (0 + h | g) share the intercept, and slopes of x are in one of them."""
+    result = fit("y ~ x + (x | g) + (0 + h | g)", crossed())
+    intercept_and_slope = np.array([[2.25, 0.3], [0.3, 0.5]])
+    shift = np.array([[1.0, 0.0], [0.0, 0.0]])
+    own = np.diag([0.0, 0.8**2, 0.5**2])
+    first = at(result, [*chol(intercept_and_slope), *chol(own)])
+    second = at(result, [*chol(intercept_and_slope - shift), *chol(1.0 + own)])
+    assert zero_variances(first) == zero_variances(second) == []
+    assert_same_tests(first, second)
+    # an intercept that is a multiple of the slope belongs to the slope
+    tied = at(result, [*chol(np.array([[2.0, 1.0], [1.0, 0.5]])), *chol(own)])
+    assert zero_variances(tied) == ["g.1: h[a]"]
+
+
 def test_scale_of_f_beside_two_degrees_of_freedom() -> None:
     """Only at two itself is the scale one: the textbook's formulas at 2.7."""
     rng = np.random.default_rng(1)
@@ -167,6 +222,32 @@ def test_scale_of_f_beside_two_degrees_of_freedom() -> None:
     scale, df = DenseKenwardRoger(data, result.theta, result.sigma).scale_and_df(L)
     assert 2.5 < df < 3.0 and scale < 0.9
     assert_allclose(result.ddf_method.f(L), [scale, df], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("seed", "expected"),
+    [(69, (1.0, 2.004852734)), (79, None)],  # pbkrtest 0.5's KRmodcomp has the same guard
+)
+def test_the_scale_is_one_within_a_hundredth_of_two_only(seed: int, expected: Any) -> None:
+    rng = np.random.default_rng(seed)
+    k = int(rng.integers(5, 7))
+    g = np.repeat(np.arange(k), rng.integers(1, 12, k))
+    X = np.column_stack([np.ones(len(g)), g % 3 == 1, g % 3 == 2]).astype(float)
+    y = 3.0 * rng.standard_normal(k)[g] + rng.standard_normal(len(g))
+    data = Example(y, X, (oracle.Term(np.ones((len(g), 1)), g, k, "us"),), ("g",))
+    result, L = data.model().fit(ddf="kenward-roger"), np.eye(3)[1:]
+    textbook = DenseKenwardRoger(data, result.theta, result.sigma).scale_and_df(L)
+    if expected is None:
+        assert 2.2 < textbook[1] < 2.4
+    assert abs(textbook[0] - 1.0) > 0.02
+    assert_allclose(result.ddf_method.f(L), textbook if expected is None else expected, rtol=1e-5)
+
+
+def test_a_small_variance_is_none_of_zero() -> None:
+    """Ten-thousandths of the residual's standard deviation count; a millionth does not."""
+    result = fit("y ~ x + (1 | g)", crossed())
+    for theta, zeros in ((1e-4, []), (2e-5, []), (1e-6, ["g"])):
+        assert zero_variances(replace(result.fit_record, theta=np.array([theta]))) == zeros
 
 
 def test_scale_of_f_near_two_degrees_of_freedom() -> None:

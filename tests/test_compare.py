@@ -252,6 +252,16 @@ def test_a_mixed_model_against_linear_regression() -> None:
         mixed.compare_lr_test(other)
 
 
+@pytest.mark.filterwarnings("ignore:The design matrix is rank-deficient")
+def test_linear_regression_with_a_repeated_column() -> None:
+    """A coefficient that cannot be estimated is no parameter (as in R's anova)."""
+    data = datasets.sleepstudy.load_pandas().data
+    mixed = MixedLM.from_formula("Reaction ~ Days + (1 | Subject)", data).fit()
+    once, twice = (smf.ols(f"Reaction ~ Days{more}", data).fit() for more in ("", " + I(2 * Days)"))
+    assert anova(mixed, twice)["npar"].tolist() == anova(mixed, once)["npar"].tolist() == [3, 4]
+    assert mixed.compare_lr_test(twice) == mixed.compare_lr_test(once)
+
+
 def test_linear_regression_with_weights() -> None:
     data = datasets.sleepstudy.load_pandas().data
     data["w"] = 1.0 + np.arange(180) % 3

@@ -23,7 +23,7 @@ from numpy.testing import assert_allclose
 from scipy import sparse
 
 from mixedlm_ext import MixedLM, RandomTerm, datasets
-from mixedlm_ext.errors import DesignError, DesignWarning, MixedLMError
+from mixedlm_ext.errors import DesignError, DesignWarning, FitError, MixedLMError
 
 N = 40
 RNG = np.random.default_rng(0)
@@ -421,3 +421,44 @@ def test_the_advice_for_ns() -> None:
             warnings.simplefilter("error", DesignWarning)  # of a rank-deficient fixed part
             model = MixedLM.from_formula("y ~ cr(x, df=3, constraints='center') + (1 | g)", data)
         assert_allclose(model.fit(reml=False).llf, llf, rtol=1e-10)
+
+
+# --- start_params and theta ----------------------------------------------------------------------
+
+
+def test_theta_is_read_from_columns_of_any_library() -> None:
+    model = MixedLM.from_formula("y ~ x + (1 | g)", BASE)
+    expected = model.objective([0.5])
+    wide = MixedLM.from_formula("y ~ x + (x || g)", BASE)
+    for values in (
+        pl.Series([0.5]), pa.array([0.5]), pd.Index([0.5]), pd.Series([0.5], dtype="Float64"),
+        [Decimal("0.5")], np.array([0.5], "f2"), pl.Series(["0.5"]).cast(pl.Decimal(3, 1)), 0.5,
+    ):  # fmt: skip
+        assert model.objective(values) == expected
+        assert_allclose(model.fit(start_params=values).objective, model.fit().objective, rtol=1e-8)
+    whole = pl.Series([1, 2], dtype=pl.Int128)
+    assert wide.objective(whole) == wide.objective([1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [10**400], [[1.0, 2.0], [3.0], [4.0]], [1j], np.array([1.0 + 0j]), np.array([1], "M8[s]"),
+        pd.Series(pd.to_timedelta([1], unit="s")), np.ma.array([1.0], mask=[True]), [pd.NA],
+        pd.Series([pd.NA], dtype="Int64"), np.array([(1.0,)], dtype=[("a", float)]), {"g": 1.0},
+        "a", b"a", int, [None], pd.interval_range(0, 1), (x for x in (1.0,)),
+    ],
+    ids=lambda values: type(values).__name__,
+)  # fmt: skip
+def test_theta_that_is_no_number_is_refused_in_words(values: Any) -> None:
+    model = MixedLM.from_formula("y ~ x + (1 | g)", BASE)
+    for use in (model.objective, model.score, lambda theta: model.fit(start_params=theta)):
+        with pytest.raises(FitError, match=r"theta (must hold numbers|has values that are not)"):
+            use(values)
+
+
+def test_theta_of_polars_that_is_no_number() -> None:
+    model = MixedLM.from_formula("y ~ x + (1 | g)", BASE)
+    for values in (pl.Series([1]).cast(pl.Date), pl.Series([b"a"]), pl.Series([{"a": 1}])):
+        with pytest.raises(FitError, match="theta must hold numbers, not Series"):
+            model.fit(start_params=values)

@@ -172,7 +172,7 @@ def test_refit_ml(result) -> None:
 )  # fmt: skip
 def test_formulas(change: str, expected: str) -> None:
     old = parse_formula("y - 3 ~ 0 + x + f*z + offset(u) + (v | a/b) + (0 + x || g)")
-    assert update_formula(old, change) == expected
+    assert update_formula(old, change).text == expected
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,23 @@ def test_a_term_is_reduced() -> None:
     assert tested.formula == "y ~ x + (x | g)" and not tested.fixed["Eliminated"].any()
 
 
+def test_columns_without_an_intercept_stay_without_it() -> None:
+    rng = np.random.default_rng(6)
+    g, x, z = np.repeat(np.arange(12), 8), rng.standard_normal(96), rng.standard_normal(96)
+    y = 2 * rng.standard_normal(12)[g] * z + rng.standard_normal(96)
+    found = step(fit("y ~ 1 + (0 + x + z | g)", {"y": y, "x": x, "z": z, "g": g}))
+    assert found.formula == "y ~ 1 + (0 + z | g)"
+    assert found.random["Df"].iloc[1:].tolist() == [2, 1]
+
+
+def test_a_level_of_one_takes_nothing_out() -> None:
+    data = datasets.cake.load_pandas().data
+    result = fit("angle ~ temp + C(temp) + (1 | recipe:replicate)", data)
+    found = step(result, alpha_random=1, alpha_fixed=1.0)
+    assert found.formula == result.model.formula_full
+    assert not found.fixed["Eliminated"].any() and not found.random["Eliminated"].any()
+
+
 def test_the_last_random_term_stays() -> None:
     rng = np.random.default_rng(5)
     data = {"y": rng.standard_normal(60), "x": rng.standard_normal(60), "g": np.arange(60) % 6}

@@ -8,6 +8,7 @@ import decimal
 import fractions
 import json
 import re
+import uuid
 import zoneinfo
 from functools import lru_cache
 from pathlib import Path
@@ -395,6 +396,7 @@ KEYS = {
     "python zones": [datetime.datetime(2020, 1, 1 + i, tzinfo=zoneinfo.ZoneInfo("Asia/Tokyo"))
                      for i in range(6)],
     "times of day": [datetime.time(i, 30) for i in range(6)],
+    "uuids": [uuid.UUID(int=7**40 + i) for i in range(6)],
     "decimals": [decimal.Decimal(i) / 3 for i in range(6)],
     "fractions": [fractions.Fraction(i, 7) for i in range(6)],
     "bytes": [bytes([i, 255]) for i in range(6)],

@@ -156,9 +156,61 @@ def test_the_same_column_may_be_in_two_entries_of_several_columns() -> None:
         )
 
 
-def test_update_says_that_several_columns_have_no_spelling() -> None:
-    with pytest.raises(FormulaError, match="variance component 'room'"):
-        ours("0 + z2 + z3").fit().update("~ . + z")
+def test_update_keeps_components() -> None:
+    """A formula cannot hold their one variance and their name: update carries them along."""
+    result = ours("0 + z2 + z3").fit()
+    more = result.update("~ . + z")
+    direct = MixedLM.from_formula(
+        "y ~ x + z", DATA, groups="g", re_formula="1", vc_formula={"room": "0 + z2 + z3"}
+    ).fit()
+    assert_allclose(more.objective, direct.objective, rtol=1e-9)
+    assert more.varcorr()["group"].tolist() == ["g", "room", "Residual"]
+    for changed in (more.update("~ . - z"), pickle.loads(pickle.dumps(result)).update("~ .")):
+        assert_allclose(changed.objective, result.objective, rtol=1e-9)
+    part = DATA["g"] < 12
+    assert_allclose(
+        result.update("~ .", data=DATA[part]).objective,
+        ours("0 + z2 + z3", DATA[part]).fit().objective,
+        rtol=1e-9,
+    )
+    assert_allclose(
+        result.update("~ . - (0 + z2 + z3 | g)").objective,
+        MixedLM.from_formula("y ~ x + (1 | g)", DATA).fit().objective,
+        rtol=1e-9,
+    )
+    crossed = result.update("log(y + 20) ~ . + (1 | a)").varcorr()
+    assert crossed["group"].tolist() == ["g", "a", "room", "Residual"]
+    assert crossed["name"].tolist() == ["Intercept", "Intercept", "z2, z3", ""]
+
+
+def test_update_keeps_the_names_of_components() -> None:
+    result = ours("0 + C(a)").fit().update("~ . + z")
+    assert result.varcorr()["group"].tolist() == ["g", "room", "Residual"]
+    assert result.model.formula_full == "y ~ x + z + (1 | g) + (1 | g:C(a))"
+    assert_allclose(
+        result.objective,
+        MixedLM.from_formula("y ~ x + z + (1 | g/a)", DATA).fit().objective,
+        rtol=1e-9,
+    )
+    assert [t.group for t in result.update("~ . - (1 | g:C(a))").model.random_terms] == ["g"]
+
+
+def test_what_update_cannot_do_with_components_is_said() -> None:
+    result = ours("0 + z2 + z3").fit()
+    with pytest.raises(FormulaError, match=r"- \(0 \+ z2 \+ z3 \| g\) \+ \(0 \+ z2 \| g\)'"):
+        result.update("~ . - (0 + z3 | g)")
+    with pytest.raises(FormulaError, match=r"from_formula\(\.\.\., vc_formula"):
+        ours("0 + z + z2 + z3").fit().update("~ . - (0 + z3 | g)")
+    with pytest.raises(FormulaError, match="keeps the variance component 'room' and groups="):
+        result.update("~ . - (1 | g)", groups="a")
+
+
+def test_step_takes_components_out() -> None:
+    data = DATA.assign(y=DATA["x"] + np.sin(np.arange(len(DATA)) ** 2) + np.cos(DATA["g"]))
+    found = ours("0 + z2 + z3", data).fit().step(reduce_fixed=False)
+    assert "(0 + z2 + z3 | g) with one variance" in found.random.index
+    assert [term.group for term in found.model.model.random_terms] == ["g"]
+    assert found.model.varcorr()["group"].tolist() == ["g", "Residual"]
 
 
 # ---------------------------------------------------------- one variance, whatever uses the fit

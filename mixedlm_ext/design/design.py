@@ -66,8 +66,6 @@ class Design:
         What the formula uses from the caller's scope.
     weights_name, offset_name : str or None
         Columns given as `weights` and `offset`.
-    aliases : ndarray (p, d)
-        The columns left out as not estimable are X times this.
     at_hand : DataAtHand or None
         Where the user's data are, while the user keeps them; not pickled.
     checks : Checks
@@ -104,7 +102,6 @@ class Design:
     scope: Scope = field(default_factory=Scope)
     weights_name: str | None = None
     offset_name: str | None = None
-    aliases: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     at_hand: DataAtHand | None = field(default=None, repr=False)
     checks: Checks = field(default_factory=Checks)
     full_index: pd.Index | None = None

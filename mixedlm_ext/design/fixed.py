@@ -19,9 +19,6 @@ __all__ = ["FixedPart", "keep_columns"]
 
 Floats = npt.NDArray[np.float64]
 
-_ZERO = 1e-9
-"""Shares of a dropped column this small are rounding errors of zero."""
-
 
 @dataclass(frozen=True, eq=False)
 class FixedPart:
@@ -35,8 +32,6 @@ class FixedPart:
         Positions among all columns.
     dropped : tuple of str
         Names of the columns that are combinations of those before them.
-    aliases : ndarray (p, d)
-        What they are: the dropped columns are X times this.
     null : NullSpace or None
         The null space of the columns that the user wants, None for full rank.
     """
@@ -45,7 +40,6 @@ class FixedPart:
     names: tuple[str, ...]
     column_map: npt.NDArray[np.intp]
     dropped: tuple[str, ...]
-    aliases: Floats
     null: NullSpace | None
 
 
@@ -98,25 +92,15 @@ def keep_columns(
     kept = independent_columns(X, weights)
     others = np.setdiff1d(np.arange(len(wanted)), kept)
     dropped = tuple(names[wanted[j]] for j in others)
-    aliases = np.zeros((len(kept), 0))
     if dropped:
         what = "the fixed part is rank deficient; left out, as combinations of the columns before: "
         (checks or Checks()).report("rank", DesignError(f"{what}{list_names(dropped)}."))
-        aliases = _combinations(X[:, kept], X[:, others])
         X = X[:, kept]
     column_map = wanted[kept]
     null = null_space(every, column_map, wanted)
     check_fixed_size(len(X), [names[j] for j in column_map])
     names_kept = tuple(names[j] for j in column_map)
-    return FixedPart(X, names_kept, column_map, dropped, aliases, null)
-
-
-def _combinations(kept: Floats, dropped: Floats) -> Floats:
-    """Return A with dropped = kept A, rounding errors of zero set to zero."""
-    lengths = np.linalg.norm(kept, axis=0)
-    A = np.linalg.lstsq(kept / lengths, dropped)[0]
-    A[np.abs(A) < _ZERO * np.linalg.norm(dropped, axis=0)] = 0.0
-    return np.asarray(A / lengths[:, None])
+    return FixedPart(X, names_kept, column_map, dropped, null)
 
 
 def _listed(names: Any) -> list[Any]:

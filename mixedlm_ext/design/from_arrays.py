@@ -125,7 +125,6 @@ def design_from_arrays(
         rows=choice.positions(n),
         n_missing=choice.n_missing,
         n_zero_weight=choice.n_zero_weight,
-        aliases=fixed.aliases,
         n_data=n,
         checks=checks,
         full_index=index if missing == "exclude" else None,

@@ -160,7 +160,6 @@ def design_from_formula(
         scope=scope,
         weights_name=weights_name,
         offset_name=offset_name,
-        aliases=fixed.aliases,
         at_hand=DataAtHand(table),
         checks=checks,
         full_index=table.index if missing == "exclude" else None,

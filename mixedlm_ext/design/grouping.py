@@ -243,7 +243,8 @@ def match_levels(factors: Sequence[Any], levels: pd.Index) -> Codes:
     array([ 1, -1,  0])
     """
     known = levels.levels if isinstance(levels, pd.MultiIndex) else [levels]
-    coded = [level_codes(values) for values in factors]
+    names = [str(own.name) for own in known]
+    coded = [level_codes(values, name) for values, name in zip(factors, names, strict=True)]
     places = [
         match_keys(_plain_index(found), _plain_index(own), f"the grouping factor {own.name!r}")
         for (_, found), own in zip(coded, known, strict=True)

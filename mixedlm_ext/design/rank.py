@@ -118,6 +118,11 @@ class NullSpace:
         away = np.abs(scaled @ self.basis).max(axis=1, initial=0.0)
         return ~(away > _ESTIMABLE * np.abs(scaled).max(axis=1, initial=0.0))
 
+    def combinations(self, kept: npt.NDArray[np.intp], lost: npt.NDArray[np.intp]) -> Floats:
+        """Return A (kept, d) with X_lost = X_kept A, for the d columns that were left out."""
+        of_lost = -np.diag(self.basis[lost]) / self.scale[lost]
+        return np.asarray(self.basis[kept] / self.scale[kept, None] / of_lost)
+
 
 def null_space(
     X: Floats, kept: npt.NDArray[np.intp], wanted: npt.NDArray[np.intp]

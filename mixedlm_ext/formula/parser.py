@@ -67,11 +67,15 @@ class RandomTermSpec:
     name: str = ""
 
     @property
-    def text(self) -> str:
-        """The term in formula language, ``"(1 + Days | Subject)"``."""
+    def written(self) -> str:
+        """Columns and group in formula language, ``"(1 + Days | Subject)"``."""
         bar = "||" if self.structure == "diag" else "|"
-        written = f"({shown(self.expr, self.bare)} {bar} {self.group_name})"
-        return f"{written} with one variance" if self.structure == "iid" else written
+        return f"({shown(self.expr, self.bare)} {bar} {self.group_name})"
+
+    @property
+    def text(self) -> str:
+        """The term in words: what is written, and what a formula cannot say of a component."""
+        return f"{self.written} with one variance" if self.structure == "iid" else self.written
 
     @property
     def group_name(self) -> str:

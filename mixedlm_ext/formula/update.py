@@ -22,8 +22,10 @@ _DOT = "\ua4f8"
 _LONE_DOT = re.compile(r"(?<![\w.)\]'\"])\.(?![\w.])")
 
 
-def update_formula(old: MixedFormula, text: str, columns: Collection[object] | None = None) -> str:
-    """Return the text of a changed formula.
+def update_formula(
+    old: MixedFormula, text: str, columns: Collection[object] | None = None
+) -> MixedFormula:
+    """Return a changed formula.
 
     Parameters
     ----------
@@ -38,7 +40,9 @@ def update_formula(old: MixedFormula, text: str, columns: Collection[object] | N
 
     Returns
     -------
-    str
+    MixedFormula
+        Perhaps without random terms. Components of ``vc_formula`` come last; its text does not
+        have them.
 
     Raises
     ------
@@ -48,12 +52,12 @@ def update_formula(old: MixedFormula, text: str, columns: Collection[object] | N
     Examples
     --------
     >>> old = parse_formula("Reaction ~ Days + (Days | Subject)")
-    >>> update_formula(old, "~ . - Days")
+    >>> update_formula(old, "~ . - Days").text
     'Reaction ~ 1 + (Days | Subject)'
-    >>> update_formula(old, "log(Reaction) ~ . - (Days | Subject) + (1 | Subject)")
+    >>> update_formula(old, "log(Reaction) ~ . - (Days | Subject) + (1 | Subject)").text
     'log(Reaction) ~ Days + (1 | Subject)'
     >>> uncorrelated = parse_formula("Reaction ~ Days + (Days || Subject)")
-    >>> update_formula(uncorrelated, "log(.) ~ . - (0 + Days | Subject)")
+    >>> update_formula(uncorrelated, "log(.) ~ . - (0 + Days | Subject)").text
     'log(Reaction) ~ Days + (1 | Subject)'
     """
     if not isinstance(text, str) or "~" not in text:
@@ -73,7 +77,15 @@ def update_formula(old: MixedFormula, text: str, columns: Collection[object] | N
     parts = _Parts(old, text, bare)
     for op, node in _signed_terms(side):
         parts.add(op, source.plain(node.span), node)
-    return shown(f"{response} ~ {parts.text()}", bare)
+    written = shown(f"{response} ~ {parts.text()}", bare)
+    new = parse_formula(written, allow_no_random=True, columns=[*bare, *(columns or ())])
+    components = parts.components()
+    return replace(
+        new,
+        text=" + ".join([new.text, *(c.written for c in components if c.structure != "iid")]),
+        random=(*new.random, *components),
+        bare=new.bare | old.bare,
+    )
 
 
 def _response(old: MixedFormula, left: str) -> str:
@@ -160,15 +172,12 @@ class _Parts:
             raise FormulaError(
                 f"the update {self._text!r} cannot be read: {str(error).splitlines()[0]}"
             ) from None
-        for term in self._random:
-            if term.structure == "iid":
-                raise FormulaError(
-                    f"the variance component {term.name!r}, {term.text}, cannot be written in a "
-                    "formula",
-                    hint="Make the changed model by MixedLM.from_formula(..., vc_formula=...).",
-                )
-        random = [term.text for term in self._random]
+        random = [term.written for term in self._random if not term.name]
         return " + ".join([plain, *random, *(f"offset({o})" for o in self._offsets)])
+
+    def components(self) -> tuple[RandomTermSpec, ...]:
+        """Return the terms of ``vc_formula``: no formula can hold their name and one variance."""
+        return tuple(term for term in self._random if term.name)
 
 
 def _without(terms: Sequence[RandomTermSpec], taken: RandomTermSpec) -> list[RandomTermSpec] | None:
@@ -213,14 +222,19 @@ def _way_out(terms: Sequence[RandomTermSpec], taken: RandomTermSpec) -> str:
         columns = _columns(term.expr)
         if _same_group(term, taken) and parts < set(columns):
             rest = _of_columns(term, [part for part in columns if part not in parts])
-            return f"Exchange the whole term: '~ . - {term.text} + {rest.text}'."
+            if term.structure == "iid" and len(columns) - len(parts) > 1:
+                return "Make the changed model by MixedLM.from_formula(..., vc_formula=...)."
+            return f"Exchange the whole term: '~ . - {term.written} + {rest.written}'."
     return ""
 
 
 def _same(one: RandomTermSpec, two: RandomTermSpec) -> bool:
-    """Say whether two terms mean the same, however they are written."""
+    """Say whether two terms mean the same, however they are written.
+
+    A component goes by its columns and group, its one variance being no part of a formula.
+    """
     return (
-        one.structure == two.structure
+        (one.structure == two.structure or "diag" not in (one.structure, two.structure))
         and _same_group(one, two)
         and set(_columns(one.expr)) == set(_columns(two.expr))
     )

@@ -46,18 +46,33 @@ def zero_columns(fit: Fit) -> list[NDArray[np.bool_]]:
 def _of_others(
     Gamma: Array, gram: Array, term: TermCovariance, terms: list[TermCovariance]
 ) -> Array:
-    """Return the covariance that other terms give the columns of one: ΣCΓ_sC' with X_s = XC."""
+    """Return the covariance that other terms give the columns of one: ΣCΓ_sC' with X_sN = XC.
+
+    N are the combinations of another term's columns within the span of this one's, and Γ_s is what
+    of their covariance is free of the combinations beyond: that much could stand in either term.
+    """
     own = slice(term.first, term.first + term.k)
     out = np.zeros((term.k, term.k))
     for other in terms:
-        theirs = slice(other.first, other.first + other.k)
         if other is term:
             continue
+        theirs = slice(other.first, other.first + other.k)
         C = np.linalg.lstsq(gram[own, own], gram[own, theirs])[0]
-        rest = np.diag(gram[theirs, theirs] - gram[theirs, own] @ C)
-        if (rest <= _OUTSIDE * np.diag(gram[theirs, theirs])).all():
-            out += C @ Gamma[theirs, theirs] @ C.T
+        rest, V = np.linalg.eigh(gram[theirs, theirs] - gram[theirs, own] @ C)
+        shared = rest <= _OUTSIDE * np.diag(gram[theirs, theirs]).max()
+        V = np.hstack([V[:, shared], V[:, ~shared]])
+        m = int(shared.sum())
+        free = _free_of_the_last(V.T @ Gamma[theirs, theirs] @ V, m)
+        out += C @ V[:, :m] @ free @ V[:, :m].T @ C.T
     return out
+
+
+def _free_of_the_last(Gamma: Array, m: int) -> Array:
+    """Return the covariance of the first m effects, given the others."""
+    across = Gamma[:m, m:]
+    return np.asarray(
+        Gamma[:m, :m] - across @ np.linalg.pinv(Gamma[m:, m:], hermitian=True) @ across.T
+    )
 
 
 def zero_variances(fit: Fit) -> list[str]:

@@ -83,8 +83,9 @@ def _column_spans(design: Design) -> dict[int, Array]:
     """Return for each column, unless the user left it out, what it is of the estimable ones."""
     identity = np.eye(len(design.x_names))
     spans = {int(column): identity[i] for i, column in enumerate(design.column_map)}
-    for name, combination in zip(design.dropped, design.aliases.T):
-        spans[design.all_x_names.index(name)] = combination
+    if design.null is not None:
+        lost = np.array([design.all_x_names.index(name) for name in design.dropped])
+        spans.update(zip(lost.tolist(), design.null.combinations(design.column_map, lost).T))
     return spans
 
 

@@ -151,7 +151,7 @@ def _random(fitted: Fitted, alpha: float, keep: list[str]) -> tuple[Fitted, pd.D
                 "it was kept. Without it, fit statsmodels' OLS."
             )
             return fitted, _with_order(gone, table), note
-        change = f"~ . - {spec.text}" + (f" + {reduced}" if reduced else "")
+        change = f"~ . - {spec.written}" + (f" + {reduced}" if reduced else "")
         gone.append(table.loc[["<none>", worst]] if not gone else table.loc[[worst]])
         fitted = updated(fitted, change, None, {}, {})
 

@@ -16,12 +16,12 @@ from mixedlm_ext.design.at_hand import with_more_columns
 from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.names import column_names, is_built_in, resolve_names
 from mixedlm_ext.design.removed import require_rows
-from mixedlm_ext.errors import DesignError
+from mixedlm_ext.errors import DesignError, FormulaError
 from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.estimation.fit_warnings import warn_of_fit
 from mixedlm_ext.estimation.fitted import Fitted
-from mixedlm_ext.formula import MixedFormula, parse_formula
+from mixedlm_ext.formula import MixedFormula
 from mixedlm_ext.formula.update import update_formula
 from mixedlm_ext.inference.ddf import degrees_of_freedom
 from mixedlm_ext.objective import Objective
@@ -106,16 +106,28 @@ def _updated_design(
     arguments.setdefault("check", design.checks.given)
     scope = arguments.setdefault("eval_env", {**scope, **design.scope.values})
     names = _column_names(design) if data is None else read_table(data).names
-    text = update_formula(design.formula, formula, names)
+    parsed = update_formula(design.formula, formula, names)
     if data is None:
-        parsed = parse_formula(text, columns=names, allow_no_random=True)
         frame = _with_new_columns(design, parsed, arguments, scope)
-    new = read_formula(text, frame if data is None else data, **arguments)
+    new = read_formula(
+        _as_argument(parsed, arguments), frame if data is None else data, **arguments
+    )
     if data is None:
         new = _of_the_same_data(new, design)
         if _holds_another_response(new, design):
             return replace(new, y=check_new_response(new, design.y))
     return new
+
+
+def _as_argument(formula: MixedFormula, arguments: Mapping[str, Any]) -> Any:
+    """Return the text of a formula, or itself where it has components that no text can hold."""
+    names = [term.name for term in formula.random if term.name]
+    if names and arguments.get("groups") is not None:
+        raise FormulaError(
+            f"the formula keeps the variance component {names[0]!r} and groups= is given too",
+            hint="Make the changed model by MixedLM.from_formula(..., groups=, vc_formula=).",
+        )
+    return formula if names else formula.text
 
 
 def _of_the_same_data(new: Design, old: Design) -> Design:

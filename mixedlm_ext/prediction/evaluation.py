@@ -132,7 +132,9 @@ class Term:
         codes = np.array(_look_up(self.levels, keys), dtype=np.intp)
         alike = (_have_truth(new) == _have_truth(own) for new, own in zip(values, self.parts))
         if (codes < 0).any() or not all(alike):
-            return match_levels(values, self.index)
+            # objects, so that no key is taken for a row of several
+            columns = [pd.Series(part, dtype=object).infer_objects() for part in values]
+            return match_levels(columns, self.index)
         return codes
 
     def _report(self, values: list[list[Any]], codes: NDArray[np.intp], new_levels: str) -> None:

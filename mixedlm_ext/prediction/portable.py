@@ -13,6 +13,7 @@ import fractions
 import importlib
 import re
 import types
+import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
@@ -327,6 +328,7 @@ _KEYS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
         lambda w: fractions.Fraction(*w),
     ),
     "complex": (_write_as(complex, lambda v: [v.real, v.imag]), lambda w: complex(*w)),
+    "uuid": (_write_as(uuid.UUID, str), uuid.UUID),
     "bytes": (_write_as(bytes, lambda v: v.hex()), bytes.fromhex),
 }
 

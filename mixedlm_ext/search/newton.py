@@ -58,11 +58,12 @@ def newton(
     Notes
     -----
     The Hessian is the average information as long as the steps gain what it promises, and then the
-    exact one: where data contradict the means of the model, the two can differ a thousandfold.
+    exact one: where data contradict the means of the model, the two can differ a thousandfold. A
+    search that has a rival is given up on the word of the exact one only, where that is cheap.
     """
     log.accept(current)
     radius = max(1.0, float(np.linalg.norm(current.theta)))
-    exact, surprises, failures = False, 0, 0
+    exact, surprises, failures = rival < np.inf and current.exact_is_cheap, 0, 0
     while True:
         full = _full_step(current, exact)
         converged = full.curvature >= 0 and full.decrease <= tol + current.noise

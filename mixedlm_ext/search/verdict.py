@@ -18,7 +18,7 @@ __all__ = ["Optimization", "judge"]
 _HIDDEN = 1e-4
 """Rounding error of the criterion above which its minimum is not known."""
 _LARGE = 1e3
-"""Standardized theta from which on a fit is asked whether it is on its way to infinity."""
+"""Standardized theta from which on a fit may be on its way to infinity, or its start too large."""
 _LEVEL = 1e-2
 """By what the criterion has to rise when all random effects become ten times as large."""
 _FLAT_STEP = 0.5
@@ -123,7 +123,7 @@ def _failure(log: Log, noise: float, step: Step) -> tuple[str, str]:
     if step.curvature < 0:
         return "saddle point", (
             f"the Hessian has a negative eigenvalue ({step.curvature:.3g}): the criterion "
-            "can still decrease. Try other start_params."
+            f"can still decrease. {_another_start(log)}"
         )
     if noise > _HIDDEN:
         return "rounding", (
@@ -134,8 +134,18 @@ def _failure(log: Log, noise: float, step: Step) -> tuple[str, str]:
     verdict = "iteration limit" if log.evaluations >= log.limit else "no progress"
     return verdict, (
         f"stopped after {log.evaluations} evaluations although a Newton step would lower the "
-        f"criterion by {step.decrease:.2g}. Raise maxiter, or try other start_params."
+        f"criterion by {step.decrease:.2g}. Raise maxiter. {_another_start(log)}"
     )
+
+
+def _another_start(log: Log) -> str:
+    """Return the advice on start_params; far out, the criterion hardly depends on theta."""
+    if log.theta and min(np.abs(theta).max() for theta in (log.theta[0], log.theta[-1])) > _LARGE:
+        return (
+            "The start is too large: random effects there vary thousands of times more than the "
+            "residual. Leave out start_params, or start near 1."
+        )
+    return "Try other start_params."
 
 
 def _rounding(objective: Objective, e: Evaluation, log: Log) -> float:
