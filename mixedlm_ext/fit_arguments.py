@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.inference.ddf import check_method
+from mixedlm_ext.inference.fixed.ddf import check_method
 from mixedlm_ext.search import METHODS, check_maxiter, check_optimizer
 
 __all__ = [

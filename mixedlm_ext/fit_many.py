@@ -23,7 +23,7 @@ from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.estimation.fit_warnings import warn_of_fit
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.identification import is_rounding
-from mixedlm_ext.inference.ddf import degrees_of_freedom
+from mixedlm_ext.inference.fixed.ddf import degrees_of_freedom
 from mixedlm_ext.inference.parameters import model_parameters
 from mixedlm_ext.many import Estimates, Refitter, component_values
 from mixedlm_ext.objective import Objective

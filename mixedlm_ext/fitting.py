@@ -25,8 +25,8 @@ from mixedlm_ext.fit_arguments import (
     optimizer_name,
     refuse_statsmodels_only,
 )
-from mixedlm_ext.inference.ddf import degrees_of_freedom
-from mixedlm_ext.inference.robust import check_cov_type, get_robustcov_results
+from mixedlm_ext.inference.fixed.ddf import degrees_of_freedom
+from mixedlm_ext.inference.fixed.robust import check_cov_type, get_robustcov_results
 from mixedlm_ext.objective import Objective
 
 Array = NDArray[np.float64]

@@ -11,7 +11,7 @@ import statsmodels.base.model as base
 from numpy.typing import NDArray
 
 from mixedlm_ext.estimation.fitted import Fitted
-from mixedlm_ext.inference.coefficients import Coefficients
+from mixedlm_ext.inference.fixed.coefficients import Coefficients
 
 Array = NDArray[np.float64]
 

@@ -31,7 +31,7 @@ from mixedlm_ext.errors import DesignError
 from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Face, Fitted
-from mixedlm_ext.inference import power
+from mixedlm_ext.inference.bootstrap import power
 from mixedlm_ext.method import as_method, described_by
 from mixedlm_ext.model_copies import ModelFormula, OwnTerms
 from mixedlm_ext.model_data import model_data

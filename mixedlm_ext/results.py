@@ -24,27 +24,14 @@ from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import DegreesOfFreedom, Fitted
 from mixedlm_ext.geometry import leverage, residuals
-from mixedlm_ext.inference import (
-    again,
-    all_fit,
-    anova,
-    bootstrap,
-    bootstrap_test,
-    compare,
-    derived,
-    drop1,
-    intervals,
-    marginal_means,
-    profiling,
-    ranova,
-    robust,
-    step,
-    trends,
-    update,
-    wald,
-)
-from mixedlm_ext.inference import ddf as ddf_methods
-from mixedlm_ext.inference.coefficients import Coefficients
+from mixedlm_ext.inference import again, all_fit, intervals, update
+from mixedlm_ext.inference.bootstrap import bootstrap, bootstrap_test
+from mixedlm_ext.inference.compare import compare, drop1, ranova, step
+from mixedlm_ext.inference.fixed import anova, robust, wald
+from mixedlm_ext.inference.fixed import ddf as ddf_methods
+from mixedlm_ext.inference.fixed.coefficients import Coefficients
+from mixedlm_ext.inference.means import marginal_means, trends
+from mixedlm_ext.inference.profile import derived, profiling
 from mixedlm_ext.labelled_effects import LabelledEffects
 from mixedlm_ext.method import as_method, of_fit, of_fitted
 from mixedlm_ext.objective import Objective
@@ -129,7 +116,7 @@ class MixedLMResults(LabelledEffects):
             fitted,
             face=model.face,
             x_names=tuple(model.exog_names),
-            constant=getattr(model.data, "const_idx", None),
+            constant=fitted.constant if model.data.const_idx is None else model.data.const_idx,
         )
         self._coefficients = Coefficients(self._fitted)
         super().__init__(

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 from simulation import Example, example, quietly
 
 from mixedlm_ext import MixedLM, RandomTerm, datasets
-from mixedlm_ext.inference.jackknife import jackknife_accelerations
+from mixedlm_ext.inference.bootstrap.jackknife import jackknife_accelerations
 
 Array = np.ndarray
 
@@ -125,7 +125,7 @@ def test_large_factors_are_cut_into_sets(
     frame: pd.DataFrame, fitted: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nine levels in four sets, one of three levels."""
-    monkeypatch.setattr("mixedlm_ext.inference.jackknife._MOST_SETS", 4)
+    monkeypatch.setattr("mixedlm_ext.inference.bootstrap.jackknife._MOST_SETS", 4)
     calls: list[int] = []
     found = accelerations(fitted, counted(calls))
     assert sorted(calls) == [36, 42, 42, 42]

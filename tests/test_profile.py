@@ -15,7 +15,7 @@ from test_reference import CASES, Case, case_id, r_column, r_group
 
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import FitError, SingularFitWarning
-from mixedlm_ext.inference import profile_points
+from mixedlm_ext.inference.profile import points as profile_points
 
 PROFILED = [c for c in CASES if c.get("profile_ci")]
 SLEEPSTUDY = datasets.sleepstudy.load_pandas().data

@@ -16,7 +16,7 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.estimate import estimate
-from mixedlm_ext.inference.resampling import resampler
+from mixedlm_ext.inference.bootstrap.resampling import resampler
 from mixedlm_ext.simulation.simulate import draw
 
 

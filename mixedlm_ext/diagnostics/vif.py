@@ -7,7 +7,7 @@ import pandas as pd
 
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fitted import Fitted
-from mixedlm_ext.inference.wald import term_columns
+from mixedlm_ext.inference.fixed.wald import term_columns
 
 __all__ = ["vif"]
 

@@ -8,8 +8,8 @@ from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.estimation.fit_warnings import warn_of_fit
 from mixedlm_ext.estimation.fitted import Fitted
-from mixedlm_ext.inference.ddf import degrees_of_freedom
-from mixedlm_ext.inference.robust import robust_against
+from mixedlm_ext.inference.fixed.ddf import degrees_of_freedom
+from mixedlm_ext.inference.fixed.robust import robust_against
 from mixedlm_ext.many import warm_start
 from mixedlm_ext.objective import Objective
 from mixedlm_ext.search.start import several_minima

@@ -9,9 +9,9 @@ import pandas as pd
 
 from mixedlm_ext.errors import FitError, did_you_mean
 from mixedlm_ext.estimation.fitted import Fitted
-from mixedlm_ext.inference.bootstrap import bootstrap
-from mixedlm_ext.inference.coefficients import Coefficients
-from mixedlm_ext.inference.profiling import profile
+from mixedlm_ext.inference.bootstrap.bootstrap import bootstrap
+from mixedlm_ext.inference.fixed.coefficients import Coefficients
+from mixedlm_ext.inference.profile.profiling import profile
 
 __all__ = ["conf_int"]
 

@@ -23,7 +23,7 @@ from mixedlm_ext.estimation.fit_warnings import warn_of_fit
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.formula import MixedFormula
 from mixedlm_ext.formula.update import update_formula
-from mixedlm_ext.inference.ddf import degrees_of_freedom
+from mixedlm_ext.inference.fixed.ddf import degrees_of_freedom
 from mixedlm_ext.objective import Objective
 from mixedlm_ext.refit import check_new_response
 

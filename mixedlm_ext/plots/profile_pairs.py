@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.interpolate import CubicSpline, PchipInterpolator
 
-from mixedlm_ext.inference.profile import Profile, cutoff
+from mixedlm_ext.inference.profile.profile import Profile, cutoff
 from mixedlm_ext.plots.figure import REFERENCE, PlotError, panels
 from mixedlm_ext.plots.profiles import curve, shown_names
 from mixedlm_ext.plots.selection import check_alpha

@@ -17,7 +17,7 @@ from mixedlm_ext.design.names import quoted
 from mixedlm_ext.errors import DesignError, FitError, did_you_mean
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
-from mixedlm_ext.inference.satterthwaite import Satterthwaite
+from mixedlm_ext.inference.fixed.satterthwaite import Satterthwaite
 from mixedlm_ext.prediction.error_variance import PredictionErrors
 from mixedlm_ext.prediction.means import predict_rows
 from mixedlm_ext.prediction.terms import Chosen

@@ -13,7 +13,7 @@ from statsmodels.iolib.tableformatting import fmt_params
 
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.estimation.varcorr import varcorr
-from mixedlm_ext.inference.coefficients import Coefficients
+from mixedlm_ext.inference.fixed.coefficients import Coefficients
 
 __all__ = ["summary", "summary_notes"]
 

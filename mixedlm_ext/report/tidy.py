@@ -17,7 +17,7 @@ from mixedlm_ext.errors import DesignError, FitError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.estimation.varcorr import RESIDUAL, correlations
-from mixedlm_ext.inference.coefficients import Coefficients
+from mixedlm_ext.inference.fixed.coefficients import Coefficients
 from mixedlm_ext.prediction.means import check_choice, rows_of_fit
 from mixedlm_ext.prediction.predict import predict
 
