@@ -274,7 +274,7 @@ def circumstances(r_versions: str | None, repeat: int) -> str:
     threads = [f"{k}={v}" for k, v in os.environ.items() if k.endswith("_NUM_THREADS")]
     return "\n".join(
         [
-            f"- Machine: {_cores()} cores, {_cpu()}, {platform.system()}"
+            f"- Machine: {cores()} cores, {cpu()}, {platform.system()}"
             + (f"; {', '.join(threads)}" if threads else ""),
             f"- Versions: {', '.join(versions)}",
             f"- R: {r_versions or 'not used'}",
@@ -289,14 +289,14 @@ def _version(package: str) -> str:
     return f"{package} {importlib.import_module(package).__version__}"
 
 
-def _cores() -> int:
+def cores() -> int:
     """Return the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _cpu() -> str:
+def cpu() -> str:
     """Return the model of the processor."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []

@@ -1,6 +1,8 @@
 """Linear mixed models with lme4's formulas, as a statsmodels extension."""
 
-from mixedlm_ext import datasets
+from typing import TYPE_CHECKING, Any
+
+from mixedlm_ext import absent, datasets
 from mixedlm_ext.design import RandomTerm
 from mixedlm_ext.errors import (
     DesignError,
@@ -31,3 +33,8 @@ __all__ = [
     "anova",
     "datasets",
 ]
+
+if not TYPE_CHECKING:  # unknown names stay errors for type checkers
+
+    def __getattr__(name: str) -> Any:
+        raise absent.no_attribute(f"module {__name__!r}", name, __all__, absent.R_FUNCTIONS)

@@ -1,20 +1,49 @@
-"""Attributes that statsmodels' functions ask for and that have no right value here: one sentence.
+"""Attributes that are not here: one sentence for those of statsmodels, a near name for others.
 
 The error is an AttributeError, so that ``hasattr`` goes on saying no.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["INFLUENCE", "MODEL", "RESULTS", "attribute_again"]
+from mixedlm_ext.errors import did_you_mean
+
+__all__ = [
+    "INFLUENCE",
+    "MODEL",
+    "RESULTS",
+    "R_FUNCTIONS",
+    "R_RESULTS",
+    "NotOfModels",
+    "NotOfResults",
+    "attribute_again",
+    "no_attribute",
+]
 
 _REGRESSION = (
     "is of a linear regression: statsmodels' plot_fit, plot_regress_exog, OLSInfluence and their "
     "kind cannot use a mixed model. Use mixedlm_ext.plots (residuals, trajectories), "
     "get_prediction() and get_influence()"
 )
+_FIT_QUALITY = (
+    "has no single meaning in a mixed model. Use sigma and varcorr() for what is left, icc(), "
+    "and compare() or anova() for tests"
+)
+_NESTED = "compares sums of squares. Use compare_lr_test(other), compare(other) or anova()"
+_NO_TEST_OF_ROWS = "has no formula in a mixed model. Use residuals('scaled') or get_influence()"
 RESULTS = {
+    "rsquared": _FIT_QUALITY,
+    "rsquared_adj": _FIT_QUALITY,
+    "fvalue": _FIT_QUALITY,
+    "f_pvalue": _FIT_QUALITY,
+    "compare_f_test": _NESTED,
+    "compare_lm_test": _NESTED,
+    "outlier_test": _NO_TEST_OF_ROWS,
+    "resid_pearson": "is called residuals('pearson') here. Use that",
+    "bse_re": "would be standard errors of variances, which mislead. Use profile().conf_int()",
+    "freepat": "is statsmodels' pattern of free parameters. Write (x || g) for a diagonal one",
     "mse_resid": _REGRESSION,
     "mse_model": _REGRESSION,
     "mse_total": _REGRESSION,
@@ -32,6 +61,11 @@ MODEL = {
     "hessian_factor": _LIKELIHOOD,
     "fit_regularized": "penalizes the fixed effects, which is not available here. Use fit()",
 }
+for _name in (
+    "params", "bse", "pvalues", "tvalues", "conf_int", "summary", "varcorr", "random_effects",
+    "theta", "sigma", "scale", "llf", "aic", "bic", "resid", "fittedvalues", "anova", "emmeans",
+):  # fmt: skip
+    MODEL[_name] = f"is of the results. Use model.fit().{_name}"
 INFLUENCE = {
     "resid_studentized_external": (
         "has no formula in a mixed model. Use influence_plot(result, external=False), or "
@@ -40,14 +74,103 @@ INFLUENCE = {
 }
 
 
-def attribute_again(owner: Any, name: str, sentences: dict[str, str]) -> Any:
+R_RESULTS = {
+    "fixef": "params", "fixedeffects": "params", "vcov": "cov_params()",
+    "coef": "params', or 'group_coefs()' for each group", "ranef": "random_effects",
+    "confint": "conf_int()", "loglik": "llf", "remlcrit": "objective", "isreml": "reml",
+    "issingular": "singular", "ngrps": "n_groups", "fitted": "fittedvalues",
+    "dfresidual": "df_resid", "formula": "model.formula_full", "modelmatrix": "model.exog",
+    "getme": "theta', 'model.Z', 'model.exog' or another attribute", "weights": "model.weights",
+    "offset": "model.offset", "hatvalues": "leverage()", "rstudent": "get_influence()",
+    "cooksdistance": "get_influence()", "dfbetas": "get_influence()", "bootmer": "bootstrap()",
+    "allfit": "all_fit()", "refitml": "refit_ml()", "rand": "ranova()", "lrtest": "compare()",
+    "contest": "t_test()' or 'wald_test()", "contest1d": "t_test()", "contestmd": "wald_test()",
+    "lsmeans": "emmeans()", "lsmeanslt": "emmeans()", "emm": "emmeans()", "lstrends": "emtrends()",
+    "difflsmeans": "emmeans(...).contrasts()", "pairs": "emmeans(...).contrasts()",
+    "krmodcomp": "with_ddf('kenward-roger')", "satmodcomp": "with_ddf('satterthwaite')",
+    "pbmodcomp": "compare_bootstrap()", "predictinterval": "get_prediction()",
+    "rsquaredglmm": "r2()", "plot": "mixedlm_ext.plots", "qqmath": "mixedlm_ext.plots",
+    "dotplot": "mixedlm_ext.plots",
+}  # fmt: skip
+"""Names of R's functions, without case, dots and underscores, and what stands for them here."""
+R_FUNCTIONS = {
+    "lmer": "MixedLM.from_formula(...).fit()", "lme": "MixedLM.from_formula(...).fit()",
+}  # fmt: skip
+"""The same for the functions of the package."""
+
+
+def attribute_again(
+    owner: Any, name: str, sentences: Mapping[str, str], r_names: Mapping[str, str] | None = None
+) -> Any:
     """Answer ``owner.__getattr__(name)``: raise AttributeError, with its sentence if there is one.
 
     A property that raised AttributeError itself is asked again, so that its own words are kept.
     """
     if hasattr(type(owner), name):
         return object.__getattribute__(owner, name)
-    message = f"{type(owner).__name__!r} object has no attribute {name!r}"
     if name in sentences:
-        message = f"{name} {sentences[name]}."
-    raise AttributeError(message)
+        raise AttributeError(f"{name} {sentences[name]}.")
+    what = f"{type(owner).__name__!r} object"
+    raise no_attribute(what, name, {*dir(type(owner)), *vars(owner)}, r_names or {})
+
+
+def no_attribute(
+    what: str, name: str, known: Iterable[str], r_names: Mapping[str, str]
+) -> AttributeError:
+    """Return the error for an attribute that is not there, with the name that may be meant."""
+    message = f"{what} has no attribute {name!r}"
+    plain = name.replace("_", "").lower()
+    if plain in r_names:
+        message += f", which is a name of R's. Did you mean '{r_names[plain]}'?"
+    elif not name.startswith("_"):  # what the language itself asks for is no slip
+        near = did_you_mean(name, (n for n in known if not n.startswith("_")))
+        message += near and f".{near}"
+    return AttributeError(message)
+
+
+class _NotHere:
+    """An inherited attribute that has no right value: asking for it raises its sentence."""
+
+    def __init__(self, sentence: str) -> None:
+        self._sentence = sentence
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, owner: Any, kind: type | None = None) -> Any:
+        if owner is None:
+            return self
+        raise AttributeError(f"{self._name} {self._sentence}.")
+
+
+_SCORES = (
+    "is a covariance by the scores of independent rows, which a mixed model does not have. "
+    "Use cov_params(), or robust_cov() for clusters"
+)
+
+
+class NotOfResults:
+    """What results inherit from statsmodels without a meaning here."""
+
+    bsejac: Any = _NotHere(_SCORES)
+    bsejhj: Any = _NotHere(_SCORES)
+    covjac: Any = _NotHere(_SCORES)
+    covjhj: Any = _NotHere(_SCORES)
+    score_obsv: Any = _NotHere(_LIKELIHOOD)
+    hessv: Any = _NotHere(
+        "is the Hessian in params; the likelihood here is a function of theta. Use "
+        "model.hessian(result.theta), and cov_params() for the fixed effects"
+    )
+    get_nlfun: Any = _NotHere(
+        "is not implemented by statsmodels. Use t_test() for linear functions of params, and "
+        "bootstrap(statistic=...) for others"
+    )
+
+
+class NotOfModels:
+    """What models inherit from statsmodels without a meaning here."""
+
+    information: Any = _NotHere(
+        "is of models whose likelihood is a function of params. Use hessian(theta), "
+        "or cov_params() of the results"
+    )

@@ -19,8 +19,13 @@ __all__ = [
     "check_choice",
     "did_you_mean",
     "outside_frame",
+    "shown",
     "warn_caller",
 ]
+
+
+_LONGEST = 60
+"""Characters of a value that an error shows in full."""
 
 
 class MixedLMError(ValueError):
@@ -107,24 +112,51 @@ def check_choice(
     value: object,
     choices: Iterable[str],
     error: type[MixedLMError] = DesignError,
+    aliases: Iterable[str] = (),
+    more: str = "",
+    quote: bool = True,
 ) -> None:
-    """Raise `error` unless `value` is one of `choices`; `what` names the argument.
+    """Raise `error` unless `value` is one of `choices`.
+
+    Parameters
+    ----------
+    what : str
+        The argument.
+    value : object
+    choices : iterable of str
+    error : type
+    aliases : iterable of str
+        Names that are accepted and not listed.
+    more : str
+        A sentence after the list.
+    quote : bool
+        Whether the choices are listed in quotes.
 
     Raises
     ------
     MixedLMError
         "missing='dorp' is not known. Did you mean 'drop'? Use one of 'drop', 'raise', 'none'."
     """
-    known = list(choices)
+    known, others = list(choices), list(aliases)
+    near = ""
     if isinstance(value, str):  # an array would be compared entry by entry
-        if value in known:
+        if value in known or value in others:
             return
-        found, near = f"{what}={value!r} is not known.", did_you_mean(value, known)
-    else:
-        single = value is None or isinstance(value, (bool, int, float))
-        found, near = f"{what}={value!r}" if single else f"{what} is a {type(value).__name__}", ""
-        found += " is not known." if single else "."
-    raise error(f"{found}{near} Use one of {', '.join(map(repr, known))}.")
+        near = did_you_mean(value, [*known, *others])
+    listed = ", ".join(map(repr, known) if quote else known)
+    raise error(
+        f"{what}={shown(value)} is not known.{near} Use one of {listed}.{more and f' {more}'}"
+    )
+
+
+def shown(value: object) -> str:
+    """Return a value as an error shows it: as one types it if short, or its type and shape."""
+    text = repr(value)
+    typed = not (callable(value) or text.startswith("<") or "dtype(" in text)
+    if typed and len(text) <= _LONGEST and "\n" not in text:
+        return text
+    shape = getattr(value, "shape", None)
+    return f"<{type(value).__name__}{'' if shape is None else f' of shape {shape}'}>"
 
 
 def _caret(formula: str, span: tuple[int, int]) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.arguments import refuse_unknown
-from mixedlm_ext.errors import FitError
+from mixedlm_ext.errors import FitError, shown
 from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.estimation.fit import Fit
@@ -133,6 +133,10 @@ def tested(
     fitted = Fitted.by(found, degrees_of_freedom(found, ddf), face)
     if cov_type == "nonrobust":
         return fitted
+    if not isinstance(cov_kwds, Mapping | None):
+        raise FitError(
+            f"cov_kwds={shown(cov_kwds)} is no mapping. Write cov_kwds={{'groups': 'g'}}."
+        )
     return get_robustcov_results(fitted, cov_type, **(cov_kwds or {}))
 
 

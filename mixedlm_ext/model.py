@@ -59,7 +59,7 @@ def of_model(function: Callable[Concatenate[Assembled, P], R]) -> Callable[Conca
     return as_method(function, lambda own: own.assembled)
 
 
-class MixedLM(base.LikelihoodModel):
+class MixedLM(absent.NotOfModels, base.LikelihoodModel):
     """Linear mixed model with any number of nested, crossed or partially crossed random effects.
 
     y given b is normal with mean Xβ + Zb + offset and variance σ²/w; b is normal with mean zero and

@@ -130,7 +130,12 @@ class ResponseDistribution:
 def predict(model: Assembled, params: Any, exog: Any = None) -> Array:
     """Return Xβ for given fixed effects, shape (m,); see `MixedLMResults.predict` for more."""
     X = model.design.X if exog is None else np.asarray(exog)
-    beta = np.asarray(params)
+    beta, p = np.asarray(params), len(model.design.x_names)
+    if X.shape[-1:] != (p,) or X.dtype.kind not in "fiub":
+        raise FitError(
+            f"exog has shape {X.shape}; the model's predict takes numbers with a column for "
+            f"each of the {p} fixed effects. For new data, use predict(data) of the results."
+        )
     if beta.shape != (len(model.design.x_names),):
         raise FitError(
             f"params has shape {beta.shape}; the model has {len(model.design.x_names)} fixed "

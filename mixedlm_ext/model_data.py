@@ -71,7 +71,7 @@ class _DesignData(ModelData):
             largest = np.abs(X).max(axis=0)  # whose squares may overflow
             X = X / np.where(largest > 0.0, largest, 1.0)
             sums = X.sum(axis=0)
-            implied = sums @ np.linalg.lstsq(X.T @ X, sums)[0]
+            implied = sums @ np.linalg.lstsq(X.T @ X, sums, rcond=None)[0]
             self.k_constant = int(abs(implied - len(X)) < 1e-8 * len(X))
 
     def __getstate__(self) -> dict[str, Any]:

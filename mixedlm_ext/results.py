@@ -58,7 +58,7 @@ class _NoSumOfSquares(FitError, AttributeError):
     """An attribute that is not there, for a reason."""
 
 
-class MixedLMResults(LabelledEffects):
+class MixedLMResults(absent.NotOfResults, LabelledEffects):
     """Results of a fitted linear mixed model.
 
     Created by `MixedLM.fit`. ``params`` are the fixed effects; attributes and methods that
@@ -143,7 +143,7 @@ class MixedLMResults(LabelledEffects):
         self.k_constant = model.k_constant
 
     def __getattr__(self, name: str) -> Any:
-        return attribute_again(self, name, absent.RESULTS)
+        return attribute_again(self, name, absent.RESULTS, absent.R_RESULTS)
 
     # --- what the methods read ----------------------------------------------------------------
 

@@ -45,7 +45,7 @@ def test_a_factor_beyond_a_line() -> None:
         assert table["num_df"].tolist() == [2, 0, 4]
         assert np.isnan(table.loc["temp", "F"])
         assert_allclose(table["F"].drop("temp"), [0.2488, 1.6311], atol=5e-5)
-        assert_allclose(table.loc["C(temp)", "PR(>F)"], 0.1674, atol=5e-5)
+        assert_allclose(table.loc["C(temp)", "pvalue"], 0.1674, atol=5e-5)
     lrt = result.drop1(test="LRT")  # lme4 1.1's drop1
     assert_allclose(lrt["LRT"].iloc[1:], [0.5300, 0.0, 6.5755], atol=5e-5)
     assert lrt["Df"].iloc[1:].tolist() == [2, 0, 4]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 import warnings
 from typing import Any
@@ -267,6 +268,7 @@ def test_seeds(result, boot) -> None:
     assert not np.allclose(result.bootstrap(5).replicates, result.bootstrap(5).replicates)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistic", [None, "params"])
 def test_processes_do_not_matter(result, penicillin, statistic: str | None) -> None:
     pytest.importorskip("joblib")
@@ -362,7 +364,8 @@ def test_intervals_are_scipys() -> None:
     """scipy.stats.bootstrap takes quantiles of another rank: (n - 1)p + 1."""
     rng = np.random.default_rng(1)
     sample = rng.exponential(size=40)
-    seen = stats.bootstrap((sample,), np.mean, n_resamples=9999, method="BCa", rng=rng)
+    seed = "rng" if "rng" in inspect.signature(stats.bootstrap).parameters else "random_state"
+    seen = stats.bootstrap((sample,), np.mean, n_resamples=9999, method="BCa", **{seed: rng})
     t = seen.bootstrap_distribution
     leave_one_out = (sample.sum() - sample) / 39
     influence = leave_one_out.mean() - leave_one_out

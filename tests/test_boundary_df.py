@@ -143,7 +143,7 @@ def mirrored_groups() -> pd.DataFrame:
     for j in range(6):
         x, noise = rng.uniform(-1.0, 3.0, 6), rng.standard_normal(6)
         X = np.column_stack([np.ones(6), x])
-        y = 3.0 * rng.standard_normal() + noise - X @ np.linalg.lstsq(X, noise)[0]
+        y = 3.0 * rng.standard_normal() + noise - X @ np.linalg.lstsq(X, noise, rcond=None)[0]
         groups += [pd.DataFrame({"g": s * (j + 1), "x": s * x, "y": y}) for s in (1, -1)]
     return pd.concat(groups, ignore_index=True)
 
@@ -259,7 +259,7 @@ def test_scale_of_f_near_two_degrees_of_freedom() -> None:
     assert_allclose(result.df_resid_inference[1], 2, rtol=1e-8)
     row = result.anova().iloc[0]
     assert_allclose([row["F"], row["den_df"]], [result.tvalues.iloc[1] ** 2, 2], rtol=1e-6)
-    assert_allclose(row["PR(>F)"], result.pvalues.iloc[1], rtol=1e-6)
+    assert_allclose(row["pvalue"], result.pvalues.iloc[1], rtol=1e-6)
     assert result.ddf_method.f(np.eye(2)[1:])[0] == 1.0
 
 

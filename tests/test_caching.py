@@ -135,6 +135,7 @@ for thread in threads:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize(
     ("dataset", "formula"),

@@ -347,7 +347,7 @@ def test_cross_products(weighted: bool) -> None:
         ]
     )
     root = np.sqrt(w)[:, None]
-    beta = np.linalg.lstsq(root * X, root[:, 0] * y)[0]
+    beta = np.linalg.lstsq(root * X, root[:, 0] * y, rcond=None)[0]
     Q = X @ np.linalg.inv(cp.R)
     assert_allclose(cp.ZZ.toarray(), Z.T @ (w[:, None] * Z), atol=1e-12)
     assert_allclose(Q.T @ (w[:, None] * Q), np.eye(3), atol=1e-12)

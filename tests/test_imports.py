@@ -3,6 +3,7 @@
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -16,8 +17,8 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # units of strictly lower layers, and itself. The longest matching name counts, so formula.api is
 # not part of formula. The empty name is the package's own __init__.
 LAYERS: list[list[str]] = [
-    ["absent", "caching", "compat", "errors", "datasets"],
-    ["formula", "covariance", "linalg", "parallel"],
+    ["caching", "compat", "errors", "datasets", "tables"],
+    ["absent", "formula", "covariance", "linalg", "parallel"],
     ["design", "expected_information", "pls", "template_steps"],
     ["alignment", "arguments", "assemble", "identification", "model_data", "refit"],
     ["objective"],
@@ -27,18 +28,20 @@ LAYERS: list[list[str]] = [
     ["simulation"],
     ["inference", "inference.choices", "inference.parameters"],
     ["inference.fixed"],
-    ["inference.all_fit", "inference.means", "inference.profile"],
+    ["fit_arguments", "inference.all_fit", "inference.means", "inference.profile"],
+    ["fitting"],
     ["inference.again", "inference.update"],
     ["inference.compare"],
     ["inference.bootstrap"],
     ["inference.intervals"],
-    ["diagnostics", "fit_arguments", "fit_many", "prediction.results"],
-    ["fitting", "prediction.predict"],
+    ["diagnostics", "fit_many", "prediction.results"],
+    ["prediction.predict"],
     ["labelled_effects", "report"],
     ["results"],
     ["model", "plots"],
     ["formula.api"],
     [""],
+    ["shell"],
     ["__main__"],
 ]
 
@@ -119,6 +122,7 @@ def resolve(base: str, name: str) -> str:
     return whole if whole.removeprefix(f"{PACKAGE}.") in MODULES else base
 
 
+@cache
 def imports_of(module: str) -> list[Import]:
     """List what the file of `module` imports."""
     path = MODULES[module]

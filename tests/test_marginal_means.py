@@ -409,3 +409,9 @@ def test_arrays_and_removed_data() -> None:
         empty.emmeans("recipe")
     with pytest.raises(FitError, match="remove_data"):
         result.emmeans("recipe")
+
+
+@pytest.mark.parametrize("specs", ["pairwise ~ recipe", "recipe | temp", "recipe * late", "a:b"])
+def test_formulas_of_means_in_r_are_lists_here(specs: str) -> None:
+    with pytest.raises(FitError, match=r"Write emmeans\(\['a', 'b'\], by='c'\) for R's"):
+        fit(COVARIATE, unbalanced("cake")).emmeans(specs)

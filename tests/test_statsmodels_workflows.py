@@ -65,6 +65,7 @@ def test_the_params_of_a_fit_are_no_covariance_parameters() -> None:
 # ------------------------------------------------------------------------------------- mediation
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("mixed", ["both", "outcome", "mediator"])
 def test_mediation(mixed: str) -> None:
@@ -411,3 +412,70 @@ def test_conditional_covariances_by_term_and_by_level() -> None:
     with pytest.raises(KeyError):
         two.random_effects_cov[7]
     assert pickle.loads(pickle.dumps(covariances))[7].equals(covariances[7])
+
+
+@pytest.mark.parametrize("names", [["const", "x"], ["Intercept", "x"], ["x", "ones"]])
+def test_columns_of_ones_in_exog_re_are_the_intercept(names: list[str]) -> None:
+    frame = DATA.assign(const=1.0, Intercept=1.0, ones=1.0)
+    X = frame[["const", "x"]]
+    found = MixedLM(DATA["y"], X, groups=DATA["g"], exog_re=frame[names]).fit()
+    expected = MixedLM.from_formula("y ~ x + (x | g)", DATA).fit()
+    assert_allclose(found.objective, expected.objective, rtol=1e-8)
+    assert set(found.cov_re.columns) == {"Intercept", "x"}
+    text = MixedLM(DATA["y"], X, groups=DATA["g"], exog_re=frame["const"]).fit()
+    assert list(text.cov_re.columns) == ["Intercept"]
+
+
+def test_covariances_of_parts_and_combinations_are_not_spread_over_a_frame() -> None:
+    result = MixedLM.from_formula("y ~ x + med + (1 | g)", DATA).fit()
+    cov = result.cov_params()
+    assert list(cov.index) == list(cov.columns) == ["Intercept", "x", "med"]
+    L = np.array([[0.0, 1.0, -1.0], [1.0, 0.5, 0.0]])
+    assert_allclose(result.cov_params(r_matrix=L), L @ cov.to_numpy() @ L.T)
+    assert_allclose(result.cov_params(r_matrix=L[0]), L[0] @ cov.to_numpy() @ L[0])
+    assert np.shape(result.cov_params(column=1)) == ()
+    assert_allclose(result.cov_params(column=1), cov.iloc[1, 1])
+    assert_allclose(result.cov_params(column=[0, 2]), cov.iloc[[0, 2], [0, 2]])
+    assert_allclose(result.cov_params(scale=2 * result.scale), 2 * cov)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda r: r.conf_int(alpha=2), r"alpha=2 is no significance level"),
+        (lambda r: r.conf_int("x"), r"alpha='x' is no significance level"),
+        (lambda r: r.f_test(""), r"the hypothesis cannot be read"),
+        (lambda r: r.f_test("x = 0, x = 1"), r"the hypothesis contradicts itself"),
+        (lambda r: r.f_test("x = 0, med = 1, x + med = 2"), r"the hypothesis contradicts itself"),
+        (lambda r: r.t_test([0.0, np.nan, 1.0]), r"numbers that are not finite"),
+        (lambda r: r.model.predict(r.params, DATA.head(2)), r"use predict\(data\) of the results"),
+        (lambda r: r.model.predict(r.params, [1.0, 2.0]), r"use predict\(data\) of the results"),
+    ],
+)
+def test_arguments_that_make_no_sense_in_words(call: Any, words: str) -> None:
+    result = MixedLM.from_formula("y ~ x + med + (1 | g)", DATA).fit()
+    with pytest.raises(FitError, match=words):
+        call(result)
+
+
+def test_repeated_hypotheses_that_agree_are_one() -> None:
+    result = MixedLM.from_formula("y ~ x + med + (1 | g)", DATA).fit()
+    with pytest.warns(UserWarning, match="2 rows but rank 1"):
+        twice = result.f_test("x = 1, 2*x = 2")
+    assert_allclose(twice.fvalue, result.f_test("x = 1").fvalue)
+
+
+@pytest.mark.parametrize("name", ["rsquared", "fvalue", "compare_f_test", "outlier_test", "bse_re"])
+def test_attributes_of_other_results_in_a_sentence(name: str) -> None:
+    result = MixedLM.from_formula("y ~ x + (1 | g)", DATA).fit()
+    assert not hasattr(result, name)
+    with pytest.raises(AttributeError, match=rf"^{name} .*Use "):
+        getattr(result, name)
+
+
+def test_update_takes_arguments_of_fit() -> None:
+    result = MixedLM.from_formula("y ~ x + (1 | g)", DATA).fit()
+    assert not result.update("~ . + med", reml=False).reml
+    assert result.update(ddf="residual").ddf == "residual"
+    with pytest.raises(TypeError, match=r"^update\(\) got .*'wights'. Did you mean 'weights'"):
+        result.update(wights="x")

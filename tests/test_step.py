@@ -123,3 +123,19 @@ def test_refusals() -> None:
     arrays = MixedLM(data["Reaction"], np.ones(180), [RandomTerm(data["Subject"])]).fit()
     with pytest.raises(FitError, match=r"was made from arrays"):
         arrays.step()
+
+
+@pytest.mark.parametrize("keep", ["(x | g)", "(x|g)", ["x in (x|g)"]])
+def test_a_random_term_is_kept_however_it_is_spaced(keep: Any) -> None:
+    rng = np.random.default_rng(3)
+    g = np.repeat(np.arange(12), 8)
+    data = {"g": g, "x": rng.normal(size=96)}
+    data["y"] = data["x"] + rng.normal(size=12)[g] + rng.normal(size=96)
+    result = fit("y ~ x + (x | g)", data)
+    assert step(result).formula == "y ~ x + (1 | g)"
+    assert step(result, keep=keep).formula == "y ~ x + (x | g)"
+    assert step(result, keep="(1 | g)").formula == "y ~ x + (1 | g)"
+    with pytest.raises(
+        FitError, match=r"keep has 'z', which is no term of the fixed part \('Intercept', 'x'\)"
+    ):
+        result.step(keep="z")

@@ -13,7 +13,7 @@ import pytest
 import statsmodels.formula.api as statsmodels_smf
 from statsmodels.iolib.summary2 import summary_col
 
-from mixedlm_ext import MixedLM, datasets
+from mixedlm_ext import DesignWarning, MixedLM, datasets
 
 WIDTH = 78
 SLEEPSTUDY = "Reaction ~ Days + (Days | Subject)"
@@ -240,3 +240,23 @@ def test_beside_least_squares() -> None:
     both = summary_col([ols, fit()], info_dict={"N": lambda r: f"{r.nobs:.0f}"})
     for text in ("Intercept 251.4051 251.4051", "(6.6102) (6.8246)", "N 180 180"):
         assert text in squeezed(both)
+
+
+def test_rows_left_out_are_counted_wherever_the_fit_goes() -> None:
+    data = datasets.sleepstudy.load_pandas().data
+    data.loc[[3, 9], "Days"] = np.nan
+    data["w"] = np.r_[0.0, np.ones(179)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DesignWarning)  # of the weight that is zero
+        result = MixedLM.from_formula("Reaction ~ Days + (1 | Subject)", data, weights="w").fit()
+    fits = [
+        result,
+        result.with_ddf("normal"),
+        result.update(". ~ . - Days"),
+        result.refit(result.model.endog),
+    ]
+    result.remove_data()
+    for fit in fits:
+        for summary in (fit.summary(), fit.summary2()):
+            assert "Rows with missing values left out: 2." in str(summary)
+            assert "Rows with zero weight left out: 1." in str(summary)

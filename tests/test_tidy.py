@@ -38,8 +38,8 @@ def test_tidy() -> None:
     """broom.mixed::tidy(lmer(...)), names without R's parentheses."""
     frame = fit().with_ddf("normal").tidy(conf_int=True)
     assert list(frame) == [
-        "effect", "group", "term", "estimate", "std_error", "statistic", "df", "p_value",
-        "conf_low", "conf_high",
+        "effect", "group", "term", "estimate", "se", "statistic", "df", "pvalue",
+        "ci_lower", "ci_upper",
     ]  # fmt: skip
     assert frame["effect"].tolist() == ["fixed"] * 2 + ["ran_pars"] * 4
     assert frame["group"].tolist()[2:] == ["Subject"] * 3 + ["Residual"]
@@ -48,10 +48,10 @@ def test_tidy() -> None:
     ]  # fmt: skip
     expected = [251.40510485, 10.46728596, 24.74065799, 0.06555124, 5.92213766, 25.59179572]
     assert_allclose(frame["estimate"], expected, rtol=2e-4)
-    assert_allclose(frame["std_error"][:2], [6.824597, 1.545790], rtol=1e-5)
+    assert_allclose(frame["se"][:2], [6.824597, 1.545790], rtol=1e-5)
     assert_allclose(frame["statistic"][:2], [36.838090, 6.771481], rtol=1e-5)
-    assert_allclose(frame["conf_low"][:2], [238.029141, 7.437594], rtol=1e-6)
-    assert_allclose(frame["conf_high"][:2], [264.78107, 13.49698], rtol=1e-6)
+    assert_allclose(frame["ci_lower"][:2], [238.029141, 7.437594], rtol=1e-6)
+    assert_allclose(frame["ci_upper"][:2], [264.78107, 13.49698], rtol=1e-6)
     assert frame.iloc[2:, 4:].isna().all(axis=None)
 
 
@@ -59,9 +59,9 @@ def test_tidy_follows_the_degrees_of_freedom() -> None:
     r = fit()
     frame = r.tidy("fixed", conf_int=True, conf_level=0.9)
     assert_allclose(frame["df"], r.df_resid_inference)
-    assert_allclose(frame["p_value"], r.pvalues)
-    assert_allclose(frame[["conf_low", "conf_high"]], r.conf_int(0.1))
-    assert "conf_low" not in r.tidy()
+    assert_allclose(frame["pvalue"], r.pvalues)
+    assert_allclose(frame[["ci_lower", "ci_upper"]], r.conf_int(0.1))
+    assert "ci_lower" not in r.tidy()
 
 
 def test_tidy_of_the_modes() -> None:
@@ -70,9 +70,9 @@ def test_tidy_of_the_modes() -> None:
     assert len(frame) == 36
     modes = frame.pivot(index="level", columns="term", values="estimate")
     assert_allclose(modes[["Intercept", "Days"]], r.random_effects["Subject"])
-    sds = frame.pivot(index="level", columns="term", values="std_error")
+    sds = frame.pivot(index="level", columns="term", values="se")
     assert_allclose(sds[["Intercept", "Days"]], r.random_effects_sd["Subject"])
-    assert_allclose(frame["conf_high"] - frame["estimate"], 1.959964 * frame["std_error"])
+    assert_allclose(frame["ci_upper"] - frame["estimate"], 1.959964 * frame["se"])
 
 
 def test_tidy_of_uncorrelated_columns() -> None:
@@ -162,8 +162,8 @@ def test_marginaleffects() -> None:
     adapter = importlib.import_module("marginaleffects.statsmodels").ModelStatsmodels
     slopes = marginaleffects.avg_slopes(adapter(fit()), variables="Days")
     assert_allclose(slopes["estimate"].to_numpy(), fit().params["Days"], rtol=1e-5)
-    assert_allclose(slopes["std_error"].to_numpy(), fit().bse["Days"], rtol=1e-3)
+    assert_allclose(slopes["se"].to_numpy(), fit().bse["Days"], rtol=1e-3)
     means = marginaleffects.avg_predictions(adapter(fit()), by="Days")
     expected = fit().get_prediction({"Days": np.arange(10)}, which="population")
     assert_allclose(means["estimate"].to_numpy(), expected.predicted_mean, rtol=1e-5)
-    assert_allclose(means["std_error"].to_numpy(), expected.se_mean, rtol=1e-3)
+    assert_allclose(means["se"].to_numpy(), expected.se_mean, rtol=1e-3)

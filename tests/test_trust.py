@@ -407,6 +407,8 @@ KEYS = {
     "odd text": ["", " ", "é\u0301", "\U0001f600", '"', "\\"],
     "nanoseconds": pd.date_range("2020", periods=6, freq="ns").to_list(),
 }  # fmt: skip
+if int(pd.__version__.partition(".")[0]) < 3:  # names them by a path of this machine: not saved
+    del KEYS["zones of dateutil"]
 
 
 @pytest.mark.parametrize("name", KEYS)

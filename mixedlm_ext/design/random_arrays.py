@@ -93,9 +93,7 @@ def _as_frame(exog: Any) -> pd.DataFrame:
 
 def _default_names(array: Any) -> list[str]:
     """const and x1, x2, ..., as statsmodels names the columns of an array."""
-    constant = [
-        j for j in range(array.shape[1]) if len(array) and (array[:, j] == array[0, j]).all()
-    ]
+    constant = [j for j in range(array.shape[1]) if len(array) and _all(array[:, j] == array[0, j])]
     names = [f"x{j + 1}" for j in range(array.shape[1] - bool(constant))]
     if constant:
         names.insert(constant[0], "const")
@@ -136,8 +134,10 @@ def read_random_term(term: Any, position: int, count: int) -> ArrayTerm:
             raise DesignError(
                 f"{what} has {len(columns)} columns; columns= names {len(exog_names)}."
             )
-    elif not isinstance(term.exog, pd.DataFrame | pd.Series):
-        exog_names = ["Intercept" if (c == 1.0).all() else name for c, name in _pairs(columns)]
+    elif isinstance(term.exog, pd.DataFrame | pd.Series):
+        exog_names = _with_intercept(columns, exog_names)
+    else:
+        exog_names = [name for _, name in _pairs(columns)]
     return ArrayTerm(
         tuple(factors), tuple(named), group, tuple(columns), tuple(exog_names), term.structure
     )
@@ -153,10 +153,28 @@ def _names(columns: Any, what: str) -> list[Any]:
     return np.ravel(columns).tolist() if isinstance(columns, np.ndarray) else list(columns)
 
 
+def _with_intercept(columns: Sequence[Floats], names: list[str]) -> list[str]:
+    """Call the first column of ones the intercept: add_constant's "const", for one."""
+    ones = [j for j, column in enumerate(columns) if _is_ones(column)]
+    if not ones or "Intercept" in names:
+        return names
+    return [*names[: ones[0]], "Intercept", *names[ones[0] + 1 :]]
+
+
 def _pairs(columns: Sequence[Floats]) -> list[tuple[Floats, str]]:
     """Columns with the names x1, x2, ..., a column of ones not counted."""
     names = iter(f"x{j + 1}" for j in range(len(columns)))
-    return [(c, "Intercept" if (c == 1.0).all() else next(names)) for c in columns]
+    return [(c, "Intercept" if _is_ones(c) else next(names)) for c in columns]
+
+
+def _is_ones(column: Any) -> bool:
+    """Say whether a column holds nothing but ones; missing values are none."""
+    return _all(column == 1.0)
+
+
+def _all(same: Any) -> bool:
+    """Say whether all of several comparisons hold; those with missing values do not."""
+    return not np.any(pd.isna(same)) and bool(np.all(same))
 
 
 def _factors(groups: Any) -> list[pd.Series]:

@@ -151,7 +151,7 @@ def null_space(
     lengths = np.where(lengths > 0, lengths, 1.0)
     R = R / lengths
     basis = np.zeros((X.shape[1], len(lost)))
-    basis[kept] = np.linalg.lstsq(R[:, kept], R[:, lost])[0]
+    basis[kept] = np.linalg.lstsq(R[:, kept], R[:, lost], rcond=None)[0]
     basis[lost] = -np.eye(len(lost))
     basis = np.where(np.abs(basis) < _TOLERANCE * np.abs(basis).max(axis=0), 0.0, basis)
     scale = np.full(X.shape[1], np.inf)

@@ -62,6 +62,8 @@ def choose_rows(
     index : Index (n,)
     subset : ndarray of intp or None
     weights : Series (n,) or None
+    weights_name : str
+        For messages.
     missing : {"drop", "exclude", "raise", "none"}
 
     Raises

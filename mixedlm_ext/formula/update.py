@@ -130,7 +130,7 @@ class _Parts:
             self._change_offset(op, term)
         elif _DOT in term:
             raise FormulaError(
-                f"the dot stands within {op} {term.replace(_DOT, '.')}",
+                f"the dot stands within {term.replace(_DOT, '.')}",
                 hint="Write it as a term of its own, as in '~ . + x'.",
             )
         else:

@@ -11,6 +11,7 @@ import pandas as pd
 from mixedlm_ext.errors import MixedLMError
 from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.inference.choices import name_list
 from mixedlm_ext.objective import Objective
 from mixedlm_ext.search import METHODS, check_maxiter, check_optimizer
 
@@ -52,8 +53,8 @@ def all_fit(
     [319.6543]
     """
     check_maxiter(maxiter)
-    given = [methods] if isinstance(methods, str) else methods
-    wanted = [m for m in METHODS if m not in _SYNONYMS] if given is None else list(given)
+    every = [m for m in METHODS if m not in _SYNONYMS]
+    wanted = every if methods is None else name_list(methods, "methods", "['newton', 'bobyqa']")
     for method in wanted:
         check_optimizer(method)
     rows = {method: _row(fit, method, maxiter) for method in wanted}

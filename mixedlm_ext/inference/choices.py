@@ -1,32 +1,12 @@
-"""Arguments that choose among names: anything else gets an error, of whatever type it is."""
+"""Arguments that are True, False or names: anything else gets an error, whatever its type."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from mixedlm_ext.design.names import list_names
-from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.errors import FitError, shown
 
-__all__ = ["check_choice", "check_flag", "name_list", "shown"]
-
-_LONGEST = 60
-
-
-def check_choice(value: Any, argument: str, choices: Sequence[str]) -> str:
-    """Return `value` if it is one of the choices, and raise FitError otherwise.
-
-    Examples
-    --------
-    >>> check_choice("F", "test", ("F", "LRT"))
-    'F'
-    """
-    if isinstance(value, str) and value in choices:
-        return str(value)
-    near = did_you_mean(value, choices) if isinstance(value, str) else ""
-    raise FitError(
-        f"{argument}={shown(value)} is not known.{near} Use one of {list_names(choices)}."
-    )
+__all__ = ["check_flag", "name_list"]
 
 
 def check_flag(value: Any, argument: str) -> bool:
@@ -49,12 +29,3 @@ def name_list(value: Any, argument: str, example: str) -> list[str]:
             f"Write {argument}={example}, for example."
         )
     return listed
-
-
-def shown(value: Any) -> str:
-    """Return a value as an error shows it: in full if short, otherwise its type and shape."""
-    text = repr(value)
-    if len(text) <= _LONGEST and "\n" not in text:
-        return text
-    shape = getattr(value, "shape", None)
-    return f"<{type(value).__name__}{'' if shape is None else f' of shape {shape}'}>"

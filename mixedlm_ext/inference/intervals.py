@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.errors import FitError, check_choice, did_you_mean
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.bootstrap.bootstrap import bootstrap
 from mixedlm_ext.inference.fixed.coefficients import Coefficients
+from mixedlm_ext.inference.profile.profile import check_level
 from mixedlm_ext.inference.profile.profiling import profile
 
 __all__ = ["conf_int"]
@@ -61,6 +62,7 @@ def conf_int(
     cor(Subject, Intercept, Days)  -0.48   0.69
     sigma                          22.90  28.86
     """
+    check_level("alpha", alpha)
     if method is not None and not isinstance(method, str):
         method, cols = None, method
     if method is None:
@@ -76,16 +78,18 @@ def conf_int(
         return profile(fitted.fit, alpha_max=alpha, **options).conf_int(alpha)
     if method == "bootstrap":
         return bootstrap(fitted, **options).conf_int(alpha)
-    near = did_you_mean(str(method), ("profile", "bootstrap"))
-    raise FitError(f"method={method!r} is not known.{near} Use None, 'profile' or 'bootstrap'.")
+    check_choice(
+        "method", method, ("profile", "bootstrap"), FitError,
+        more="None gives intervals of the fixed effects by their standard errors.",
+    )  # fmt: skip
 
 
 def _positions(cols: Any, names: list[str]) -> list[int]:
     """Return the positions of fixed effects given by position or name."""
     out = []
-    wanted: list[Any] = [cols] if isinstance(cols, str | int | np.integer) else list(cols)
-    for column in wanted:
-        at = names.index(column) if column in names else column
+    single = isinstance(cols, str | int | np.integer) or not np.iterable(cols)
+    for column in [cols] if single else list(cols):
+        at = names.index(column) if isinstance(column, str) and column in names else column
         number = isinstance(at, int | np.integer) and not isinstance(at, bool)
         if not number or not -len(names) <= at < len(names):
             near = did_you_mean(str(column), names)

@@ -10,7 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mixedlm_ext.arguments import read_formula, scope_of_caller
+from mixedlm_ext.arguments import (
+    FORMULA_ARGUMENTS,
+    read_formula,
+    refuse_unknown,
+    scope_of_caller,
+)
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.at_hand import with_more_columns
 from mixedlm_ext.design.frame import read_table
@@ -18,13 +23,11 @@ from mixedlm_ext.design.names import column_names, is_built_in, resolve_names
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.errors import DesignError, FormulaError
 from mixedlm_ext.estimation.assembled import Assembled
-from mixedlm_ext.estimation.estimate import estimate
-from mixedlm_ext.estimation.fit_warnings import warn_of_fit
 from mixedlm_ext.estimation.fitted import Fitted
+from mixedlm_ext.fit_arguments import FIT_ARGUMENTS
+from mixedlm_ext.fitting import fit
 from mixedlm_ext.formula import MixedFormula
 from mixedlm_ext.formula.update import update_formula
-from mixedlm_ext.inference.fixed.ddf import degrees_of_freedom
-from mixedlm_ext.objective import Objective
 from mixedlm_ext.refit import check_new_response
 
 __all__ = ["update", "updated"]
@@ -43,12 +46,13 @@ def update(fitted: Fitted, /, formula: str = "~ .", data: Any = None, **kwargs: 
         it does not use needs `data`.
     **kwargs
         Arguments of `MixedLM.from_formula` (weights, offset, subset, ...) to change. Others
-        stay, weights and offset among them; with new data they must be columns of it.
+        stay, weights and offset among them; with new data they must be columns of it. And of
+        `MixedLM.fit` (reml, ddf, sigma, method, ...).
 
     Returns
     -------
     MixedLMResults
-        Fitted by the same criterion, with the same ddf.
+        Fitted by the same criterion, with the same ddf, if they are not given.
 
     Raises
     ------
@@ -65,11 +69,20 @@ def update(fitted: Fitted, /, formula: str = "~ .", data: Any = None, **kwargs: 
     >>> result.update("~ . - (Days | Subject) + (Days || Subject)").model.formula_full
     'Reaction ~ Days + (Days || Subject)'
     """
-    return updated(fitted, formula, data, kwargs, scope_of_caller())
+    known = (*FORMULA_ARGUMENTS, *FIT_ARGUMENTS)
+    refuse_unknown("update", {name: None for name in kwargs if name not in known}, known)
+    of_model = {name: value for name, value in kwargs.items() if name in FORMULA_ARGUMENTS}
+    of_fit = {name: value for name, value in kwargs.items() if name not in of_model}
+    return updated(fitted, formula, data, of_model, scope_of_caller(), **of_fit)
 
 
 def updated(
-    fitted: Fitted, formula: str, data: Any, changed: Mapping[str, Any], scope: Mapping[str, Any]
+    fitted: Fitted,
+    formula: str,
+    data: Any = None,
+    changed: Mapping[str, Any] | None = None,
+    scope: Mapping[str, Any] | None = None,
+    **of_fit: Any,
 ) -> Fitted:
     """Fit a changed model (see `update`).
 
@@ -83,14 +96,15 @@ def updated(
         Arguments of `MixedLM.from_formula`.
     scope : mapping
         Names that the caller sees; those that the old formula used keep their meaning.
+    **of_fit
+        Arguments of `MixedLM.fit`; by default the criterion and the tests stay.
     """
-    fit, changed = fitted.fit, dict(changed)
+    changed = dict(changed or {})
     face = replace(fitted.face, labelled=True, has_constant=changed.pop("hasconst", None))
-    model = Assembled(_updated_design(fitted.design, formula, data, changed, scope), face)
-    new = estimate(model.design, Objective(model.problem, fit.reml, fit.fixed_sigma))
-    warn_of_fit(new)
-    name = "satterthwaite" if fitted.clustered else fitted.method.name
-    return Fitted.by(new, degrees_of_freedom(new, name), face)
+    design = _updated_design(fitted.design, formula, data, changed, scope or {})
+    ddf = "satterthwaite" if fitted.clustered else fitted.method.name
+    same = {"reml": fitted.fit.reml, "sigma": fitted.fit.fixed_sigma, "ddf": ddf}
+    return fit(Assembled(design, face), **{**same, **of_fit})
 
 
 def _updated_design(
@@ -132,7 +146,14 @@ def _as_argument(formula: MixedFormula, arguments: Mapping[str, Any]) -> Any:
 
 def _of_the_same_data(new: Design, old: Design) -> Design:
     """Return a design made from the rows of another as one of the user's data."""
-    return replace(new, rows=old.rows[new.rows], n_data=old.n_data, at_hand=old.at_hand)
+    return replace(
+        new,
+        rows=old.rows[new.rows],
+        n_data=old.n_data,
+        n_missing=old.n_missing + new.n_missing,
+        n_zero_weight=old.n_zero_weight + new.n_zero_weight,
+        at_hand=old.at_hand,
+    )
 
 
 def _column_names(design: Design) -> list[Any]:

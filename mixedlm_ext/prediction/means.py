@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design, NewData, RandomTerm
 from mixedlm_ext.design.names import quoted
-from mixedlm_ext.errors import DesignError, DesignWarning, did_you_mean, warn_caller
+from mixedlm_ext.errors import DesignError, DesignWarning, check_choice, warn_caller
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.prediction.new_levels import list_levels
 from mixedlm_ext.prediction.terms import Chosen
@@ -19,7 +19,6 @@ from mixedlm_ext.prediction.terms import Chosen
 Array = NDArray[np.float64]
 
 __all__ = [
-    "check_choice",
     "check_random_only",
     "mark_not_estimable",
     "predict_rows",
@@ -28,14 +27,6 @@ __all__ = [
 ]
 
 NEW_LEVELS = ("population", "error", "nan")
-
-
-def check_choice(argument: str, value: object, allowed: tuple[str, ...]) -> None:
-    """Raise unless `value` is one of `allowed`."""
-    if not isinstance(value, str) or value not in allowed:
-        near = did_you_mean(str(value), allowed) if isinstance(value, str) else ""
-        choices = ", ".join(repr(a) for a in allowed)
-        raise DesignError(f"{argument}={value!r} is not known.{near} Use one of {choices}.")
 
 
 def rows_of_fit(design: Design) -> NewData:

@@ -134,13 +134,15 @@ def get_prediction(
 
     Parameters
     ----------
-    exog, which, terms, new_levels, offset, random, random_only
+    exog, which, terms, new_levels, offset, random
         As for `predict`. For a level that the fit has not seen, the variance of its random
         effect is part of the standard error.
     weights : str or array_like, optional
         Precision weights of the new rows, for the residual variance of new observations. By
         default the column that the fit named, if the new data have it, and one otherwise; to
         be given if the fit had an array.
+    random_only : bool
+        As for `predict`.
 
     Returns
     -------

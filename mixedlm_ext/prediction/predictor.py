@@ -15,9 +15,9 @@ from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.frame import ColumnType, evaluation_columns_like, one_per_row, read_table
 from mixedlm_ext.design.rank import NullSpace
 from mixedlm_ext.design.rows import missing_rows
-from mixedlm_ext.errors import DesignError, did_you_mean
+from mixedlm_ext.errors import DesignError, check_choice, did_you_mean
 from mixedlm_ext.prediction.evaluation import Rows, Side, Term, number_levels, prepare
-from mixedlm_ext.prediction.means import NEW_LEVELS, check_choice, mark_not_estimable
+from mixedlm_ext.prediction.means import NEW_LEVELS, mark_not_estimable
 from mixedlm_ext.prediction.portable import decode
 from mixedlm_ext.prediction.terms import WHICH
 from mixedlm_ext.prediction.vetting import names_to_trust

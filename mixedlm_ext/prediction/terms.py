@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.names import list_names
-from mixedlm_ext.errors import DesignError, did_you_mean
+from mixedlm_ext.errors import DesignError, check_choice, did_you_mean
 from mixedlm_ext.formula.description import describe_side
 from mixedlm_ext.formula.parser import RandomTermSpec, parse_formula
 
@@ -44,10 +44,7 @@ def choose_terms(design: Design, which: str, terms: str | Sequence[str] | None) 
     DesignError
         If there is no such term, or `terms` is given with which="population".
     """
-    if not isinstance(which, str) or which not in WHICH:
-        near = did_you_mean(which, WHICH) if isinstance(which, str) else ""
-        choices = ", ".join(map(repr, WHICH))
-        raise DesignError(f"which={which!r} is not known.{near} Use one of {choices}.")
+    check_choice("which", which, WHICH)
     if which == "population":
         if terms is not None and np.size(terms):
             raise DesignError(

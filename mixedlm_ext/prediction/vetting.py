@@ -75,8 +75,8 @@ class Vetting(ast.NodeVisitor):
     columns: Collection[str]
     scope: Mapping[str, Any]
     memories: Mapping[str, Any] = field(default_factory=dict)
-    wanted: dict[str, None] = field(default_factory=dict)
-    code: str = ""
+    wanted: dict[str, None] = field(default_factory=dict, init=False)
+    code: str = field(default="", init=False)
 
     def read(self, code: str, memories: Mapping[str, Any]) -> None:
         """Read one expression.

@@ -11,8 +11,10 @@ from statsmodels.iolib.summary import Summary, forg
 from statsmodels.iolib.table import SimpleTable
 from statsmodels.iolib.tableformatting import fmt_params
 
+from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.estimation.varcorr import varcorr
+from mixedlm_ext.inference.choices import name_list
 from mixedlm_ext.inference.fixed.coefficients import Coefficients
 
 __all__ = ["summary", "summary_notes"]
@@ -49,7 +51,8 @@ def summary(
     left, right = _model_items(fitted)
     heading = title or "Linear Mixed Model Regression Results"
     response = fitted.design.endog_name if yname is None else yname
-    names = list(fitted.x_names if xname is None else xname)
+    own = list(fitted.x_names)
+    names = own if xname is None else name_list(xname, "xname", f"{own}")
     out.add_table_2cols(None, heading, left, right, yname=response, xname=names)
     out.tables.append(_fixed_effects_table(fitted, names, alpha))
     out.tables.append(_variance_table(fitted))
@@ -85,8 +88,11 @@ def _model_items(fitted: Fitted) -> tuple[list[Any], list[Any]]:
 def _fixed_effects_table(fitted: Fitted, names: list[str], alpha: float) -> SimpleTable:
     """Return coefficients, standard errors, tests and intervals."""
     found = Coefficients(fitted)
-    if len(names) != len(fitted.beta):
-        raise ValueError(f"xname has {len(names)} names for {len(fitted.beta)} fixed effects")
+    own = fitted.x_names
+    if len(names) != len(own):
+        raise FitError(
+            f"xname has {len(names)} names for {len(own)} fixed effects: {', '.join(own)}."
+        )
     if not names:
         row = ["No fixed effects", "", "", ""]  # statsmodels' LaTeX needs as many as in tables[0]
         return SimpleTable([row], txt_fmt=_format([_WIDTH - 3, 0, 0, 0], "l"))

@@ -13,13 +13,15 @@ from scipy.stats import norm
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.names import code_names
-from mixedlm_ext.errors import DesignError, FitError
+from mixedlm_ext.errors import DesignError, FitError, check_choice
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.estimation.varcorr import RESIDUAL, correlations
+from mixedlm_ext.inference.choices import name_list
 from mixedlm_ext.inference.fixed.coefficients import Coefficients
-from mixedlm_ext.prediction.means import check_choice, rows_of_fit
+from mixedlm_ext.prediction.means import rows_of_fit
 from mixedlm_ext.prediction.predict import predict
+from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 
@@ -43,14 +45,14 @@ def tidy(
         Fixed effects; standard deviations and correlations of the random effects; conditional
         modes of the random effects.
     conf_int : bool
-        Add the columns ``conf_low`` and ``conf_high``; they are missing for "ran_pars".
+        Add the columns ``ci_lower`` and ``ci_upper``; they are missing for "ran_pars".
     conf_level : float
 
     Returns
     -------
     DataFrame
         Columns ``effect``, ``group``, (``level`` of "ran_vals",) ``term``, ``estimate``,
-        ``std_error``, ``statistic``, ``df``, ``p_value``. Terms of "ran_pars" are named
+        ``se``, ``statistic``, ``df``, ``pvalue``. Terms of "ran_pars" are named
         ``sd__Days``, ``cor__Intercept.Days``, ``sd__Observation``.
 
     Raises
@@ -74,7 +76,7 @@ def tidy(
     4  ran_pars   Subject             sd__Days      5.92
     5  ran_pars  Residual      sd__Observation     25.59
     """
-    wanted = [effects] if isinstance(effects, str) else list(effects)
+    wanted = name_list(effects, "effects", "['fixed', 'ran_pars']")
     for effect in wanted:
         check_choice("effects", effect, EFFECTS)
     if not 0 < conf_level < 1:
@@ -83,12 +85,12 @@ def tidy(
     for effect in EFFECTS:
         if effect in wanted:
             rows += _ROWS[effect](fitted, conf_level)
-    columns = ["effect", "group", "term", "estimate", "std_error", "statistic", "df", "p_value"]
+    columns = ["effect", "group", "term", "estimate", "se", "statistic", "df", "pvalue"]
     if "ran_vals" in wanted:
         columns.insert(2, "level")
     if conf_int:
-        columns += ["conf_low", "conf_high"]
-    return pd.DataFrame(rows, columns=columns)
+        columns += ["ci_lower", "ci_upper"]
+    return Table(rows, columns=columns)
 
 
 def _fixed_rows(fitted: Fitted, conf_level: float) -> Iterable[dict[str, Any]]:
@@ -101,12 +103,12 @@ def _fixed_rows(fitted: Fitted, conf_level: float) -> Iterable[dict[str, Any]]:
             "effect": "fixed",
             "term": name,
             "estimate": fitted.beta[i],
-            "std_error": found.se[i],
+            "se": found.se[i],
             "statistic": found.t[i],
             "df": found.df[i],
-            "p_value": found.p[i],
-            "conf_low": limits[i, 0],
-            "conf_high": limits[i, 1],
+            "pvalue": found.p[i],
+            "ci_lower": limits[i, 0],
+            "ci_upper": limits[i, 1],
         }
 
 
@@ -139,9 +141,9 @@ def _mode_rows(fitted: Fitted, conf_level: float) -> Iterable[dict[str, Any]]:
                     "level": level,
                     "term": name,
                     "estimate": value,
-                    "std_error": error,
-                    "conf_low": value - half * error,
-                    "conf_high": value + half * error,
+                    "se": error,
+                    "ci_lower": value - half * error,
+                    "ci_upper": value + half * error,
                 }
 
 

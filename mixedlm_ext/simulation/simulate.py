@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.design import Design, TermDesign
 from mixedlm_ext.design.removed import require_rows
-from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.errors import FitError, did_you_mean, shown
 from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.fit import Fit
 
@@ -150,8 +150,10 @@ def fit_parameters(fit: Fit, changed: Mapping[str, Any] | None = None) -> Parame
     changed : mapping, optional
         Any of "beta", "theta" or "covariances", and "sigma".
     """
-    changed = dict(changed or {})
     known = ("beta", "theta", "covariances", "sigma")
+    if not isinstance(changed, Mapping | None):
+        raise FitError(f"params={shown(changed)} is no mapping. Write params={{'sigma': 1.0}}.")
+    changed = dict(changed or {})
     for name in changed:
         if name not in known:
             raise FitError(

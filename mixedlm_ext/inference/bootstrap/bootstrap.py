@@ -13,7 +13,7 @@ from numpy.random import SeedSequence
 from numpy.typing import NDArray
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
-from mixedlm_ext.errors import FitError, MixedLMError, warn_caller
+from mixedlm_ext.errors import FitError, MixedLMError, check_choice, warn_caller
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.again import assembled, fit_again
@@ -30,9 +30,9 @@ from mixedlm_ext.inference.bootstrap.statistic import Statistic, Values, check_s
 from mixedlm_ext.inference.parameters import model_parameters
 from mixedlm_ext.many import Estimates, Refitter, all_values, warm_start
 from mixedlm_ext.parallel import pieces, run
-from mixedlm_ext.prediction.means import check_choice
 from mixedlm_ext.refit import Reduction
 from mixedlm_ext.simulation.simulate import check_count, draw, seed_text, spawn_seeds
+from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 
@@ -129,7 +129,7 @@ class Bootstrap:
         that of Chen & Shao (1999, Journal of Computational and Graphical Statistics 8, 69-92),
         from one order statistic to the n(1 - alpha)-th after it.
         """
-        check_choice("kind", kind, INTERVALS)
+        check_choice("kind", kind, INTERVALS, FitError)
         if not 0 < alpha < 1:
             raise FitError(f"alpha={alpha!r} is no probability. Pass a number such as 0.05.")
         acceleration = np.zeros(len(self.estimates))
@@ -145,11 +145,11 @@ class Bootstrap:
     def summary_frame(self, alpha: float = 0.05, kind: str = "percentile") -> pd.DataFrame:
         """Estimates, bias, standard errors and intervals in one frame."""
         limits = self.conf_int(alpha, kind)
-        return pd.DataFrame(
+        return Table(
             {
                 "estimate": self.estimates,
                 "bias": self.bias,
-                "bse": self.bse,
+                "se": self.bse,
                 "ci_lower": limits[0],
                 "ci_upper": limits[1],
             }
@@ -209,7 +209,7 @@ class Bootstrap:
         <Bootstrap: 20 parametric replicates, 0 failed>
         """
         found = read_replicates(path)
-        check_choice("kind", found.kind, KINDS)
+        check_choice("kind", found.kind, KINDS, FitError)
         fitted = None if results is None else _fitted_of(results)
         if fitted is not None:
             _check_same(found, fitted, statistic)
@@ -306,7 +306,7 @@ def bootstrap(
     True
     """
     n = check_count(n)
-    check_choice("kind", kind, KINDS)
+    check_choice("kind", kind, KINDS, FitError)
     if not isinstance(use_u, bool | np.bool_):
         raise FitError(f"use_u={use_u!r} is neither True nor False.")
     fit = fitted.fit

@@ -22,6 +22,7 @@ from mixedlm_ext.inference.compare.compare import compare_lr_test
 from mixedlm_ext.many import Refitter
 from mixedlm_ext.parallel import pieces, run
 from mixedlm_ext.simulation.simulate import check_count, draw, spawn_seeds
+from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 
@@ -74,7 +75,7 @@ class BootstrapTest:
             [self.statistic, np.nan, self.pvalue],
         ]
         index = ["LRT", "Bartlett", "bootstrap"]
-        return pd.DataFrame(rows, index=index, columns=["statistic", "df", "pvalue"])
+        return Table(rows, index=index, columns=["statistic", "df", "pvalue"])
 
 
 def compare_bootstrap(

@@ -207,7 +207,7 @@ def _independent(L: Array, q: Array) -> tuple[Array, Array]:
     kept = independent_columns(L.T)
     if not len(kept):
         raise FitError("the hypothesis has only zeros; give some fixed effect a coefficient.")
-    combinations = np.linalg.lstsq(L[kept].T, L.T)[0]
+    combinations = np.linalg.lstsq(L[kept].T, L.T, rcond=None)[0]
     if not np.allclose(q[kept] @ combinations, q):
         raise FitError("the hypothesis contradicts itself; no coefficients satisfy all of it.")
     if len(kept) < len(L):

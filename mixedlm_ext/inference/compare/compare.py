@@ -16,12 +16,13 @@ from mixedlm_ext.inference.compare.nesting import is_nested, same_fixed_columns
 from mixedlm_ext.inference.compare.regression import LinearModel, as_linear_model
 from mixedlm_ext.inference.compare.submodel import Likelihood, maximum
 from mixedlm_ext.inference.fixed.anova import anova as anova_of_terms
+from mixedlm_ext.tables import Table
 
 __all__ = ["anova", "compare", "compare_lr_test"]
 
 Compared: TypeAlias = Fitted | LinearModel
 
-_COLUMNS = ["npar", "AIC", "BIC", "logLik", "deviance", "Chisq", "Df", "Pr(>Chisq)"]
+_COLUMNS = ["npar", "AIC", "BIC", "logLik", "deviance", "chisq", "df", "pvalue"]
 
 
 def anova(*models: Any, type: int | str = 3) -> pd.DataFrame:
@@ -52,7 +53,7 @@ def anova(*models: Any, type: int | str = 3) -> pd.DataFrame:
     >>> small = MixedLM.from_formula("Reaction ~ Days + (1 | Subject)", data).fit(reml=False)
     >>> large = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit(reml=False)
     >>> table = mixedlm_ext.anova(small, large)
-    >>> table["Chisq"].round(3).tolist()
+    >>> table["chisq"].round(3).tolist()
     [nan, 42.139]
     """
     if not models:
@@ -99,8 +100,8 @@ def compare(fitted: Fitted, *others: Any) -> pd.DataFrame:
     -------
     DataFrame
         A row for each model, fewest parameters first; columns ``npar``, ``AIC``, ``BIC``,
-        ``logLik``, ``deviance`` and, against the row before, ``Chisq``, ``Df``,
-        ``Pr(>Chisq)``. ``attrs["note"]`` says what had to be done: REML fits with different
+        ``logLik``, ``deviance`` and, against the row before, ``chisq``, ``df``,
+        ``pvalue``. ``attrs["note"]`` says what had to be done: REML fits with different
         fixed effects are refitted by ML, and models that are not nested in the next are not
         tested.
 
@@ -120,7 +121,7 @@ def compare(fitted: Fitted, *others: Any) -> pd.DataFrame:
     >>> large = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
     >>> small = MixedLM.from_formula("Reaction ~ 1 + (Days | Subject)", data).fit()
     >>> table = large.compare(small)
-    >>> table["Chisq"].round(3).tolist()
+    >>> table["chisq"].round(3).tolist()
     [nan, 23.537]
     >>> table.attrs["note"]
     'REML fits were refitted by ML, since their fixed effects differ.'
@@ -150,7 +151,7 @@ def _table(models: Sequence[Any]) -> pd.DataFrame:
             else:
                 notes.append(f"{names[before]!r} is not nested in {names[i]!r}: not tested.")
         rows.append([*_criteria(likelihoods[i], results[i].n), *test])
-    table = pd.DataFrame(rows, index=[names[i] for i in order], columns=_COLUMNS)
+    table = Table(rows, index=[names[i] for i in order], columns=_COLUMNS)
     table["npar"] = table["npar"].astype(int)
     table.attrs["title"] = "Likelihood-ratio tests, each model against the one before"
     table.attrs["note"] = " ".join(notes)

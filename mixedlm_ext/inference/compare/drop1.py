@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.errors import FitError, check_choice, did_you_mean
 from mixedlm_ext.estimation.fitted import Fitted
-from mixedlm_ext.inference.choices import check_choice, name_list
+from mixedlm_ext.inference.choices import name_list
 from mixedlm_ext.inference.compare.ranova import deletion_table
 from mixedlm_ext.inference.compare.submodel import maximum, reduce_fixed
 from mixedlm_ext.inference.fixed.anova import f_table
@@ -58,13 +58,13 @@ def drop1(
     >>> data = datasets.cake.load_pandas().data
     >>> formula = "angle ~ recipe + temp + (1 | recipe:replicate)"
     >>> result = MixedLM.from_formula(formula, data).fit()
-    >>> result.drop1(test="LRT")[["npar", "LRT", "Df"]].round(3)
-            npar     LRT   Df
+    >>> result.drop1(test="LRT")[["npar", "chisq", "df"]].round(3)
+            npar   chisq   df
     <none>     6     NaN  NaN
     recipe     4   0.530  2.0
     temp       5  79.531  1.0
     """
-    check_choice(test, "test", _TESTS)
+    check_choice("test", test, _TESTS, FitError)
     fit = fitted.fit
     terms = fixed_terms(fit.design)
     scoped = _in_scope(terms, scope)

@@ -95,7 +95,7 @@ def _in_span(targets: Array, columns: Array) -> bool:
     """Say whether all `targets` are combinations of `columns`."""
     lengths = np.linalg.norm(columns, axis=0)
     columns = columns / np.where(lengths > 0, lengths, 1.0)
-    rest = targets - columns @ np.linalg.lstsq(columns, targets)[0]
+    rest = targets - columns @ np.linalg.lstsq(columns, targets, rcond=None)[0]
     return bool(
         (np.linalg.norm(rest, axis=0) <= _TOLERANCE * np.linalg.norm(targets, axis=0)).all()
     )

@@ -12,13 +12,14 @@ from scipy import stats
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext.design import Design, TermDesign
-from mixedlm_ext.errors import warn_caller
+from mixedlm_ext.errors import FitError, check_choice, warn_caller
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.formula.parser import RandomTermSpec
-from mixedlm_ext.inference.choices import check_choice, check_flag
+from mixedlm_ext.inference.choices import check_flag
 from mixedlm_ext.inference.compare.submodel import Likelihood, maximum, reduce_random
 from mixedlm_ext.inference.fixed.fixed_terms import INTERCEPT, constant_coefficients
+from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 
@@ -64,7 +65,7 @@ def ranova(fitted: Fitted, reduce_terms: bool = True, boundary: str = "chi2") ->
     Returns
     -------
     DataFrame
-        Columns ``npar``, ``logLik``, ``AIC``, ``LRT``, ``Df``, ``Pr(>Chisq)``; the row
+        Columns ``npar``, ``logLik``, ``AIC``, ``chisq``, ``df``, ``pvalue``; the row
         ``<none>`` is this fit. REML fits are compared by REML.
 
     Raises
@@ -90,12 +91,12 @@ def ranova(fitted: Fitted, reduce_terms: bool = True, boundary: str = "chi2") ->
     >>> from mixedlm_ext import MixedLM, datasets
     >>> data = datasets.sleepstudy.load_pandas().data
     >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
-    >>> result.ranova()[["npar", "LRT", "Df"]].round(3)
-                              npar     LRT   Df
+    >>> result.ranova()[["npar", "chisq", "df"]].round(3)
+                              npar   chisq   df
     <none>                       6     NaN  NaN
     Days in (Days | Subject)     4  42.837  2.0
     """
-    check_choice(boundary, "boundary", _BOUNDARIES)
+    check_choice("boundary", boundary, _BOUNDARIES, FitError)
     reduce_terms = check_flag(reduce_terms, "reduce_terms")
     fit = fitted.fit
     if reduce_terms and any(set(term.columns).isdisjoint(INTERCEPT) for term in fit.design.terms):
@@ -106,12 +107,12 @@ def ranova(fitted: Fitted, reduce_terms: bool = True, boundary: str = "chi2") ->
         {deletion.name: _likelihood(fit, deletion) for deletion in deletions},
     )
     if boundary == "mixture":
-        p = table["Pr(>Chisq)"].to_numpy(copy=True)
-        lrt, df = table["LRT"].to_numpy(), table["Df"].to_numpy()
+        p = table["pvalue"].to_numpy(copy=True)
+        lrt, df = table["chisq"].to_numpy(), table["df"].to_numpy()
         for i, deletion in enumerate(deletions, start=1):
             if _variances_lost(fit.design.terms[deletion.term], deletion) == 1:
                 p[i] = _mixture(lrt[i], df[i])
-        table["Pr(>Chisq)"] = p
+        table["pvalue"] = p
     method = "REML" if fit.reml else "ML"
     table.attrs["title"] = f"Random terms left out or reduced, one at a time ({method})"
     return table
@@ -198,7 +199,7 @@ def deletion_table(full: Likelihood, reduced: dict[str, Likelihood]) -> pd.DataF
     Returns
     -------
     DataFrame
-        Columns ``npar``, ``logLik``, ``AIC``, ``LRT``, ``Df``, ``Pr(>Chisq)``; the full model is
+        Columns ``npar``, ``logLik``, ``AIC``, ``chisq``, ``df``, ``pvalue``; the full model is
         the row ``<none>``.
     """
     rows = [[full.npar, full.llf, full.aic, np.nan, np.nan, np.nan]]
@@ -211,8 +212,8 @@ def deletion_table(full: Likelihood, reduced: dict[str, Likelihood]) -> pd.DataF
         lrt, df = max(2.0 * (full.llf - model.llf), 0.0), full.npar - model.npar
         p = float(stats.chi2.sf(lrt, df)) if df else np.nan
         rows.append([model.npar, model.llf, model.aic, lrt, df, p])
-    columns = ["npar", "logLik", "AIC", "LRT", "Df", "Pr(>Chisq)"]
-    table = pd.DataFrame(rows, index=["<none>", *reduced], columns=columns)
+    columns = ["npar", "logLik", "AIC", "chisq", "df", "pvalue"]
+    table = Table(rows, index=["<none>", *reduced], columns=columns)
     table["npar"] = table["npar"].astype(int)
     return table
 

@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 import patsy
 
-from mixedlm_ext.errors import FitError
+from mixedlm_ext.design.names import list_names
+from mixedlm_ext.errors import FitError, did_you_mean, shown
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.formula.parser import RandomTermSpec
-from mixedlm_ext.inference.choices import name_list, shown
+from mixedlm_ext.inference.choices import name_list
 from mixedlm_ext.inference.compare.drop1 import drop1
 from mixedlm_ext.inference.compare.ranova import deletion_terms, ranova
+from mixedlm_ext.inference.fixed.fixed_terms import fixed_terms
 from mixedlm_ext.inference.update import updated
 
 __all__ = ["StepResults", "step"]
@@ -121,7 +123,7 @@ def step(
             "step() takes terms out of a formula, and the model was made from arrays. Compare "
             "models by compare(), or test columns by drop1()."
         )
-    kept = [] if keep is None else name_list(keep, "keep", "['x', '(1 | g)']")
+    kept = [] if keep is None else _kept(fitted, keep)
     note = ""
     if reduce_random:
         fitted, random, note = _random(fitted, alpha_random, kept)
@@ -134,13 +136,36 @@ def step(
     return StepResults(fitted.result(), random, fixed, note, fitted.design.formula.text)
 
 
+def _kept(fitted: Fitted, keep: Any) -> list[str]:
+    """Return the names of terms to keep, spaced as the tables have them.
+
+    A random term stands for all of its effects; one that is not there yet may come about when
+    another is reduced.
+    """
+    design = fitted.design
+    effects = deletion_terms(design)
+    fixed = [term.name for term in fixed_terms(design)]
+    random = [*effects, *(spec.text for spec, _ in effects.values())]
+    known = {"".join(name.split()): name for name in (*fixed, *random)}
+    out = []
+    for name in name_list(keep, "keep", "['x', '(1 | g)']"):
+        found = known.get("".join(name.split()), name)
+        if found == name and name not in known.values() and "|" not in name:
+            raise FitError(
+                f"keep has {name!r}, which is no term of the fixed part ({list_names(fixed)})."
+                f"{did_you_mean(name, fixed)}"
+            )
+        out += [row for row, (spec, _) in effects.items() if spec.text == found] or [found]
+    return out
+
+
 def _random(fitted: Fitted, alpha: float, keep: list[str]) -> tuple[Fitted, pd.DataFrame, str]:
     """Leave out or reduce the random term with the largest p-value until all are below alpha."""
     gone: list[pd.DataFrame] = []
     while True:
         table = ranova(fitted, True, "chi2")
         terms = deletion_terms(fitted.design)
-        worst, p = _largest(table["Pr(>Chisq)"].iloc[1:], keep)
+        worst, p = _largest(table["pvalue"].iloc[1:], keep)
         if p <= alpha:
             return fitted, _with_order(gone, table), ""
         spec, effect = terms[worst]
@@ -153,7 +178,7 @@ def _random(fitted: Fitted, alpha: float, keep: list[str]) -> tuple[Fitted, pd.D
             return fitted, _with_order(gone, table), note
         change = f"~ . - {spec.written}" + (f" + {reduced}" if reduced else "")
         gone.append(table.loc[["<none>", worst]] if not gone else table.loc[[worst]])
-        fitted = updated(fitted, change, None, {}, {})
+        fitted = updated(fitted, change)
 
 
 def _largest(p: pd.Series, keep: list[str]) -> tuple[str, float]:
@@ -182,11 +207,11 @@ def _fixed(fitted: Fitted, alpha: float, keep: list[str]) -> tuple[Fitted, pd.Da
     gone: list[pd.DataFrame] = []
     while True:
         table = drop1(fitted, None, "F")
-        worst, p = _largest(table["PR(>F)"], keep)
+        worst, p = _largest(table["pvalue"], keep)
         if p <= alpha:
             return fitted, _with_order(gone, table)
         gone.append(table.loc[[worst]])
-        fitted = updated(fitted, f"~ . - {worst}", None, {}, {})
+        fitted = updated(fitted, f"~ . - {worst}")
 
 
 def _with_order(gone: list[pd.DataFrame], last: pd.DataFrame) -> pd.DataFrame:

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.messages import list_names
-from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.errors import FitError, did_you_mean, shown
 from mixedlm_ext.estimation.fitted import Fitted
-from mixedlm_ext.inference.choices import shown
 from mixedlm_ext.inference.fixed.fixed_terms import FixedTerm, fixed_terms
 from mixedlm_ext.inference.fixed.hypotheses import (
     full_rank_rows,
@@ -25,6 +24,7 @@ from mixedlm_ext.inference.fixed.hypotheses import (
 )
 from mixedlm_ext.inference.fixed.indicators import missing_cells
 from mixedlm_ext.inference.fixed.wald import f_contrast
+from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ __all__ = ["anova", "f_table"]
 
 _TYPES = {"1": "I", "I": "I", "2": "II", "II": "II", "3": "III", "III": "III"}
 _TYPES["MARGINAL"] = "marginal"
-_COLUMNS = ["sum_sq", "mean_sq", "num_df", "den_df", "F", "PR(>F)"]
+_COLUMNS = ["sum_sq", "mean_sq", "num_df", "den_df", "F", "pvalue"]
 
 
 def anova(fitted: Fitted, type: int | str = 3) -> pd.DataFrame:
@@ -50,7 +50,7 @@ def anova(fitted: Fitted, type: int | str = 3) -> pd.DataFrame:
     -------
     DataFrame
         A row for each term; columns ``sum_sq``, ``mean_sq``, ``num_df``, ``den_df``, ``F``,
-        ``PR(>F)``. A term without an estimable coefficient has ``num_df`` 0.
+        ``pvalue``. A term without an estimable coefficient has ``num_df`` 0.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def anova(fitted: Fitted, type: int | str = 3) -> pd.DataFrame:
     >>> data = datasets.machines.load_pandas().data
     >>> result = MixedLM.from_formula("score ~ Machine + (Machine | Worker)", data).fit()
     >>> result.anova().round(4)
-                  sum_sq  mean_sq  num_df  den_df        F  PR(>F)
+                  sum_sq  mean_sq  num_df  den_df        F  pvalue
     Machine  75.8266  37.9133       2     5.0  41.0038  0.0008
     """
     kind = _check_type(type)
@@ -104,6 +104,8 @@ def _note_of_missing_cells(fitted: Fitted, terms: list[FixedTerm]) -> str:
 
 def _check_type(type: int | str) -> str:
     """Return "I", "II", "III" or "marginal"."""
+    if hasattr(type, "llf"):
+        raise FitError("anova() tests the terms of one fit. For two or more, use compare(other).")
     written = str(type).upper() if isinstance(type, (str, int, np.integer)) else None
     if written in _TYPES:
         return _TYPES[written]
@@ -153,7 +155,7 @@ def f_table(fitted: Fitted, hypotheses: Mapping[str, Array], title: str) -> pd.D
         ``attrs["title"]`` says what it is and by which method.
     """
     rows = [_row(fitted, full_rank_rows(L)) for L in hypotheses.values()]
-    table = pd.DataFrame(rows, index=list(hypotheses), columns=_COLUMNS)
+    table = Table(rows, index=list(hypotheses), columns=_COLUMNS)
     table["num_df"] = table["num_df"].astype(int)
     table.attrs["title"] = f"{title}, degrees of freedom: {fitted.method.name}"
     return table

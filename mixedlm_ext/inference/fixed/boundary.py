@@ -57,7 +57,7 @@ def _of_others(
         if other is term:
             continue
         theirs = slice(other.first, other.first + other.k)
-        C = np.linalg.lstsq(gram[own, own], gram[own, theirs])[0]
+        C = np.linalg.lstsq(gram[own, own], gram[own, theirs], rcond=None)[0]
         rest, V = np.linalg.eigh(gram[theirs, theirs] - gram[theirs, own] @ C)
         shared = rest <= _OUTSIDE * np.diag(gram[theirs, theirs]).max()
         V = np.hstack([V[:, shared], V[:, ~shared]])

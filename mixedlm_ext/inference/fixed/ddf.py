@@ -10,10 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import DegreesOfFreedom, Fitted
-from mixedlm_ext.inference.choices import shown
 from mixedlm_ext.inference.fixed.kenward_roger import KenwardRoger
 from mixedlm_ext.inference.fixed.satterthwaite import Satterthwaite
 
@@ -54,13 +53,8 @@ class _Constant:
 
 def check_method(name: object) -> None:
     """Raise FitError unless `name` is a method."""
-    if isinstance(name, str) and name in (*METHODS, _VARIANT):
-        return
-    near = did_you_mean(name, (*METHODS, _VARIANT)) if isinstance(name, str) else ""
-    raise FitError(
-        f"ddf={shown(name)} is not known.{near} Use one of {', '.join(METHODS)}. "
-        f"{_VARIANT!r} is Kenward and Roger's method with variances estimated as zero counted."
-    )
+    more = f"{_VARIANT!r} is Kenward and Roger's method with variances estimated as zero counted."
+    check_choice("ddf", name, METHODS, FitError, (_VARIANT,), more, quote=False)
 
 
 def degrees_of_freedom(fit: Fit, name: str) -> DegreesOfFreedom:

@@ -190,7 +190,7 @@ def _rebuilt_without(design: Design, left_out: FixedTerm) -> Array | None:
         X = np.broadcast_to(X, (len(design.X), X.shape[1]))  # patsy gives a constant alone one row
     unwanted = set(design.all_x_names) - {*design.x_names, *design.dropped}
     X = X[:, [name not in unwanted for name in names]]
-    C = np.linalg.lstsq(design.X, X)[0]
+    C = np.linalg.lstsq(design.X, X, rcond=None)[0]
     C = np.where(np.abs(C) < _TOLERANCE * np.abs(C).max(initial=0.0), 0.0, C)
     away = np.abs(design.X @ C - X).max(axis=0, initial=0.0)
     spanned = away <= _TOLERANCE * np.abs(X).max(axis=0, initial=0.0)
@@ -200,6 +200,6 @@ def _rebuilt_without(design: Design, left_out: FixedTerm) -> Array | None:
 def constant_coefficients(X: Array) -> Array | None:
     """Return c with Xc = 1 in every row, or None if the columns of X do not imply a constant."""
     ones = np.ones(len(X))
-    c: Array = np.linalg.lstsq(X, ones)[0].astype(float)
+    c: Array = np.linalg.lstsq(X, ones, rcond=None)[0].astype(float)
     c = np.where(np.abs(c) < 1e-10 * np.abs(c).max(initial=0.0), 0.0, c)
     return c if np.abs(X @ c - ones).max(initial=0.0) < 1e-8 else None

@@ -187,7 +187,8 @@ def type3(design: Design, terms: Sequence[FixedTerm]) -> list[Array]:
     full, X = R[:, : len(owner)], R[:, len(owner) :]
     kept = independent_columns(full)
     basis = full[:, kept]
-    functions = _clean(np.linalg.lstsq(basis, full)[0].T)  # (all columns, independent columns)
+    # all columns by independent ones
+    functions = _clean(np.linalg.lstsq(basis, full, rcond=None)[0].T)
     out = {i: np.zeros((len(owner), 0)) for i in range(len(terms))}
     for i in sorted(range(len(terms)), key=lambda i: -len(terms[i].factors)):
         above = [j for j, other in enumerate(terms) if terms[i].is_contained_in(other)]
@@ -196,8 +197,8 @@ def type3(design: Design, terms: Sequence[FixedTerm]) -> list[Array]:
         if design.dropped and out[i][strange].any():
             out[i] = _silent_about(strange, functions[:, np.isin(owner[kept], [i, *above])])
         A = np.column_stack([np.zeros((len(owner), 0)), *(out[j] for j in above)])
-        out[i] = _clean(out[i] - A @ np.linalg.lstsq(A, out[i])[0])
-    to_basis = np.linalg.lstsq(basis, X)[0]
+        out[i] = _clean(out[i] - A @ np.linalg.lstsq(A, out[i], rcond=None)[0])
+    to_basis = np.linalg.lstsq(basis, X, rcond=None)[0]
     return [_clean(out[i][kept].T @ to_basis) for i in range(len(terms))]
 
 

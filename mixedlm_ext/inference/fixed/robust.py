@@ -27,10 +27,9 @@ from mixedlm_ext.assemble import response
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design.messages import list_names, quoted
 from mixedlm_ext.design.removed import require_rows
-from mixedlm_ext.errors import FitError
+from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import PLAIN, Clustered, Face, Fitted
-from mixedlm_ext.inference.choices import check_choice, shown
 from mixedlm_ext.inference.fixed.clusters import Clusters, find_clusters
 from mixedlm_ext.inference.fixed.satterthwaite import Satterthwaite
 
@@ -73,7 +72,7 @@ class ClusterRobust:
     """
 
     def __init__(self, fit: Fit, clusters: Clusters, kind: str) -> None:
-        check_choice(kind, "kind", KINDS)
+        check_choice("kind", kind, KINDS, FitError)
         largest = int(np.bincount(clusters.codes).max())
         if kind == "CR2" and largest > _MOST_ROWS:
             raise FitError(
@@ -170,11 +169,10 @@ class ClusterRobust:
 
 def check_cov_type(cov_type: object) -> None:
     """Raise FitError unless `cov_type` is one that a fit can have."""
-    if not (isinstance(cov_type, str) and cov_type in ("nonrobust", "cluster")):
-        raise FitError(
-            f"cov_type={shown(cov_type)} is not known. Use 'nonrobust', or 'cluster' with "
-            "cov_kwds={'groups': ..., 'kind': 'CR2'}."
-        )
+    check_choice(
+        "cov_type", cov_type, ("nonrobust", "cluster"), FitError,
+        more="'cluster' takes cov_kwds={'groups': ..., 'kind': 'CR2'}.",
+    )  # fmt: skip
 
 
 def _bias_reduced(fit: Fit, clusters: Clusters, VX: Array, e: Array) -> tuple[Array, Array, Array]:

@@ -94,15 +94,21 @@ def _lost(design: Design, estimable: NDArray[np.bool_]) -> str:
 
 def _constraint(names: Sequence[str], r_matrix: Any) -> tuple[Array, Array]:
     """Let patsy read a hypothesis about the coefficients called `names`."""
+    if isinstance(r_matrix, str) and not r_matrix.strip():
+        r_matrix = []
     try:
         constraint = patsy.DesignInfo(names).linear_constraint(r_matrix)
-    except (patsy.PatsyError, ValueError) as error:
+    except (patsy.PatsyError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise FitError(
             f"the hypothesis cannot be read: {reason}. The fixed effects are {', '.join(names)}; "
             "pass an expression such as 'x = 0', or an array with one column for each of them."
         ) from None
-    return np.asarray(constraint.coefs, dtype=float), np.ravel(constraint.constants).astype(float)
+    C = np.asarray(constraint.coefs, dtype=float)
+    q = np.ravel(constraint.constants).astype(float)
+    if not (np.isfinite(C).all() and np.isfinite(q).all()):
+        raise FitError("the hypothesis has numbers that are not finite. Pass finite ones.")
+    return C, q
 
 
 def t_test(
@@ -230,6 +236,11 @@ def _joint(fitted: Fitted, r_matrix: Any, cov_p: Array | None, invcov: Array | N
     if rank == 0:
         raise FitError("the hypothesis has only zeros; give some fixed effect a coefficient.")
     if rank < len(L):
+        if len(independent_columns(np.column_stack([L, q]).T)) > len(independent_columns(L.T)):
+            raise FitError(
+                "the hypothesis contradicts itself: rows that ask for the same combination give it "
+                "different values. Give each combination one value."
+            )
         whose = "the hypothesis"
         if len(independent_columns(L.T)) > rank:
             whose = f"the hypothesis ({fitted.method.name}: its covariance is singular)"

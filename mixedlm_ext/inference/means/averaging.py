@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.design.names import list_names
-from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.errors import FitError, check_choice
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -106,12 +106,10 @@ def cell_weights(
     factors = [name for name in averaged if name in data]
     if not isinstance(kind, str):
         return _given_weights(kind, cells, averaged)
-    if kind not in WEIGHTS:
-        near = did_you_mean(kind, WEIGHTS)
-        raise FitError(
-            f"weights={kind!r} is not known.{near} Use one of {list_names(WEIGHTS)}, or a number "
-            "for each combination that is averaged over."
-        )
+    check_choice(
+        "weights", kind, WEIGHTS, FitError,
+        more="Or give a number for each combination that is averaged over.",
+    )  # fmt: skip
     if kind == "proportional":
         return _counts(cells, data, factors)
     if kind == "cells":

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.design.names import list_names
-from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.errors import FitError, check_choice, did_you_mean
 
 Array = NDArray[np.float64]
 
@@ -57,13 +57,9 @@ def read_kind(kind: Any) -> str:
     FitError
         If there is no such kind.
     """
-    if isinstance(kind, str) and kind in (*KINDS, *_ALIASES):
-        return _ALIASES.get(kind, kind)
-    near = did_you_mean(str(kind), [*KINDS, *_ALIASES])
-    raise FitError(
-        f"kind={kind!r} is not known.{near} Use one of {list_names(KINDS)}, or give coefficients: "
-        "{'name': [1, -1, ...]}."
-    )
+    more = "Or give coefficients: {'name': [1, -1, ...]}."
+    check_choice("kind", kind, KINDS, FitError, aliases=_ALIASES, more=more)
+    return _ALIASES.get(kind, kind)
 
 
 def named_contrasts(kind: str, labels: Sequence[str], base: int, minus: str) -> Contrasts:
@@ -149,6 +145,12 @@ def given_contrasts(kind: Any, levels: Sequence[Any], labels: Sequence[str]) -> 
         if isinstance(kind.columns, pd.RangeIndex):
             given = [row.to_numpy() for row in given]
     elif isinstance(kind, Mapping):
+        written = next((one for one in kind.values() if isinstance(one, str)), None)
+        if written is not None:
+            raise FitError(
+                f"a contrast is the text {written!r}. Give coefficients, as in "
+                "{'name': {'level 1': 1, 'level 2': -1}}."
+            )
         names, given = list(map(str, kind)), list(kind.values())
         if given and all(np.ndim(one) == 0 and not isinstance(one, Mapping) for one in given):
             names, given = None, [kind]  # coefficients by level: one contrast

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.design.names import list_names
-from mixedlm_ext.errors import FitError
+from mixedlm_ext.errors import FitError, shown
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.means.contrast_matrices import (
     DEFAULT_ADJUSTMENTS,
@@ -29,6 +29,7 @@ from mixedlm_ext.inference.means.multiplicity import (
     read_adjustment,
 )
 from mixedlm_ext.inference.means.response_scale import ResponseScale
+from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -211,7 +212,7 @@ def _family_frame(
         "ci_lower": found.estimate - half,
         "ci_upper": found.estimate + half,
     }
-    frame = pd.DataFrame(columns, index=names)
+    frame = Table(columns, index=names)
     if not backs:
         return frame
     scale = means.scale
@@ -265,9 +266,10 @@ def _check_several(levels: Sequence[tuple[Any, ...]]) -> None:
 def _base(levels: list[tuple[Any, ...]], reference: Any) -> int:
     """Return the position of the reference among the means."""
     wanted = levels[0] if reference is None else _as_tuple(reference)
-    if wanted not in levels:
+    single = all(pd.api.types.is_scalar(part) and not pd.isna(part) for part in wanted)
+    if not single or wanted not in levels:
         known = [level[0] if len(level) == 1 else level for level in levels]
-        raise FitError(f"reference={reference!r} is no level; there are {list_names(known)}.")
+        raise FitError(f"reference={shown(reference)} is no level; there are {list_names(known)}.")
     return levels.index(wanted)
 
 

@@ -14,7 +14,7 @@ from scipy import stats
 from mixedlm_ext.arguments import refuse_unknown
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design.names import list_names
-from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.errors import FitError, check_choice, did_you_mean
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.means.averaging import cell_weights
 from mixedlm_ext.inference.means.contrast_tables import contrast_table, interaction_table
@@ -307,9 +307,7 @@ def emmeans(
     refuse_unknown("emmeans", unknown, _MEANS_ARGUMENTS)
     design = fitted.design
     grid, groups, wanted = read_specs(fitted, specs, by, at)
-    if type not in TYPES:
-        near = did_you_mean(str(type), TYPES)
-        raise FitError(f"type={type!r} is not known.{near} Use one of {list_names(TYPES)}.")
+    check_choice("type", type, TYPES, FitError)
     if bias_adjust is not False and type != "response":
         raise FitError("bias_adjust= belongs to type='response'. Add that, or leave it out.")
     bias = _bias_variance(fitted, bias_adjust)
@@ -416,9 +414,11 @@ def _check_factors(wanted: Sequence[str], cells: pd.DataFrame, some: bool) -> No
         raise FitError(f"no factor is named. Choose among {list_names(cells)}.")
     for name in wanted:
         if name not in cells:
+            formula = any(sign in name for sign in "~|*:")
+            hint = " Write emmeans(['a', 'b'], by='c') for R's ~ a * b | c." if formula else ""
             raise FitError(
                 f"{name!r} is no variable of the fixed part ({list_names(cells)})."
-                f"{did_you_mean(name, map(str, cells))}"
+                f"{hint or did_you_mean(name, map(str, cells))}"
             )
         if wanted.count(name) > 1:
             raise FitError(f"{name!r} is named twice. Put it either first or into by=.")

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from mixedlm_ext.design.names import list_names
-from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.inference.means.multivariate_t import max_t_isf, max_t_sf
 from mixedlm_ext.inference.means.studentized_range import (
     studentized_range_isf,
@@ -97,10 +96,8 @@ def read_adjustment(adjust: Any) -> str:
     """
     if adjust is None:
         return "none"
-    if isinstance(adjust, str) and adjust in (*ADJUSTMENTS, *_ALIASES):
-        return _ALIASES.get(adjust, adjust)
-    near = did_you_mean(str(adjust), [*ADJUSTMENTS, *_ALIASES])
-    raise FitError(f"adjust={adjust!r} is not known.{near} Use one of {list_names(ADJUSTMENTS)}.")
+    check_choice("adjust", adjust, ADJUSTMENTS, FitError, aliases=_ALIASES)
+    return _ALIASES.get(adjust, adjust)
 
 
 def adjusted_pvalues(family: Family, adjust: str) -> Array:

@@ -24,7 +24,7 @@ from scipy import optimize, special, stats
 
 Array = NDArray[np.float64]
 
-__all__ = ["quantiles_by_df", "studentized_range_isf", "studentized_range_sf"]
+__all__ = ["quantiles_by_df", "scaled_tail", "studentized_range_isf", "studentized_range_sf"]
 
 _SPAN = 8.5
 """How far (1) is followed to both sides of -w/2, the middle of two extremes."""
@@ -125,9 +125,23 @@ def _sf(q: float, df: float, k: int) -> float:
     if np.isinf(df):
         return float(np.exp(_log_range_sf(np.array([q]), k))[0])
 
+    return scaled_tail(lambda w: _log_range_sf(w, k), q, df)
+
+
+def scaled_tail(log_tail: Callable[[Array], Array], q: float, df: float) -> float:
+    """Return the integral of equation (2) for the logarithm of any tail T.
+
+    Parameters
+    ----------
+    log_tail : callable
+        Of an array of w, log-concave, falling like exp(-w²/4).
+    q, df : float
+        Positive and finite.
+    """
+
     def log_integrand(u: ArrayLike) -> Array:
         u = np.atleast_1d(np.asarray(u, dtype=float))
-        return _log_density(u, df) + _log_range_sf(q * np.exp(u), k)
+        return _log_density(u, df) + log_tail(q * np.exp(u))
 
     u = _nodes(log_integrand, q, df)
     return float(min(np.exp(log_integrand(u)).sum() * (u[1] - u[0]), 1.0))

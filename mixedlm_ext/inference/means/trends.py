@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.arguments import refuse_unknown
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.names import list_names
-from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.errors import FitError, did_you_mean, shown
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.means.marginal_means import (
     MarginalMeans,
@@ -105,9 +105,10 @@ def _slopes(design: Design, grid: ReferenceGrid, var: Any) -> tuple[Array, Array
     assert design.frame is not None
     covariates = [name for name in map(str, grid.cells) if name not in grid.data]
     if not isinstance(var, str) or var not in covariates:
-        kind = "is a factor" if var in list(grid.cells) else "is no variable of the fixed part"
+        factor = isinstance(var, str) and var in grid.cells
+        kind = "is a factor" if factor else "is no variable of the fixed part"
         raise FitError(
-            f"var={var!r} {kind}; slopes are of a numeric one: {list_names(covariates)}."
+            f"var={shown(var)} {kind}; slopes are of a numeric one: {list_names(covariates)}."
             f"{did_you_mean(str(var), covariates)}"
         )
     values = design.frame[var].to_numpy(dtype=float)

@@ -23,7 +23,7 @@ from scipy.stats import norm
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design.removed import require_rows
-from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.fixed.satterthwaite import Satterthwaite
 from mixedlm_ext.inference.profile.coordinates import Coordinates, ShareHeld, TotalHeld
@@ -32,6 +32,7 @@ from mixedlm_ext.inference.profile.points import Maximum, QuantityHeld, maximum
 from mixedlm_ext.inference.profile.profile import check_level, cutoff
 from mixedlm_ext.inference.profile.profiling import better_maximum, profile_note, warn_of_better
 from mixedlm_ext.inference.profile.restricted import TermReordered
+from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 
@@ -328,7 +329,7 @@ def _by_profile(
 
 def _frame(rows: list[list[float]], index: list[str], note: str = "") -> pd.DataFrame:
     """Return the table, with a note in its attrs."""
-    out = pd.DataFrame(rows, index=index, columns=["estimate", "se", "ci_lower", "ci_upper"])
+    out = Table(rows, index=index, columns=["estimate", "se", "ci_lower", "ci_upper"])
     if note:
         out.attrs["note"] = note
     return out
@@ -337,6 +338,4 @@ def _frame(rows: list[list[float]], index: list[str], note: str = "") -> pd.Data
 def _check(alpha: float, method: str) -> None:
     """Refuse arguments that make no sense."""
     check_level("alpha", alpha)
-    if method not in METHODS:
-        near = did_you_mean(str(method), METHODS)
-        raise FitError(f"method={method!r} is not known.{near} Use one of {', '.join(METHODS)}.")
+    check_choice("method", method, METHODS, FitError)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext.covariance import Covariance
-from mixedlm_ext.errors import FitError, did_you_mean, warn_caller
+from mixedlm_ext.errors import FitError, check_choice, did_you_mean, warn_caller
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.parameters import (
     Estimates,
@@ -90,9 +90,7 @@ def profile(
     1.251
     """
     check_level("alpha_max", alpha_max)
-    if scale not in _SCALES:
-        near = did_you_mean(str(scale), _SCALES)
-        raise FitError(f"scale={scale!r} is not known.{near} Use one of {', '.join(_SCALES)}.")
+    check_choice("scale", scale, _SCALES, FitError)
     parameters = model_parameters(fit.design, fit.fixed_sigma is None)
     chosen = _choose(parameters, which, scale)
     top = maximum(fit)
@@ -172,10 +170,10 @@ def _choose(
     """Return the parameters that `which` names, in the order of the model."""
     if which is None:
         return list(parameters)
-    wanted = [which] if isinstance(which, str) else list(which)
+    wanted = list(which) if np.iterable(which) and not isinstance(which, str) else [which]
     names = [_name(p, scale) for p in parameters]
     for name in wanted:
-        if name not in names and name not in _GROUPS:
+        if not isinstance(name, str) or (name not in names and name not in _GROUPS):
             near = did_you_mean(str(name), [*names, *_GROUPS])
             raise FitError(
                 f"there is no parameter {name!r}.{near} Use 'theta', 'beta', or some of "

@@ -1,0 +1,121 @@
+"""Names that are not here: each error says what to type instead."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+import re
+from typing import Any
+
+import pytest
+
+import mixedlm_ext
+from mixedlm_ext import MixedLM, MixedLMResults, absent, datasets
+
+
+@pytest.fixture(scope="module")
+def model() -> MixedLM:
+    data = datasets.sleepstudy.load_pandas().data
+    return MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data)
+
+
+@pytest.fixture(scope="module")
+def result(model: MixedLM) -> Any:
+    return model.fit()
+
+
+def message(owner: Any, name: str) -> str:
+    """What asking for an attribute that is not there says."""
+    assert not hasattr(owner, name)
+    with pytest.raises(AttributeError) as caught:
+        getattr(owner, name)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("fixef", "params"),
+        ("fixed_effects", "params"),
+        ("ranef", "random_effects"),
+        ("VarCorr", "varcorr"),
+        ("confint", "conf_int()"),
+        ("logLik", "llf"),
+        ("AIC", "aic"),
+        ("isSingular", "singular"),
+        ("is_singular", "singular"),
+        ("emtrend", "emtrends"),
+        ("bootMer", "bootstrap()"),
+        ("parms", "params"),
+        ("sumary", "summary"),
+    ],
+)
+def test_results_know_the_names_of_lme4(name: str, meant: str, result: Any) -> None:
+    assert f"Did you mean '{meant}'?" in message(result, name)
+
+
+@pytest.mark.parametrize("name", sorted(absent.R_RESULTS))
+def test_what_is_meant_is_there(name: str, result: Any) -> None:
+    if hasattr(result, name):
+        return
+    said = message(result, name)
+    assert said.endswith(f"'{absent.R_RESULTS[name]}'?")
+    for meant in re.split(r"', '|' or '|', or '", absent.R_RESULTS[name]):
+        owner, first = result, meant.partition("(")[0]
+        if first.startswith("mixedlm_ext"):
+            continue
+        for part in first.split(".") if " " not in first else ():
+            owner = getattr(owner, part)
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("bsejac", "cov_params()"),
+        ("bsejhj", "robust_cov()"),
+        ("covjac", "robust_cov()"),
+        ("covjhj", "robust_cov()"),
+        ("score_obsv", "influence(groups=...)"),
+        ("hessv", "model.hessian(result.theta)"),
+        ("get_nlfun", "bootstrap(statistic=...)"),
+    ],
+)
+def test_what_is_inherited_without_a_meaning(name: str, way: str, result: Any) -> None:
+    said = message(result, name)
+    assert said.startswith(name)
+    assert way in said
+
+
+def test_whatever_is_inherited_can_be_asked_for(result: Any) -> None:
+    """No public attribute ends in anything but a value or an AttributeError with a sentence."""
+    own = getattr(result, "_results", result)
+    for name in dir(type(own)):
+        if name.startswith("_") or callable(inspect.getattr_static(type(own), name)):
+            continue
+        try:
+            getattr(own, name)
+        except AttributeError as error:
+            assert "Use " in str(error), name
+
+
+def test_models(model: MixedLM) -> None:
+    assert "Use hessian(theta)" in message(model, "information")
+    assert message(model, "summary") == "summary is of the results. Use model.fit().summary."
+    assert message(model, "objectiv").endswith("Did you mean 'objective'?")
+
+
+def test_the_package() -> None:
+    assert "Did you mean 'MixedLM.from_formula(...).fit()'?" in message(mixedlm_ext, "lmer")
+    assert "Did you mean 'MixedLM'?" in message(mixedlm_ext, "MixedLm")
+    assert message(mixedlm_ext, "zzz") == "module 'mixedlm_ext' has no attribute 'zzz'"
+
+
+def test_names_of_the_language_are_no_slips(result: Any) -> None:
+    assert message(result, "__arrai__") == "'MixedLMResults' object has no attribute '__arrai__'"
+    assert copy.copy(result).params is not None
+    assert pickle.loads(pickle.dumps(result)).params.tolist() == result.params.tolist()
+
+
+def test_the_class_still_shows_what_it_hides() -> None:
+    assert isinstance(MixedLMResults.bsejac, absent._NotHere)
