@@ -55,6 +55,7 @@ class Clustered:
 
 
 def _itself(fitted: Fitted) -> Fitted:
+    """Return the record: nobody has put a face on it."""
     return fitted
 
 

@@ -82,6 +82,7 @@ def fit_again(
 
     Parameters
     ----------
+    fitted : Fitted
     model : Assembled
         Of another response, or of other rows.
     reml : bool, optional
