@@ -25,7 +25,7 @@ from problems import PROBLEMS, Problem
 from mixedlm_ext import MixedLM, SingularFitWarning
 from mixedlm_ext.assemble import assemble
 from mixedlm_ext.design import design_from_formula
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.formula import parse_formula
 from mixedlm_ext.objective import Evaluation, Objective
 from mixedlm_ext.search import optimize

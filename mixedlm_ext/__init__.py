@@ -12,8 +12,8 @@ from mixedlm_ext.errors import (
     MixedLMError,
     SingularFitWarning,
 )
-from mixedlm_ext.inference.bootstrap import Bootstrap
-from mixedlm_ext.inference.compare import anova
+from mixedlm_ext.inference.bootstrap.bootstrap import Bootstrap
+from mixedlm_ext.inference.compare.compare import anova
 from mixedlm_ext.model import MixedLM
 from mixedlm_ext.prediction.predictor import Predictor
 from mixedlm_ext.results import MixedLMResults

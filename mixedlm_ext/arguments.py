@@ -1,4 +1,4 @@
-"""What the public calls take: unknown names, senseless values, the caller's variables."""
+"""What makes a design of what users write: either spelling of a model, the caller's variables."""
 
 from __future__ import annotations
 
@@ -9,29 +9,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mixedlm_ext.design import RandomTerm
+from mixedlm_ext.design import Design, RandomTerm, design_from_formula
 from mixedlm_ext.design.column import one_column
 from mixedlm_ext.design.frame import read_table
+from mixedlm_ext.design.named_checks import read_checks
 from mixedlm_ext.design.statsmodels_arrays import is_groups, terms_of_groups
-from mixedlm_ext.errors import DesignError, FitError, did_you_mean
-from mixedlm_ext.formula import MixedFormula, translate_statsmodels
-from mixedlm_ext.inference.ddf import check_method
-from mixedlm_ext.search import METHODS, check_maxiter, check_optimizer
+from mixedlm_ext.errors import DesignError, FitError, did_you_mean, outside_frame
+from mixedlm_ext.formula import MixedFormula, parse_formula, translate_statsmodels
+from mixedlm_ext.formula.parser import check_is_text
 
 __all__ = [
     "ARRAY_ARGUMENTS",
-    "FIT_ARGUMENTS",
     "FORMULA_ARGUMENTS",
     "UNUSED_BY_ARRAYS",
-    "UNUSED_BY_FIT",
     "UNUSED_BY_FORMULAS",
     "caller_scope",
-    "check_fit_arguments",
-    "check_sigma",
-    "optimizer_name",
     "random_terms",
-    "refuse_statsmodels_only",
+    "read_formula",
     "refuse_unknown",
+    "scope_of_caller",
     "translate_groups",
 ]
 
@@ -46,23 +42,6 @@ ARRAY_ARGUMENTS = (
 UNUSED_BY_FORMULAS = ("use_sparse", "use_sqrt")
 UNUSED_BY_ARRAYS = ("formula", "use_sqrt")
 """What statsmodels passes that changes no estimate: accepted and not used."""
-UNUSED_BY_FIT = (
-    "disp", "full_output", "retall", "do_cg", "niter_sa", "skip_hessian", "gtol", "ftol", "pgtol",
-    "xtol", "maxfun",
-)  # fmt: skip
-"""The same for ``fit``: tuning and output of another search for the same optimum."""
-_STATSMODELS_ONLY = {
-    "free": "holds parameters fixed. Leave terms out, or write (x || g) for zero correlations",
-    "fe_pen": "penalizes the fixed effects, which is not available here",
-    "cov_pen": "penalizes the covariances, which is not available here",
-    "callback": "belongs to SciPy's optimizers. Pass progress=function(evaluations, criterion)",
-}
-_OTHER_OPTIMIZERS = ("cg", "ncg", "basinhopping", "minimize", "newton")
-"""statsmodels' names of searches that Newton's method stands for: their optimum is the same."""
-FIT_ARGUMENTS = (
-    "reml", "start_params", "method", "maxiter", "tol", "ddf", "sigma", "progress",
-    "cov_type", "cov_kwds", "max_time",
-)  # fmt: skip
 
 
 def refuse_unknown(
@@ -76,25 +55,6 @@ def refuse_unknown(
             f"{function}() got an unexpected keyword argument {name!r}."
             f"{did_you_mean(name, known)} It takes {', '.join(known)}."
         )
-
-
-def refuse_statsmodels_only(kwargs: dict[str, Any]) -> None:
-    """Raise FitError for arguments of statsmodels' ``fit`` that would change the estimates."""
-    for name, why in _STATSMODELS_ONLY.items():
-        if kwargs.pop(name, None) is not None:
-            raise FitError(f"{name}= of statsmodels' fit {why}.")
-
-
-def optimizer_name(method: Any) -> Any:
-    """Return the method that a name or a list of names, as statsmodels takes them, stands for."""
-    if method is None or (isinstance(method, str) and method in _OTHER_OPTIMIZERS):
-        return "newton"
-    if isinstance(method, str) or not isinstance(method, list | tuple):
-        return method
-    for name in method:
-        if name not in _OTHER_OPTIMIZERS:
-            check_optimizer(name)
-    return optimizer_name(next((name for name in method if name in METHODS), None))
 
 
 def random_terms(
@@ -139,6 +99,139 @@ def caller_scope(depth: int) -> dict[str, Any]:
     except ValueError:
         raise FitError(f"eval_env={depth} goes up beyond the first caller. Pass 0.") from None
     return {} if depth < 0 else {**frame.f_globals, **frame.f_locals}
+
+
+def scope_of_caller() -> dict[str, Any]:
+    """Return the variables seen at the line outside the package from which it was called."""
+    _, frame = outside_frame()
+    return {**frame.f_globals, **frame.f_locals}
+
+
+def read_formula(
+    formula: Any,
+    data: Any,
+    subset: Any = None,
+    drop_cols: Sequence[str] | None = None,
+    *,
+    weights: Any = None,
+    offset: Any = None,
+    missing: str = "drop",
+    groups: Any = None,
+    re_formula: str | None = None,
+    vc_formula: Mapping[str, str] | None = None,
+    eval_env: Mapping[str, Any],
+    check: Mapping[str, str] | None = None,
+    **kwargs: Any,
+) -> Design:
+    """Create a model from a formula and data.
+
+    Parameters
+    ----------
+    formula : str
+        A patsy formula with parenthesised random-effects terms: ``"y ~ x + (x | g)"``.
+    data : DataFrame, polars.DataFrame or dict
+    subset : array_like, optional
+        Rows to use: booleans, or labels of the index.
+    drop_cols : sequence of str, optional
+        Columns of the fixed part to leave out.
+    weights, offset : str or array_like, optional
+        A column of the data, or an array of the data's length (see `MixedLM`).
+    missing : {"drop", "exclude", "raise", "none"}
+        Leave out rows with a missing value in anything that the model uses, or refuse them.
+        "exclude" leaves them out, too, and aligns what the results have for each row
+        (``fittedvalues``, ``resid``, ``residuals()``, ``predict()``, ``get_prediction()``) with
+        all rows of `data`, missing where a row was not used: R's ``na.exclude``.
+    groups, re_formula, vc_formula : optional
+        statsmodels' spelling of the random effects, instead of terms in the formula.
+    hasconst : bool, optional
+    eval_env : int or mapping
+        How many frames further up to look for variables that are not in the data; or the
+        variables themselves.
+    check : mapping of str to {"error", "warn", "ignore"}, optional
+        What to do with what single checks find, ``{"levels": "warn"}``; see the notes.
+
+    Returns
+    -------
+    MixedLM
+
+    Raises
+    ------
+    FormulaError
+        If the formula cannot be read.
+    DesignError
+        If the data do not support the model.
+
+    Notes
+    -----
+    ===================  ================================================================
+    ``(1 | g)``          an intercept for each level of g
+    ``(x | g)``          intercept and slope of x, correlated
+    ``(0 + x | g)``      slope only
+    ``(x || g)``         intercept and slope, uncorrelated; for a factor all its columns are
+                         uncorrelated, unlike lme4's expansion of ``||``
+    ``(1 | a/b)``        ``(1 | a) + (1 | a:b)``
+    ``(1 | a:b)``        the combinations of a and b that occur
+    ``offset(z)``        a known term of the linear predictor
+    ``y ~ . + (1 | g)``  all other columns that no random term uses
+    ===================  ================================================================
+
+    The checks that `check` takes by name:
+
+    ==============  =======  ==============================================================
+    check           default  what it finds
+    ==============  =======  ==============================================================
+    ``levels``      error    a grouping factor of one level; as many levels, or random
+                             effects of one term, as observations (none of it but one
+                             level if there are weights and ``fit(sigma=...)``)
+    ``slopes``      error    a random slope that is constant in the data
+    ``repeated``    error    a column in two random terms of the same groups
+    ``identified``  error    variances and covariances that the data cannot show, as they
+                             lie within the fixed part, or columns never meet in one level
+    ``redundant``   ignore   variances of several terms of which only the sum is seen
+    ``reproduced``  error    a response that the fixed part, or the fixed and random parts
+                             together, reproduce exactly
+    ``rank``        warn     columns of the fixed part left out, being combinations of others
+    ==============  =======  ==============================================================
+
+    Whatever is let through by "warn" or "ignore" is estimated as it stands: numbers for
+    parameters that the data do not show are arbitrary, and tests that rest on them wrong.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.penicillin.load_pandas().data
+    >>> model = MixedLM.from_formula("diameter ~ 1 + (1 | plate) + (1 | sample)", data)
+    >>> round(model.fit().sigma, 4)
+    0.5499
+    """
+    refuse_unknown("from_formula", kwargs, FORMULA_ARGUMENTS, ignored=UNUSED_BY_FORMULAS)
+    if groups is None and (re_formula is not None or vc_formula is not None):
+        raise DesignError(
+            "re_formula and vc_formula need groups=. Write the random effects into the "
+            "formula, (x | g), or name the grouping column with groups='g'."
+        )
+    with_components = groups is None and isinstance(formula, MixedFormula)  # of `update`
+    if not with_components:
+        check_is_text(formula)
+    table, scope = read_table(data), eval_env
+    if with_components:
+        parsed = formula
+    elif groups is None:
+        parsed = parse_formula(formula, columns=table.names)
+    else:
+        parsed, scope = translate_groups(formula, data, groups, re_formula, vc_formula, scope)
+    return design_from_formula(
+        parsed,
+        table,
+        env=scope,
+        weights=weights,
+        offset=offset,
+        missing=missing,
+        subset=subset,
+        drop_cols=drop_cols,
+        allow_saturated=weights is not None,
+        checks=read_checks(check),
+    )
 
 
 def translate_groups(
@@ -191,40 +284,3 @@ def _groups_name(groups: Any, data: Any) -> str:
     if isinstance(name, str) and (name not in columns or pd.Series(data[name]).equals(groups)):
         return name
     return next(n for n in ("groups", "groups_", "groups__") if n not in columns)
-
-
-def check_fit_arguments(
-    reml: Any,
-    method: Any,
-    maxiter: Any,
-    tol: Any,
-    ddf: Any,
-    sigma: Any,
-    progress: Any,
-    max_time: Any,
-) -> None:
-    """Refuse values that make no sense before anything is computed."""
-    check_method(ddf)
-    if not isinstance(reml, (bool, np.bool_)):
-        raise FitError(f"reml={reml!r} is neither True nor False. Pass reml=False for ML.")
-    check_optimizer(method)
-    check_maxiter(maxiter)
-    if max_time is not None and not _is_positive(max_time):
-        raise FitError(f"max_time={max_time!r} is no time. Pass a positive number of seconds.")
-    if not _is_positive(tol):
-        raise FitError(f"tol={tol!r} can never be reached. Pass a positive number, such as 1e-8.")
-    check_sigma(sigma)
-    if not (isinstance(progress, bool) or callable(progress)):
-        raise FitError(f"progress={progress!r} is neither True, False nor a function.")
-
-
-def check_sigma(sigma: Any) -> None:
-    """Refuse a residual standard deviation that is none."""
-    if sigma is not None and not (_is_positive(sigma) and 1e-140 < sigma < 1e140):
-        raise FitError(f"sigma={sigma!r} is no standard deviation. Pass a positive number.")
-
-
-def _is_positive(value: Any) -> bool:
-    """Say whether `value` is a positive, finite number."""
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    return number and bool(np.isfinite(value)) and bool(value > 0)

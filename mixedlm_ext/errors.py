@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
+from types import FrameType
 
 __all__ = [
     "DesignError",
@@ -13,9 +14,11 @@ __all__ = [
     "FitError",
     "FormulaError",
     "MixedLMError",
+    "RowsRemovedError",
     "SingularFitWarning",
     "check_choice",
     "did_you_mean",
+    "outside_frame",
     "shown",
     "warn_caller",
 ]
@@ -66,6 +69,10 @@ class FitError(MixedLMError):
     """The estimation cannot be carried out as asked."""
 
 
+class RowsRemovedError(FitError, DesignError):
+    """The rows were removed by remove_data(), and what was asked for needs them."""
+
+
 class DesignWarning(UserWarning):
     """Something in the data was set aside (a column, a row) and the fit goes on."""
 
@@ -76,10 +83,16 @@ class SingularFitWarning(UserWarning):
 
 def warn_caller(message: str, category: type[Warning]) -> None:
     """Warn, pointing at the line outside the package from which it was called."""
-    level, frame = 2, sys._getframe(1)
+    level, _ = outside_frame()
+    warnings.warn(message, category, stacklevel=level)
+
+
+def outside_frame() -> tuple[int, FrameType]:
+    """Return the first frame outside the package, and how many above the caller it is, from 1."""
+    level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and _is_own(frame.f_globals.get("__name__", "")):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
+    return level, frame
 
 
 def _is_own(module: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,16 +15,20 @@ from mixedlm_ext.design import Design
 from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.column import is_labelled, is_polars, one_column
 from mixedlm_ext.design.messages import list_names
-from mixedlm_ext.design.row_values import positions, require_rows
+from mixedlm_ext.design.removed import require_rows
+from mixedlm_ext.design.row_values import positions
 from mixedlm_ext.design.values import row_shape
 from mixedlm_ext.errors import DesignError, FitError, warn_caller
+from mixedlm_ext.estimation.assembled import Assembled
+from mixedlm_ext.estimation.estimate import estimate
+from mixedlm_ext.estimation.fit_warnings import warn_of_fit
+from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.identification import is_rounding
+from mixedlm_ext.inference.fixed.ddf import degrees_of_freedom
 from mixedlm_ext.inference.parameters import model_parameters
 from mixedlm_ext.many import Estimates, Refitter, component_values
+from mixedlm_ext.objective import Objective
 from mixedlm_ext.parallel import pieces, run
-
-if TYPE_CHECKING:
-    from mixedlm_ext.model import MixedLM
 
 Array = NDArray[np.float64]
 
@@ -52,7 +56,7 @@ class ManyFits:
     """
 
     def __init__(
-        self, model: MixedLM, refitter: Refitter, Y: Array, names: pd.Index, e: Estimates
+        self, model: Assembled, refitter: Refitter, Y: Array, names: pd.Index, e: Estimates
     ) -> None:
         self._model, self._Y = model, Y
         self._reml, self._sigma = refitter.reml, refitter.sigma
@@ -103,18 +107,73 @@ class ManyFits:
         place = self.params.index.get_loc(name)
         if not isinstance(place, int):
             raise FitError(f"several responses are called {name!r}. Rename the columns.")
-        one = self._model.with_response(self._Y[:, place], str(name))
+        model = self._model.with_response(self._Y[:, place], str(name))
         theta = self.theta.iloc[place].to_numpy()
-        start = theta if np.isfinite(theta).all() else None
-        return one.fit(reml=self._reml, start_params=start, sigma=self._sigma, ddf=ddf)
+        covariance = model.problem.covariance
+        start = covariance.standardize(theta) if np.isfinite(theta).all() else None
+        fit = estimate(model.design, Objective(model.problem, self._reml, self._sigma), start)
+        warn_of_fit(fit)
+        return Fitted.by(fit, degrees_of_freedom(fit, ddf), model.face).result()
 
 
 def fit_many(
-    model: MixedLM, Y: Any, reml: bool, sigma: float | None, n_jobs: int, progress: bool
+    model: Assembled,
+    Y: Any,
+    reml: bool = True,
+    sigma: float | None = None,
+    n_jobs: int = 1,
+    progress: bool = False,
 ) -> ManyFits:
-    """Fit many responses (see `MixedLM.fit_many`)."""
+    """Fit many responses on the design of this model.
+
+    Parameters
+    ----------
+    Y : DataFrame or array_like (nobs, r)
+        A column for each response, as the model sees it (after any transformation in the
+        formula); a row for each row of the fit, or for each row of the data.
+    reml, sigma
+        As for `fit`.
+    n_jobs : int
+        Processes (joblib); the result does not depend on it.
+    progress : bool
+        Show a bar (tqdm).
+
+    Returns
+    -------
+    ManyFits
+        Frames ``params``, ``bse``, ``theta``, ``components``, ``sigma``, ``objective``,
+        ``converged`` with a row for each response; ``result(name)`` is the whole result of one.
+
+    Raises
+    ------
+    DesignError
+        If Y has other rows, or responses with missing values or without variation (named).
+
+    Warns
+    -----
+    ConvergenceWarning
+        If some fits failed.
+
+    Notes
+    -----
+    The estimates are those of single fits. With one grouping factor all responses are fitted
+    at once; with several, each has its own search on shared cross-products.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.sleepstudy.load_pandas().data
+    >>> model = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data)
+    >>> Y = data[["Reaction"]].assign(speed=1000 / data["Reaction"])
+    >>> many = model.fit_many(Y)
+    >>> many.params.round(3)
+              Intercept    Days
+    Reaction    251.405  10.467
+    speed         3.966  -0.111
+    """
     values, names = _responses(model.design, Y)
-    refitter = Refitter(model.design, model.problem, reml, sigma)
+    refitter = Refitter(model.design, model.problem, bool(reml), sigma)
     chunks = pieces(values.shape[1], refitter.chunk)
     work = [values[:, c] for c in chunks]
     done = run(refitter.fit, work, n_jobs, progress, [part.shape[1] for part in work])

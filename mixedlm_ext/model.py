@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakSet
 
 import numpy as np
@@ -15,59 +14,55 @@ from numpy.typing import NDArray
 from scipy import sparse
 from statsmodels.base.data import ModelData
 
+from mixedlm_ext import absent, fit_many, fitting, model_copies
+from mixedlm_ext.absent import attribute_again
 from mixedlm_ext.arguments import (
     ARRAY_ARGUMENTS,
-    FIT_ARGUMENTS,
-    FORMULA_ARGUMENTS,
     UNUSED_BY_ARRAYS,
-    UNUSED_BY_FIT,
-    UNUSED_BY_FORMULAS,
     caller_scope,
-    check_fit_arguments,
-    check_sigma,
-    optimizer_name,
     random_terms,
-    refuse_statsmodels_only,
+    read_formula,
     refuse_unknown,
-    translate_groups,
 )
-from mixedlm_ext.assemble import assemble
 from mixedlm_ext.caching import cached_property
-from mixedlm_ext.design import (
-    Design,
-    RandomTerm,
-    TermDesign,
-    design_from_arrays,
-    design_from_formula,
-)
-from mixedlm_ext.design.frame import read_table
+from mixedlm_ext.design import Design, RandomTerm, TermDesign, design_from_arrays
 from mixedlm_ext.design.named_checks import read_checks
 from mixedlm_ext.display import page
-from mixedlm_ext.errors import DesignError, FitError, shown
-from mixedlm_ext.estimate import estimate
-from mixedlm_ext.fit import Fit
-from mixedlm_ext.fit_warnings import warn_of_fit
-from mixedlm_ext.formula import MixedFormula, parse_formula
-from mixedlm_ext.formula.parser import check_is_text
-from mixedlm_ext.identification import check_identified
-from mixedlm_ext.inference.ddf import check_usable
-from mixedlm_ext.inference.robust import check_cov_type
-from mixedlm_ext.methods.model_simulation import ModelSimulationMethods
-from mixedlm_ext.methods.model_statsmodels import StatsmodelsMethods
+from mixedlm_ext.errors import DesignError
+from mixedlm_ext.estimation.assembled import Assembled
+from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.estimation.fitted import Face, Fitted
+from mixedlm_ext.inference.bootstrap import power
+from mixedlm_ext.method import as_method, described_by
 from mixedlm_ext.model_copies import ModelFormula, OwnTerms
 from mixedlm_ext.model_data import model_data
-from mixedlm_ext.objective import Objective
 from mixedlm_ext.pls import Problem
-from mixedlm_ext.results import MixedLMResults, MixedLMResultsWrapper
-from mixedlm_ext.summary import headline
+from mixedlm_ext.report.summary import headline
+from mixedlm_ext.results import MixedLMResults
+from mixedlm_ext.simulation import simulate
 from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 __all__ = ["MixedLM"]
 
 
-class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
+def fits(
+    function: Callable[Concatenate[Assembled, P], Fitted],
+) -> Callable[Concatenate[Any, P], MixedLMResults]:
+    """Make a method that returns results of a function that fits what models were assembled to."""
+    return as_method(function, lambda own: own.assembled, MixedLMResults, MixedLMResults)
+
+
+def of_model(function: Callable[Concatenate[Assembled, P], R]) -> Callable[Concatenate[Any, P], R]:
+    """Make a method of models of a function of what they were assembled to."""
+    return as_method(function, lambda own: own.assembled)
+
+
+class MixedLM(absent.NotOfModels, base.LikelihoodModel):
     """Linear mixed model with any number of nested, crossed or partially crossed random effects.
 
     y given b is normal with mean Xβ + Zb + offset and variance σ²/w; b is normal with mean zero and
@@ -194,6 +189,7 @@ class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
         return model_data(endog, exog, hasconst, self.design, self._as_arrays)
 
     @classmethod
+    @described_by(read_formula)
     def from_formula(
         cls,
         formula: Any,
@@ -212,121 +208,25 @@ class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
         check: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> MixedLM:
-        """Create a model from a formula and data.
-
-        Parameters
-        ----------
-        formula : str
-            A patsy formula with parenthesised random-effects terms: ``"y ~ x + (x | g)"``.
-        data : DataFrame, polars.DataFrame or dict
-        subset : array_like, optional
-            Rows to use: booleans, or labels of the index.
-        drop_cols : sequence of str, optional
-            Columns of the fixed part to leave out.
-        weights, offset : str or array_like, optional
-            A column of the data, or an array of the data's length (see `MixedLM`).
-        missing : {"drop", "exclude", "raise", "none"}
-            Leave out rows with a missing value in anything that the model uses, or refuse them.
-            "exclude" leaves them out, too, and aligns what the results have for each row
-            (``fittedvalues``, ``resid``, ``residuals()``, ``predict()``, ``get_prediction()``) with
-            all rows of `data`, missing where a row was not used: R's ``na.exclude``.
-        groups, re_formula, vc_formula : optional
-            statsmodels' spelling of the random effects, instead of terms in the formula.
-        hasconst : bool, optional
-        eval_env : int or mapping
-            How many frames further up to look for variables that are not in the data; or the
-            variables themselves.
-        check : mapping of str to {"error", "warn", "ignore"}, optional
-            What to do with what single checks find, ``{"levels": "warn"}``; see the notes.
-
-        Returns
-        -------
-        MixedLM
-
-        Raises
-        ------
-        FormulaError
-            If the formula cannot be read.
-        DesignError
-            If the data do not support the model.
-
-        Notes
-        -----
-        ===================  ================================================================
-        ``(1 | g)``          an intercept for each level of g
-        ``(x | g)``          intercept and slope of x, correlated
-        ``(0 + x | g)``      slope only
-        ``(x || g)``         intercept and slope, uncorrelated; for a factor all its columns are
-                             uncorrelated, unlike lme4's expansion of ``||``
-        ``(1 | a/b)``        ``(1 | a) + (1 | a:b)``
-        ``(1 | a:b)``        the combinations of a and b that occur
-        ``offset(z)``        a known term of the linear predictor
-        ``y ~ . + (1 | g)``  all other columns that no random term uses
-        ===================  ================================================================
-
-        The checks that `check` takes by name:
-
-        ==============  =======  ==============================================================
-        check           default  what it finds
-        ==============  =======  ==============================================================
-        ``levels``      error    a grouping factor of one level; as many levels, or random
-                                 effects of one term, as observations (none of it but one
-                                 level if there are weights and ``fit(sigma=...)``)
-        ``slopes``      error    a random slope that is constant in the data
-        ``repeated``    error    a column in two random terms of the same groups
-        ``identified``  error    variances and covariances that the data cannot show, as they
-                                 lie within the fixed part, or columns never meet in one level
-        ``redundant``   ignore   variances of several terms of which only the sum is seen
-        ``reproduced``  error    a response that the fixed part, or the fixed and random parts
-                                 together, reproduce exactly
-        ``rank``        warn     columns of the fixed part left out, being combinations of others
-        ==============  =======  ==============================================================
-
-        Whatever is let through by "warn" or "ignore" is estimated as it stands: numbers for
-        parameters that the data do not show are arbitrary, and tests that rest on them wrong.
-
-        Examples
-        --------
-        >>> from mixedlm_ext import MixedLM, datasets
-        >>> data = datasets.penicillin.load_pandas().data
-        >>> model = MixedLM.from_formula("diameter ~ 1 + (1 | plate) + (1 | sample)", data)
-        >>> round(model.fit().sigma, 4)
-        0.5499
-        """
         model = cls.__new__(cls)
         if isinstance(formula, ModelFormula):
             model._set_up(formula.design_of(data), hasconst, as_arrays=False)
             return model
-        refuse_unknown("from_formula", kwargs, FORMULA_ARGUMENTS, ignored=UNUSED_BY_FORMULAS)
         scope = caller_scope(eval_env) if isinstance(eval_env, int) else eval_env
-        if groups is None and (re_formula is not None or vc_formula is not None):
-            raise DesignError(
-                "re_formula and vc_formula need groups=. Write the random effects into the "
-                "formula, (x | g), or name the grouping column with groups='g'."
-            )
-        with_components = groups is None and isinstance(formula, MixedFormula)  # of `update`
-        if not with_components:
-            check_is_text(formula)
-        table = read_table(data)
-        if with_components:
-            parsed = formula
-        else:
-            parsed, scope = (
-                (parse_formula(formula, columns=table.names), scope)
-                if groups is None
-                else translate_groups(formula, data, groups, re_formula, vc_formula, scope)
-            )
-        design = design_from_formula(
-            parsed,
-            table,
-            env=scope,
+        design = read_formula(
+            formula,
+            data,
+            subset,
+            drop_cols,
             weights=weights,
             offset=offset,
             missing=missing,
-            subset=subset,
-            drop_cols=drop_cols,
-            allow_saturated=weights is not None,
-            checks=read_checks(check),
+            groups=groups,
+            re_formula=re_formula,
+            vc_formula=vc_formula,
+            eval_env=scope,
+            check=check,
+            **kwargs,
         )
         model._set_up(design, hasconst, as_arrays=False)
         return model
@@ -358,163 +258,77 @@ class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
             parts.append(sparse.csr_array((term.X.ravel(), columns.ravel(), indptr), shape=shape))
         return sparse.csr_array(sparse.hstack(parts, format="csr"))
 
-    @cached_property
+    @property
     def problem(self) -> Problem:
         """Cross-products and the pattern of the factor: all that the fit reads."""
-        problem = assemble(self.design)
-        check_identified(self.design, problem)
-        return problem
+        return self.assembled.problem
+
+    @cached_property
+    def assembled(self) -> Assembled:
+        """What fits, refits and simulations read of the model."""
+        return Assembled(self.design, self.face)
+
+    @property
+    def face(self) -> Face:
+        """What users see of fits of this model."""
+        return Face(
+            present=type(self)._present,
+            model=type(self).__name__,
+            labelled=not self._as_arrays,
+            has_constant=bool(self.k_constant),
+        )
+
+    @classmethod
+    def _present(cls, fitted: Fitted) -> MixedLMResults:
+        """Return the results of a fit, with a model of their own."""
+        face, fit = fitted.face, fitted.fit
+        model = cls._of_design(fit.design, face.has_constant, as_arrays=not face.labelled)
+        model.__dict__["assembled"] = Assembled(fit.design, model.face, fit.problem)
+        return MixedLMResults(model, fitted)
+
+    @classmethod
+    def _of_design(cls, design: Design, hasconst: bool | None, as_arrays: bool) -> MixedLM:
+        """Return the model of a design."""
+        model = cls.__new__(cls)
+        model._set_up(design, hasconst, as_arrays)
+        return model
+
+    def with_design(self, design: Design) -> MixedLM:
+        """Return a model like this one, of another design."""
+        return self._of_design(design, bool(self.k_constant), self._as_arrays)
+
+    def with_response(self, endog: Any, name: str | None = None) -> MixedLM:
+        """Return a model of another response on the same design.
+
+        Parameters
+        ----------
+        endog : array_like (n,)
+            The response as the model sees it (after any transformation in the formula), for the
+            rows of the fit or for all rows of the data.
+        name : str, optional
+            Of the response; that of this model's by default.
+
+        Returns
+        -------
+        MixedLM
+            It shares all of this model's cross-products that do not depend on the response.
+        """
+        other = self.assembled.with_response(endog, name)
+        model = self.with_design(other.design)
+        model.__dict__["assembled"] = other
+        return model
 
     # --- the criterion ------------------------------------------------------------------------
 
-    def objective(self, theta: Any, reml: bool = True, sigma: float | None = None) -> float:
-        """Return the profiled criterion at given covariance parameters.
-
-        Parameters
-        ----------
-        theta : array_like (m,)
-            Relative covariance parameters, as `MixedLMResults.theta`.
-        reml : bool
-            The REML criterion, or minus twice the log-likelihood.
-        sigma : float, optional
-            Residual standard deviation, profiled by default.
-
-        Returns
-        -------
-        float
-
-        Examples
-        --------
-        >>> from mixedlm_ext import MixedLM, datasets
-        >>> data = datasets.dyestuff.load_pandas().data
-        >>> model = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data)
-        >>> round(model.objective([0.713], reml=False), 6)
-        327.342163
-        """
-        return self._criterion(reml, sigma).at(self._standardize(theta)).value
-
-    def score(self, theta: Any, reml: bool = True, sigma: float | None = None) -> Array:
-        """Return the gradient of `objective` in theta, shape (m,)."""
-        gradient = self._criterion(reml, sigma).at(self._standardize(theta)).gradient
-        return np.asarray(self.problem.covariance.jacobian.T @ gradient)
-
-    def hessian(self, theta: Any, reml: bool = True, sigma: float | None = None) -> Array:
-        """Return the Hessian of `objective` in theta, shape (m, m)."""
-        J = self.problem.covariance.jacobian
-        H = self._criterion(reml, sigma).hessian(self._standardize(theta))
-        return np.asarray(J.T @ H @ J)
-
-    def loglike(self, theta: Any, reml: bool = True) -> float:
-        """Return the profiled (restricted) log-likelihood at given covariance parameters."""
-        return -0.5 * self.objective(theta, reml)
-
-    def _criterion(self, reml: bool, sigma: float | None) -> Objective:
-        check_sigma(sigma)
-        return Objective(self.problem, bool(reml), sigma)
-
-    def _standardize(self, theta: Any) -> Array:
-        covariance = self.problem.covariance
-        p, m = self.k_fe, covariance.n_theta
-        shape = (len(theta),) if isinstance(theta, list | tuple) else getattr(theta, "shape", None)
-        if self._are_fixed_effects(theta) or (p != m and shape == (p,)):
-            raise FitError(
-                f"the criterion and its derivatives are functions of the {m} covariance parameters "
-                f"theta; these are {p} numbers, as many as fixed effects. If statsmodels' "
-                "MLEInfluence asked, use get_influence(), or influence(groups=...)."
-            )
-        return covariance.standardize(covariance.check(theta))
+    objective = of_model(fitting.objective)
+    score = of_model(fitting.score)
+    hessian = of_model(fitting.hessian)
+    loglike = of_model(fitting.loglike)
 
     # --- fit and predict ----------------------------------------------------------------------
 
-    def fit(
-        self,
-        reml: bool = True,
-        start_params: Any = None,
-        method: str | Sequence[str] | None = "newton",
-        maxiter: int | None = None,
-        tol: float = 1e-8,
-        ddf: str = "satterthwaite",
-        sigma: float | None = None,
-        progress: bool | Callable[[int, float], None] = False,
-        cov_type: str = "nonrobust",
-        cov_kwds: Mapping[str, Any] | None = None,
-        max_time: float | None = None,
-        **kwargs: Any,
-    ) -> MixedLMResultsWrapper:
-        """Estimate the model.
-
-        Parameters
-        ----------
-        reml : bool
-            Maximize the restricted likelihood (REML), or the likelihood (ML).
-        start_params : array_like (m,), optional
-            Covariance parameters theta to start from. The ``params`` of a fit do not matter: fixed
-            effects are profiled.
-        method : str
-            "newton"; or, as a cross-check, "bobyqa" (SciPy's COBYQA), "nelder-mead", "powell",
-            "bfgs", "lbfgs". Of a list, as statsmodels takes it, the first of these.
-        maxiter : int, optional
-            Evaluations of the criterion at most.
-        tol : float
-            Newton's method ends when another step would lower the criterion by less than this.
-        ddf : {"satterthwaite", "kenward-roger", "kenward-roger-full", "residual", "normal"}
-            Degrees of freedom of tests and intervals of the fixed effects. A variance estimated as
-            zero is held fixed by Satterthwaite's method and left out by Kenward and Roger's, which
-            has tests of the right size; "kenward-roger-full" counts it, as R's pbkrtest does, and
-            is conservative. See `MixedLMResults.with_ddf`.
-        sigma : float, optional
-            The residual standard deviation if it is known, as in a meta-analysis.
-        progress : bool or callable
-            Print the criterion after each step; or call ``progress(evaluations, criterion)``.
-        cov_type : {"nonrobust", "cluster"}
-            The covariance of the fixed effects by the model, or robust against a wrong random part.
-        cov_kwds : mapping, optional
-            For "cluster": ``groups`` and ``kind`` of `MixedLMResults.get_robustcov_results`, which
-            then takes the place of `ddf`.
-        max_time : float, optional
-            Seconds after which the search stops where it is, between two evaluations of the
-            criterion. `optimization` then has the verdict "time limit", `converged` is False.
-
-        Returns
-        -------
-        MixedLMResults
-
-        Raises
-        ------
-        FitError
-            If an argument makes no sense or the criterion cannot be evaluated.
-
-        Warns
-        -----
-        ConvergenceWarning
-            If the search did not end at a minimum.
-        SingularFitWarning
-            If the estimated covariance of some random effects is singular.
-        """
-        refuse_statsmodels_only(kwargs)
-        refuse_unknown("fit", kwargs, FIT_ARGUMENTS, ignored=UNUSED_BY_FIT)
-        method = str(optimizer_name(method))
-        if self._are_fixed_effects(start_params):
-            start_params = None  # they are profiled
-        check_fit_arguments(reml, method, maxiter, tol, ddf, sigma, progress, max_time)
-        deadline = np.inf if max_time is None else time.monotonic() + max_time
-        check_cov_type(cov_type)
-        check_usable(self.problem.covariance, ddf)
-        objective = Objective(self.problem, bool(reml), sigma)
-        start = None if start_params is None else self._standardize(start_params)
-        report = _print_progress if progress is True else (progress or None)
-        fit = estimate(
-            self.design,
-            objective,
-            start,
-            method=method,
-            maxiter=maxiter,
-            tol=tol,
-            progress=report,
-            deadline=deadline,
-        )
-        warn_of_fit(fit)
-        return self.results_of(fit, ddf, cov_type, cov_kwds)
+    fit = fits(fitting.fit)
+    predict = of_model(model_copies.predict)
 
     def results_of(
         self,
@@ -522,33 +336,40 @@ class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
         ddf: str = "satterthwaite",
         cov_type: str = "nonrobust",
         cov_kwds: Mapping[str, Any] | None = None,
-    ) -> MixedLMResultsWrapper:
+    ) -> MixedLMResults:
         """Return the results of a record of this model's fit; unlike `fit` it warns of nothing."""
-        results = MixedLMResultsWrapper(MixedLMResults(self, fit, ddf))
-        if cov_type == "nonrobust":
-            return results
-        if not isinstance(cov_kwds, Mapping | None):
-            raise FitError(
-                f"cov_kwds={shown(cov_kwds)} is no mapping. Write cov_kwds={{'groups': 'g'}}."
-            )
-        return results.get_robustcov_results(cov_type, **(cov_kwds or {}))
+        return MixedLMResults(self, fitting.tested(fit, ddf, cov_type, cov_kwds, self.face))
 
-    def predict(self, params: Any, exog: Any = None) -> Array:
-        """Return Xβ for given fixed effects, shape (m,); see `MixedLMResults.predict` for more."""
-        X = self.exog if exog is None else np.asarray(exog)
-        beta = np.asarray(params)
-        if X.shape[-1:] != (len(self.design.x_names),) or X.dtype.kind not in "fiub":
-            raise FitError(
-                f"exog has shape {X.shape}; the model's predict takes numbers with a column for "
-                f"each of the {len(self.design.x_names)} fixed effects. For new data, use "
-                "predict(data) of the results."
-            )
-        if beta.shape != (len(self.design.x_names),):
-            raise FitError(
-                f"params has shape {beta.shape}; the model has {len(self.design.x_names)} fixed "
-                "effects. Pass a number for each, or use predict of the results."
-            )
-        return np.asarray(X @ beta)
+    # --- other responses ----------------------------------------------------------------------
+
+    simulate = of_model(simulate.simulate)
+    power = of_model(power.power)
+    fit_many = of_model(fit_many.fit_many)
+
+    # --- what statsmodels' Mediation, MICE and their kind use -----------------------------------
+
+    def __getattr__(self, name: str) -> Any:
+        return attribute_again(self, name, absent.MODEL)
+
+    @property
+    def k_fe(self) -> int:
+        """Number of fixed effects."""
+        return len(self.design.x_names)
+
+    @property
+    def k_re(self) -> int:
+        """Columns of the random-effects terms that are no variance component of one variance."""
+        return sum(len(t.columns) for t in self.design.terms if not t.kind.one_variance)
+
+    get_distribution = of_model(model_copies.get_distribution)
+
+    def _get_init_kwds(self) -> dict[str, Any]:
+        """Return what makes a variant of this model, from arrays or from a formula."""
+        terms = OwnTerms(self.random, self.design)
+        out: dict[str, Any] = {"random": terms, "weights": self.weights, "offset": self.offset}
+        if self.design.formula is not None:
+            out["formula"] = ModelFormula(self.design)
+        return out
 
     # --- pickling -----------------------------------------------------------------------------
 
@@ -566,7 +387,7 @@ class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
         Design
             The one of the model from now on.
         """
-        _ = self.problem
+        problem = self.problem
         others = [other for other in self.__dict__.get("_served", ()) if other is not results]
         if others:
             twin = copy.copy(self)
@@ -576,13 +397,9 @@ class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
                 twin.serve(other)
         self._served = WeakSet([results])
         self.design = self.design.without_rows()
+        self.__dict__["assembled"] = Assembled(self.design, self.face, problem)
         self.data.drop_rows(self.design)
         return self.design
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_served"}
-
-
-def _print_progress(evaluations: int, criterion: float) -> None:
-    """Show one step of the search."""
-    print(f"evaluation {evaluations:4d}   criterion {criterion:.8f}")

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design, RandomTerm
-from mixedlm_ext.design.row_values import require_rows
+from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.errors import DesignError, FitError
+from mixedlm_ext.estimation.assembled import Assembled
 
 Array = NDArray[np.float64]
 
-__all__ = ["ModelFormula", "OwnTerms", "ResponseDistribution"]
+__all__ = ["ModelFormula", "OwnTerms", "ResponseDistribution", "get_distribution", "predict"]
 
 
 class ModelFormula(str):
@@ -124,3 +125,56 @@ class ResponseDistribution:
             b = draw.standard_normal((len(term.levels), len(T))) @ T.T
             y = y + np.einsum("nk,nk->n", term.X, b[term.codes])
         return np.asarray(self._mean + np.sqrt(self._scale) * y)
+
+
+def predict(model: Assembled, params: Any, exog: Any = None) -> Array:
+    """Return Xβ for given fixed effects, shape (m,); see `MixedLMResults.predict` for more."""
+    X = model.design.X if exog is None else np.asarray(exog)
+    beta, p = np.asarray(params), len(model.design.x_names)
+    if X.shape[-1:] != (p,) or X.dtype.kind not in "fiub":
+        raise FitError(
+            f"exog has shape {X.shape}; the model's predict takes numbers with a column for "
+            f"each of the {p} fixed effects. For new data, use predict(data) of the results."
+        )
+    if beta.shape != (len(model.design.x_names),):
+        raise FitError(
+            f"params has shape {beta.shape}; the model has {len(model.design.x_names)} fixed "
+            "effects. Pass a number for each, or use predict of the results."
+        )
+    return np.asarray(X @ beta)
+
+
+def get_distribution(
+    model: Assembled, params: Any, scale: float, exog: Any = None
+) -> ResponseDistribution:
+    """Return the distribution of the response, as statsmodels' `Mediation` asks for it.
+
+    Parameters
+    ----------
+    params : array_like (p,)
+        Fixed effects.
+    scale : float
+        Residual variance.
+    exog : array_like (n, p), optional
+        Other values of the fixed columns for the rows of the model.
+
+    Returns
+    -------
+    ResponseDistribution
+        Its method ``rvs`` draws a response. The covariances of the random effects, relative to
+        `scale`, are those of the model's own fit by REML.
+
+    Raises
+    ------
+    FitError
+        If the parameters or rows are not those of the model.
+    """
+    design = model.design
+    mean = predict(model, params, exog)
+    if mean.shape != design.y.shape:
+        raise FitError(
+            f"exog has {len(mean)} rows; the model has {len(design.y)}. Pass a row for each."
+        )
+    if design.offset is not None:
+        mean = mean + design.offset
+    return ResponseDistribution(design, mean, model.reml_fit.templates, scale)

@@ -62,7 +62,7 @@ class _DesignData(ModelData):
         self.const_idx = None
         self.k_constant = int(bool(hasconst))
         X = self.exog
-        if hasconst is False or X.shape[1] == 0:
+        if hasconst is False or 0 in X.shape:  # without columns, or after remove_data
             return
         constant = np.flatnonzero((X[0] == X).all(axis=0) & (X[0] != 0))
         if len(constant):

@@ -1,58 +1,64 @@
-"""`MixedLMResults`: what statsmodels' users know by statsmodels' names, lme4's users by lme4's."""
+"""`MixedLMResults`: what statsmodels' users know by statsmodels' names, lme4's users by lme4's.
+
+Each method is a line that names the function that computes it; its docstring stands there.
+"""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Concatenate, NoReturn, ParamSpec
 
 import numpy as np
 import pandas as pd
-import statsmodels.base.model as base
-import statsmodels.base.wrapper as wrap
 from numpy.typing import NDArray
-from scipy import stats
-from statsmodels.base.data import PandasData
 from statsmodels.iolib import summary2
-from statsmodels.iolib.summary import Summary
-from statsmodels.stats.contrast import ContrastResults, WaldTestResults
 
 from mixedlm_ext import absent
 from mixedlm_ext.absent import attribute_again
-from mixedlm_ext.compat import cache_readonly, cached_data, cached_value
+from mixedlm_ext.compat import cache_readonly, cached_data
+from mixedlm_ext.diagnostics import check, influence, re_pca, vif
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.fit import Fit
-from mixedlm_ext.inference.ddf import degrees_of_freedom
-from mixedlm_ext.inference.robust import ClusterRobust
-from mixedlm_ext.inference.wald import f_contrast, hypothesis, t_contrasts, term_tests
-from mixedlm_ext.methods.diagnostics import DiagnosticMethods
-from mixedlm_ext.methods.inference import InferenceMethods
-from mixedlm_ext.methods.prediction import PredictionMethods
-from mixedlm_ext.methods.profile import ProfileMethods
-from mixedlm_ext.methods.random_effects import RandomEffectsMethods
-from mixedlm_ext.methods.resampling import ResamplingMethods
+from mixedlm_ext.estimation import random_effects, varcorr
+from mixedlm_ext.estimation.assembled import Assembled
+from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.estimation.fitted import DegreesOfFreedom, Fitted
+from mixedlm_ext.geometry import leverage, residuals
+from mixedlm_ext.inference import again, all_fit, intervals, update
+from mixedlm_ext.inference.bootstrap import bootstrap, bootstrap_test
+from mixedlm_ext.inference.compare import compare, drop1, ranova, step
+from mixedlm_ext.inference.fixed import anova, robust, wald
+from mixedlm_ext.inference.fixed import ddf as ddf_methods
+from mixedlm_ext.inference.fixed.coefficients import Coefficients
+from mixedlm_ext.inference.means import marginal_means, trends
+from mixedlm_ext.inference.profile import derived, profiling
+from mixedlm_ext.labelled_effects import LabelledEffects
+from mixedlm_ext.method import as_method, of_fit, of_fitted
+from mixedlm_ext.objective import Objective
+from mixedlm_ext.prediction import predict
+from mixedlm_ext.report import summary, tidy
+from mixedlm_ext.report.summary import headline, summary_notes
 from mixedlm_ext.search import Optimization
-from mixedlm_ext.summary import headline, make_summary, summary_notes
-
-if TYPE_CHECKING:
-    from mixedlm_ext.model import MixedLM
+from mixedlm_ext.simulation import new_rows
 
 Array = NDArray[np.float64]
+P = ParamSpec("P")
 
-__all__ = ["MixedLMResults", "MixedLMResultsWrapper"]
+__all__ = ["MixedLMResults"]
 
 
-class MixedLMResults(
-    DiagnosticMethods,
-    InferenceMethods,
-    PredictionMethods,
-    ProfileMethods,
-    RandomEffectsMethods,
-    ResamplingMethods,
-    absent.NotOfResults,
-    base.LikelihoodModelResults,
-    base.ResultMixin,
-):
+def another(
+    function: Callable[Concatenate[Fitted, P], Fitted],
+) -> Callable[Concatenate[Any, P], MixedLMResults]:
+    """Make a method that returns other results of a function from `Fitted` to `Fitted`."""
+    return as_method(function, lambda own: own.fitted, lambda own, fitted: own.like(fitted))
+
+
+class _NoSumOfSquares(FitError, AttributeError):
+    """An attribute that is not there, for a reason."""
+
+
+class MixedLMResults(absent.NotOfResults, LabelledEffects):
     """Results of a fitted linear mixed model.
 
     Created by `MixedLM.fit`. ``params`` are the fixed effects; attributes and methods that
@@ -101,31 +107,66 @@ class MixedLMResults(
     1  Residual              2451.25    49.51
     """
 
-    model: MixedLM
+    model: Any
+    """The model, a `MixedLM`."""
 
-    def __init__(
-        self, model: MixedLM, fit: Fit, ddf: str | ClusterRobust = "satterthwaite"
-    ) -> None:
-        self.ddf_method = ddf if isinstance(ddf, ClusterRobust) else degrees_of_freedom(fit, ddf)
+    def __init__(self, model: Any, fitted: Fitted) -> None:
+        fit = fitted.fit
+        self._fitted = replace(
+            fitted,
+            face=model.face,
+            x_names=tuple(model.exog_names),
+            constant=fitted.constant if model.data.const_idx is None else model.data.const_idx,
+        )
+        self._coefficients = Coefficients(self._fitted)
         super().__init__(
             model,
             fit.beta,
-            normalized_cov_params=self.ddf_method.cov() / fit.sigma**2,
+            normalized_cov_params=model.data.wrap_output(
+                self._coefficients.cov / fit.sigma**2, "cov"
+            ),
             scale=fit.sigma**2,
-            use_t=self.ddf_method.name != "normal",
+            use_t=fitted.use_t,
         )
         self._cache: dict[str, Any] = {}
-        self.fit_record = fit
         model.serve(self)
-        self.nobs = fit.problem.cp.n
+        self.nobs = fitted.n
         self.df_resid = self.nobs - len(fit.beta)
         self.df_model = len(fit.beta) - int(model.k_constant)
-        self.cov_type = "cluster" if isinstance(ddf, ClusterRobust) else "nonrobust"
+        self.cov_type = "nonrobust" if fitted.clustered is None else "cluster"
+        if fitted.clustered is not None:
+            self.cov_kwds = {"groups": fitted.clustered.groups, "kind": fitted.clustered.kind}
 
-    if not TYPE_CHECKING:  # unknown names stay errors for type checkers
+    def initialize(self, model: Any, params: Any, **kwargs: Any) -> None:
+        """Attach the model; `params` are those of the fit."""
+        self.model = model
+        self.k_constant = model.k_constant
 
-        def __getattr__(self, name: str) -> Any:
-            return attribute_again(self, name, absent.RESULTS, absent.R_RESULTS)
+    def __getattr__(self, name: str) -> Any:
+        return attribute_again(self, name, absent.RESULTS, absent.R_RESULTS)
+
+    # --- what the methods read ----------------------------------------------------------------
+
+    @property
+    def fit_record(self) -> Fit:
+        """The record of the fit."""
+        return self._fitted.fit
+
+    @property
+    def ddf_method(self) -> DegreesOfFreedom:
+        """The method of the degrees of freedom of tests and intervals."""
+        return self._fitted.method
+
+    @property
+    def _results(self) -> MixedLMResults:
+        """These results, which statsmodels keeps in a wrapper."""
+        return self
+
+    def like(self, fitted: Fitted) -> MixedLMResults:
+        """Return the results of another fit; of this model, if it has the same design."""
+        if fitted.design is self.fitted.design:
+            return type(self)(self.model, fitted)
+        return fitted.result()
 
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if name not in absent.INHERITED]
@@ -180,270 +221,171 @@ class MixedLMResults(
         """The minimized criterion."""
         return self.fit_record.objective
 
-    @cached_value
+    @property
     def llf(self) -> float:
         """Log-likelihood; restricted log-likelihood under REML."""
-        return -0.5 * self.objective
+        return self._fitted.llf
 
     @cache_readonly
     def deviance(self) -> float:
         """Minus twice the log-likelihood (not restricted), at the estimated theta."""
         if not self.reml:
             return self.objective
-        return self.model.objective(self.theta, reml=False, sigma=self.fit_record.fixed_sigma)
+        fit = self.fit_record
+        theta = fit.problem.covariance.standardize(fit.theta)
+        return Objective(fit.problem, False, fit.fixed_sigma).at(theta).value
 
-    @cache_readonly
+    @property
     def df_modelwc(self) -> int:
         """Number of parameters: fixed effects, theta, and sigma unless it was fixed."""
-        estimated_sigma = self.fit_record.fixed_sigma is None
-        return len(self.fit_record.beta) + len(self.theta) + int(estimated_sigma)
-
-    @property
-    def fe_params(self) -> Array:
-        """The fixed effects, as statsmodels' MixedLM names them."""
-        return self.params
-
-    @property
-    def k_fe(self) -> int:
-        """Number of fixed effects."""
-        return len(self.fit_record.beta)
-
-    @property
-    def bse_fe(self) -> Array:
-        """Standard errors of the fixed effects."""
-        return self.bse
-
-    # statsmodels computes these three with all warnings' filters changed for a while, which threads
-    # that compute at the same time may leave changed for good
-
-    @cached_value
-    def bse(self) -> Array:
-        """Standard errors of the fixed effects."""
-        with np.errstate(invalid="ignore"):
-            return np.asarray(np.sqrt(np.diag(self.cov_params())))
-
-    @cached_value
-    def tvalues(self) -> Array:
-        """Fixed effects divided by their standard errors."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(self.params / self.bse)
-
-    @cached_value
-    def pvalues(self) -> Array:
-        """Two-sided p-values of the t or z tests that each fixed effect is zero."""
-        size = np.abs(self.tvalues)
-        return 2.0 * (
-            stats.t.sf(size, self.df_resid_inference) if self.use_t else stats.norm.sf(size)
-        )
-
-    # --- values for the rows ------------------------------------------------------------------
-
-    @cached_data
-    def fittedvalues(self) -> Array:
-        """Xβ + Zb + offset at the conditional modes."""
-        self._need_rows("its fitted values")
-        return self.fit_record.fitted()
-
-    @cached_data
-    def resid(self) -> Array:
-        """Response less fitted values."""
-        return np.asarray(self.fit_record.design.y - self.fittedvalues)
-
-    def _label(self, values: Array, index: pd.Index, labelled: bool = False) -> pd.Series | Array:
-        """Attach the index, unless only arrays were given; align values for the rows of the fit."""
-        design = self.fit_record.design
-        if index is design.index:
-            values, index = design.aligned(values)
-        if not (labelled or isinstance(self.model.data, PandasData)):
-            return values
-        return pd.Series(values, index=index)
-
-    def _need_rows(self, what: str) -> None:
-        """Raise if the data of the fit were removed."""
-        if len(self.fit_record.design.y) != self.nobs:
-            raise FitError(
-                f"the data of the fit were removed by remove_data(), and with them {what}. "
-                "Predict at new data, or fit the model again."
-            )
-
-    # --- tests and tables ---------------------------------------------------------------------
+        return self._fitted.n_parameters
 
     @property
     def ddf(self) -> str:
         """The method of the degrees of freedom, as ``fit(ddf=...)`` takes it."""
         return self.ddf_method.name
 
-    @cache_readonly
-    def df_resid_inference(self) -> Array:
-        """Degrees of freedom of the t test of each fixed effect; infinite for "normal"."""
-        return self.ddf_method.t(np.eye(len(self.fit_record.beta)))
+    # --- fixed effects ------------------------------------------------------------------------
 
-    def with_ddf(self, ddf: str | ClusterRobust) -> MixedLMResultsWrapper:
-        """Return the same fit with tests by another method of degrees of freedom.
+    conf_int = of_fitted(intervals.conf_int)
+    t_test = of_fitted(wald.t_test)
+    wald_test = of_fitted(wald.wald_test)
+    wald_test_terms = of_fitted(wald.wald_test_terms)
+    with_ddf = another(ddf_methods.with_ddf)
+    robust_cov = of_fitted(robust.robust_cov)
+    get_robustcov_results = another(robust.get_robustcov_results)
+
+    # --- terms, means, comparisons ------------------------------------------------------------
+
+    anova = of_fitted(anova.anova)
+    drop1 = of_fitted(drop1.drop1)
+    ranova = of_fitted(ranova.ranova)
+    step = of_fitted(step.step)
+    compare_lr_test = of_fitted(compare.compare_lr_test)
+    compare = of_fitted(compare.compare)
+    compare_bootstrap = of_fitted(bootstrap_test.compare_bootstrap)
+    emmeans = of_fitted(marginal_means.emmeans)
+    emtrends = of_fitted(trends.emtrends)
+    vif = of_fitted(vif.vif)
+
+    @property
+    def ssr(self) -> NoReturn:
+        """Not there: a mixed model is not tested by sums of squares of residuals.
+
+        statsmodels' ``anova_lm`` asks for it.
+        """
+        raise _NoSumOfSquares(
+            "a mixed model has no 'ssr', a residual sum of squares to test by as statsmodels' "
+            "anova_lm() does. Use the result's own anova(type=1, 2, 3), or compare(other) for "
+            "several models."
+        )
+
+    # --- variances and random effects ---------------------------------------------------------
+
+    varcorr = of_fit(varcorr.varcorr)
+    profile = of_fit(profiling.profile)
+    icc = of_fit(derived.icc)
+    r2 = of_fit(derived.r2)
+    total_variance = of_fit(derived.total_variance)
+    group_coefs = of_fit(random_effects.group_coefs)
+    re_pca = of_fit(re_pca.re_pca)
+
+    @property
+    def n_groups(self) -> dict[str, int]:
+        """Number of levels of each grouping factor."""
+        return self._fitted.n_groups
+
+    @cache_readonly
+    def random_effects(self) -> dict[str, pd.DataFrame]:
+        """Conditional modes of the random effects: for each term a frame of levels by columns."""
+        return random_effects.conditional_modes(self.fit_record)
+
+    @cache_readonly
+    def random_effects_sd(self) -> dict[str, pd.DataFrame]:
+        """Conditional standard deviations of the random effects, the rest as known."""
+        return random_effects.conditional_sds(self.fit_record)
+
+    @cache_readonly
+    def random_effects_cov(self) -> dict[Any, Any]:
+        """Conditional covariances of the random effects.
+
+        For each term, by the names of `random_effects`, a dict of level to covariance frame. Where
+        there is one term, its levels are found directly as well, as in statsmodels:
+        ``random_effects_cov["308"]``.
+        """
+        return random_effects.conditional_covariances(self.fit_record)
+
+    @cache_readonly
+    def cov_re(self) -> pd.DataFrame:
+        """Covariance matrix of the random effects of the only grouping factor."""
+        return varcorr.covariance_of_only_factor(self.fit_record)
+
+    @cache_readonly
+    def vcomp(self) -> pd.Series:
+        """Variances of all random-effects columns, indexed by term and column."""
+        frame = self.varcorr().iloc[:-1].dropna(subset="variance")  # correlations have none
+        return frame.set_index(["group", "name"])["variance"]
+
+    # --- rows ---------------------------------------------------------------------------------
+
+    @cached_data
+    def fittedvalues(self) -> pd.Series:
+        """Xβ + Zb + offset at the conditional modes."""
+        self._fitted.rows("its fitted values")
+        return self.model.data.wrap_output(self.fit_record.fitted(), "rows")
+
+    @cached_data
+    def resid(self) -> pd.Series:
+        """Response less fitted values."""
+        design = self._fitted.rows("its fitted values")
+        return self.model.data.wrap_output(design.y - self.fit_record.fitted(), "rows")
+
+    residuals = of_fitted(residuals.residuals)
+    leverage = of_fitted(leverage.leverage)
+    get_influence = of_fitted(influence.get_influence)
+    influence = of_fitted(influence.influence)
+    check = of_fitted(check.check)
+    get_prediction = of_fitted(predict.get_prediction)
+    to_predictor = of_fit(predict.to_predictor)
+    predict = of_fitted(predict.predict)
+
+    # --- other responses, other models --------------------------------------------------------
+
+    simulate = of_fit(new_rows.simulate)
+    bootstrap = of_fitted(bootstrap.bootstrap)
+    refit = another(again.refit)
+    refit_ml = another(again.refit_ml)
+    update = another(update.update)
+    all_fit = of_fit(all_fit.all_fit)
+
+    def fit_again(
+        self, model: Any, reml: bool | None = None, robust: bool = True
+    ) -> MixedLMResults:
+        """Fit a model of the same parameters from these estimates; unlike `fit`, it never warns.
 
         Parameters
         ----------
-        ddf : {"satterthwaite", "kenward-roger", "kenward-roger-full", "residual", "normal"}
+        model : MixedLM
+            Of another response, or of other rows.
+        reml : bool, optional
+            The criterion; that of this fit by default.
+        robust : bool
+            Keep the robust covariance if this fit has one; its clusters are those of this fit's
+            rows.
 
         Returns
         -------
         MixedLMResults
-            Nothing is refitted, and this object is not changed.
-
-        Notes
-        -----
-        The methods differ at a variance estimated as zero. "satterthwaite" holds it fixed there;
-        "kenward-roger" leaves it out, as if its term were not in the model; "kenward-roger-full"
-        counts it like any other, as R's pbkrtest does. In simulations of a crossed design with
-        missing cells leaving it out kept tests at 5 % between 3.5 and 6.8 %, counting it between
-        0.5 and 5 %. The last lines of `summary` say where this matters.
-
-        Examples
-        --------
-        >>> import warnings
-        >>> from mixedlm_ext import MixedLM, datasets
-        >>> data = datasets.sleepstudy.load_pandas().data
-        >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
-        >>> result.df_resid_inference.round(2).tolist()
-        [17.0, 17.0]
-        >>> result.with_ddf("normal").conf_int().round(3).loc["Days"].tolist()
-        [7.438, 13.497]
-
-        >>> data = datasets.dyestuff2.load_pandas().data
-        >>> model = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data)
-        >>> with warnings.catch_warnings():
-        ...     warnings.simplefilter("ignore")  # the variance of Batch is zero
-        ...     result = model.fit(ddf="kenward-roger")
-        >>> result.df_resid_inference.round(2).tolist()
-        [29.0]
-        >>> result.with_ddf("kenward-roger-full").df_resid_inference.round(2).tolist()
-        [5.0]
         """
-        return MixedLMResultsWrapper(MixedLMResults(self.model, self.fit_record, ddf))
+        assembled: Assembled = model.assembled
+        return type(self)(model, again.fit_again(self.fitted, assembled, reml, robust))
 
-    def t_test(
-        self, r_matrix: Any, cov_p: Any = None, use_t: bool | None = None
-    ) -> ContrastResults:
-        """Test each of several linear hypotheses Lβ = q.
+    # --- reports ------------------------------------------------------------------------------
 
-        Parameters
-        ----------
-        r_matrix : array_like, str or tuple
-            L with one column for each fixed effect; or an expression such as ``"x1 = x2, x3 = 1"``;
-            or a tuple (L, q).
-        cov_p : array_like, optional
-            Another covariance matrix of the fixed effects.
-        use_t : bool, optional
-            Student's t with the degrees of freedom of the fit, or the normal distribution.
-
-        Returns
-        -------
-        ContrastResults
-
-        Raises
-        ------
-        FitError
-            If the hypothesis cannot be read, or its only row is not estimable.
-
-        Notes
-        -----
-        Where X has not full rank, L may have a column for each column of the formula, and an
-        expression may name those that were left out. Rows that the data do not determine are nan,
-        with a warning.
-        """
-        return t_contrasts(self, r_matrix, cov_p, bool(self.use_t if use_t is None else use_t))
-
-    def wald_test(
-        self,
-        r_matrix: Any,
-        cov_p: Any = None,
-        invcov: Any = None,
-        use_f: bool | None = None,
-        df_constraints: int | None = None,
-        scalar: bool = True,
-    ) -> ContrastResults:
-        """Test several linear hypotheses Lβ = q together.
-
-        Parameters
-        ----------
-        r_matrix : array_like, str or tuple
-            As for `t_test`.
-        cov_p, invcov : array_like, optional
-            Another covariance matrix of the fixed effects; the inverse covariance of Lβ.
-        use_f : bool, optional
-            F with the degrees of freedom of the fit, or chi-squared; follows `use_t` by default.
-        df_constraints : int, optional
-            Number of hypotheses, their rank by default.
-        scalar : bool
-            The statistic as a float rather than an array.
-
-        Returns
-        -------
-        ContrastResults
-
-        Raises
-        ------
-        FitError
-            If the hypothesis cannot be read, or a row of it is not estimable (see `t_test`).
-        """
-        by_f = self.use_t if use_f is None else use_f
-        if not by_f:
-            tested = hypothesis(self, r_matrix)
-            return super().wald_test(tested, cov_p, invcov, False, df_constraints, scalar)
-        return f_contrast(self, r_matrix, cov_p, scalar, invcov, df_constraints)
-
-    def wald_test_terms(
-        self,
-        skip_single: bool = False,
-        extra_constraints: Sequence[tuple[str, Any]] | None = None,
-        combine_terms: Sequence[str] | None = None,
-        scalar: bool = True,
-    ) -> WaldTestResults:
-        """Wald tests that all coefficients of a term are zero, for every term.
-
-        Parameters
-        ----------
-        skip_single : bool
-            Leave out terms of one coefficient.
-        extra_constraints : list of (name, matrix), optional
-            Further hypotheses.
-        combine_terms : list of str, optional
-            For each string, also test all terms whose names contain it together.
-        scalar : bool
-            Statistics as floats rather than arrays.
-
-        Returns
-        -------
-        WaldTestResults
-        """
-        return term_tests(self, skip_single, extra_constraints or [], combine_terms or [], scalar)
-
-    def summary(
-        self,
-        yname: str | None = None,
-        xname: Sequence[str] | None = None,
-        title: str | None = None,
-        alpha: float = 0.05,
-    ) -> Summary:
-        """Summarize the fit.
-
-        Parameters
-        ----------
-        yname : str, optional
-            Another name for the response.
-        xname : sequence of str, optional
-            Other names for the fixed effects.
-        title : str, optional
-        alpha : float
-            Level of the confidence intervals.
-
-        Returns
-        -------
-        Summary
-            ``tables[0]`` describes the model, ``tables[1]`` the fixed effects, ``tables[2]`` the
-            variance components.
-        """
-        return make_summary(self, yname, xname, title, alpha)
+    summary = of_fitted(summary.summary)
+    glance = of_fitted(tidy.glance)
+    augment = of_fitted(tidy.augment)
+    tidy = of_fitted(tidy.tidy)
 
     def summary2(
         self,
@@ -464,7 +406,7 @@ class MixedLMResults(
         components = self.varcorr().set_index("group").astype(object)
         components = components.where(components.notna(), "")
         out.add_df(components, float_format=float_format)
-        for note in summary_notes(self):
+        for note in summary_notes(self.fitted):
             out.add_text(note)
         return out
 
@@ -485,44 +427,5 @@ class MixedLMResults(
         design = self.model.drop_rows(self)
         super().remove_data()
         self._cache = {}
-        self.fit_record = self.fit_record.with_design(design)
-        if hasattr(self.ddf_method, "_fit"):
-            self.ddf_method = copy.copy(self.ddf_method)
-            self.ddf_method._fit = self.fit_record
-
-
-class MixedLMResultsWrapper(base.LikelihoodResultsWrapper):
-    """Attaches the names of the data to the results."""
-
-    _attrs: ClassVar = {"fe_params": "columns", "bse_fe": "columns"}
-    _wrap_attrs = wrap.union_dicts(base.LikelihoodResultsWrapper._wrap_attrs, _attrs)
-    _wrap_methods: ClassVar[dict[str, str]] = {}
-
-    def __repr__(self) -> str:
-        return repr(self._results)
-
-    def conf_int(
-        self, alpha: float = 0.05, method: Any = None, cols: Any = None, **options: Any
-    ) -> Any:
-        """Confidence intervals; see `MixedLMResults.conf_int`."""
-        limits = self._results.conf_int(alpha, method, cols, **options)
-        if isinstance(limits, pd.DataFrame) or len(limits) != len(self._results.params):
-            return limits
-        return self._results.model.data.wrap_output(limits, "columns")
-
-    def cov_params(
-        self,
-        r_matrix: Any = None,
-        column: Any = None,
-        scale: float | None = None,
-        cov_p: Any = None,
-        other: Any = None,
-    ) -> Any:
-        """Covariance matrix of the fixed effects; an array or number of parts and combinations."""
-        cov = self._results.cov_params(r_matrix, column, scale, cov_p, other)
-        if r_matrix is not None or column is not None:  # their entries are not the fixed effects
-            return cov
-        return self._results.model.data.wrap_output(cov, "cov")
-
-
-wrap.populate_wrapper(MixedLMResultsWrapper, MixedLMResults)
+        self._fitted = self._fitted.with_design(design)
+        self._coefficients = Coefficients(self._fitted)

@@ -28,7 +28,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from mixedlm_ext.design import RandomTerm
 from mixedlm_ext.errors import DesignError
 from mixedlm_ext.model import MixedLM
-from mixedlm_ext.results import MixedLMResultsWrapper
+from mixedlm_ext.results import MixedLMResults
 
 Array = NDArray[np.float64]
 
@@ -125,7 +125,7 @@ class MixedLMRegressor(RegressorMixin, BaseEstimator):
         """
         make = self._from_arrays if self.formula is None else self._named
         model = make(X, y, groups)
-        self.result_: MixedLMResultsWrapper = model.fit(reml=self.reml)
+        self.result_: MixedLMResults = model.fit(reml=self.reml)
         params = np.asarray(self.result_.params)
         first = [name in ("Intercept", "const") for name in model.exog_names]
         self.intercept_ = float(params[first].sum())

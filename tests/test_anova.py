@@ -17,7 +17,7 @@ from test_reference import CASES, DATA, Case, as_list, case_id, our_formula, r_c
 
 from mixedlm_ext import MixedLM, RandomTerm, datasets
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.inference.hypotheses import echelon
+from mixedlm_ext.inference.fixed.hypotheses import echelon
 
 REFERENCE = json.loads((DATA / "inference.json").read_text())
 SPLIT_PLOT = "angle ~ recipe * temperature + (1 | recipe:replicate)"

@@ -17,8 +17,8 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import DesignError, FitError, SingularFitWarning
-from mixedlm_ext.inference.bootstrap_intervals import interval
-from mixedlm_ext.inference.resampling import _reflated, outer_terms, resampler
+from mixedlm_ext.inference.bootstrap.intervals import interval
+from mixedlm_ext.inference.bootstrap.resampling import _reflated, outer_terms, resampler
 from mixedlm_ext.many import Refitter
 from mixedlm_ext.simulation.simulate import draw, spawn_seeds
 
@@ -304,7 +304,7 @@ class _Fragile(Refitter):
 
 
 def test_failures_are_counted(result, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mixedlm_ext.inference.bootstrap.Refitter", _Fragile)
+    monkeypatch.setattr("mixedlm_ext.inference.bootstrap.bootstrap.Refitter", _Fragile)
     with pytest.warns(ConvergenceWarning, match="5 of 10 bootstrap refits failed"):
         boot = result.bootstrap(10, rng=1)
     assert boot.failures.index.tolist() == [1, 3, 5, 7, 9]

@@ -16,9 +16,9 @@ from test_inference import DenseKenwardRoger
 
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.inference import satterthwaite
-from mixedlm_ext.inference.boundary import zero_variances
-from mixedlm_ext.inference.kenward_roger import KenwardRoger
+from mixedlm_ext.inference.fixed import satterthwaite
+from mixedlm_ext.inference.fixed.boundary import zero_variances
+from mixedlm_ext.inference.fixed.kenward_roger import KenwardRoger
 
 
 def fit(formula: str, data: Any, ddf: str = "kenward-roger", **arguments: Any) -> Any:

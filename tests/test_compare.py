@@ -16,7 +16,7 @@ from test_anova import REFERENCE, fit, unbalanced
 import mixedlm_ext
 from mixedlm_ext import MixedLM, anova, datasets
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.inference.nesting import is_nested
+from mixedlm_ext.inference.compare.nesting import is_nested
 
 SLOPES = "Reaction ~ Days + (Days | Subject)"
 INTERCEPTS = "Reaction ~ Days + (1 | Subject)"

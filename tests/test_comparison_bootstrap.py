@@ -86,7 +86,8 @@ def test_bad_comparisons(result, sleepstudy: pd.DataFrame) -> None:
 def given_replicates(monkeypatch: pytest.MonkeyPatch, T: list[float]) -> None:
     """Let the comparison find these statistics instead of simulating some."""
     monkeypatch.setattr(
-        "mixedlm_ext.inference.bootstrap_test._ratios", lambda draws, refitters, seeds: np.array(T)
+        "mixedlm_ext.inference.bootstrap.bootstrap_test._ratios",
+        lambda draws, refitters, seeds: np.array(T),
     )
 
 

@@ -14,10 +14,13 @@ from statsmodels.stats.multitest import multipletests
 from test_anova import SPLIT_PLOT, fit, unbalanced
 
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.inference.multiplicity import Family, adjusted_pvalues
-from mixedlm_ext.inference.multivariate_t import _Angles, max_t_isf, max_t_sf
-from mixedlm_ext.inference.product_correlation import product_loadings
-from mixedlm_ext.inference.studentized_range import studentized_range_isf, studentized_range_sf
+from mixedlm_ext.inference.means.multiplicity import Family, adjusted_pvalues
+from mixedlm_ext.inference.means.multivariate_t import _Angles, max_t_isf, max_t_sf
+from mixedlm_ext.inference.means.product_correlation import product_loadings
+from mixedlm_ext.inference.means.studentized_range import (
+    studentized_range_isf,
+    studentized_range_sf,
+)
 
 RECIPES = "angle ~ recipe + temp + (1 | recipe:replicate)"
 

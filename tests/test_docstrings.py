@@ -12,6 +12,7 @@ from functools import cached_property
 import pytest
 
 import mixedlm_ext
+from mixedlm_ext.arguments import read_formula
 
 validation = pytest.importorskip("numpydoc.validate")
 
@@ -31,6 +32,13 @@ CHECKED = {
     "SS04": "spaces before the summary",
 }
 ACCESSORS = (property, cached_property)
+SHOWN = {read_formula} | {
+    value.__wrapped__
+    for cls in (mixedlm_ext.MixedLM, mixedlm_ext.MixedLMResults)
+    for value in vars(cls).values()
+    if inspect.isfunction(value) and hasattr(value, "__wrapped__")
+}
+"""Functions whose docstrings are those of methods, from the second parameter on."""
 
 
 def modules() -> Iterator[str]:
@@ -49,6 +57,8 @@ def objects() -> Iterator[str]:
             value = getattr(module, exported)
             if getattr(value, "__module__", None) != name:
                 continue  # is checked where it is defined
+            if value in SHOWN:
+                continue  # is checked as the method that shows it
             if inspect.isfunction(value) or inspect.isclass(value):
                 yield f"{name}.{exported}"
             if inspect.isclass(value):

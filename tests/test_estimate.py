@@ -21,7 +21,7 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 import mixedlm_ext
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import DesignError, SingularFitWarning
-from mixedlm_ext.estimate import estimate
+from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.objective import Objective
 from mixedlm_ext.search import optimize
 

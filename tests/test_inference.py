@@ -21,7 +21,7 @@ from test_reference import CASES, Case, as_list, case_id, r_column
 
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import DesignWarning, FitError
-from mixedlm_ext.inference.satterthwaite import fai_cornelius
+from mixedlm_ext.inference.fixed.satterthwaite import fai_cornelius
 
 SLEEPSTUDY = "Reaction ~ Days + (Days | Subject)"
 QUADRATIC = "Reaction ~ Days + I(Days**2) + (1 | Subject) + (0 + Days | Subject)"

@@ -13,8 +13,8 @@ from simulation import Example, example, quietly
 
 from mixedlm_ext import MixedLM, RandomTerm, datasets
 from mixedlm_ext.errors import DesignError, FitError
-from mixedlm_ext.fit import Fit
-from mixedlm_ext.inference.jackknife import jackknife_accelerations
+from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.inference.bootstrap.jackknife import jackknife_accelerations
 from mixedlm_ext.many.removal import Removal
 
 Array = np.ndarray
@@ -37,6 +37,11 @@ def without(case: Example, keep: Array) -> Any:
     w = None if case.w is None else case.w[keep]
     offset = None if case.offset is None else case.offset[keep]
     return quietly(MixedLM(case.y[keep], case.X[keep], random, weights=w, offset=offset))
+
+
+def accelerations(result: Any, evaluate: Callable[[Any], Array]) -> Array:
+    """What the package says of a result, for values of results."""
+    return jackknife_accelerations(result.fitted, lambda fitted: evaluate(fitted.result()))
 
 
 def acceleration(samples: list[Array]) -> Array:
@@ -69,7 +74,7 @@ def test_accelerations_are_those_by_hand(name: str) -> None:
         )
         for i in outer
     ]
-    found = jackknife_accelerations(quietly(case.model()).fit_record, beta)
+    found = accelerations(quietly(case.model()), params)
     assert_allclose(found, acceleration(samples), rtol=1e-3)
 
 
@@ -80,7 +85,7 @@ def test_accelerations_of_the_sample_mean() -> None:
     y = np.repeat(means, 6) + np.tile([-1, 1, -1, 1, -1, 1], 25)
     frame = pd.DataFrame({"y": y, "g": np.repeat(np.arange(25), 6)})
     fitted = MixedLM.from_formula("y ~ 1 + (1 | g)", frame).fit()
-    found = jackknife_accelerations(fitted.fit_record, beta)
+    found = accelerations(fitted, params)
     deviation = means - means.mean()
     expected = (deviation**3).sum() / (6 * (deviation**2).sum() ** 1.5)
     assert_allclose(found, [expected], rtol=1e-6)
@@ -108,7 +113,7 @@ def slopes(frame: pd.DataFrame, keeps: list[Array]) -> list[Array]:
 
 def test_a_set_that_a_coefficient_needs_is_passed_over(frame: pd.DataFrame) -> None:
     formula = "y ~ x + first + (1 | g)"
-    found = jackknife_accelerations(quietly(MixedLM.from_formula(formula, frame)).fit_record, beta)
+    found = accelerations(quietly(MixedLM.from_formula(formula, frame)), params)
     fits = [quietly(MixedLM.from_formula(formula, frame[frame["g"] != g])) for g in range(1, 9)]
     assert_allclose(found, acceleration([np.array([params(fit) for fit in fits])]), rtol=1e-4)
 
@@ -127,9 +132,9 @@ def test_large_factors_are_cut_into_sets(
     frame: pd.DataFrame, fitted: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nine levels in four sets, one of three levels."""
-    monkeypatch.setattr("mixedlm_ext.inference.jackknife._MOST_SETS", 4)
+    monkeypatch.setattr("mixedlm_ext.inference.bootstrap.jackknife._MOST_SETS", 4)
     calls: list[int] = []
-    found = jackknife_accelerations(fitted.fit_record, counted(calls))
+    found = accelerations(fitted, counted(calls))
     assert sorted(calls) == [36, 42, 42, 42]
     expected = acceleration(slopes(frame, [frame["g"] % 4 != i for i in range(4)]))
     assert_allclose(found[0], expected, rtol=1e-4)
@@ -137,15 +142,13 @@ def test_large_factors_are_cut_into_sets(
 
 
 def test_a_set_without_a_value_is_left_out(frame: pd.DataFrame, fitted: Any) -> None:
-    found = jackknife_accelerations(fitted.fit_record, counted([], missing=3))
+    found = accelerations(fitted, counted([], missing=3))
     expected = acceleration(slopes(frame, [frame["g"] != g for g in range(9) if g != 2]))
     assert_allclose(found[0], expected, rtol=1e-4)
 
 
 def test_a_statistic_without_any_value_has_no_acceleration(fitted: Any) -> None:
-    assert jackknife_accelerations(fitted.fit_record, lambda fit: np.array([np.nan])).tolist() == [
-        0.0
-    ]
+    assert accelerations(fitted, lambda r: np.array([np.nan])).tolist() == [0.0]
 
 
 def test_bca_of_a_robust_fit() -> None:

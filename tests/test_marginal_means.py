@@ -13,7 +13,7 @@ from test_anova import REFERENCE, SPLIT_PLOT, fit, unbalanced
 
 from mixedlm_ext import MixedLM, RandomTerm
 from mixedlm_ext.errors import DesignWarning, FitError
-from mixedlm_ext.inference.averaging import find_nesting
+from mixedlm_ext.inference.means.averaging import find_nesting
 
 COVARIATE = "angle ~ temp * recipe + (1 | recipe:replicate)"
 

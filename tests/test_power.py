@@ -14,7 +14,7 @@ from statsmodels.tools.sm_exceptions import ValueWarning
 
 from mixedlm_ext import MixedLM
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.estimate import estimate
+from mixedlm_ext.estimation.estimate import estimate
 
 
 def balanced(levels: int = 12, days: int = 6) -> MixedLM:
@@ -103,7 +103,7 @@ def test_fits_that_did_not_converge_reject_nothing(monkeypatch: pytest.MonkeyPat
             return estimate(design, objective)
         return estimate(design, objective, np.full(3, 9.0), maxiter=1)
 
-    monkeypatch.setattr("mixedlm_ext.inference.power.estimate", stop_every_third)
+    monkeypatch.setattr("mixedlm_ext.inference.bootstrap.power.estimate", stop_every_third)
     power = balanced().power("day = 0", **STRONG, n=9)
     assert (power.n, power.n_rejected, power.n_failed) == (9, 6, 3)
     assert np.flatnonzero(np.isnan(power.pvalues)).tolist() == [2, 5, 8]
@@ -121,7 +121,7 @@ def test_fits_that_raise_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
             raise FitError("too extreme")
         return estimate(design, objective)
 
-    monkeypatch.setattr("mixedlm_ext.inference.power.estimate", raise_first)
+    monkeypatch.setattr("mixedlm_ext.inference.bootstrap.power.estimate", raise_first)
     power = balanced().power("day = 0", **STRONG, n=3)
     assert (power.n_rejected, power.n_failed) == (2, 1)
     calls.clear()

@@ -15,7 +15,7 @@ from test_reference import CASES, Case, case_id, r_column, r_group
 
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import FitError, SingularFitWarning
-from mixedlm_ext.inference import profile_points
+from mixedlm_ext.inference.profile import points as profile_points
 
 PROFILED = [c for c in CASES if c.get("profile_ci")]
 SLEEPSTUDY = datasets.sleepstudy.load_pandas().data
@@ -177,7 +177,7 @@ def test_conf_int_without_method_is_statsmodels() -> None:
     assert list(result.conf_int().index) == ["Intercept", "Days"]
     half = (result.conf_int()[1] - result.conf_int()[0]) / 2
     assert_allclose((half / result.bse), 2.1098155778, rtol=1e-4)
-    assert isinstance(result._results.conf_int(), np.ndarray)
+    assert isinstance(result.conf_int(cols=[0]), np.ndarray)
 
 
 def test_zeta_and_value_are_inverse() -> None:

@@ -15,9 +15,9 @@ from test_reference import DATA
 
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import SingularFitWarning
-from mixedlm_ext.inference import profile_points
 from mixedlm_ext.inference.parameters import model_parameters
-from mixedlm_ext.inference.restricted import ColumnRemoved, TermReordered
+from mixedlm_ext.inference.profile import points as profile_points
+from mixedlm_ext.inference.profile.restricted import ColumnRemoved, TermReordered
 from mixedlm_ext.linalg.triangular import lower_root
 from mixedlm_ext.objective import Objective
 

@@ -18,7 +18,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from simulation import quietly
 
 from mixedlm_ext import MixedLM, RandomTerm, datasets
-from mixedlm_ext.errors import DesignError, FitError
+from mixedlm_ext.errors import DesignError, FitError, RowsRemovedError
 
 N = 180
 
@@ -227,6 +227,62 @@ def test_other_results_of_the_model_keep_their_rows(name: str) -> None:
     assert_no_rows(normal)
     assert_array_equal(cached.fittedvalues, fitted)
     assert cached.model.exog.shape[0] == N
+
+
+def test_what_was_made_before_goes_on_working() -> None:
+    """Influence, means, replicates and many fits keep the rows that they were made with."""
+    m, other = (
+        MixedLM.from_formula("Reaction ~ C(Days > 4) + (1 | Subject)", load()) for _ in range(2)
+    )
+    r, kept = m.fit(), other.fit()
+    Y = load()[["Reaction", "x"]]
+    before = [
+        (x.get_influence(), x.emmeans("Days", at={"Days": [1, 6]}), x.bootstrap(20, rng=1), many)
+        for x, many in ((r, m.fit_many(Y)), (kept, other.fit_many(Y)))
+    ]
+    bound = r.leverage
+    r.remove_data()
+    answers = []
+    for influence, means, boot, many in before:
+        refitted = many.result("x")
+        answers.append(
+            [influence.cooks_distance[0], influence.summary_frame(), means.summary_frame(),
+             means.contrasts(), boot.conf_int(kind="bca"), refitted.fittedvalues,
+             influence.results.resid]
+        )  # fmt: skip
+    assert_same(*answers)
+    for asked in (bound, r.check, r.get_influence, lambda: r.bootstrap(2)):
+        with pytest.raises(RowsRemovedError, match="remove_data"):
+            asked()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda r: r.leverage(), lambda r: r.residuals(), lambda r: r.influence("Subject"),
+        lambda r: r.check(), lambda r: r.simulate(), lambda r: r.refit(np.ones(N)),
+        lambda r: r.bootstrap(5), lambda r: r.icc(), lambda r: r.emmeans("Days"),
+        lambda r: r.augment(), lambda r: r.predict(), lambda r: r.get_prediction(),
+        lambda r: r.robust_cov(), lambda r: r.compare(r), lambda r: r.update("~ . - x"),
+        lambda r: r.model.fit_many(np.ones((N, 2))), lambda r: r.fittedvalues, lambda r: r.resid,
+    ],
+)  # fmt: skip
+def test_one_error_says_that_the_rows_are_gone(ask: Any) -> None:
+    r = quietly(model("plain"))
+    r.remove_data()
+    with pytest.raises(RowsRemovedError, match="remove_data") as caught:
+        ask(r)
+    assert isinstance(caught.value, FitError) and isinstance(caught.value, DesignError)
+
+
+def test_a_step_that_leaves_nothing_out_needs_no_rows() -> None:
+    r = quietly(MixedLM.from_formula("Reaction ~ Days + (1 | Subject)", load()))
+    inflation = r.vif()
+    r.remove_data()
+    found = r.step().model
+    pd.testing.assert_frame_equal(found.vif(), inflation)
+    assert list(found.vif().index) == ["Days"]
+    assert_array_equal(found.params, r.params)
 
 
 class Doubled:

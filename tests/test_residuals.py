@@ -12,9 +12,9 @@ from simulation import Example, example, fit, quietly
 from test_reference import CASES, Case, case_id
 
 from mixedlm_ext import MixedLM, datasets
-from mixedlm_ext.diagnostics import leverage as leverage_module
-from mixedlm_ext.diagnostics import marginal
 from mixedlm_ext.errors import DesignError, FitError
+from mixedlm_ext.geometry import leverage as leverage_module
+from mixedlm_ext.geometry import marginal
 
 SLEEPSTUDY = "Reaction ~ Days + (Days | Subject)"
 KINDS = ["response", "pearson", "scaled", "studentized", "marginal", "normalized"]

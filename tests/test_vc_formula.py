@@ -13,7 +13,7 @@ from statsmodels.regression.mixed_linear_model import MixedLMParams
 
 from mixedlm_ext import MixedLM, RandomTerm
 from mixedlm_ext.errors import DesignError, FitError, FormulaError
-from mixedlm_ext.inference.nesting import is_nested
+from mixedlm_ext.inference.compare.nesting import is_nested
 from mixedlm_ext.objective import Objective
 
 pytestmark = pytest.mark.filterwarnings("ignore::mixedlm_ext.errors.SingularFitWarning")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -30,7 +29,7 @@ from mixedlm_ext.design.names import code_names, list_names, quoted, resolve_nam
 from mixedlm_ext.design.other_columns import expand_dot
 from mixedlm_ext.design.records import TermDesign
 from mixedlm_ext.design.rows import RowChoice, choose_rows, subset_rows
-from mixedlm_ext.errors import DesignError, DesignWarning, FormulaError, did_you_mean
+from mixedlm_ext.errors import DesignError, DesignWarning, FormulaError, did_you_mean, warn_caller
 from mixedlm_ext.formula.parser import MixedFormula
 
 __all__ = ["design_from_formula", "unique_name"]
@@ -279,10 +278,9 @@ def _check_one_level(terms: Sequence[str], checks: Checks) -> None:
 def _warn_of_times(matrices: FormulaMatrices) -> None:
     """Say which dates and durations are taken as numbers."""
     for text, what in matrices.times():
-        warnings.warn(
+        warn_caller(
             f"{text!r} {what}, with one slope. C({text}) gives each value a level of its own.",
             DesignWarning,
-            stacklevel=4,
         )
 
 

@@ -12,21 +12,13 @@ from mixedlm_ext.design.checks import check_response, number_vector
 from mixedlm_ext.design.column import is_labelled, one_column
 from mixedlm_ext.design.design import Design
 from mixedlm_ext.design.names import quoted
+from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.design.values import row_shape
 from mixedlm_ext.errors import DesignError
 
 Array = NDArray[np.float64]
 
-__all__ = ["check_new_response", "positions", "require_rows", "values_of_rows"]
-
-
-def require_rows(design: Design) -> None:
-    """Raise if the rows were removed."""
-    if len(design.y) == 0:
-        raise DesignError(
-            "the data were removed from this model (remove_data). Build the model again with "
-            "MixedLM.from_formula to work with its rows."
-        )
+__all__ = ["check_new_response", "positions", "values_of_rows"]
 
 
 def positions(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ from mixedlm_ext.design.column import is_labelled, is_polars, one_column
 from mixedlm_ext.design.frame import Table
 from mixedlm_ext.design.names import quoted
 from mixedlm_ext.design.values import row_shape
-from mixedlm_ext.errors import DesignError, DesignWarning, check_choice
+from mixedlm_ext.errors import DesignError, DesignWarning, check_choice, warn_caller
 
 __all__ = ["RowChoice", "choose_rows", "missing_rows", "subset_rows"]
 
@@ -92,10 +91,9 @@ def choose_rows(
         n_zero = int(np.count_nonzero(zero))
         if n_zero:
             rows, used = _without(zero, rows), used[~zero]
-            warnings.warn(
+            warn_caller(
                 f"{n_zero} of {len(zero)} rows have zero weight and are left out of the fit.",
                 DesignWarning,
-                stacklevel=4,
             )
     return RowChoice(rows, index if rows is None else index[rows], used, n_missing, n_zero)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mixedlm_ext.diagnostics.check_data import (
     extreme_levels,
@@ -23,11 +22,9 @@ from mixedlm_ext.diagnostics.check_model import (
     single_rows,
     singularity,
 )
+from mixedlm_ext.estimation.fitted import Fitted
 
-if TYPE_CHECKING:
-    from mixedlm_ext.results import MixedLMResults
-
-__all__ = ["Check", "Finding", "check_fit"]
+__all__ = ["Check", "Finding", "check"]
 
 _WIDTH = 78
 _DEAR = (
@@ -84,10 +81,32 @@ class Check:
             )
 
 
-def check_fit(results: MixedLMResults) -> Check:
-    """Look at a fit from every side (see `DiagnosticMethods.check`)."""
-    results._need_rows("the checks of its rows")
-    fit = results.fit_record
+def check(fitted: Fitted) -> Check:
+    """Look for what is wrong with the fit, and say it in plain words.
+
+    Returns
+    -------
+    Check
+        Prints as text; ``findings`` lists what was found, none if nothing stands out.
+
+    Notes
+    -----
+    Looked at: convergence; random effects without variance, or nearly, and the combination of
+    columns concerned; grouping factors with few levels or with levels of one row; levels and
+    rows far from all others; columns of very different size; skewness and tails of residuals
+    and random effects; groups without which a coefficient changes by more than its standard
+    error.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.penicillin.load_pandas().data
+    >>> result = MixedLM.from_formula("diameter ~ 1 + (1 | plate) + (1 | sample)", data).fit()
+    >>> result.check()
+    Nothing stands out.
+    """
+    fitted.rows("the checks of its rows")
+    fit = fitted.fit
     return Check(
         [finding for look in _LOOKS for finding in look(fit)], _DEAR if is_dear(fit) else ""
     )

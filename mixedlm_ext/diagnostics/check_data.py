@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mixedlm_ext.diagnostics.check_model import Finding, distinct_groups
-from mixedlm_ext.diagnostics.influence import influence
-from mixedlm_ext.diagnostics.residuals import residuals, standardized_modes
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.diagnostics.influence import group_influence
+from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.geometry.residuals import row_residuals, standardized_modes
 
 Array = NDArray[np.float64]
 
@@ -34,7 +34,7 @@ _TAIL = "there is a long tail of"
 
 def extreme_rows(fit: Fit) -> Iterator[Finding]:
     """Rows far from their fitted values."""
-    r = residuals(fit, "scaled")
+    r = row_residuals(fit, "scaled")
     limit = _limit(_FAR_ROW, len(r))
     far = np.argsort(-np.abs(r), kind="stable")[: int((np.abs(r) > limit).sum())]
     if len(far):
@@ -78,7 +78,7 @@ def extreme_levels(fit: Fit) -> Iterator[Finding]:
 
 def normality(fit: Fit) -> Iterator[Finding]:
     """Residuals and random effects whose shape is far from normal."""
-    shape = _shape(residuals(fit, "scaled"), 1e-3)
+    shape = _shape(row_residuals(fit, "scaled"), 1e-3)
     if shape:
         advice = (
             " A transformed response, such as its logarithm, may help." if _TAIL in shape else ""
@@ -126,7 +126,7 @@ def influential_groups(fit: Fit) -> Iterator[Finding]:
     if fit.problem.cp.p == 0 or is_dear(fit):
         return
     for term in distinct_groups(fit):
-        without = influence(fit, term.group, refit=False)
+        without = group_influence(fit, term.group, refit=False)
         size = np.nan_to_num(without.change.abs().to_numpy() / np.sqrt(_variances(fit)))
         far = [g for g in np.argsort(-size.max(axis=1), kind="stable") if size[g].max() > 1.0]
         if far:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.design import TermDesign
 from mixedlm_ext.diagnostics.directions import combination, constant_directions, relative_spread
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.identification import redundant_parameters
 
 Array = NDArray[np.float64]

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from mixedlm_ext.design.partition import is_finer, rows_of_groups
 from mixedlm_ext.diagnostics.deletion_estimates import Deleted, displacement
 from mixedlm_ext.diagnostics.deletion_refits import refit_without
-from mixedlm_ext.diagnostics.leverage import RowGeometry
-from mixedlm_ext.diagnostics.marginal import LARGEST_BLOCK, cholesky_blocks
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.geometry.leverage import RowGeometry
+from mixedlm_ext.geometry.marginal import LARGEST_BLOCK, cholesky_blocks
 from mixedlm_ext.linalg import small
 from mixedlm_ext.many.removal import LEFT, NO_ROWS, NOT_ESTIMABLE
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.design.partition import rows_of_groups
 from mixedlm_ext.diagnostics.deletion_estimates import Deleted, displacement, lack_of_fit
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.many import warm_start
 from mixedlm_ext.many.removal import NO_ROWS, Removal
 from mixedlm_ext.objective import Evaluation, Objective

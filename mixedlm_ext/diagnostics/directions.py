@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 
 Array = NDArray[np.float64]
 

@@ -17,19 +17,23 @@ from mixedlm_ext.caching import cached_property
 from mixedlm_ext.diagnostics.deletion_at_theta import delete_at_theta
 from mixedlm_ext.diagnostics.deletion_estimates import Deleted
 from mixedlm_ext.diagnostics.deletion_refits import refit_without
-from mixedlm_ext.diagnostics.leverage import leverages
-from mixedlm_ext.diagnostics.residuals import residuals
 from mixedlm_ext.diagnostics.row_groups import group_rows
 from mixedlm_ext.display import page
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.estimation.fitted import Fitted
+from mixedlm_ext.geometry.leverage import leverages
+from mixedlm_ext.geometry.residuals import row_residuals
 from mixedlm_ext.tables import Table
-
-if TYPE_CHECKING:
-    from mixedlm_ext.results import MixedLMResults
 
 Array = NDArray[np.float64]
 
-__all__ = ["GroupInfluence", "ObservationInfluence", "influence"]
+__all__ = [
+    "GroupInfluence",
+    "ObservationInfluence",
+    "get_influence",
+    "group_influence",
+    "influence",
+]
 
 
 class ObservationInfluence:
@@ -37,7 +41,7 @@ class ObservationInfluence:
 
     Attributes
     ----------
-    results : MixedLMResults
+    fitted : Fitted
     hat_matrix_diag : ndarray (n,)
         Leverages h_i = ∂ŷ_i/∂y_i of the conditional fitted values; their sum is the effective
         number of parameters.
@@ -65,12 +69,16 @@ class ObservationInfluence:
         def __getattr__(self, name: str) -> Any:
             return attribute_again(self, name, absent.INFLUENCE)
 
-    def __init__(self, results: MixedLMResults) -> None:
-        self.results = results
-        self._fit: Fit = results.fit_record
+    def __init__(self, fitted: Fitted) -> None:
+        self._fitted, self._fit = fitted, fitted.fit
 
     def __repr__(self) -> str:
         return f"<ObservationInfluence: {self._fit.problem.cp.n} observations>"
+
+    @cached_property
+    def results(self) -> Any:
+        """The result whose rows these are."""
+        return self._fitted.result()
 
     @cached_property
     def hat_matrix_diag(self) -> Array:
@@ -80,7 +88,7 @@ class ObservationInfluence:
     @cached_property
     def resid(self) -> Array:
         """Pearson residuals."""
-        return residuals(self._fit, "pearson")
+        return row_residuals(self._fit, "pearson")
 
     @property
     def resid_studentized_internal(self) -> Array:
@@ -223,9 +231,54 @@ class GroupInfluence:
 
 
 def influence(
+    fitted: Fitted, groups: Any = None, refit: bool = False, n_jobs: int = 1, progress: bool = False
+) -> GroupInfluence:
+    """Estimates without each group of rows.
+
+    Parameters
+    ----------
+    groups : str or array_like, optional
+        A grouping factor or another variable of the formula by name, or one label for each
+        row. By default each row is left out.
+    refit : bool
+        Estimate the covariance parameters without each group, too: as many fits as groups,
+        each from cross-products that the group was subtracted from, started at the whole fit.
+        Otherwise the covariance parameters stay and the rest has a closed form.
+    n_jobs : int
+        Processes for the refits (joblib).
+    progress : bool
+        Show a bar (tqdm).
+
+    Returns
+    -------
+    GroupInfluence
+        Frames ``params``, ``change``, ``dfbetas``, ``theta``; series ``cooks_distance``,
+        ``sigma``, ``displacement``; ``summary_frame()``.
+
+    Raises
+    ------
+    DesignError
+        If `groups` is neither a variable of the model nor one label for each row.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.sleepstudy.load_pandas().data
+    >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+    >>> influence = result.influence("Subject", refit=True)
+    >>> influence.cooks_distance.head(2).round(4).to_dict()
+    {'308': 0.0821, '309': 0.132}
+    >>> influence.change.loc["308"].round(3).to_dict()
+    {'Intercept': 0.424, 'Days': -0.665}
+    """
+    fitted.rows("the influence of its rows")
+    return group_influence(fitted.fit, groups, bool(refit), n_jobs, progress)
+
+
+def group_influence(
     fit: Fit, groups: Any, refit: bool, n_jobs: int = 1, progress: bool = False
 ) -> GroupInfluence:
-    """Leave out groups of rows one at a time (see `DiagnosticMethods.influence`)."""
+    """Leave out groups of rows one at a time (see `influence`)."""
     sets = group_rows(fit.design, groups)
     found = (
         refit_without(fit, sets.codes, range(len(sets.levels)), False, n_jobs, progress)
@@ -265,3 +318,26 @@ def _cooks(fit: Fit, beta: Array) -> Array:
     away = (beta - fit.beta) @ (fit.engine.pls.RX @ cp.R).T
     scale = (G - p) / G if p < G else 1.0
     return np.asarray(np.einsum("gp,gp->g", away, away) / (fit.sigma**2 * p) * scale)
+
+
+def get_influence(fitted: Fitted) -> ObservationInfluence:
+    """Influence of single observations, with the names of statsmodels' influence classes.
+
+    Returns
+    -------
+    ObservationInfluence
+        ``hat_matrix_diag``, ``cooks_distance``, ``dfbetas``, ``resid_studentized``,
+        ``summary_frame()``.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.dyestuff.load_pandas().data
+    >>> result = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data).fit()
+    >>> result.get_influence().summary_frame()[["cooks_d", "hat_diag"]].head(2).round(4)
+       cooks_d  hat_diag
+    0   0.1177    0.1638
+    1   0.4667    0.1638
+    """
+    fitted.rows("the influence of its rows")
+    return ObservationInfluence(fitted)

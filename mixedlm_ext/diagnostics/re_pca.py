@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from mixedlm_ext.display import page
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.tables import Table
 
-__all__ = ["PrincipalComponents", "principal_components"]
+__all__ = ["PrincipalComponents", "re_pca"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,16 +50,23 @@ class PrincipalComponents:
         return f"{self.summary_frame().round(6)}\n\nLoadings\n{self.loadings.round(6)}"
 
 
-def principal_components(fit: Fit) -> dict[str, PrincipalComponents]:
-    """Return the components of each term: the singular value decomposition of its template T.
-
-    Parameters
-    ----------
-    fit : Fit
+def re_pca(fit: Fit) -> dict[str, PrincipalComponents]:
+    """Principal components of the random effects of each term.
 
     Returns
     -------
     dict of str to PrincipalComponents
+        ``std_dev`` (relative to σ, as lme4's ``rePCA``), ``proportion`` of the variance,
+        ``loadings``. A standard deviation of zero says that the term has more columns than
+        directions in which its levels differ.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.sleepstudy.load_pandas().data
+    >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+    >>> result.re_pca()["Subject"].std_dev.round(4).tolist()
+    [0.9669, 0.2309]
     """
     out = {}
     for term, T in zip(fit.design.terms, fit.templates):

@@ -12,7 +12,8 @@ from mixedlm_ext.design import Design
 from mixedlm_ext.design.column import is_labelled
 from mixedlm_ext.design.grouping import level_codes
 from mixedlm_ext.design.partition import Partition
-from mixedlm_ext.design.row_values import require_rows, values_of_rows
+from mixedlm_ext.design.removed import require_rows
+from mixedlm_ext.design.row_values import values_of_rows
 from mixedlm_ext.design.values import row_shape
 from mixedlm_ext.errors import DesignError, did_you_mean
 

@@ -2,39 +2,56 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.inference.wald import term_columns
+from mixedlm_ext.estimation.fitted import Fitted
+from mixedlm_ext.inference.fixed.wald import term_columns
 from mixedlm_ext.tables import Table
 
-if TYPE_CHECKING:
-    from mixedlm_ext.results import MixedLMResults
-
-__all__ = ["variance_inflation"]
+__all__ = ["vif"]
 
 
-def variance_inflation(results: MixedLMResults) -> pd.DataFrame:
-    """Return the table of `MixedLMResults.vif`.
+def vif(fitted: Fitted) -> pd.DataFrame:
+    """Variance inflation of the terms of the fixed part.
+
+    Returns
+    -------
+    DataFrame
+        A row for each term but the intercept: ``gvif`` (the variance inflation factor of a
+        term with one column), ``df``, and ``gvif_scaled``, gvif^(1/(2 df)), by how much
+        standard errors are larger.
+
+    Raises
+    ------
+    FitError
+        If the model has no term but the intercept.
 
     Notes
     -----
-    Fox & Monette (1992), JASA 87: with R the correlation matrix of the estimates but the
-    intercept's, GVIF = |R₁₁||R₂₂|/|R| for a term's own columns 1 and the others 2.
+    Generalized factors (Fox & Monette 1992, JASA 87) from the covariance matrix of the fixed
+    effects, as car's ``vif``.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.cake.load_pandas().data
+    >>> model = MixedLM.from_formula("angle ~ recipe + temp + (1 | recipe:replicate)", data)
+    >>> model.fit().vif().round(3)
+            gvif  df  gvif_scaled
+    recipe   1.0   2          1.0
+    temp     1.0   1          1.0
     """
-    terms = term_columns(results)
-    constant = getattr(results.model.data, "const_idx", None)
-    terms = {name: own for name, own in terms.items() if own != [constant]}
+    terms = term_columns(fitted)
+    terms = {name: own for name, own in terms.items() if own != [fitted.constant]}
     if not terms:
         raise FitError(
             "the model has no fixed effects besides the intercept, so nothing can inflate their "
             "variances. vif() is for models with covariates."
         )
     every = [j for own in terms.values() for j in own]
-    cov = results.fit_record.unscaled_cov
+    cov = fitted.fit.unscaled_cov
     sd = np.sqrt(np.diag(cov))
     R = cov / np.outer(sd, sd)
     rows = []

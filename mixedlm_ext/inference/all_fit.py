@@ -3,38 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mixedlm_ext.errors import MixedLMError
-from mixedlm_ext.estimate import estimate
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.estimate import estimate
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.choices import name_list
 from mixedlm_ext.objective import Objective
 from mixedlm_ext.search import METHODS, check_maxiter, check_optimizer
 from mixedlm_ext.tables import Table
 
-if TYPE_CHECKING:
-    from mixedlm_ext.results import MixedLMResults
-
-__all__ = ["all_fit_table"]
+__all__ = ["all_fit"]
 
 _SYNONYMS = ("cobyqa", "nm")
 
 
-def all_fit_table(
-    results: MixedLMResults, methods: str | Sequence[str] | None, maxiter: int | None
+def all_fit(
+    fit: Fit, methods: str | Sequence[str] | None = None, maxiter: int | None = None
 ) -> pd.DataFrame:
-    """Return the table of `MixedLMResults.all_fit`."""
+    """Fit the model again by the other optimizers, from the same start.
+
+    Parameters
+    ----------
+    methods : sequence of str, optional
+        Names that ``fit(method=...)`` takes; all by default.
+    maxiter : int, optional
+        Evaluations of the criterion at most, for each.
+
+    Returns
+    -------
+    DataFrame
+        A row for each method; columns ``objective``, ``evaluations``, ``converged``,
+        ``verdict``, ``sigma``, the fixed effects, and ``theta[0]``, ``theta[1]``, ... An
+        optimizer that fails has missing values and its error as verdict.
+
+    Raises
+    ------
+    FitError
+        If there is no such method.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.dyestuff.load_pandas().data
+    >>> result = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data).fit()
+    >>> result.all_fit()["objective"].round(4).unique().tolist()
+    [319.6543]
+    """
     check_maxiter(maxiter)
     every = [m for m in METHODS if m not in _SYNONYMS]
     wanted = every if methods is None else name_list(methods, "methods", "['newton', 'bobyqa']")
     for method in wanted:
         check_optimizer(method)
-    rows = {method: _row(results.fit_record, method, maxiter) for method in wanted}
-    return Table.from_dict(rows, orient="index", columns=_columns(results.fit_record))
+    rows = {method: _row(fit, method, maxiter) for method in wanted}
+    return Table.from_dict(rows, orient="index", columns=_columns(fit))
 
 
 def _columns(fit: Fit) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design
-from mixedlm_ext.varcorr import correlations
+from mixedlm_ext.estimation.varcorr import correlations
 
 Array = NDArray[np.float64]
 

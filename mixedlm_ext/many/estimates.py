@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.many.newton import minimize_many
 from mixedlm_ext.many.objective import LevelClasses, ManyObjectives

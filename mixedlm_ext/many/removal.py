@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.assemble import response
 from mixedlm_ext.design import Design
-from mixedlm_ext.design.row_values import require_rows
+from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.pls import Problem
 from mixedlm_ext.products.rows import RowSums

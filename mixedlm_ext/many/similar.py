@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design
-from mixedlm_ext.estimate import estimate
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.estimate import estimate
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.objective import Objective
 from mixedlm_ext.pls import Problem
 from mixedlm_ext.search.start import several_minima

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.errors import MixedLMError
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.plots.selection import evenly, level_means
 from mixedlm_ext.prediction.means import predict_rows, rows_to_predict
 from mixedlm_ext.prediction.terms import choose_terms

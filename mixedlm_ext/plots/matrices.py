@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mixedlm_ext.errors import did_you_mean
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.plots.axes import Names, color_bar, finish, room
 from mixedlm_ext.plots.colors import blend, diverging, sequential
 from mixedlm_ext.plots.figure import PlotError, panels

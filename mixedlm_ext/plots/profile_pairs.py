@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.interpolate import CubicSpline, PchipInterpolator
 
-from mixedlm_ext.inference.profile import Profile, cutoff
+from mixedlm_ext.inference.profile.profile import Profile, cutoff
 from mixedlm_ext.plots.axes import room
 from mixedlm_ext.plots.colors import REFERENCE, blend, line_colors
 from mixedlm_ext.plots.figure import PlotError, given_panels, new_figure

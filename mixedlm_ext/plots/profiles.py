@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.errors import did_you_mean
-from mixedlm_ext.inference.profile import Profile, cutoff
+from mixedlm_ext.inference.profile.profile import Profile, cutoff
 from mixedlm_ext.plots.axes import Names, finish
 from mixedlm_ext.plots.colors import INTERVAL, REFERENCE, blend, line_colors
 from mixedlm_ext.plots.figure import PlotError, panels

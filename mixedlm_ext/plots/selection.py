@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design, TermDesign
 from mixedlm_ext.errors import did_you_mean
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.plots.figure import PlotError
 
 if TYPE_CHECKING:

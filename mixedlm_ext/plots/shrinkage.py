@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.errors import did_you_mean
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.plots.axes import Names, finish, legend_above
 from mixedlm_ext.plots.colors import REFERENCE, blend, line_colors
 from mixedlm_ext.plots.figure import PlotError, panels

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design import NewData
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.prediction.terms import Chosen
 

@@ -147,7 +147,7 @@ class Term:
                 "new_levels='nan'."
             )
         if new_levels == "population":
-            warn_of_levels(self.name, unseen, bool((codes >= 0).any()), self.index, stacklevel=5)
+            warn_of_levels(self.name, unseen, bool((codes >= 0).any()), self.index)
 
 
 def _plain_list(values: Any) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +11,8 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design, NewData, RandomTerm
 from mixedlm_ext.design.names import quoted
-from mixedlm_ext.errors import DesignError, DesignWarning, check_choice
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.errors import DesignError, DesignWarning, check_choice, warn_caller
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.prediction.new_levels import list_levels
 from mixedlm_ext.prediction.terms import Chosen
 
@@ -88,7 +87,7 @@ def check_random_only(random_only: object, chosen: Chosen) -> None:
         )
 
 
-def mark_not_estimable(estimable: NDArray[np.bool_], index: pd.Index, stacklevel: int) -> None:
+def mark_not_estimable(estimable: NDArray[np.bool_], index: pd.Index) -> None:
     """Warn of rows whose Xβ the data do not determine; raise if there is only that one row.
 
     Parameters
@@ -96,8 +95,6 @@ def mark_not_estimable(estimable: NDArray[np.bool_], index: pd.Index, stacklevel
     estimable : ndarray of bool (m,)
     index : Index (m,)
         Labels of the rows.
-    stacklevel : int
-        Of the warning, from the caller.
     """
     if estimable.all():
         return
@@ -111,11 +108,10 @@ def mark_not_estimable(estimable: NDArray[np.bool_], index: pd.Index, stacklevel
             f"the prediction of row {first} is not estimable: {reason}. Ask for a combination "
             "that the data have, or leave the interaction without data out of the model."
         )
-    warnings.warn(
+    warn_caller(
         f"predictions are not estimable, and nan, in {lost} of {len(estimable)} rows (the first: "
         f"{first}): {reason.replace('its', 'the')}.",
         DesignWarning,
-        stacklevel=stacklevel + 1,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -10,7 +9,7 @@ import pandas as pd
 
 from mixedlm_ext.design import Design, NewData
 from mixedlm_ext.design.names import quoted
-from mixedlm_ext.errors import DesignWarning
+from mixedlm_ext.errors import DesignWarning, warn_caller
 
 __all__ = ["list_levels", "warn_of_levels", "warn_of_new_levels"]
 
@@ -36,7 +35,6 @@ def warn_of_new_levels(
     new: NewData,
     terms: Iterable[str],
     instead: str = "count as zero",
-    stacklevel: int = 2,
 ) -> None:
     """Warn of new rows whose grouping factor looks like another one than that of the fit.
 
@@ -48,8 +46,6 @@ def warn_of_new_levels(
         The terms whose random effects are used.
     instead : str
         What their random effects do then.
-    stacklevel : int
-        Of the warning; 2 for the caller.
 
     Warns
     -----
@@ -61,7 +57,7 @@ def warn_of_new_levels(
         if name in new.terms and name in new.unseen:
             codes = new.terms[name][1]
             seen, levels = bool((codes >= 0).any()), named[name].levels
-            warn_of_levels(name, new.unseen[name], seen, levels, instead, stacklevel + 1)
+            warn_of_levels(name, new.unseen[name], seen, levels, instead)
 
 
 def warn_of_levels(
@@ -70,7 +66,6 @@ def warn_of_levels(
     seen: bool,
     levels: pd.Index,
     instead: str = "count as zero",
-    stacklevel: int = 2,
 ) -> None:
     """Warn of the new levels of one term; `seen` says whether others were in the fit."""
     if not len(unseen):
@@ -89,10 +84,9 @@ def warn_of_levels(
         advice = ""
     else:
         return
-    warnings.warn(
+    warn_caller(
         f"{problem}. Their random effects {instead}.{advice}",
         DesignWarning,
-        stacklevel=stacklevel + 1,
     )
 
 

@@ -268,7 +268,7 @@ class Predictor:
         if self._null is None:
             return np.ones(len(X), dtype=bool)
         estimable = self._null.estimable(X)
-        mark_not_estimable(estimable, index, stacklevel=4)
+        mark_not_estimable(estimable, index)
         return estimable
 
     def _values(

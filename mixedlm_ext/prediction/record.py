@@ -17,7 +17,7 @@ from mixedlm_ext.design import Design
 from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.design.names import Piece, code_names
 from mixedlm_ext.errors import DesignError
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.prediction.portable import encode, encode_keys
 from mixedlm_ext.prediction.predictor import FORMAT, MARK
 from mixedlm_ext.prediction.terms import Chosen

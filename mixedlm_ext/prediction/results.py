@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,19 +16,17 @@ from mixedlm_ext.design.frame import one_per_row, read_table
 from mixedlm_ext.design.names import quoted
 from mixedlm_ext.display import page
 from mixedlm_ext.errors import DesignError, FitError, did_you_mean
-from mixedlm_ext.fit import Fit
-from mixedlm_ext.inference.satterthwaite import Satterthwaite
+from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.estimation.fitted import Fitted
+from mixedlm_ext.inference.fixed.satterthwaite import Satterthwaite
 from mixedlm_ext.prediction.error_variance import PredictionErrors
 from mixedlm_ext.prediction.means import predict_rows
 from mixedlm_ext.prediction.terms import Chosen
 from mixedlm_ext.tables import Table
 
-if TYPE_CHECKING:
-    from mixedlm_ext.results import MixedLMResults
-
 Array = NDArray[np.float64]
 
-__all__ = ["PredictionResults", "get_prediction"]
+__all__ = ["PredictionResults", "prediction_results"]
 
 _MOST_CELLS = 1_000_000_000
 """Rows times columns of Z up to which degrees of freedom of each row's own are reasonable."""
@@ -146,8 +144,8 @@ class PredictionResults:
         return Table(columns, index=self.row_labels)
 
 
-def get_prediction(
-    results: MixedLMResults,
+def prediction_results(
+    fitted: Fitted,
     new: NewData,
     chosen: Chosen,
     new_levels: str,
@@ -156,16 +154,16 @@ def get_prediction(
     random_only: bool = False,
 ) -> PredictionResults:
     """Predict rows with standard errors (see `MixedLMResults.get_prediction`)."""
-    fit = results.fit_record
+    fit = fitted.fit
     mean = predict_rows(fit, new, chosen, new_levels, random_only)
     used = np.isfinite(mean)
     rows = new if used.all() else _take(new, used)
     fixed = np.zeros_like(rows.X) if random_only else rows.X
     errors = PredictionErrors(fit, replace(rows, X=fixed), chosen)
-    variance = errors.variance(results.ddf_method.cov())
+    variance = errors.variance(fitted.method.cov())
     with np.errstate(divide="ignore"):
         residual = fit.sigma**2 / _weights(fit, new, data, weights)
-    df, df_obs = _degrees(results, rows.X, errors, variance, residual[used], bool(chosen))
+    df, df_obs = _degrees(fitted, rows.X, errors, variance, residual[used], bool(chosen))
     variance, df, df_obs = (_spread(part, used) for part in (variance, df, df_obs))
     return PredictionResults(mean, variance, residual, df, df_obs, new.index)
 
@@ -225,7 +223,7 @@ def _weights(fit: Fit, new: NewData, data: Any, weights: Any) -> Array:
 
 
 def _degrees(
-    results: MixedLMResults,
+    fitted: Fitted,
     X: Array,
     errors: PredictionErrors,
     variance: Array,
@@ -233,7 +231,7 @@ def _degrees(
     conditional: bool,
 ) -> tuple[Array, Array]:
     """Return the degrees of freedom of predicted means and of predicted observations."""
-    method, fit = results.ddf_method, results.fit_record
+    method, fit = fitted.method, fitted.fit
     large = conditional and not errors.one_level and len(X) * fit.problem.cp.q > _MOST_CELLS
     if not isinstance(method, Satterthwaite) or large:
         df = _of_distinct_rows(method, X)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mixedlm_ext.design import Design, TermDesign
-from mixedlm_ext.design.row_values import require_rows
+from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.linalg.orthogonal import constant_coefficients, project
 from mixedlm_ext.products.basis import column_basis
 from mixedlm_ext.products.layout import Layout

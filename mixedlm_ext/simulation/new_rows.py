@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,14 +16,24 @@ from mixedlm_ext.design.frame import Table, one_per_row, read_table
 from mixedlm_ext.design.grouping import combine_codes, level_codes
 from mixedlm_ext.design.names import code_names
 from mixedlm_ext.errors import DesignError, did_you_mean
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.prediction.means import mark_not_estimable
-from mixedlm_ext.simulation.simulate import Parameters, RandomPart, Simulator, design_simulator
+from mixedlm_ext.prediction.new_levels import warn_of_new_levels
+from mixedlm_ext.simulation.simulate import (
+    Parameters,
+    RandomPart,
+    Simulator,
+    check_count,
+    design_simulator,
+    draw,
+    fit_parameters,
+    spawn_seeds,
+)
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-__all__ = ["fit_simulator", "new_simulator"]
+__all__ = ["fit_simulator", "new_simulator", "simulate"]
 
 
 def fit_simulator(fit: Fit, parameters: Parameters, conditional: bool) -> Simulator:
@@ -60,7 +71,7 @@ def new_simulator(
         )
     new = design.new_data(data, offset=offset)
     table = read_table(data)
-    mark_not_estimable(new.estimable, new.index, stacklevel=3)
+    mark_not_estimable(new.estimable, new.index)
     mean = np.where(new.complete & new.estimable, new.X @ parameters.beta + new.offset, np.nan)
     parts = []
     for i, term in enumerate(design.terms):
@@ -121,3 +132,68 @@ def _weights(design: Design, table: Table, weights: Any) -> Array:
     else:
         values = one_per_row(given, "weights", len(table), table.index)
     return weight_vector(values, "weights", table.index)
+
+
+def simulate(
+    fit: Fit,
+    n: int = 1,
+    rng: Any = None,
+    conditional: bool = False,
+    exog: Any = None,
+    params: Mapping[str, Any] | None = None,
+    offset: Any = None,
+    weights: Any = None,
+) -> pd.DataFrame:
+    """Draw responses from the fitted model.
+
+    Parameters
+    ----------
+    n : int
+        Number of responses.
+    rng : None, int or numpy.random.Generator
+        Source of random numbers. Each column has a stream of its own: the first columns do
+        not depend on n.
+    conditional : bool
+        Keep the random effects at their conditional modes; they are drawn anew by default.
+    exog : DataFrame, polars.DataFrame or dict, optional
+        New data to simulate for; the data of the fit by default. Levels of grouping factors
+        that the fit has not seen get new random effects, also when `conditional`.
+    params : mapping, optional
+        Other parameters than the estimates: any of "beta", "sigma", and "theta" or
+        "covariances" (see `MixedLM.simulate`).
+    offset : str or array_like, optional
+        Of the new data, as for `predict`.
+    weights : str or array_like, optional
+        Precision weights of the new data, if the fit had weights; the column that the fit
+        used by default.
+
+    Returns
+    -------
+    DataFrame (rows, n)
+        With the index of the data; missing where the new data are incomplete. On the scale of
+        the model's response: of log(y) for ``log(y) ~ ...``.
+
+    Raises
+    ------
+    FitError
+        If n < 1, or a parameter is unknown or impossible.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.dyestuff.load_pandas().data
+    >>> result = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data).fit()
+    >>> result.simulate(2, rng=42).shape
+    (30, 2)
+    """
+    n = check_count(n)
+    parameters = fit_parameters(fit, params)
+    if exog is None:
+        simulator = fit_simulator(fit, parameters, conditional)
+        index = fit.design.index
+    else:
+        simulator, new = new_simulator(fit, parameters, conditional, exog, offset, weights)
+        index = new.index
+        if conditional:
+            warn_of_new_levels(fit.design, new, new.terms, "are drawn")
+    return pd.DataFrame(draw(simulator, spawn_seeds(rng, n)), index=index)

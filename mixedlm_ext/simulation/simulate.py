@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.design import Design, TermDesign
-from mixedlm_ext.design.row_values import require_rows
+from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.errors import FitError, did_you_mean, shown
-from mixedlm_ext.fit import Fit
+from mixedlm_ext.estimation.assembled import Assembled
+from mixedlm_ext.estimation.fit import Fit
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -30,7 +31,9 @@ __all__ = [
     "fit_parameters",
     "given_parameters",
     "seed_text",
+    "simulate",
     "spawn_seeds",
+    "stated",
 ]
 
 
@@ -296,3 +299,68 @@ def _check_structure(term: TermDesign, cov: Array, root: Array) -> None:
             f"the covariance of {term.name!r} is none of {term.text}: {cov.tolist()}. Give one of "
             "this structure, or simulate from a model with another."
         )
+
+
+def simulate(
+    model: Assembled,
+    beta: Any,
+    theta: Any = None,
+    covariances: Any = None,
+    sigma: float = 1.0,
+    n: int = 1,
+    rng: Any = None,
+) -> pd.DataFrame:
+    """Draw responses from parameters, without a fit.
+
+    Parameters
+    ----------
+    beta : array_like (p,) or mapping of name to number
+        Fixed effects, in the order of ``exog_names`` or by name.
+    theta : array_like (m,), optional
+        Relative covariance parameters, as `MixedLMResults.theta`; or
+    covariances : mapping of term name to array_like, or sequence of array_like
+        The covariance matrix of the random effects of each term, in the units of the response;
+        a variance for a term of one column, variances for uncorrelated columns.
+    sigma : float
+        Residual standard deviation (of a row with weight one).
+    n : int
+        Number of responses.
+    rng : None, int or numpy.random.Generator
+        Source of random numbers. Each column has a stream of its own.
+
+    Returns
+    -------
+    DataFrame (nobs, n)
+        With the index of the data.
+
+    Raises
+    ------
+    FitError
+        If a parameter is missing, unknown or impossible, or n < 1.
+
+    Notes
+    -----
+    y = Xβ + offset + Zb + e with b ~ N(0, Σ) and e ~ N(0, σ²W⁻¹). A model is made with a
+    response; when planning a study that has none yet, put any numbers that are not all equal
+    into its column. They play no part here.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from mixedlm_ext import MixedLM
+    >>> plan = pd.DataFrame({"g": np.repeat(range(20), 5), "x": np.tile(range(5), 20)})
+    >>> plan["y"] = plan["x"]  # a placeholder
+    >>> model = MixedLM.from_formula("y ~ x + (1 | g)", plan)
+    >>> y = model.simulate({"Intercept": 0, "x": 0.5}, covariances={"g": 1.0}, n=3, rng=1)
+    >>> y.shape
+    (100, 3)
+    """
+    simulator = design_simulator(model.design, stated(model, beta, theta, covariances, sigma))
+    values = draw(simulator, spawn_seeds(rng, check_count(n)))
+    return pd.DataFrame(values, index=model.design.index)
+
+
+def stated(model: Assembled, beta: Any, theta: Any, covariances: Any, sigma: Any) -> Parameters:
+    """Return parameters that a user wrote down."""
+    covariance = model.problem.covariance
+    return given_parameters(model.design, covariance, beta, sigma, theta, covariances)

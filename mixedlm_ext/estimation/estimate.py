@@ -1,0 +1,70 @@
+"""From a criterion to the record of its fit: what `MixedLM.fit` and everything that refits calls.
+
+Nothing here warns, prints or knows statsmodels, so that many fits can run in threads and processes
+at once; the face (`model.py`) reads the record and warns.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.design import Design
+from mixedlm_ext.design.checks import check_levels
+from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.identification import check_not_reproduced, check_told_from_residual
+from mixedlm_ext.objective import Objective
+from mixedlm_ext.search import optimize
+
+Array = NDArray[np.float64]
+
+__all__ = ["estimate"]
+
+
+def estimate(
+    design: Design, objective: Objective, start: Array | None = None, **search: Any
+) -> Fit:
+    """Estimate a model.
+
+    Parameters
+    ----------
+    design : Design
+    objective : Objective
+        Of the problem that was assembled from the design.
+    start : ndarray (m,), optional
+        Standardized theta to start from; by default the search looks for good ones.
+    **search
+        ``method``, ``maxiter`` and others as `mixedlm_ext.search.optimize` takes them.
+
+    Returns
+    -------
+    Fit
+        Its `optimization` tells whether the search converged.
+
+    Raises
+    ------
+    DesignError
+        If a random effect cannot be told from the residual, whose variance is unknown.
+    FitError
+        If the criterion cannot be evaluated.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.dyestuff.load_pandas().data
+    >>> model = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data)
+    >>> fit = estimate(model.design, Objective(model.problem, reml=True))
+    >>> round(fit.objective, 3), fit.optimization.verdict
+    (319.654, 'converged')
+    """
+    if objective.sigma is None:
+        if design.weights is not None:
+            # the design let these pass, as the weights might have been known precisions
+            for term in design.terms:
+                check_levels(term, design.checks)
+        check_told_from_residual(design, objective.problem)
+        check_not_reproduced(design, objective.problem)
+    evaluation, log = optimize(objective, start, **search)
+    return Fit.from_evaluation(design, objective, evaluation, log)

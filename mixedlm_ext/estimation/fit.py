@@ -1,0 +1,181 @@
+"""The record of a fit, in the user's units: what results and inference read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.assemble import response
+from mixedlm_ext.caching import cached_property
+from mixedlm_ext.design import Design
+from mixedlm_ext.design.removed import require_rows
+from mixedlm_ext.objective import Evaluation, Objective
+from mixedlm_ext.pls import Problem
+from mixedlm_ext.search import Optimization
+
+Array = NDArray[np.float64]
+
+__all__ = ["Fit"]
+
+_CACHED = ("engine", "conditional_cov")
+"""Properties of `Fit` that are computed once; none has rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """Estimates of one model, and the way back to the engine.
+
+    Attributes
+    ----------
+    design : Design
+    problem : Problem
+        What the engine worked on.
+    reml : bool
+    fixed_sigma : float or None
+        The residual standard deviation when it was given rather than estimated.
+    theta : ndarray (m,)
+        Relative covariance parameters, in the order of the formula.
+    objective : float
+        REML criterion, or minus twice the log-likelihood.
+    sigma : float
+        Residual standard deviation (of a row with weight one).
+    beta : ndarray (p,)
+        Fixed effects.
+    unscaled_cov : ndarray (p, p)
+        (X'V⁻¹X)⁻¹; times σ² it is the covariance of beta.
+    b, u : tuple of ndarray (levels, k)
+        Conditional modes of each term, and their spherical form (b = Tu).
+    pwrss, logdet_L, logdet_RX : float
+        Penalized residual sum of squares, log|M|, log|X'V⁻¹X|.
+    singular_terms : tuple of bool
+        Whether each term's estimated covariance is singular.
+    optimization : Optimization
+    """
+
+    design: Design
+    problem: Problem
+    reml: bool
+    fixed_sigma: float | None
+    theta: Array
+    objective: float
+    sigma: float
+    beta: Array
+    unscaled_cov: Array
+    b: tuple[Array, ...]
+    u: tuple[Array, ...]
+    pwrss: float
+    logdet_L: float
+    logdet_RX: float
+    singular_terms: tuple[bool, ...]
+    optimization: Optimization
+
+    @classmethod
+    def from_evaluation(
+        cls,
+        design: Design,
+        objective: Objective,
+        evaluation: Evaluation,
+        optimization: Optimization,
+    ) -> Fit:
+        """Carry the engine's solution back to the user's units."""
+        problem, pls = objective.problem, evaluation.pls
+        cp, covariance = problem.cp, problem.covariance
+        beta, unscaled_cov = _fixed_effects(problem, evaluation)
+        u = _by_term(
+            problem, [T.T @ cp.block(evaluation.v, i) for i, T in enumerate(pls.factor.templates)]
+        )
+        return cls(
+            design=design,
+            problem=problem,
+            reml=objective.reml,
+            fixed_sigma=objective.sigma,
+            theta=covariance.unstandardize(pls.theta),
+            objective=evaluation.value,
+            sigma=float(np.sqrt(evaluation.scale)),
+            beta=beta,
+            unscaled_cov=unscaled_cov,
+            b=_modes(problem, pls.b),
+            u=u,
+            pwrss=pls.pwrss,
+            logdet_L=pls.logdet_L,
+            logdet_RX=pls.logdet_RX + cp.layout.logdet_R,
+            singular_terms=tuple(covariance.singular_terms(pls.theta)),
+            optimization=optimization,
+        )
+
+    def with_design(self, design: Design) -> Fit:
+        """Return the same fit of the same design without its rows, or with them."""
+        other = replace(self, design=design)
+        kept = (*_CACHED, "unweighted_root")
+        vars(other).update({name: vars(self)[name] for name in kept if name in vars(self)})
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what `engine` and `conditional_cov` can compute again."""
+        return {k: v for k, v in self.__dict__.items() if k not in _CACHED}
+
+    @cached_property
+    def engine(self) -> Evaluation:
+        """The criterion at the estimate, with its factor and derivatives."""
+        objective = Objective(self.problem, self.reml, self.fixed_sigma)
+        return objective.at(self.problem.covariance.standardize(self.theta))
+
+    @cached_property
+    def unweighted_root(self) -> Array:
+        """R (p, p), upper triangular, with R'R = X'X; it needs the rows if there are weights."""
+        if self.design.weights is None:
+            return self.problem.cp.R
+        require_rows(self.design, "hypotheses of types I and II")
+        return np.asarray(np.linalg.qr(self.design.X, mode="r"), dtype=float)
+
+    @property
+    def templates(self) -> list[Array]:
+        """T of each term, in the order of the formula."""
+        return self.problem.covariance.term_templates(self.theta)
+
+    @property
+    def random_cov(self) -> list[Array]:
+        """Covariance matrix σ²TT' of each term's random effects."""
+        return [self.sigma**2 * T @ T.T for T in self.templates]
+
+    @cached_property
+    def conditional_cov(self) -> list[Array]:
+        """Covariance (levels, k, k) of each term's b given y, with beta and theta as known."""
+        blocks = self.engine.pls.factor.diagonal_blocks()
+        return [
+            self.sigma**2 * place.covariance(blocks[place.block]).transpose(2, 0, 1)
+            for place in self.problem.cp.layout.places
+        ]
+
+    def fitted(self) -> Array:
+        """Return Xβ + Zb + offset, the conditional fitted values."""
+        design = self.design
+        out = design.y - response(design) + design.X @ self.beta
+        for term, b in zip(design.terms, self.b):
+            out += np.einsum("nk,nk->n", term.X, b[term.codes])
+        return np.asarray(out)
+
+
+def _fixed_effects(problem: Problem, e: Evaluation) -> tuple[Array, Array]:
+    """Return the coefficients of the user's X and their unscaled covariance."""
+    layout, pls = problem.cp.layout, e.pls
+    root = layout.root(pls.RX)
+    return layout.coefficients(pls.beta), np.asarray(root @ root.T)
+
+
+def _modes(problem: Problem, b: Array) -> tuple[Array, ...]:
+    """Return b of each term, (levels, k), in the user's units."""
+    cp = problem.cp
+    return tuple(
+        np.ascontiguousarray(place.modes(cp.block(b, place.block)).T) for place in cp.layout.places
+    )
+
+
+def _by_term(problem: Problem, blocks: list[Array]) -> tuple[Array, ...]:
+    """Split (k, levels) arrays of the blocks into (levels, k) arrays of the terms."""
+    return tuple(
+        np.ascontiguousarray(blocks[place.block][place.own].T) for place in problem.cp.layout.places
+    )

@@ -1,0 +1,79 @@
+"""Variances and correlations of the random effects, as a table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import linalg
+
+from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.tables import Table
+
+Array = NDArray[np.float64]
+
+__all__ = ["correlations", "covariance_of_only_factor", "varcorr"]
+
+RESIDUAL = "Residual"
+
+
+def correlations(cov: Array) -> Array:
+    """Return the correlation matrix of a covariance matrix; nan where a variance is zero."""
+    sd = np.sqrt(np.diag(cov))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        out = cov / np.outer(sd, sd)
+    out[:, sd == 0] = np.nan
+    out[sd == 0, :] = np.nan
+    return np.asarray(np.clip(out, -1.0, 1.0))
+
+
+def varcorr(fit: Fit) -> pd.DataFrame:
+    """Variances, standard deviations and correlations of the random effects.
+
+    Returns
+    -------
+    DataFrame
+        One row for each variance, in the order of the formula, and one for the residual; columns
+        ``group``, ``name``, ``variance``, ``std_dev`` and, where terms have correlated columns,
+        ``corr_1``, ``corr_2``, ...: the correlation with the first, second, ... column of the same
+        term. A correlation that is a parameter of a structure has a row of its own, ``ar1 rho``,
+        with its value in ``corr_1``.
+    """
+    records: list[tuple[str, str, float, Array]] = []
+    for term, cov in zip(fit.design.terms, fit.random_cov):
+        corr, kind = correlations(cov), term.kind
+        for i, column in enumerate(term.variances):
+            shown = corr[i, :i] if kind.correlated and kind.linear else np.zeros(0)
+            records.append((term.name, column, float(cov[i, i]), shown))
+        if not kind.linear:
+            records += [
+                (term.name, f"{kind.word} {name}", np.nan, corr[pair][None])
+                for name, pair in term.correlations
+            ]
+    records.append((RESIDUAL, "", fit.sigma**2, np.zeros(0)))
+    n_corr = max(len(shown) for *_, shown in records)
+    rows = [
+        [group, name, variance, np.sqrt(variance), *shown, *[np.nan] * (n_corr - len(shown))]
+        for group, name, variance, shown in records
+    ]
+    names = ["group", "name", "variance", "std_dev", *(f"corr_{i + 1}" for i in range(n_corr))]
+    return Table(rows, columns=names)
+
+
+def covariance_of_only_factor(fit: Fit) -> pd.DataFrame:
+    """Return the covariance matrix of all random effects of the only grouping factor.
+
+    Raises
+    ------
+    AttributeError
+        If there are several.
+    """
+    groups = list(dict.fromkeys(term.group for term in fit.design.terms))
+    if len(groups) > 1:
+        raise AttributeError(
+            f"cov_re is defined for one grouping factor; this model has {', '.join(groups)}. "
+            "Use varcorr()."
+        )
+    names = [c for term in fit.design.terms for c in term.columns]
+    cov = linalg.block_diag(np.zeros((0, 0)), *fit.random_cov)
+    return Table(cov, index=names, columns=names)

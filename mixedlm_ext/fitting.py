@@ -1,0 +1,215 @@
+"""Estimate a model, or evaluate its criterion: what `MixedLM.fit` and its neighbours do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mixedlm_ext.arguments import refuse_unknown
+from mixedlm_ext.errors import FitError, shown
+from mixedlm_ext.estimation.assembled import Assembled
+from mixedlm_ext.estimation.estimate import estimate
+from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.estimation.fit_warnings import warn_of_fit
+from mixedlm_ext.estimation.fitted import PLAIN, Face, Fitted
+from mixedlm_ext.fit_arguments import (
+    FIT_ARGUMENTS,
+    UNUSED_BY_FIT,
+    check_fit_arguments,
+    check_sigma,
+    optimizer_name,
+    refuse_statsmodels_only,
+)
+from mixedlm_ext.inference.fixed.ddf import check_usable, degrees_of_freedom
+from mixedlm_ext.inference.fixed.robust import check_cov_type, get_robustcov_results
+from mixedlm_ext.objective import Objective
+
+Array = NDArray[np.float64]
+
+__all__ = ["fit", "hessian", "loglike", "objective", "score", "tested"]
+
+
+def fit(
+    model: Assembled,
+    /,
+    reml: bool = True,
+    start_params: Any = None,
+    method: str | Sequence[str] | None = "newton",
+    maxiter: int | None = None,
+    tol: float = 1e-8,
+    ddf: str = "satterthwaite",
+    sigma: float | None = None,
+    progress: bool | Callable[[int, float], None] = False,
+    cov_type: str = "nonrobust",
+    cov_kwds: Mapping[str, Any] | None = None,
+    max_time: float | None = None,
+    **kwargs: Any,
+) -> Fitted:
+    """Estimate the model.
+
+    Parameters
+    ----------
+    reml : bool
+        Maximize the restricted likelihood (REML), or the likelihood (ML).
+    start_params : array_like (m,), optional
+        Covariance parameters theta to start from. The ``params`` of a fit do not matter: fixed
+        effects are profiled.
+    method : str
+        "newton"; or, as a cross-check, "bobyqa" (SciPy's COBYQA), "nelder-mead", "powell",
+        "bfgs", "lbfgs". Of a list, as statsmodels takes it, the first of these.
+    maxiter : int, optional
+        Evaluations of the criterion at most.
+    tol : float
+        Newton's method ends when another step would lower the criterion by less than this.
+    ddf : {"satterthwaite", "kenward-roger", "kenward-roger-full", "residual", "normal"}
+        Degrees of freedom of tests and intervals of the fixed effects. A variance estimated as
+        zero is held fixed by Satterthwaite's method and left out by Kenward and Roger's, which
+        has tests of the right size; "kenward-roger-full" counts it, as R's pbkrtest does, and
+        is conservative. See `MixedLMResults.with_ddf`.
+    sigma : float, optional
+        The residual standard deviation if it is known, as in a meta-analysis.
+    progress : bool or callable
+        Print the criterion after each step; or call ``progress(evaluations, criterion)``.
+    cov_type : {"nonrobust", "cluster"}
+        The covariance of the fixed effects by the model, or robust against a wrong random part.
+    cov_kwds : mapping, optional
+        For "cluster": ``groups`` and ``kind`` of `MixedLMResults.get_robustcov_results`, which
+        then takes the place of `ddf`.
+    max_time : float, optional
+        Seconds after which the search stops where it is, between two evaluations of the
+        criterion. `optimization` then has the verdict "time limit", `converged` is False.
+
+    Returns
+    -------
+    MixedLMResults
+
+    Raises
+    ------
+    FitError
+        If an argument makes no sense or the criterion cannot be evaluated.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the search did not end at a minimum.
+    SingularFitWarning
+        If the estimated covariance of some random effects is singular.
+    """
+    refuse_statsmodels_only(kwargs)
+    refuse_unknown("fit", kwargs, FIT_ARGUMENTS, ignored=UNUSED_BY_FIT)
+    method = str(optimizer_name(method))
+    if _are_fixed_effects(model, start_params):
+        start_params = None  # they are profiled
+    check_fit_arguments(reml, method, maxiter, tol, ddf, sigma, progress, max_time)
+    deadline = np.inf if max_time is None else time.monotonic() + max_time
+    check_cov_type(cov_type)
+    check_usable(model.problem.covariance, ddf)
+    found = estimate(
+        model.design,
+        Objective(model.problem, bool(reml), sigma),
+        None if start_params is None else _standardize(model, start_params),
+        method=method,
+        maxiter=maxiter,
+        tol=tol,
+        progress=_print_progress if progress is True else (progress or None),
+        deadline=deadline,
+    )
+    warn_of_fit(found)
+    return tested(found, ddf, cov_type, cov_kwds, model.face)
+
+
+def tested(
+    found: Fit,
+    ddf: str = "satterthwaite",
+    cov_type: str = "nonrobust",
+    cov_kwds: Mapping[str, Any] | None = None,
+    face: Face = PLAIN,
+) -> Fitted:
+    """Return a fit with the tests that `fit` was asked for."""
+    fitted = Fitted.by(found, degrees_of_freedom(found, ddf), face)
+    if cov_type == "nonrobust":
+        return fitted
+    if not isinstance(cov_kwds, Mapping | None):
+        raise FitError(
+            f"cov_kwds={shown(cov_kwds)} is no mapping. Write cov_kwds={{'groups': 'g'}}."
+        )
+    return get_robustcov_results(fitted, cov_type, **(cov_kwds or {}))
+
+
+def _print_progress(evaluations: int, criterion: float) -> None:
+    """Show one step of the search."""
+    print(f"evaluation {evaluations:4d}   criterion {criterion:.8f}")
+
+
+def objective(model: Assembled, theta: Any, reml: bool = True, sigma: float | None = None) -> float:
+    """Return the profiled criterion at given covariance parameters.
+
+    Parameters
+    ----------
+    theta : array_like (m,)
+        Relative covariance parameters, as `MixedLMResults.theta`.
+    reml : bool
+        The REML criterion, or minus twice the log-likelihood.
+    sigma : float, optional
+        Residual standard deviation, profiled by default.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.dyestuff.load_pandas().data
+    >>> model = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data)
+    >>> round(model.objective([0.713], reml=False), 6)
+    327.342163
+    """
+    return _criterion(model, reml, sigma).at(_standardize(model, theta)).value
+
+
+def score(model: Assembled, theta: Any, reml: bool = True, sigma: float | None = None) -> Array:
+    """Return the gradient of `objective` in theta, shape (m,)."""
+    gradient = _criterion(model, reml, sigma).at(_standardize(model, theta)).gradient
+    return np.asarray(model.problem.covariance.jacobian.T @ gradient)
+
+
+def hessian(model: Assembled, theta: Any, reml: bool = True, sigma: float | None = None) -> Array:
+    """Return the Hessian of `objective` in theta, shape (m, m)."""
+    J = model.problem.covariance.jacobian
+    H = _criterion(model, reml, sigma).hessian(_standardize(model, theta))
+    return np.asarray(J.T @ H @ J)
+
+
+def loglike(model: Assembled, theta: Any, reml: bool = True) -> float:
+    """Return the profiled (restricted) log-likelihood at given covariance parameters."""
+    return -0.5 * objective(model, theta, reml)
+
+
+def _criterion(model: Assembled, reml: bool, sigma: float | None) -> Objective:
+    check_sigma(sigma)
+    return Objective(model.problem, bool(reml), sigma)
+
+
+def _standardize(model: Assembled, theta: Any) -> Array:
+    """Return theta as the engine has it, or say what is wrong with it."""
+    covariance = model.problem.covariance
+    p, m = len(model.design.x_names), covariance.n_theta
+    shape = (len(theta),) if isinstance(theta, list | tuple) else getattr(theta, "shape", None)
+    if _are_fixed_effects(model, theta) or (p != m and shape == (p,)):
+        raise FitError(
+            f"the criterion and its derivatives are functions of the {m} covariance parameters "
+            f"theta; these are {p} numbers, as many as fixed effects. If statsmodels' "
+            "MLEInfluence asked: Use get_influence() for rows and influence(groups=...) for groups."
+        )
+    return covariance.standardize(covariance.check(theta))
+
+
+def _are_fixed_effects(model: Assembled, values: Any) -> bool:
+    """Say whether these are the ``params`` of a fit: a Series with the names of X."""
+    return isinstance(values, pd.Series) and list(values.index) == list(model.design.x_names)

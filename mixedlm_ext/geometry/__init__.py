@@ -1,0 +1,1 @@
+"""Where the rows of a fit lie: covariance by independent sets, leverages, residuals."""

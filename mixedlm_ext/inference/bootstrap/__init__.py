@@ -1,0 +1,1 @@
+"""Other responses from the fit: bootstrap, jackknife, power."""

@@ -1,0 +1,180 @@
+"""Likelihood-ratio test against its simulated distribution (Halekoh & Højsgaard 2014)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.random import SeedSequence
+from numpy.typing import NDArray
+from scipy import stats
+
+from mixedlm_ext.display import page
+from mixedlm_ext.errors import FitError
+from mixedlm_ext.estimation.fitted import Fitted
+from mixedlm_ext.inference.again import assembled, fit_again
+from mixedlm_ext.inference.bootstrap.bootstrap import fit_refitter
+from mixedlm_ext.inference.bootstrap.resampling import Resampler, resampler
+from mixedlm_ext.inference.compare.compare import compare_lr_test
+from mixedlm_ext.many import Refitter
+from mixedlm_ext.parallel import pieces, run
+from mixedlm_ext.simulation.simulate import check_count, draw, spawn_seeds
+from mixedlm_ext.tables import Table
+
+Array = NDArray[np.float64]
+
+__all__ = ["BootstrapTest", "compare_bootstrap"]
+
+
+_TIE = 1e-6
+"""Likelihood ratios that differ by less are the same: searches end about 1e-8 above the optimum."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class BootstrapTest:
+    """Outcome of a parametric bootstrap of the likelihood ratio.
+
+    Attributes
+    ----------
+    statistic : float
+        Likelihood-ratio statistic of the two ML fits.
+    df : int
+        Parameters by which the models differ.
+    pvalue : float
+        (1 + e)/(1 + n), e the number of replicates that reach the statistic.
+    replicates : ndarray (n,)
+        Statistics of responses simulated from the smaller model; nan where a refit failed.
+    n_failed : int
+        Those are left out of n.
+    """
+
+    statistic: float
+    df: int
+    pvalue: float
+    replicates: Array = field(repr=False)
+    n_failed: int = 0
+
+    def __repr__(self) -> str:
+        return f"{self._heading()}\n{self.summary_frame()}"
+
+    def _repr_html_(self) -> str:
+        return page(self._heading(), [self.summary_frame()])
+
+    def _heading(self) -> str:
+        done = len(self.replicates) - self.n_failed
+        failed = f", {self.n_failed} failed" if self.n_failed else ""
+        return f"Likelihood-ratio test, {done} bootstrap replicates{failed}"
+
+    def summary_frame(self) -> pd.DataFrame:
+        """Return the test beside two that need no simulation of the tail.
+
+        Returns
+        -------
+        DataFrame
+            Rows "LRT" (chi-squared), "Bartlett" (the statistic scaled to the mean that chi-squared
+            has) and "bootstrap"; columns ``statistic``, ``df`` and ``pvalue``.
+        """
+        mean = float(np.nanmean(self.replicates))
+        scaled = self.statistic * self.df / mean if mean > 0 else np.nan
+        p = [float(stats.chi2.sf(t, self.df)) for t in (self.statistic, scaled)]
+        rows = [
+            [self.statistic, self.df, p[0]],
+            [scaled, self.df, p[1]],
+            [self.statistic, np.nan, self.pvalue],
+        ]
+        index = ["LRT", "Bartlett", "bootstrap"]
+        return Table(rows, index=index, columns=["statistic", "df", "pvalue"])
+
+
+def compare_bootstrap(
+    fitted: Fitted,
+    other: Any,
+    n: int = 1000,
+    rng: Any = None,
+    n_jobs: int = 1,
+    progress: bool = False,
+) -> BootstrapTest:
+    """Test two nested models by the simulated distribution of their likelihood ratio.
+
+    Parameters
+    ----------
+    other : MixedLMResults
+        The larger or the smaller model, on the same data.
+    n : int
+        Number of responses simulated from the smaller model.
+    rng : None, int or numpy.random.Generator
+    n_jobs : int
+        Processes (joblib); the result does not depend on it.
+    progress : bool
+        Show a bar (tqdm).
+
+    Returns
+    -------
+    BootstrapTest
+        ``pvalue``, ``statistic``, ``replicates``, ``summary_frame()``.
+
+    Raises
+    ------
+    FitError
+        If the models are not nested or not of the same data.
+
+    Notes
+    -----
+    Both models are fitted by ML, as pbkrtest's PBmodcomp does (Halekoh & Højsgaard 2014,
+    Journal of Statistical Software 59(9)). Unlike there, replicates with a statistic of zero,
+    which are common when variances are tested, are counted.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.sleepstudy.load_pandas().data
+    >>> large = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+    >>> small = MixedLM.from_formula("Reaction ~ Days + (1 | Subject)", data).fit()
+    >>> large.compare_bootstrap(small, n=99, rng=1).pvalue
+    0.01
+    """
+    n = check_count(n)
+    small, large = sorted(
+        (_by_ml(one) for one in (fitted, other)), key=lambda one: one.n_parameters
+    )
+    statistic, _, df = compare_lr_test(large, small)
+    if not df:
+        raise FitError(
+            "both models have the same number of parameters, so neither restricts the other. "
+            "Pass a model with fewer, or more, terms."
+        )
+    refitters = (fit_refitter(small.fit), fit_refitter(large.fit))
+    task = partial(_ratios, resampler(small.fit, "parametric"), refitters)
+    chunks = pieces(n, min(r.chunk for r in refitters))
+    work = [spawned[c] for spawned in [spawn_seeds(rng, n)] for c in chunks]
+    T = np.concatenate(run(task, work, n_jobs, progress, [len(seeds) for seeds in work]))
+    valid = T[np.isfinite(T)]
+    if not len(valid):
+        raise FitError(f"all {n} bootstrap refits failed. Check that both models fit the data.")
+    reached = int((valid >= statistic - _TIE).sum())
+    return BootstrapTest(statistic, df, (1 + reached) / (1 + len(valid)), T, n - len(valid))
+
+
+def _by_ml(model: Any) -> Fitted:
+    """Return the ML fit of a model."""
+    fitted = model if isinstance(model, Fitted) else getattr(model, "fitted", None)
+    if not isinstance(fitted, Fitted):
+        raise FitError(
+            f"{type(model).__name__} is not the result of a mixed model. Pass what "
+            "MixedLM.fit() returns; ranova() compares with the model without random effects."
+        )
+    return fit_again(fitted, assembled(fitted), reml=False)
+
+
+def _ratios(
+    draws: Resampler, refitters: tuple[Refitter, Refitter], seeds: Sequence[SeedSequence]
+) -> Array:
+    """Return the likelihood-ratio statistics of simulated responses."""
+    Y = draw(draws, seeds)
+    small, large = (refitter.fit(Y) for refitter in refitters)
+    T = np.maximum(small.objective - large.objective, 0.0)
+    return np.where(small.converged & large.converged, T, np.nan)

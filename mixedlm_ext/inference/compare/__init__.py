@@ -1,0 +1,1 @@
+"""Models beside one another: fewer terms, likelihood ratios, elimination."""

@@ -1,0 +1,128 @@
+"""Models with fewer columns, from the cross-products of the model that has all: no row is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.covariance import Covariance, TermCovariance
+from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.objective import Objective
+from mixedlm_ext.pls import Problem
+from mixedlm_ext.products.layout import Place
+from mixedlm_ext.products.transform import (
+    place_of_columns,
+    with_fixed_columns,
+    with_random_columns,
+)
+from mixedlm_ext.search import optimize
+
+Array = NDArray[np.float64]
+
+__all__ = ["Likelihood", "maximum", "reduce_fixed", "reduce_random"]
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """How well a model fits.
+
+    Attributes
+    ----------
+    npar : int
+        Fixed effects, covariance parameters, and sigma unless it was given.
+    llf : float
+        Maximum of the (restricted) log-likelihood.
+    converged : bool
+    """
+
+    npar: int
+    llf: float
+    converged: bool = True
+
+    @classmethod
+    def of_fit(cls, fit: Fit) -> Likelihood:
+        """Return that of a fit as it is."""
+        npar = _count(fit.problem, len(fit.theta), fit.fixed_sigma)
+        return cls(npar, -0.5 * fit.objective, fit.optimization.converged)
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion."""
+        return -2.0 * self.llf + 2.0 * self.npar
+
+
+def maximum(problem: Problem, reml: bool, sigma: float | None, random: bool = True) -> Likelihood:
+    """Maximize the likelihood of a problem.
+
+    Parameters
+    ----------
+    problem : Problem
+    reml : bool
+    sigma : float, optional
+        A known residual standard deviation.
+    random : bool
+        Without random effects the likelihood is that of theta = 0.
+
+    Returns
+    -------
+    Likelihood
+    """
+    objective = Objective(problem, reml, sigma)
+    if not random:
+        value = objective.at(np.zeros(problem.covariance.n_theta)).value
+        return Likelihood(_count(problem, 0, sigma), -0.5 * value)
+    best, log = optimize(objective)
+    npar = _count(problem, problem.covariance.n_theta, sigma)
+    return Likelihood(npar, -0.5 * best.value, log.converged)
+
+
+def _count(problem: Problem, n_theta: int, sigma: float | None) -> int:
+    """Return the number of parameters."""
+    return problem.cp.p + n_theta + int(sigma is None)
+
+
+def reduce_fixed(problem: Problem, C: Array) -> Problem:
+    """Return the problem with XC in place of X, for C (p, r)."""
+    return problem.with_products(with_fixed_columns(problem.cp, C))
+
+
+def reduce_random(problem: Problem, C: Sequence[Array]) -> Problem | None:
+    """Return the problem with X_iC_i in place of the columns X_i of each random term.
+
+    Parameters
+    ----------
+    problem : Problem
+    C : sequence of ndarray (k, r)
+        In the user's units, r = 0 to leave the term out.
+
+    Returns
+    -------
+    Problem or None
+        None if no random term is left.
+    """
+    layout = problem.cp.layout
+    maps = [np.zeros((k, 0)) for k in problem.covariance.block_sizes]
+    terms: list[TermCovariance] = []
+    places: list[Place] = []
+    for term, old, own in zip(problem.covariance.terms, layout.places, C):
+        if not own.shape[1]:
+            continue
+        whole = maps[old.block]
+        structure = term.structure.of_size(own.shape[1])
+        place, M = place_of_columns(old, own, structure.whitening, whole.shape[1])
+        rows = np.zeros((len(whole), place.k))
+        rows[old.own] = M
+        maps[old.block] = np.column_stack([whole, rows])
+        new = replace(term, structure=structure, first=place.first, whitening=place.whitening)
+        terms.append(new)
+        places.append(place)
+    kept = [i for i, M in enumerate(maps) if M.shape[1]]
+    if not kept:
+        return None
+    terms = [replace(term, block=kept.index(term.block)) for term in terms]
+    places = [replace(place, block=kept.index(place.block)) for place in places]
+    cp = with_random_columns(problem.cp, {i: maps[i] for i in kept}, places)
+    return Problem.of(cp, Covariance(terms, [k for k, _ in cp.shapes]))

@@ -1,0 +1,1 @@
+"""Tests of the fixed effects: degrees of freedom, hypotheses, analysis of variance."""

@@ -1,0 +1,101 @@
+"""Confidence intervals of the fixed effects, or of all parameters by profile or bootstrap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mixedlm_ext.errors import FitError, check_choice, did_you_mean
+from mixedlm_ext.estimation.fitted import Fitted
+from mixedlm_ext.inference.bootstrap.bootstrap import bootstrap
+from mixedlm_ext.inference.fixed.coefficients import Coefficients
+from mixedlm_ext.inference.profile.profile import check_level
+from mixedlm_ext.inference.profile.profiling import profile
+
+__all__ = ["conf_int"]
+
+
+def conf_int(
+    fitted: Fitted, /, alpha: float = 0.05, method: Any = None, cols: Any = None, **options: Any
+) -> Any:
+    """Confidence intervals.
+
+    Parameters
+    ----------
+    alpha : float
+        One minus the confidence level.
+    method : {None, "profile", "bootstrap"}
+        None: of the fixed effects, from their standard errors and degrees of freedom.
+        "profile": of all parameters, from the profile likelihood. "bootstrap": of all
+        parameters, from simulated responses.
+    cols : sequence of int or str, optional
+        Positions or names of the fixed effects wanted, all by default; also taken in the place
+        of `method`, as in statsmodels. Limits are an array then.
+    **options
+        For "profile" what `profile` takes, for "bootstrap" what `bootstrap` takes.
+
+    Returns
+    -------
+    DataFrame
+        Columns 0 and 1, the limits.
+
+    Raises
+    ------
+    FitError
+        If there is no such method.
+
+    Examples
+    --------
+    >>> from mixedlm_ext import MixedLM, datasets
+    >>> data = datasets.sleepstudy.load_pandas().data
+    >>> result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+    >>> result.conf_int().round(2)
+                    0       1
+    Intercept  237.01  265.80
+    Days         7.21   13.73
+    >>> result.conf_int(method="profile", which="theta").round(2)
+                                       0      1
+    sd(Subject, Intercept)         14.38  37.72
+    sd(Subject, Days)               3.80   8.75
+    cor(Subject, Intercept, Days)  -0.48   0.69
+    sigma                          22.90  28.86
+    """
+    check_level("alpha", alpha)
+    if method is not None and not isinstance(method, str):
+        method, cols = None, method
+    if method is None:
+        if options:
+            raise FitError(f"{', '.join(options)} needs method='profile' or 'bootstrap'.")
+        limits = Coefficients(fitted).limits(alpha)
+        if cols is not None:
+            return limits[_positions(cols, list(fitted.x_names))]
+        return pd.DataFrame(limits, index=fitted.x_names) if fitted.face.labelled else limits
+    if cols is not None:
+        raise FitError(f"cols chooses fixed effects; write which={cols!r} with {method!r}.")
+    if method == "profile":
+        return profile(fitted.fit, alpha_max=alpha, **options).conf_int(alpha)
+    if method == "bootstrap":
+        return bootstrap(fitted, **options).conf_int(alpha)
+    check_choice(
+        "method", method, ("profile", "bootstrap"), FitError,
+        more="None gives intervals of the fixed effects by their standard errors.",
+    )  # fmt: skip
+
+
+def _positions(cols: Any, names: list[str]) -> list[int]:
+    """Return the positions of fixed effects given by position or name."""
+    out = []
+    single = isinstance(cols, str | int | np.integer) or not np.iterable(cols)
+    for column in [cols] if single else list(cols):
+        at = names.index(column) if isinstance(column, str) and column in names else column
+        number = isinstance(at, int | np.integer) and not isinstance(at, bool)
+        if not number or not -len(names) <= at < len(names):
+            near = did_you_mean(str(column), names)
+            raise FitError(
+                f"cols has {column!r}, which is no fixed effect.{near} They are "
+                f"{', '.join(names)}, by position 0 to {len(names) - 1}."
+            )
+        out.append(int(at))
+    return out

@@ -1,0 +1,1 @@
+"""Marginal means and slopes, their contrasts, and what many tests at once cost."""

@@ -1,0 +1,1 @@
+"""Profile likelihood, and what is derived from the variances."""

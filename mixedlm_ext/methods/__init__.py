@@ -1,1 +1,0 @@
-"""Methods of `MixedLMResults` by topic: each mixin delegates to one package."""
