@@ -27,9 +27,9 @@ from mixedlm_ext.assemble import assemble
 from mixedlm_ext.design import design_from_formula
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.formula import parse_formula
-from mixedlm_ext.linalg.factor import Pattern
 from mixedlm_ext.objective import Evaluation, Objective
 from mixedlm_ext.search import optimize
+from mixedlm_ext.solvers.symbolic import Symbolic
 
 T = TypeVar("T")
 
@@ -90,12 +90,12 @@ def profile(problem: Problem, repeat: int) -> tuple[dict[str, float], int]:
     parsed = clock.time("formula", lambda: parse_formula(problem.formula))
     design = clock.time("design", lambda: design_from_formula(parsed, data, env={}))
     engine = clock.time("assemble", lambda: assemble(design))
-    clock.time("pattern of the factor", lambda: Pattern(engine.cp))
+    clock.time("pattern of the factor", lambda: Symbolic(engine.cp.A))
     objective = Objective(engine, problem.reml)
     start = engine.covariance.start()
     best, log = clock.time("search", lambda: optimize(objective, start))
     templates = engine.covariance.templates(best.theta)
-    clock.time("factor", lambda: engine.pattern.factor(templates))
+    clock.time("factor", lambda: engine.solver.factor(templates))
     clock.time("criterion", lambda: objective.at(best.theta))
     clock.time_derived("gradient", lambda: objective.at(best.theta), lambda e: e.gradient)
 

@@ -12,6 +12,7 @@ from mixedlm_ext.errors import did_you_mean
 
 __all__ = [
     "INFLUENCE",
+    "INHERITED",
     "MODEL",
     "RESULTS",
     "R_FUNCTIONS",
@@ -51,6 +52,10 @@ RESULTS = {
     "params_object": "is statsmodels' packed vector. Use params, theta, sigma and varcorr()",
     "hist": "is statsmodels' log. Use optimization",
 }
+INHERITED = frozenset(
+    ["bsejac", "bsejhj", "covjac", "covjhj", "get_nlfun", "hessv", "score_obsv", "ssr"]
+)
+"""What results inherit from statsmodels and cannot answer: left out of ``dir(result)``."""
 _LIKELIHOOD = (
     "is of models whose rows are independent: statsmodels' MLEInfluence cannot use a mixed model. "
     "Use get_influence() for rows and influence(groups=...) for groups"

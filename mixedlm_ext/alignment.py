@@ -8,17 +8,16 @@ V changes nothing, and its derivatives are of one order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
-from mixedlm_ext.covariance import Covariance
-from mixedlm_ext.linalg.crossproducts import Coupling, CrossProducts
-from mixedlm_ext.linalg.factor import Pattern
+from mixedlm_ext.covariance import Covariance, TermCovariance
 from mixedlm_ext.linalg.triangular import lower_root
 from mixedlm_ext.pls import Problem
+from mixedlm_ext.products.transform import with_random_columns
 
 Array = NDArray[np.float64]
 
@@ -48,20 +47,21 @@ class AlignedProblem:
     def back(self, theta: Array) -> Array:
         """Return theta of the first model from that of this one."""
         covariance = self.problem.covariance
-        out = []
-        for term, Q, T in zip(covariance.terms, self.bases, covariance.term_templates(theta)):
-            out.append(term.theta_of(lower_root(Q @ T)))
-        return np.concatenate(out)
+        out = theta.copy()
+        for term, part, Q in zip(covariance.terms, covariance.slices, self.bases):
+            if _is_turned(term):
+                T = term.structure.template(theta[part])
+                out[part] = term.structure.theta_of(lower_root(Q @ T))
+        return out
 
     def chain_rule(self, theta: Array) -> Array:
-        """Return ∂Γ here / ∂T at a theta of the first model, entries as in `chain_rule`."""
+        """Return ∂Γ here / ∂T at a theta of the first model, as `Covariance.chain_rule` has it."""
         covariance = self.problem.covariance
         inverses = self._inverses
-        out = np.empty((covariance.n_entries, covariance.n_entries))
+        out = np.eye(covariance.n_coordinates)
         zero = [np.zeros_like(inverse) for inverse in inverses]
-        for j, (i, a, b) in enumerate(
-            zip(covariance.blocks, covariance.rows, covariance.columns, strict=True)
-        ):
+        for j in np.concatenate(covariance.of_block):
+            i, a, b = covariance.blocks[j], covariance.rows[j], covariance.columns[j]
             T = covariance.templates(theta)[i]
             half = np.outer(inverses[i][:, a], inverses[i] @ T[:, b])  # Q⁻¹ ∂T T'Q⁻¹'
             change = half + half.T - np.diag(np.diag(half))
@@ -88,19 +88,26 @@ def align(problem: Problem, theta: Array) -> AlignedProblem | None:
     if np.abs(theta).max(initial=0.0) < _LARGE / 2:
         return None
     covariance = problem.covariance
-    bases, templates, large = [], [], False
-    for term, T in zip(covariance.terms, covariance.term_templates(theta)):
+    bases, turned, large = [], theta.copy(), False
+    for term, part in zip(covariance.terms, covariance.slices):
         Q = np.eye(term.k)
-        if term.structure == "us" and term.k > 1:
-            U, values, _ = np.linalg.svd(T)
-            Q, T = U * np.maximum(values, 1.0), np.diag(np.minimum(values, 1.0))
+        if _is_turned(term):
+            U, values, _ = np.linalg.svd(term.structure.template(theta[part]))
+            Q = U * np.maximum(values, 1.0)
+            turned[part] = term.structure.theta_of(np.diag(np.minimum(values, 1.0)))
             large = large or values[0] > _LARGE
         bases.append(Q)
-        templates.append(term.theta_of(T))
     if not large:
         return None
-    cp = _in_columns(problem.cp, _block_bases(covariance, bases))
-    return AlignedProblem(Problem(cp, covariance, Pattern(cp)), np.concatenate(templates), bases)
+    # Q is no basis that the layout of a term could hold, so that it has no places for the terms
+    cp = with_random_columns(problem.cp, dict(enumerate(_block_bases(covariance, bases))), ())
+    aligned = Problem(cp, covariance, problem.solver.load(cp.A))
+    return AlignedProblem(aligned, turned, bases)
+
+
+def _is_turned(term: TermCovariance) -> bool:
+    """Say whether a term has several columns that any turned ones could stand for."""
+    return term.k > 1 and term.structure.whitening == "triangular"
 
 
 def _block_bases(covariance: Covariance, bases: list[Array]) -> list[Array]:
@@ -110,27 +117,3 @@ def _block_bases(covariance: Covariance, bases: list[Array]) -> list[Array]:
         own = slice(term.first, term.first + term.k)
         out[term.block][own, own] = Q
     return out
-
-
-def _in_columns(cp: CrossProducts, bases: list[Array]) -> CrossProducts:
-    """Return the cross-products of the columns Z_lQ."""
-    ZX, Zy = np.empty_like(cp.ZX), np.empty_like(cp.Zy)
-    for i, Q in enumerate(bases):
-        for old, new in ((cp.ZX, ZX), (cp.Zy, Zy)):
-            cp.block(new, i)[:] = np.tensordot(Q.T, cp.block(old, i), axes=1)
-    return replace(
-        cp,
-        diagonal=[
-            np.einsum("ac,abl,bd->cdl", Q, D, Q, optimize=True) for Q, D in zip(bases, cp.diagonal)
-        ],
-        couplings={
-            (i, j): Coupling(
-                c.rows,
-                c.columns,
-                np.einsum("ac,abl,bd->cdl", bases[i], c.values, bases[j], optimize=True),
-            )
-            for (i, j), c in cp.couplings.items()
-        },
-        ZX=ZX,
-        Zy=Zy,
-    )

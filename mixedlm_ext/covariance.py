@@ -2,30 +2,32 @@
 
 Lambda is block diagonal. A *block* collects the random-effects terms that share a grouping factor;
 for every level of that factor it repeats one lower-triangular *template* T, itself block diagonal
-over the merged terms. theta holds the free entries of the templates: terms in the order of the
-formula, within a term the columns of the lower triangle one after the other (Bates, Mächler, Bolker
-& Walker 2015, sec. 2.3).
+over the merged terms. theta holds the parameters of the terms' structures (see structures/), terms
+in the order of the formula. Those of an unstructured term are the free entries of its template: the
+columns of the lower triangle one after the other (Bates, Mächler, Bolker & Walker 2015, sec. 2.3).
 
 The engine works in *standardized* templates: it whitens the columns of each term's design, so that
 Z'WZ averages to the identity, and estimates T_std = R T, where R is the whitening factor. R is
 lower triangular, so T_std is too, and theta_std is a linear function of theta. A covariate in other
 units gives the same standardized problem; one measured from another origin gives it rotated.
 
-Most entries of theta are one entry of a template. A term whose columns have one variance has the
-template θI: all its diagonal entries are tied to one theta. Derivatives are taken in the entries;
-`Covariance.tie` adds up those of tied ones.
+Derivatives are taken in the *coordinates* of the terms: entries of the template for linear
+structures, theta itself for others. A term whose columns have one variance has the template θI: all
+its entries are tied to one theta, and `Covariance.tie` adds up derivatives in those.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.errors import FitError
+from mixedlm_ext.structures import LinearStructure, Structure
 
 Array = NDArray[np.float64]
 
@@ -34,62 +36,46 @@ __all__ = ["Covariance", "TermCovariance"]
 
 @dataclass(frozen=True, eq=False)
 class TermCovariance:
-    """Which entries of one term's template are free.
+    """One term: its structure, its place among the blocks, and how its columns were whitened.
 
     Parameters
     ----------
-    k : int
-        Columns of the term, i.e. the order of its template.
-    structure : {"us", "diag", "iid"}
-        Unstructured (full lower triangle), diagonal, or diagonal with one variance.
+    structure : Structure
     block : int
         The block that the term was merged into.
     first : int
         Its first column within that block.
     whitening : ndarray (k, k)
-        R above; diagonal for a diagonal structure, a multiple of I for one variance.
+        R above, of the kind that the structure allows.
     """
 
-    k: int
-    structure: str
+    structure: Structure
     block: int
     first: int
     whitening: Array
 
-    @cached_property
-    def entries(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Rows and columns of the free entries within the term's own template."""
-        if self.structure != "us":
-            return np.arange(self.k), np.arange(self.k)
-        columns, rows = np.triu_indices(self.k)
-        return rows, columns
-
     @property
-    def owners(self) -> NDArray[np.intp]:
-        """Which of the term's own theta each of its entries is."""
-        entries = np.arange(len(self.entries[0]))
-        return np.zeros_like(entries) if self.structure == "iid" else entries
+    def k(self) -> int:
+        """Columns of the term, i.e. the order of its template."""
+        return self.structure.k
 
     @property
     def n_theta(self) -> int:
         """Number of covariance parameters."""
-        return int(self.owners[-1]) + 1
+        return self.structure.n_theta
 
-    def theta_of(self, template: Array) -> Array:
-        """Return the theta of a template; tied entries that differ count by their mean square."""
-        values = template[self.entries]
-        if self.structure != "iid":
-            return values
-        return np.sqrt((values**2).mean(keepdims=True))
+    @property
+    def own(self) -> slice:
+        """The term's columns within its block."""
+        return slice(self.first, self.first + self.k)
 
-    @cached_property
-    def standardizer(self) -> Array:
-        """The matrix J of theta_std = J theta, from column b of T_std = R T."""
-        if self.structure == "iid":
-            return self.whitening[:1, :1]
-        rows, columns = self.entries
-        same_column = columns[:, None] == columns[None, :]
-        return np.where(same_column, self.whitening[np.ix_(rows, rows)], 0.0)
+
+class _Shaped(NamedTuple):
+    """A term whose structure is not linear, and where its theta and its coordinates are."""
+
+    term: TermCovariance
+    part: slice
+    coordinates: slice
 
 
 class Covariance:
@@ -101,27 +87,50 @@ class Covariance:
         In the order of the formula.
     block_sizes : sequence of int
         Columns a level of each block.
+
+    Attributes
+    ----------
+    blocks, rows, columns : ndarray of int (coordinates,)
+        Which entry of which block's template a coordinate is; row and column of the coordinates of
+        shaped terms are no entries and hold -1 and -2.
+    owners : ndarray of int (coordinates,)
+        Which theta each of them is.
+    of_block : list of ndarray of int
+        The coordinates of each block that are entries.
+    shaped : list of (TermCovariance, slice, slice)
+        The terms whose structure is not linear, with their part of theta and of the coordinates.
     """
 
     def __init__(self, terms: Sequence[TermCovariance], block_sizes: Sequence[int]) -> None:
         self.terms = tuple(terms)
         self.block_sizes = tuple(block_sizes)
+        self.shaped: list[_Shaped] = []
         rows, columns, blocks, owners = [], [], [], []
-        for term, part in zip(self.terms, self.slices):
-            r, c = term.entries
-            rows.append(r + term.first)
-            columns.append(c + term.first)
-            blocks.append(np.full(len(r), term.block))
-            owners.append(term.owners + part.start)
+        for term, part, coordinates in zip(self.terms, self.slices, self.coordinate_slices):
+            structure, n = term.structure, term.structure.n_coordinates
+            if isinstance(structure, LinearStructure):
+                r, c = structure.entries
+                rows.append(r + term.first)
+                columns.append(c + term.first)
+                owners.append(structure.owners + part.start)
+            else:
+                self.shaped.append(_Shaped(term, part, coordinates))
+                rows.append(np.full(n, -1))
+                columns.append(np.full(n, -2))
+                owners.append(np.arange(part.start, part.stop))
+            blocks.append(np.full(n, term.block))
         self.rows = np.concatenate(rows)
         self.columns = np.concatenate(columns)
         self.blocks = np.concatenate(blocks)
         self.owners = np.concatenate(owners)
-        self.of_block = [np.flatnonzero(self.blocks == i) for i in range(len(self.block_sizes))]
+        self.of_block = [
+            np.flatnonzero((self.blocks == i) & (self.rows >= 0))
+            for i in range(len(self.block_sizes))
+        ]
 
     @property
-    def n_entries(self) -> int:
-        """Number of entries of the templates that theta determines."""
+    def n_coordinates(self) -> int:
+        """Number of coordinates: entries of the templates that theta determines, or theta."""
         return len(self.rows)
 
     @property
@@ -132,7 +141,12 @@ class Covariance:
     @property
     def tied(self) -> bool:
         """Whether some entries share one theta."""
-        return self.n_entries > self.n_theta
+        return self.n_coordinates > self.n_theta
+
+    @property
+    def free(self) -> bool:
+        """Whether each entry of the templates is zero or a theta of its own."""
+        return not (self.tied or self.shaped)
 
     def tie(self, derivatives: Array, axis: int = 0) -> Array:
         """Add up derivatives in tied entries: what they are in theta."""
@@ -148,9 +162,9 @@ class Covariance:
         return [slice(int(stop) - t.n_theta, int(stop)) for t, stop in zip(self.terms, stops)]
 
     @cached_property
-    def entry_slices(self) -> list[slice]:
-        """The part of the entries that belongs to each term."""
-        counts = [len(term.owners) for term in self.terms]
+    def coordinate_slices(self) -> list[slice]:
+        """The part of the coordinates that belongs to each term."""
+        counts = [term.structure.n_coordinates for term in self.terms]
         stops = np.cumsum(counts)
         return [slice(int(stop) - count, int(stop)) for stop, count in zip(stops, counts)]
 
@@ -164,24 +178,82 @@ class Covariance:
         if vector.shape != (self.n_theta,):
             raise FitError(
                 f"theta has shape {vector.shape}; this model has {self.n_theta} covariance "
-                f"parameters. Pass {self.n_theta} numbers, the lower triangles of the terms' "
-                "relative covariance factors, column by column."
+                f"parameters. Pass {self.n_theta} numbers, {self._what_theta_is()}."
             )
         if not np.isfinite(vector).all():
             raise FitError("theta has values that are not finite. Pass finite numbers.")
+        for term, part, _ in self.shaped:
+            self._check_domain(term.structure, vector, part)
         return vector
+
+    def _what_theta_is(self) -> str:
+        """Say what the numbers in theta are."""
+        triangles = (
+            "the lower triangles of the terms' relative covariance factors, column by column"
+        )
+        if not self.shaped:
+            return triangles
+        names = ", ".join(dict.fromkeys(shaped.term.structure.name for shaped in self.shaped))
+        own = f"standard deviations relative to sigma, then correlations, for {names}"
+        return own if len(self.shaped) == len(self.terms) else f"{own}; {triangles}, for others"
+
+    @staticmethod
+    def _check_domain(structure: Structure, theta: Array, part: slice) -> None:
+        """Refuse standard deviations below zero and correlations out of their range."""
+        low, high = structure.domain
+        outside = np.flatnonzero((theta[part] < low) | (theta[part] > high))
+        if outside.size:
+            j = int(outside[0])
+            raise FitError(
+                f"theta[{part.start + j}] is {theta[part][j]:g}; in a term of structure "
+                f"{structure.name!r} it lies between {low[j]:g} and {high[j]:g}. Pass a number in "
+                "this range."
+            )
 
     def start(self) -> Array:
         """Return the standardized start: T = I, each whitened column as variable as the noise."""
-        return self._of_owners((self.rows == self.columns).astype(float))
+        return np.concatenate([term.structure.start() for term in self.terms])
 
-    def _of_owners(self, values: Array) -> Array:
-        """Return values of the entries, the same where tied, for each theta."""
-        return values[np.flatnonzero(np.diff(self.owners, prepend=-1))]
+    def further_starts(self, theta: Array) -> list[Array]:
+        """Return standardized starts, one term changed each, after a search that ended at theta."""
+        out = []
+        for term, part, _ in self.shaped:
+            for own in term.structure.further_starts(theta[part]):
+                other = theta.copy()
+                other[part] = own
+                out.append(other)
+        return out
+
+    @cached_property
+    def domain(self) -> tuple[Array, Array]:
+        """Lower and upper ends of theta."""
+        low, high = zip(*(term.structure.domain for term in self.terms))
+        return np.concatenate(low), np.concatenate(high)
+
+    @property
+    def ends(self) -> tuple[Array, Array] | None:
+        """The domain, if theta is not free to take any value."""
+        return self.domain if self.shaped else None
+
+    def scaled(self, theta: Array, factor: float) -> Array:
+        """Return theta of random effects that are all `factor` times as large."""
+        if not self.shaped:
+            return factor * theta
+        parts = zip(self.terms, self.slices)
+        return np.concatenate([t.structure.scaled(theta[part], factor) for t, part in parts])
+
+    def at_zero(self, theta: Array, near: float) -> Array:
+        """Return theta with what is next to the boundary exactly on it."""
+        parts = zip(self.terms, self.slices)
+        return np.concatenate([t.structure.at_zero(theta[part], near) for t, part in parts])
 
     def only(self, block: int) -> Covariance:
         """Return the covariance of the model that has only one of the blocks."""
-        terms = [replace(term, block=0) for term in self.terms if term.block == block]
+        terms = [
+            TermCovariance(term.structure, 0, term.first, term.whitening)
+            for term in self.terms
+            if term.block == block
+        ]
         return Covariance(terms, [self.block_sizes[block]])
 
     def templates(self, theta: Array) -> list[Array]:
@@ -189,59 +261,123 @@ class Covariance:
         out = [np.zeros((k, k)) for k in self.block_sizes]
         for template, index in zip(out, self.of_block):
             template[self.rows[index], self.columns[index]] = theta[self.owners[index]]
+        for term, part, _ in self.shaped:
+            out[term.block][term.own, term.own] = term.structure.template(theta[part])
         return out
 
     def term_templates(self, theta: Array) -> list[Array]:
         """Return the template of each term, in the order of the formula."""
-        out = []
-        for term, part in zip(self.terms, self.slices):
-            template = np.zeros((term.k, term.k))
-            template[term.entries] = theta[part][term.owners]
-            out.append(template)
-        return out
+        parts = zip(self.terms, self.slices)
+        return [term.structure.template(theta[part]) for term, part in parts]
 
     def free_entries(self, matrices: Sequence[Array]) -> Array:
-        """Pick from one matrix per block the entries that theta determines."""
-        out = np.empty(self.n_entries)
+        """Pick from one matrix per block the entries that are coordinates; 0 for shaped terms."""
+        out = np.zeros(self.n_coordinates)
         for matrix, index in zip(matrices, self.of_block):
             out[index] = matrix[self.rows[index], self.columns[index]]
         return out
 
     def theta_of(self, templates: Sequence[Array]) -> Array:
         """Return the theta of one template per block."""
-        parts = []
+        return np.concatenate(
+            [t.structure.theta_of(templates[t.block][t.own, t.own]) for t in self.terms]
+        )
+
+    def gamma_derivatives(self, theta: Array) -> list[tuple[int, Array]]:
+        """Return for each theta its block and ∂Γ (k, k) of one level of the block."""
+        out = []
+        for term, part in zip(self.terms, self.slices):
+            for own in term.structure.gamma_derivatives(theta[part]):
+                whole = np.zeros((self.block_sizes[term.block],) * 2)
+                whole[term.own, term.own] = own
+                out.append((term.block, whole))
+        return out
+
+    def parameter_directions(self) -> list[tuple[int, Array]]:
+        """Return for each parameter of Γ its block and the change of Γ (k, k) along it."""
+        out = []
         for term in self.terms:
-            own = slice(term.first, term.first + term.k)
-            parts.append(term.theta_of(templates[term.block][own, own]))
-        return np.concatenate(parts)
+            for own in term.structure.parameter_directions():
+                whole = np.zeros((self.block_sizes[term.block],) * 2)
+                whole[term.own, term.own] = own
+                out.append((term.block, whole))
+        return out
 
-    def gradient(self, matrices: Sequence[Array]) -> Array:
-        """Return the gradient in theta from the derivatives in all entries of each template."""
-        return self.tie(self.free_entries(matrices))
+    def gradient(
+        self, theta: Array, matrices: Sequence[Array], by_gamma: Callable[[], Sequence[Array]]
+    ) -> Array:
+        """Return the gradient in theta.
 
-    def curvature(self, matrices: Sequence[Array]) -> Array:
-        """Return C, (entries, entries), with C_(ab),(cd) = 2 [G_i]_ac δ_bd inside each block i."""
-        out = np.zeros((self.n_entries, self.n_entries))
+        Parameters
+        ----------
+        theta : ndarray (m,)
+        matrices : sequence of ndarray
+            ∂d/∂T_i, in all entries of each block's template.
+        by_gamma : callable
+            Gives ∂d/∂Γ_i of each block; it is not called if all structures are linear.
+        """
+        out = self.free_entries(matrices)
+        if self.shaped:
+            G = by_gamma()
+            for term, part, coordinates in self.shaped:
+                D = term.structure.gamma_derivatives(theta[part])
+                out[coordinates] = np.einsum("jab,ab->j", D, G[term.block][term.own, term.own])
+        return self.tie(out)
+
+    def curvature(self, theta: Array, matrices: Sequence[Array]) -> Array:
+        """Return Σ G_ac ∂²Γ_ac in the coordinates.
+
+        For entries of a template this is C_(ab),(cd) = 2 [G_i]_ac δ_bd inside each block i.
+        """
+        out = np.zeros((self.n_coordinates, self.n_coordinates))
         for matrix, index in zip(matrices, self.of_block):
             rows, columns = self.rows[index], self.columns[index]
             same_column = columns[:, None] == columns[None, :]
             out[np.ix_(index, index)] = 2.0 * same_column * matrix[np.ix_(rows, rows)]
+        for term, part, own in self.shaped:
+            G = matrices[term.block][term.own, term.own]
+            out[own, own] = term.structure.curvature(theta[part], G)
+        return out
+
+    def chain_rule(self, theta: Array) -> Array:
+        """Return ∂Γ/∂T in the coordinates, Γ's entries off the diagonal counted once."""
+        out = np.eye(self.n_coordinates)
+        for term, part, own in zip(self.terms, self.slices, self.coordinate_slices):
+            if isinstance(term.structure, LinearStructure):
+                out[own, own] = term.structure.chain(theta[part], *term.structure.entries)
+        return out
+
+    def directions(self, theta: Array) -> list[tuple[int, Array]]:
+        """Return for each coordinate its block and the change of Γ along it.
+
+        That is e_ae_c' + e_ce_a' for entries (a, c) of Γ, and ∂Γ/∂θ for shaped terms.
+        """
+        out = []
+        for i, a, c in zip(self.blocks, self.rows, self.columns):
+            whole = np.zeros((self.block_sizes[i],) * 2)
+            if a >= 0:
+                whole[a, c] += 1.0
+                whole[c, a] += 1.0
+            out.append((int(i), whole))
+        for term, part, own in self.shaped:
+            for (_, whole), D in zip(out[own], term.structure.gamma_derivatives(theta[part])):
+                whole[term.own, term.own] = D
         return out
 
     def canonical(self, theta: Array) -> Array:
         """Flip signs of template columns so that every diagonal entry is non-negative."""
         sign = np.ones((len(self.block_sizes), max(self.block_sizes)))
-        diagonal = self.rows == self.columns
-        flip = diagonal & (theta[self.owners] < 0)
+        flip = (self.rows == self.columns) & (theta[self.owners] < 0)
         sign[self.blocks[flip], self.columns[flip]] = -1.0
-        return theta * self._of_owners(sign[self.blocks, self.columns]) + 0.0
+        signs = np.where(self.rows >= 0, sign[self.blocks, self.columns], 1.0)
+        return theta * signs[np.flatnonzero(np.diff(self.owners, prepend=-1))] + 0.0
 
     @cached_property
     def jacobian(self) -> Array:
         """The matrix J of theta_std = J theta."""
         out = np.zeros((self.n_theta, self.n_theta))
         for term, part in zip(self.terms, self.slices):
-            out[part, part] = term.standardizer
+            out[part, part] = term.structure.standardizer(term.whitening)
         return out
 
     def standardize(self, theta: Array) -> Array:
@@ -253,12 +389,9 @@ class Covariance:
         return np.asarray(np.linalg.solve(self.jacobian, theta_std))
 
     def singular_terms(self, theta_std: Array, tol: float = 1e-5) -> list[bool]:
-        """Say of each term whether its template has deficient rank, relative to its scale."""
-        out = []
-        for template in self.term_templates(theta_std):
-            values = np.linalg.svd(template, compute_uv=False)
-            out.append(bool(values[-1] <= tol * max(1.0, values[0])))
-        return out
+        """Say of each term whether its covariance is at the boundary, relative to its scale."""
+        parts = zip(self.terms, self.slices)
+        return [term.structure.is_singular(theta_std[part], tol) for term, part in parts]
 
 
 def _as_numbers(values: object) -> Array | None:

@@ -8,7 +8,10 @@ covariances Γ_ac of block i and Γ_bd of block j, each with its mirror image, h
 The second derivatives of the criterion are twice the average information less these traces
 (Gilmour, Thompson & Cullis 1995). Three ways lead to them: level by level where one block is all of
 Z, from a dense W̄ where Z is small, and by differences of Σ_l W̄_ll, whose derivatives they are,
-where it is neither.
+where it is neither. Terms with standard deviations and correlations for parameters have symmetric
+directions D of Γ of their own in place of pairs of entries:
+
+    tr(P ∂V_D P ∂V_F) = Σ_lm tr(D W̄_lm F W̄_ml)
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from mixedlm_ext.linalg.triangular import lower_root
 
 Array = NDArray[np.float64]
 Blocks = Sequence[Array]
+Directions = Sequence[tuple[int, Array]]
 
 __all__ = ["traces_by_differences", "traces_by_levels", "traces_of_dense"]
 
@@ -31,18 +35,22 @@ _STEP = 1e-4
 """Step of the differences, relative to one plus the variances that it adds to."""
 
 
-def traces_by_levels(covariance: Covariance, D: Array, U: Array) -> Array:
-    """Return the traces, in the order of the covariance's entries, for one block.
+def traces_by_levels(covariance: Covariance, theta: Array, D: Array, U: Array) -> Array:
+    """Return the traces, in the coordinates of the covariance, for one block.
 
     Parameters
     ----------
     covariance : Covariance
+    theta : ndarray (m,)
+        Standardized.
     D : ndarray (k, k, levels)
         Z_l'V⁻¹Z_l.
     U : ndarray (k, levels, p)
         W̄ = blockdiag(D_l) - UU'; p is 0 under ML.
     """
     UU = np.einsum("alp,blp->abl", U, U)
+    if covariance.shaped:
+        return _along(covariance.directions(theta), D, U, UU)
     across = np.einsum("alp,blq->abpq", U, U)
     products = np.einsum("abl,cdl->abcd", D, D)
     products -= np.einsum("abl,cdl->abcd", D, UU) + np.einsum("abl,cdl->abcd", UU, D)
@@ -50,15 +58,47 @@ def traces_by_levels(covariance: Covariance, D: Array, U: Array) -> Array:
     return _paired(covariance, lambda i, j: products)
 
 
-def traces_of_dense(covariance: Covariance, blocks: Sequence[Sequence[Array]]) -> Array:
-    """Return the traces, in the order of the covariance's entries, from W̄ itself.
+def _along(directions: Directions, B: Array, U: Array, UU: Array) -> Array:
+    """Return the traces of directions of one block, W̄ = blockdiag(B_l) - UU'."""
+    out = np.empty((len(directions), len(directions)))
+    images = [np.einsum("alp,ab,blr->pr", U, D, U) for _, D in directions]
+    levels, outer = B.transpose(2, 0, 1), UU.transpose(2, 0, 1)
+    for h, (_, F) in enumerate(directions):
+        both = levels @ F
+        one = both @ outer
+        A = (both @ levels - one - one.transpose(0, 2, 1)).sum(axis=0)
+        out[:, h] = [(D * A).sum() + (P * images[h]).sum() for (_, D), P in zip(directions, images)]
+    return out
+
+
+def _along_dense(directions: Directions, blocks: Sequence[Sequence[Array]]) -> Array:
+    """Return the traces of directions of several blocks."""
+    out = np.empty((len(directions), len(directions)))
+    for h, (j, F) in enumerate(directions):
+        for g, (i, D) in enumerate(directions[: h + 1]):
+            W = blocks[i][j]  # (a, l, b, m)
+            DW = np.tensordot(D, W, axes=1)
+            WF = np.einsum("albm,bd->aldm", W, F)
+            out[g, h] = out[h, g] = float(np.vdot(DW, WF))
+    return out
+
+
+def traces_of_dense(
+    covariance: Covariance, theta: Array, blocks: Sequence[Sequence[Array]]
+) -> Array:
+    """Return the traces, in the coordinates of the covariance, from W̄ itself.
 
     Parameters
     ----------
     covariance : Covariance
+    theta : ndarray (m,)
+        Standardized.
     blocks : sequence of sequence of ndarray (k_i, levels_i, k_j, levels_j)
         W̄ of blocks i and j.
     """
+
+    if covariance.shaped:
+        return _along_dense(covariance.directions(theta), blocks)
 
     def products(i: int, j: int) -> Array:
         ki, kj = covariance.block_sizes[i], covariance.block_sizes[j]
@@ -73,6 +113,8 @@ def traces_by_differences(
 ) -> Array:
     """Return the traces, in the order of the covariance's entries, from two evaluations for each.
 
+    All structures are linear.
+
     Parameters
     ----------
     covariance : Covariance
@@ -86,7 +128,7 @@ def traces_by_differences(
     A step adds a matrix of rank one to a Γ_i, which stays a covariance matrix at the boundary too;
     the differences are one-sided, of the second order.
     """
-    m = covariance.n_entries
+    m = covariance.n_coordinates
     half = np.where(covariance.rows == covariance.columns, 0.5, 1.0)
     directions, changes = np.empty((m, m)), np.empty((m, m))
     centre = covariance.free_entries(information(_raised(covariance, templates, 0, None)))
@@ -116,7 +158,7 @@ def _raised(covariance: Covariance, templates: Blocks, i: int, x: Array | None) 
 
 def _paired(covariance: Covariance, products: Callable[[int, int], Array]) -> Array:
     """Add the two products of each pair of parameters; `products` (a, b, c, d) by blocks."""
-    out = np.empty((covariance.n_entries, covariance.n_entries))
+    out = np.empty((covariance.n_coordinates, covariance.n_coordinates))
     for i, rows in enumerate(covariance.of_block):
         a, c = covariance.rows[rows][:, None], covariance.columns[rows][:, None]
         for j, columns in enumerate(covariance.of_block):

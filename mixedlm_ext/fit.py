@@ -12,7 +12,6 @@ from mixedlm_ext.assemble import response
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.objective import Evaluation, Objective
 from mixedlm_ext.pls import Problem
 from mixedlm_ext.search import Optimization
@@ -102,7 +101,7 @@ class Fit:
             u=u,
             pwrss=pls.pwrss,
             logdet_L=pls.logdet_L,
-            logdet_RX=pls.logdet_RX + cp.logdet_R,
+            logdet_RX=pls.logdet_RX + cp.layout.logdet_R,
             singular_terms=tuple(covariance.singular_terms(pls.theta)),
             optimization=optimization,
         )
@@ -149,14 +148,11 @@ class Fit:
     @cached_property
     def conditional_cov(self) -> list[Array]:
         """Covariance (levels, k, k) of each term's b given y, with beta and theta as known."""
-        blocks = self.engine.pls.factor.covariance_blocks()
-        out = []
-        for term in self.problem.covariance.terms:
-            own = slice(term.first, term.first + term.k)
-            N = blocks[term.block][own, own].transpose(2, 0, 1)
-            inverse = np.linalg.inv(term.whitening)
-            out.append(self.sigma**2 * inverse @ N @ inverse.T)
-        return out
+        blocks = self.engine.pls.factor.diagonal_blocks()
+        return [
+            self.sigma**2 * place.covariance(blocks[place.block]).transpose(2, 0, 1)
+            for place in self.problem.cp.layout.places
+        ]
 
     def fitted(self) -> Array:
         """Return Xβ + Zb + offset, the conditional fitted values."""
@@ -169,25 +165,21 @@ class Fit:
 
 def _fixed_effects(problem: Problem, e: Evaluation) -> tuple[Array, Array]:
     """Return the coefficients of the user's X and their unscaled covariance."""
-    cp, pls = problem.cp, e.pls
-    beta = cp.beta_ols + solve_upper(cp.R, pls.beta)
-    root = solve_upper(cp.R, solve_upper(pls.RX, np.eye(cp.p)))
-    return beta, np.asarray(root @ root.T)
+    layout, pls = problem.cp.layout, e.pls
+    root = layout.root(pls.RX)
+    return layout.coefficients(pls.beta), np.asarray(root @ root.T)
 
 
 def _modes(problem: Problem, b: Array) -> tuple[Array, ...]:
     """Return b of each term, (levels, k), in the user's units."""
     cp = problem.cp
-    out = []
-    for term in problem.covariance.terms:
-        block = cp.block(b, term.block)[term.first : term.first + term.k]
-        out.append(np.ascontiguousarray(np.linalg.solve(term.whitening, block).T))
-    return tuple(out)
+    return tuple(
+        np.ascontiguousarray(place.modes(cp.block(b, place.block)).T) for place in cp.layout.places
+    )
 
 
 def _by_term(problem: Problem, blocks: list[Array]) -> tuple[Array, ...]:
     """Split (k, levels) arrays of the blocks into (levels, k) arrays of the terms."""
     return tuple(
-        np.ascontiguousarray(blocks[t.block][t.first : t.first + t.k].T)
-        for t in problem.covariance.terms
+        np.ascontiguousarray(blocks[place.block][place.own].T) for place in problem.cp.layout.places
     )

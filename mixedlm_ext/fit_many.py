@@ -15,13 +15,13 @@ from mixedlm_ext.design import Design
 from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.column import is_labelled, is_polars, one_column
 from mixedlm_ext.design.messages import list_names
+from mixedlm_ext.design.row_values import positions, require_rows
 from mixedlm_ext.design.values import row_shape
 from mixedlm_ext.errors import DesignError, FitError, warn_caller
 from mixedlm_ext.identification import is_rounding
 from mixedlm_ext.inference.parameters import model_parameters
 from mixedlm_ext.many import Estimates, Refitter, component_values
 from mixedlm_ext.parallel import pieces, run
-from mixedlm_ext.refit import positions, require_rows
 
 if TYPE_CHECKING:
     from mixedlm_ext.model import MixedLM

@@ -42,6 +42,7 @@ from mixedlm_ext.design import (
 )
 from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.named_checks import read_checks
+from mixedlm_ext.display import page
 from mixedlm_ext.errors import DesignError, FitError, shown
 from mixedlm_ext.estimate import estimate
 from mixedlm_ext.fit import Fit
@@ -49,6 +50,7 @@ from mixedlm_ext.fit_warnings import warn_of_fit
 from mixedlm_ext.formula import MixedFormula, parse_formula
 from mixedlm_ext.formula.parser import check_is_text
 from mixedlm_ext.identification import check_identified
+from mixedlm_ext.inference.ddf import check_usable
 from mixedlm_ext.inference.robust import check_cov_type
 from mixedlm_ext.methods.model_simulation import ModelSimulationMethods
 from mixedlm_ext.methods.model_statsmodels import StatsmodelsMethods
@@ -57,6 +59,8 @@ from mixedlm_ext.model_data import model_data
 from mixedlm_ext.objective import Objective
 from mixedlm_ext.pls import Problem
 from mixedlm_ext.results import MixedLMResults, MixedLMResultsWrapper
+from mixedlm_ext.summary import headline
+from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 
@@ -150,6 +154,20 @@ class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
         )
         as_arrays = not hasattr(endog, "index") and not hasattr(exog, "index")
         self._set_up(design, hasconst, as_arrays)
+
+    def __repr__(self) -> str:
+        return f"<MixedLM: {headline(self.design, self.nobs)}>"
+
+    def _repr_html_(self) -> str:
+        terms = Table(
+            {
+                "columns": [", ".join(term.columns) for term in self.design.terms],
+                "levels": [len(term.levels) for term in self.design.terms],
+            },
+            index=[term.name for term in self.design.terms],
+        )
+        fixed = f"Fixed effects: {', '.join(self.design.x_names) or 'none'}."
+        return page(f"Linear mixed model: {headline(self.design, self.nobs)}", [terms], [fixed])
 
     def _set_up(self, design: Design, hasconst: bool | None, as_arrays: bool) -> None:
         """Initialize statsmodels' side from a design."""
@@ -286,11 +304,13 @@ class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
                 "re_formula and vc_formula need groups=. Write the random effects into the "
                 "formula, (x | g), or name the grouping column with groups='g'."
             )
+        with_components = groups is None and isinstance(formula, MixedFormula)  # of `update`
+        if not with_components:
+            check_is_text(formula)
         table = read_table(data)
-        if groups is None and isinstance(formula, MixedFormula):  # with components, of `update`
+        if with_components:
             parsed = formula
         else:
-            check_is_text(formula)
             parsed, scope = (
                 (parse_formula(formula, columns=table.names), scope)
                 if groups is None
@@ -479,6 +499,7 @@ class MixedLM(ModelSimulationMethods, StatsmodelsMethods, base.LikelihoodModel):
         check_fit_arguments(reml, method, maxiter, tol, ddf, sigma, progress, max_time)
         deadline = np.inf if max_time is None else time.monotonic() + max_time
         check_cov_type(cov_type)
+        check_usable(self.problem.covariance, ddf)
         objective = Objective(self.problem, bool(reml), sigma)
         start = None if start_params is None else self._standardize(start_params)
         report = _print_progress if progress is True else (progress or None)

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design, RandomTerm
+from mixedlm_ext.design.row_values import require_rows
 from mixedlm_ext.errors import DesignError, FitError
-from mixedlm_ext.refit import require_rows
 
 Array = NDArray[np.float64]
 

@@ -24,7 +24,7 @@ from mixedlm_ext.linalg.blas import inner, matmul
 from mixedlm_ext.linalg.small import large_directions
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.pls import PenalizedLeastSquares, Problem, solve
-from mixedlm_ext.template_steps import TemplateSteps, chain_rule
+from mixedlm_ext.template_steps import TemplateSteps
 
 Array = NDArray[np.float64]
 
@@ -55,7 +55,7 @@ class Objective:
         self.problem, self.reml, self.sigma = problem, reml, sigma
         cp = problem.cp
         self.df = cp.n - cp.p if reml else cp.n
-        self.constant = (cp.logdet_R if reml else 0.0) - cp.logdet_W
+        self.constant = (cp.layout.logdet_R if reml else 0.0) - cp.logdet_W
 
     def at(self, theta: Array) -> Evaluation:
         """Evaluate at a standardized theta."""
@@ -67,17 +67,24 @@ class Objective:
         return e.hessian if e.exact_is_cheap else self._differences(theta)
 
     def _differences(self, theta: Array) -> Array:
-        """Return the Hessian by central differences of the exact gradient, 2m evaluations."""
-        m = len(theta)
-        out = np.empty((m, m))
-        for j in range(m):
-            h = _STEP * max(1.0, abs(theta[j]))
-            ahead, behind = theta.copy(), theta.copy()
-            ahead[j] += h
-            behind[j] -= h
-            difference = self.at(ahead).gradient - self.at(behind).gradient
-            out[j] = difference / (ahead[j] - behind[j])
+        """Return the Hessian by differences of the exact gradient, 2m evaluations."""
+        out = np.array([self._difference(theta, j) for j in range(len(theta))])
         return 0.5 * (out + out.T)
+
+    def _difference(self, theta: Array, j: int) -> Array:
+        """Return ∂g/∂θ_j by a central difference, or a one-sided one at an end of the range."""
+        low, high = (end[j] for end in self.problem.covariance.domain)
+        h = _STEP * max(1.0, abs(theta[j]))
+
+        def gradient(change: float) -> Array:
+            moved = theta.copy()
+            moved[j] += change
+            return self.at(moved).gradient
+
+        if low <= theta[j] - h and theta[j] + h <= high:
+            return np.asarray((gradient(h) - gradient(-h)) / (2.0 * h))
+        h = h if theta[j] + 2.0 * h <= high else -h
+        return np.asarray((4.0 * gradient(h) - gradient(2.0 * h) - 3.0 * gradient(0.0)) / (2.0 * h))
 
 
 class Evaluation:
@@ -92,7 +99,11 @@ class Evaluation:
         The criterion, and the order of its rounding error.
     scale : float
         σ², profiled or fixed.
+    has_exact : bool
+        Exact second derivatives are there, at some price.
     """
+
+    has_exact = True
 
     def __init__(self, objective: Objective, pls: PenalizedLeastSquares) -> None:
         self._objective, self.pls = objective, pls
@@ -113,7 +124,7 @@ class Evaluation:
     @property
     def most_noise(self) -> float:
         """The rounding error if solves with M lose all that its condition number allows."""
-        average = self._objective.problem.cp.average
+        average = self._objective.problem.cp.A.average
         return self.noise * max(map(_condition, self.pls.factor.templates, average))
 
     @cached_property
@@ -131,7 +142,7 @@ class Evaluation:
         if not out.size:
             return out
         for i, T in enumerate(self.pls.factor.templates):
-            parts = large_directions(T, cp.largest[i])
+            parts = large_directions(T, cp.A.largest[i])
             if parts is not None:
                 inverse, rest = parts
                 block = cp.block(out, i)
@@ -143,20 +154,22 @@ class Evaluation:
     def U(self) -> Array:
         """Z'V⁻¹X R_X⁻¹, (q, p)."""
         cp, pls = self._objective.problem.cp, self.pls
-        ZVX = self._weighed(cp.ZX, pls.factor.back_solve(pls.RZX))
+        ZVX = self._weighed(cp.ZX, pls.NZX)
         return solve_upper(pls.RX, ZVX.T, transpose=True).T
 
     @property
     def pwrss_gradient(self) -> Array:
-        """∂r²/∂T_i = -2σ²S_iT_i at the free entries."""
+        """The gradient of r² in theta: ∂r²/∂T_i = -2σ²S_iT_i, ∂r²/∂Γ_i = -σ²S_i."""
         T = self.pls.factor.templates
         parts = [-2.0 * self.scale * s @ t for s, t in zip(self._scores, T)]
-        return self._objective.problem.covariance.gradient(parts)
+        return self._objective.problem.covariance.gradient(
+            self.theta, parts, lambda: [-self.scale * s for s in self._scores]
+        )
 
     @cached_property
     def _information(self) -> tuple[list[Array], list[Array]]:
         """K_i and K_iT_i, with Z'PZ for REML and Z'V⁻¹Z for ML."""
-        K, KT = self.pls.factor.information()
+        K, KT = self.pls.factor.traces()
         cp = self._objective.problem.cp
         if self._objective.reml and cp.p:
             U = np.ascontiguousarray(self.U)
@@ -188,7 +201,9 @@ class Evaluation:
     @property
     def gradient(self) -> Array:
         """The gradient in theta."""
-        return self._objective.problem.covariance.gradient(self._template_gradient)
+        return self._objective.problem.covariance.gradient(
+            self.theta, self._template_gradient, lambda: self._gamma_gradient
+        )
 
     @cached_property
     def _gamma_gradient(self) -> list[Array]:
@@ -198,7 +213,7 @@ class Evaluation:
 
     @cached_property
     def _working_information(self) -> tuple[Array, Array]:
-        """E'(Z'PZ)E/σ² and ss'/df in the entries' order, E of working vectors [dΓ v], s = E'v/σ².
+        """E'(Z'PZ)E/σ² and ss'/df in the coordinates, E of working vectors [dΓ v], s = E'v/σ².
 
         The second is zero when σ is fixed.
         """
@@ -211,13 +226,13 @@ class Evaluation:
 
     @property
     def _gamma_information(self) -> Array:
-        """Average information of Γ (Gilmour, Thompson & Cullis 1995), in the entries' order."""
+        """Average information of Γ (Gilmour, Thompson & Cullis 1995), in its coordinates."""
         working, profiled = self._working_information
         return np.asarray(working - profiled)
 
     @property
     def _gamma_hessian(self) -> Array:
-        """The second derivatives of the criterion in Γ, in the entries' order."""
+        """The second derivatives of the criterion in Γ, in its coordinates."""
         working, profiled = self._working_information
         return np.asarray(2.0 * working - profiled - self.traces)
 
@@ -229,18 +244,18 @@ class Evaluation:
 
     @cached_property
     def traces(self) -> Array:
-        """tr(P ∂V P ∂V) of all pairs of entries of Γ; V⁻¹ for P under ML."""
+        """tr(P ∂V P ∂V) of all pairs of coordinates of Γ; V⁻¹ for P under ML."""
         objective, factor = self._objective, self.pls.factor
         covariance, cp = objective.problem.covariance, objective.problem.cp
         U = self.U if objective.reml and cp.p else np.zeros((cp.q, 0))
         levelwise = factor.level_information()
         if levelwise is not None:
-            return traces_by_levels(covariance, levelwise, cp.block(U, 0))
+            return traces_by_levels(covariance, self.theta, levelwise, cp.block(U, 0))
         if cp.q <= _DENSE:
             A = cp.ZZ.toarray()
-            W = self._weighed(A, factor.back_solve(factor.half_solve(A))) - matmul(U, U.T)
-            return traces_of_dense(covariance, _by_blocks(W, cp.shapes))
-        if covariance.tied:  # no entry of Γ can move alone: the average information stands for them
+            W = self._weighed(A, factor.apply(A)) - matmul(U, U.T)
+            return traces_of_dense(covariance, self.theta, _by_blocks(W, cp.shapes))
+        if not covariance.free:  # entries of Γ do not move alone: the average information stands in
             return self._working_information[0]
         return traces_by_differences(
             covariance, factor.templates, lambda theta: objective.at(theta).information
@@ -260,12 +275,12 @@ class Evaluation:
         """Carry second derivatives in Γ to theta."""
         covariance = self._objective.problem.covariance
         if self._aligned is None:
-            e, chain, G = self, chain_rule(covariance, self.theta), self._gamma_gradient
+            e, chain, G = self, covariance.chain_rule(self.theta), self._gamma_gradient
         else:
             aligned, e = self._aligned
             chain, G = aligned.chain_rule(self.theta), aligned.gradient_back(e._gamma_gradient)
         second = e._gamma_hessian if exact else e._gamma_information
-        H = chain @ second @ chain.T + covariance.curvature(G)
+        H = chain @ second @ chain.T + covariance.curvature(self.theta, G)
         return covariance.tie(covariance.tie(H), axis=1)
 
     @cached_property
@@ -288,7 +303,12 @@ class Evaluation:
         e, steps = self if self._aligned is None else self._aligned[1], self._steps
         second = e._gamma_hessian if exact else e._gamma_information
         hessian = steps.hessian(second, e._gamma_gradient)
-        return steps.gradient(e._template_gradient), hessian
+        return steps.gradient(e._template_gradient, e._gamma_gradient), hessian
+
+    @property
+    def room(self) -> tuple[Array, Array] | None:
+        """How far a step may go along those directions; None if there are no ends."""
+        return self._steps.room
 
     def after(self, step: Array) -> Array:
         """Return theta after a step along those directions."""
@@ -305,6 +325,14 @@ class Evaluation:
         same = Objective(aligned.problem, objective.reml, objective.sigma)
         return aligned, same.at(aligned.theta)
 
+    def retract(self, step: Array) -> Evaluation:
+        """Evaluate after a step along those directions."""
+        return self._objective.at(self.after(step))
+
+    def again(self) -> Evaluation:
+        """Evaluate here once more, where the factor was released."""
+        return self._objective.at(self.theta)
+
     def release(self) -> None:
         """Free the factor, which may be as large as all the rest; what is computed stays."""
         _ = self.v
@@ -314,25 +342,32 @@ class Evaluation:
             self.pls.factor.release()
 
     def _working_vectors(self) -> Array:
-        """Return E (q, entries): column ac is (e_ae_c' + e_ce_a')v_l at each level of its block."""
+        """Return E (q, coordinates): column ac is (e_ae_c' + e_ce_a')v_l at each level of a block.
+
+        Of a shaped term, a column is (∂Γ/∂θ_j)v_l.
+        """
         cp, covariance = self._objective.problem.cp, self._objective.problem.covariance
-        E = np.zeros((cp.q, covariance.n_entries))
-        for j in range(covariance.n_entries):
+        E = np.zeros((cp.q, covariance.n_coordinates))
+        for j in np.concatenate(covariance.of_block):
             i, a, c = covariance.blocks[j], covariance.rows[j], covariance.columns[j]
             v = cp.block(self.v, i)
             column = cp.block(E[:, j], i)
             column[a] += v[c]
             column[c] += v[a]
+        for term, part, own in covariance.shaped:
+            D = term.structure.gamma_derivatives(self.theta[part])
+            v = cp.block(self.v, term.block)[term.own]
+            for j, d in zip(range(own.start, own.stop), D):
+                cp.block(E[:, j], term.block)[term.own] = d @ v
         return E
 
     def _quadratic_form(self, E: Array) -> Array:
         """Return E'(Z'PZ)E."""
         cp, pls = self._objective.problem.cp, self.pls
         AE = cp.ZZ @ E
-        c = pls.factor.half_solve(AE)
-        out = matmul(E.T, AE) - matmul(c.T, c)
+        out = matmul(E.T, AE) - pls.factor.quadratic(AE)
         if cp.p:
-            ZPX = matmul(cp.ZX.T, E) - matmul(pls.RZX.T, c)
+            ZPX = matmul(cp.ZX.T, E) - matmul(pls.NZX.T, AE)
             x = solve_upper(pls.RX, ZPX, transpose=True)
             out -= matmul(x.T, x)
         return np.asarray(0.5 * (out + out.T))

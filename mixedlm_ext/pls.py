@@ -1,7 +1,9 @@
 """Penalized least squares at one theta (Bates, Mächler, Bolker & Walker 2015, sec. 3.4).
 
-Equation numbers at the margin are those of the paper. X stands for the orthonormal basis of the
-model matrix and y for its residual on X (see linalg/crossproducts.py), so X'WX = I and X'Wy = 0.
+Equation numbers at the margin are those of the paper. X stands for the coordinates of the model
+matrix in a basis and y for what a known Xβ₀ leaves of it (see products/layout.py). Whatever solves
+with M = LL' = Λ'Z'WZΛ + I may stand below: all that is asked of it is N = ΛM⁻¹Λ', by which
+R_ZX'R_ZX = X'WZ N Z'WX and c_u'c_u = y'WZ N Z'Wy.
 """
 
 from __future__ import annotations
@@ -14,22 +16,43 @@ from numpy.typing import NDArray
 from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.linalg.blas import matmul
-from mixedlm_ext.linalg.crossproducts import CrossProducts
-from mixedlm_ext.linalg.factor import Factor, Pattern
 from mixedlm_ext.linalg.triangular import solve_upper
+from mixedlm_ext.products.products import CrossProducts
+from mixedlm_ext.products.responses import Reduced, with_response
+from mixedlm_ext.solvers.base import FactorProtocol, SolverProtocol
+from mixedlm_ext.solvers.direct import DirectSolver
 
 Array = NDArray[np.float64]
 
-__all__ = ["PenalizedLeastSquares", "Problem", "degenerate", "solve"]
+__all__ = ["PenalizedLeastSquares", "Problem", "degenerate", "problem_with", "solve"]
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A model as the engine sees it: its cross-products, its theta, the pattern of its factor."""
+    """A model as the engine sees it: its cross-products, its theta, what solves with M.
+
+    Penalized least squares take the products in any basis. Where to start and what can be told
+    apart read them in an orthonormal one, XX = I and Xy = 0: see `orthonormal` of
+    products/transform.py.
+    """
 
     cp: CrossProducts
     covariance: Covariance
-    pattern: Pattern
+    solver: SolverProtocol
+
+    @classmethod
+    def of(cls, cp: CrossProducts, covariance: Covariance) -> Problem:
+        """Return a problem with a pattern of its own."""
+        return cls(cp, covariance, DirectSolver.of(cp.A))
+
+    def with_products(self, cp: CrossProducts) -> Problem:
+        """Return the problem of other numbers on the same pattern."""
+        return Problem(cp, self.covariance, self.solver.load(cp.A))
+
+
+def problem_with(problem: Problem, reduced: Reduced, r: int = 0) -> Problem:
+    """Return the problem with the r-th of some reduced responses as its response."""
+    return problem.with_products(with_response(problem.cp, reduced, r))
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +63,13 @@ class PenalizedLeastSquares:
     ----------
     theta : ndarray
         Standardized.
-    factor : Factor
-        L of equation (18).
-    RZX : ndarray (q, p)
+    factor : FactorProtocol
+        Of M, equation (18).
+    NZX : ndarray (q, p)
+        NZ'WX = ΛL⁻ᵀR_ZX.
     RX : ndarray (p, p)
     beta : ndarray (p,)
-        Coefficients of the orthonormal basis, of the residual response.
+        Coefficients of the basis, of the residual response.
     b : ndarray (q,)
         Λu, conditional modes of the standardized columns.
     pwrss : float
@@ -55,8 +79,8 @@ class PenalizedLeastSquares:
     """
 
     theta: Array
-    factor: Factor
-    RZX: Array
+    factor: FactorProtocol
+    NZX: Array
     RX: Array
     beta: Array
     b: Array
@@ -74,25 +98,24 @@ def solve(problem: Problem, theta: Array) -> PenalizedLeastSquares:
         If theta is so large that nothing of y or of X is left to the residual.
     """
     cp = problem.cp
-    L = _factor(problem, theta)  #                           LL' = Λ'Z'WZΛ + I             (18)
-    half = L.half_solve(np.column_stack([cp.Zy, cp.ZX]))
-    cu, RZX = half[:, 0], half[:, 1:]  #                     Lc_u = Λ'Z'Wy, LR_ZX = Λ'Z'WX (48, 49)
-    RX = _cholesky(np.eye(cp.p) - matmul(RZX.T, RZX))  #     R_X'R_X = X'WX - R_ZX'R_ZX    (50)
-    cbeta = solve_upper(RX, -matmul(RZX.T, cu), transpose=True)  # R_X'c_β = X'Wy - R_ZX'c_u (51)
-    beta = solve_upper(RX, cbeta)  #                         R_Xβ = c_β                    (51)
-    Lu = (cu - matmul(RZX, beta))[:, None]  #                L'u = c_u - R_ZXβ             (52)
-    b = L.back_solve(Lu)[:, 0]  #                            b = Λu
-    pwrss = cp.yy - cu @ cu - cbeta @ cbeta  #               r² at the minimum
+    L = _factor(problem, theta)  #                         LL' = Λ'Z'WZΛ + I              (18)
+    C, N = L.solve(np.column_stack([cp.Zy, cp.ZX]))  #     [c_u R_ZX]'[c_u R_ZX]          (48, 49)
+    RX = _cholesky(cp.XX - C[1:, 1:])  #                   R_X'R_X = X'WX - R_ZX'R_ZX     (50)
+    Xy = cp.Xy - C[1:, 0]
+    cbeta = solve_upper(RX, Xy, transpose=True)  #         R_X'c_β = X'Wy - R_ZX'c_u      (51)
+    beta = solve_upper(RX, cbeta)  #                       R_Xβ = c_β                     (51)
+    b = N[:, 0] - matmul(N[:, 1:], beta)  #                b = ΛL⁻ᵀ(c_u - R_ZXβ)          (52)
+    pwrss = cp.yy - C[0, 0] - cbeta @ cbeta  #             r² at the minimum
     if not pwrss > 0:
         raise degenerate()
     logdet_RX = 2.0 * float(np.log(np.diag(RX)).sum())
-    return PenalizedLeastSquares(theta, L, RZX, RX, beta, b, float(pwrss), L.logdet, logdet_RX)
+    return PenalizedLeastSquares(theta, L, N[:, 1:], RX, beta, b, float(pwrss), L.logdet, logdet_RX)
 
 
-def _factor(problem: Problem, theta: Array) -> Factor:
+def _factor(problem: Problem, theta: Array) -> FactorProtocol:
     """Return the factor of M at `theta`."""
     try:
-        return problem.pattern.factor(problem.covariance.templates(theta))
+        return problem.solver.factor(problem.covariance.templates(theta))
     except np.linalg.LinAlgError:
         raise degenerate() from None
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mixedlm_ext.fit import Fit
+from mixedlm_ext.tables import Table
 
 __all__ = [
     "TermCovariances",
@@ -21,17 +22,17 @@ __all__ = [
 def conditional_modes(fit: Fit) -> dict[str, pd.DataFrame]:
     """Return b of each term."""
     return {
-        term.name: pd.DataFrame(b, index=term.levels, columns=list(term.columns))
+        term.name: Table(b, index=term.levels, columns=list(term.columns))
         for term, b in zip(fit.design.terms, fit.b)
     }
 
 
 def conditional_sds(fit: Fit) -> dict[str, pd.DataFrame]:
     """Return the standard deviations of b given y, beta and theta as known, of each term."""
-    out = {}
+    out: dict[str, pd.DataFrame] = {}
     for term, cov in zip(fit.design.terms, fit.conditional_cov):
         sd = np.sqrt(np.einsum("lkk->lk", cov))
-        out[term.name] = pd.DataFrame(sd, index=term.levels, columns=list(term.columns))
+        out[term.name] = Table(sd, index=term.levels, columns=list(term.columns))
     return out
 
 
@@ -71,7 +72,7 @@ def group_coefficients(fit: Fit) -> dict[str, pd.DataFrame]:
         own = values[group]
         for name, effects in zip(names, b[at].T):
             own[name] = own.get(name, 0.0) + effects
-    return {group: pd.DataFrame(own, index=levels[group]) for group, own in values.items()}
+    return {group: Table(own, index=levels[group]) for group, own in values.items()}
 
 
 def _places(wanted: pd.Index, levels: pd.Index) -> Any:

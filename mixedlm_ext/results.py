@@ -32,7 +32,7 @@ from mixedlm_ext.methods.profile import ProfileMethods
 from mixedlm_ext.methods.random_effects import RandomEffectsMethods
 from mixedlm_ext.methods.resampling import ResamplingMethods
 from mixedlm_ext.search import Optimization
-from mixedlm_ext.summary import make_summary, summary_notes
+from mixedlm_ext.summary import headline, make_summary, summary_notes
 
 if TYPE_CHECKING:
     from mixedlm_ext.model import MixedLM
@@ -126,6 +126,17 @@ class MixedLMResults(
 
         def __getattr__(self, name: str) -> Any:
             return attribute_again(self, name, absent.RESULTS, absent.R_RESULTS)
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in absent.INHERITED]
+
+    def __repr__(self) -> str:
+        criterion = "REML criterion" if self.reml else "-2 log-likelihood"
+        line = headline(self.fit_record.design, self.nobs)
+        return f"<MixedLMResults: {line}, {criterion} {self.objective:.6g}>"
+
+    def _repr_html_(self) -> str:
+        return str(self.summary().as_html())
 
     # --- the fit ------------------------------------------------------------------------------
 
@@ -486,6 +497,9 @@ class MixedLMResultsWrapper(base.LikelihoodResultsWrapper):
     _attrs: ClassVar = {"fe_params": "columns", "bse_fe": "columns"}
     _wrap_attrs = wrap.union_dicts(base.LikelihoodResultsWrapper._wrap_attrs, _attrs)
     _wrap_methods: ClassVar[dict[str, str]] = {}
+
+    def __repr__(self) -> str:
+        return repr(self._results)
 
     def conf_int(
         self, alpha: float = 0.05, method: Any = None, cols: Any = None, **options: Any

@@ -15,9 +15,10 @@ from mixedlm_ext.errors import FitError
 from mixedlm_ext.inference.choices import name_list
 
 if TYPE_CHECKING:
+    from mixedlm_ext.design import Design
     from mixedlm_ext.results import MixedLMResults
 
-__all__ = ["make_summary", "summary_notes"]
+__all__ = ["headline", "make_summary", "summary_notes"]
 
 _WIDTH = 78
 
@@ -38,6 +39,15 @@ def make_summary(
     out.tables.append(_variance_table(results))
     out.add_extra_txt([textwrap.fill(note, _WIDTH) for note in summary_notes(results)])
     return out
+
+
+def headline(design: Design, nobs: int) -> str:
+    """Return a model in a line: its formula, rows and levels."""
+    random = " + ".join(dict.fromkeys(f"({term.name})" for term in design.terms))
+    arrays = f"{design.endog_name} ~ {' + '.join(design.x_names) or '0'} + {random}"
+    levels = dict.fromkeys(f"{len(term.levels):,} levels of {term.group}" for term in design.terms)
+    text = arrays if design.formula is None else design.formula.text
+    return ", ".join([text, f"{nobs:,} observations", *levels])
 
 
 def _model_items(results: MixedLMResults) -> tuple[list[Any], list[Any]]:
@@ -136,7 +146,9 @@ def _variance_table(results: MixedLMResults) -> SimpleTable:
 
 
 def _number(value: float, digits: int) -> str:
-    """Format a variance or a standard deviation."""
+    """Format a variance or a standard deviation, blank where there is none."""
+    if np.isnan(value):
+        return ""
     size = abs(value)
     if value != 0 and (size < 10.0 ** (1 - digits) or size >= 1e7):
         return f"{value:.{digits}g}"

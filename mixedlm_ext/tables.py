@@ -1,7 +1,11 @@
-"""Frames with one vocabulary of columns, which answer to the names of other packages as well."""
+"""Frames with one vocabulary of columns, which answer to the names of other packages as well.
+
+They print all their columns.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +20,10 @@ OTHER_NAMES = {
     "conf_high": "ci_upper", "conf.high": "ci_upper",
 }  # fmt: skip
 """Names in statsmodels' anova, lme4, lmerTest, broom and their like, and what they are here."""
+
+
+_MOST_COLUMNS = 60
+"""Columns up to which all are printed."""
 
 
 def _known(key: Any, labels: pd.Index) -> Any:
@@ -47,7 +55,8 @@ class Table(pd.DataFrame):
     """A frame whose columns can also be asked for by their names in other packages.
 
     ``table["Pr(>Chisq)"]``, ``table.loc[row, "PR(>F)"]`` and ``row["p_value"]`` are the column
-    ``pvalue``; in all else it is a DataFrame. The glossary has the vocabulary.
+    ``pvalue``. The glossary has the vocabulary. All columns are printed, in several blocks where
+    the page is too narrow; beyond 60 pandas may leave some out.
 
     Examples
     --------
@@ -55,6 +64,15 @@ class Table(pd.DataFrame):
     >>> table = Table({"F": [4.5], "pvalue": [0.04]}, index=["x"])
     >>> float(table.loc["x", "PR(>F)"])
     0.04
+    >>> Table({f"column number {i}": [i / 7] for i in range(4)}).round(2)
+       column number 0  column number 1  column number 2  column number 3
+    0              0.0             0.14             0.29             0.43
+    >>> print(Table({f"column number {i}": [i / 7] for i in range(6)}))
+       column number 0  column number 1  column number 2  column number 3  \\
+    0              0.0         0.142857         0.285714         0.428571
+    <BLANKLINE>
+       column number 4  column number 5
+    0         0.571429         0.714286
     """
 
     @property
@@ -64,6 +82,27 @@ class Table(pd.DataFrame):
     @property
     def _constructor_sliced(self) -> Callable[..., Row]:
         return Row
+
+    def __repr__(self) -> str:
+        if self.shape[1] > _MOST_COLUMNS:
+            return super().__repr__()
+        return self.to_string(
+            max_rows=pd.get_option("display.max_rows"),
+            min_rows=pd.get_option("display.min_rows"),
+            line_width=pd.get_option("display.width") or shutil.get_terminal_size().columns,
+            show_dimensions=pd.get_option("display.show_dimensions"),
+        )
+
+    def _repr_html_(self) -> str | None:
+        if not pd.get_option("display.notebook_repr_html"):
+            return None
+        with pd.option_context("display.max_colwidth", None):
+            return self.to_html(
+                max_rows=pd.get_option("display.max_rows"),
+                max_cols=None,
+                show_dimensions=pd.get_option("display.show_dimensions"),
+                notebook=True,
+            )
 
     def __getitem__(self, key: Any) -> Any:
         return super().__getitem__(_known(key, self.columns))
@@ -94,6 +133,9 @@ class _Loc:
         if isinstance(key, tuple) and len(key) == 2 and self._table.index.nlevels == 1:
             return key[0], _known(key[1], self._table.columns)
         return key
+
+    def __call__(self, *args: Any, **kwargs: Any) -> _Loc:
+        return _Loc(self._indexer(*args, **kwargs), self._table)
 
     def __getitem__(self, key: Any) -> Any:
         return self._indexer[self._key(key)]

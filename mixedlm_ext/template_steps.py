@@ -1,64 +1,25 @@
-"""Newton steps on whole templates instead of their lower triangles.
+"""The directions of a Newton step, put together from those of the terms' structures.
 
-Only Γ = TT' matters, and T stands for all its square roots TQ. A step that keeps T lower triangular
-is crooked near a singular Γ: where a column vanishes, the columns before it must move by the square
-of what it moves, divided by small diagonal entries. A step ΔT in all k² entries is straight there;
-T + ΔT is brought back to its lower-triangular square root afterwards. Steps along TΩ, Ω
-antisymmetric, only rotate T and are left out: T'ΔT is symmetric. And a step is measured against
-what it moves: ΔT = RS with R = (I + TT')^½, so that a variance many times that of the noise moves
-by factors and a small one by amounts.
+A linear structure moves whole templates (see structures/linear.py); one that holds standard
+deviations and correlations moves these, each within its range. Room for a step is what the ranges
+leave.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
-from mixedlm_ext.covariance import Covariance, TermCovariance
+from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.linalg.blas import matmul
-from mixedlm_ext.linalg.triangular import lower_root
 
 Array = NDArray[np.float64]
-Index = NDArray[np.intp]
 
-__all__ = ["TemplateSteps", "chain_rule"]
-
-_ROTATION_NOISE = 1e-10
-"""Singular values of the rotations' map this small, relative to the largest, count as zero."""
-
-
-def _entries(term: TermCovariance) -> tuple[Index, Index]:
-    """Return rows and columns of the entries of a term's template that a step may change."""
-    if term.structure != "us":
-        return term.entries
-    rows, columns = np.divmod(np.arange(term.k**2), term.k)
-    return rows, columns
-
-
-def _chain(term: TermCovariance, T: Array, rows: Index, columns: Index) -> Array:
-    """Return ∂Γ_(ac)/∂T_(ab) = T_cb for the given entries ab and the pairs ac that the term has."""
-    n_entries = len(term.entries[0])
-    pair = np.zeros((term.k, term.k), np.intp)
-    pair[term.entries] = np.arange(n_entries)
-    pair = np.maximum(pair, pair.T)
-    out = np.zeros((len(rows), n_entries))
-    others = np.arange(term.k) if term.structure == "us" else rows[:, None]
-    c = np.broadcast_to(others, (len(rows), np.shape(others)[-1]))
-    out[np.arange(len(rows))[:, None], pair[rows[:, None], c]] = T[c, columns[:, None]]
-    return out
-
-
-def chain_rule(covariance: Covariance, theta: Array) -> Array:
-    """Return ∂Γ/∂T: both list the same entries, Γ's off the diagonal counted once."""
-    out = np.zeros((covariance.n_entries, covariance.n_entries))
-    for term, part, T in zip(
-        covariance.terms, covariance.entry_slices, covariance.term_templates(theta)
-    ):
-        out[part, part] = _chain(term, T, *term.entries)
-    return out
+__all__ = ["TemplateSteps"]
 
 
 class TemplateSteps:
@@ -77,89 +38,87 @@ class TemplateSteps:
     def __init__(
         self, covariance: Covariance, theta: Array, metrics: Sequence[Array] | None = None
     ) -> None:
-        self.covariance = covariance
-        self.metrics = metrics or [np.eye(term.k) for term in covariance.terms]
-        self.T = covariance.term_templates(theta)
-        entries = [_entries(term) for term in covariance.terms]
-        self.stops = np.cumsum([len(rows) for rows, _ in entries])
-        self.slices = [
-            slice(int(stop) - len(rows), int(stop)) for stop, (rows, _) in zip(self.stops, entries)
+        self._covariance = covariance
+        self._terms = [
+            (term, theta[part], coordinates)
+            for term, part, coordinates in zip(
+                covariance.terms, covariance.slices, covariance.coordinate_slices
+            )
         ]
-        self.entries = entries
+        self._bases = [
+            term.structure.step_basis(own, metric)
+            for (term, own, _), metric in zip(self._terms, metrics or repeat(None))
+        ]
+        self._changes = _consecutive([len(basis) for basis in self._bases])
 
     @cached_property
     def _basis(self) -> Array:
-        """RS for orthonormal S that span the steps which are no rotations."""
-        blocks = [
-            _directions(term, T, metric)
-            for term, T, metric in zip(self.covariance.terms, self.T, self.metrics)
-        ]
-        out = np.zeros((int(self.stops[-1]), sum(b.shape[1] for b in blocks)))
+        """The bases of the terms' changes as one block-diagonal matrix."""
+        out = np.zeros((self._changes[-1].stop, sum(b.shape[1] for b in self._bases)))
         column = 0
-        for part, block in zip(self.slices, blocks):
-            out[part, column : column + block.shape[1]] = block
-            column += block.shape[1]
+        for part, basis in zip(self._changes, self._bases):
+            out[part, column : column + basis.shape[1]] = basis
+            column += basis.shape[1]
         return out
 
-    def gradient(self, matrices: Sequence[Array]) -> Array:
-        """Return the gradient along the basis from one matrix ∂d/∂T_i for each block."""
-        picked = []
-        for term, (rows, columns) in zip(self.covariance.terms, self.entries):
-            picked.append(matrices[term.block][rows + term.first, columns + term.first])
-        return np.asarray(self._basis.T @ np.concatenate(picked))
+    def gradient(self, by_template: Sequence[Array], by_gamma: Sequence[Array]) -> Array:
+        """Return the gradient along the basis from ∂d/∂T_i and ∂d/∂Γ_i of each block."""
+        raw = [
+            term.structure.step_gradient(
+                theta,
+                by_template[term.block][term.own, term.own],
+                by_gamma[term.block][term.own, term.own],
+            )
+            for term, theta, _ in self._terms
+        ]
+        return np.asarray(self._basis.T @ np.concatenate(raw))
 
     def hessian(self, information: Array, G: Sequence[Array]) -> Array:
         """Return the Hessian along the basis.
 
         Parameters
         ----------
-        information : ndarray (entries, entries)
-            Of Γ, in the order of the covariance's entries.
+        information : ndarray (coordinates, coordinates)
+            The second derivatives in the coordinates of Γ.
         G : sequence of ndarray
-            ∂d/∂Γ_i of each block; its curvature is C_(ab),(cd) = 2 [G_i]_ac δ_bd.
+            ∂d/∂Γ_i of each block, for the curvature of Γ.
         """
-        chain = np.zeros((int(self.stops[-1]), self.covariance.n_entries))
+        chain = np.zeros((self._changes[-1].stop, self._covariance.n_coordinates))
         H = np.zeros((len(chain), len(chain)))
-        for term, own, part, T, (rows, columns) in zip(
-            self.covariance.terms, self.slices, self.covariance.entry_slices, self.T, self.entries
-        ):
-            chain[own, part] = _chain(term, T, rows, columns)
-            same = columns[:, None] == columns[None, :]
-            H[own, own] = 2.0 * same * G[term.block][np.ix_(rows + term.first, rows + term.first)]
+        for own, (term, theta, coordinates) in zip(self._changes, self._terms):
+            chain[own, coordinates] = term.structure.step_chain(theta)
+            H[own, own] = term.structure.step_curvature(theta, G[term.block][term.own, term.own])
         H += matmul(matmul(chain, information), chain.T)
         return matmul(matmul(self._basis.T, H), self._basis)
 
+    @property
+    def room(self) -> tuple[Array, Array] | None:
+        """How far a step may go down and up each direction; None if there are no ends."""
+        if not self._covariance.shaped:
+            return None
+        low = np.full(self._basis.shape[1], -np.inf)
+        high = -low
+        column = 0
+        for (term, theta, _), basis in zip(self._terms, self._bases):
+            if not term.structure.linear:  # its basis is diagonal
+                place = slice(column, column + basis.shape[1])
+                ends, unit = term.structure.domain, np.diag(basis)
+                low[place], high[place] = ((end - theta) / unit for end in ends)
+            column += basis.shape[1]
+        return low, high
+
     def apply(self, step: Array) -> Array:
-        """Return theta after a step along the basis, lower triangular, diagonals non-negative."""
+        """Return theta after a step along the basis."""
         full = self._basis @ step
-        out = []
-        for term, part, T, entries in zip(self.covariance.terms, self.slices, self.T, self.entries):
-            moved = T.copy()
-            moved[entries] += full[part]
-            out.append(term.theta_of(lower_root(moved)))
-        return np.concatenate(out)
+        return np.concatenate(
+            [
+                term.structure.stepped(theta, full[part])
+                for (term, theta, _), part in zip(self._terms, self._changes)
+            ]
+        )
 
 
-def _directions(term: TermCovariance, T: Array, metric: Array) -> Array:
-    """Return RS, entries row by row, for an orthonormal basis S of the steps that do not rotate."""
-    k = term.k
-    if term.structure == "iid":  # one direction: all variances of the term together
-        return np.full((k, 1), np.sqrt(1.0 + T[0, 0] ** 2))
-    if term.structure == "diag" or k == 1:
-        return np.diag(np.sqrt(1.0 + np.diag(T) ** 2))
-    U, values, _ = np.linalg.svd(T)
-    R = (U * np.sqrt(1.0 + values**2)) @ U.T
-    return np.asarray(np.kron(R, np.eye(k)) @ _horizontal(R @ metric @ T))
-
-
-def _horizontal(T: Array) -> Array:
-    """Return orthonormal columns that span {S : T'S symmetric}, entries row by row."""
-    k = len(T)
-    a, b = np.triu_indices(k, 1)
-    rotations = np.zeros((len(a), k, k))
-    which = np.arange(len(a))
-    rotations[which, :, b] += T[:, a].T
-    rotations[which, :, a] -= T[:, b].T
-    _, values, Vt = np.linalg.svd(rotations.reshape(len(a), k * k))
-    rank = int((values > _ROTATION_NOISE * max(values[0], 1e-300)).sum())
-    return np.asarray(Vt[rank:].T)
+def _consecutive(lengths: Sequence[int]) -> list[slice]:
+    """Return slices of these lengths, one after the other."""
+    stops = np.cumsum(lengths)
+    return [slice(int(stop) - n, int(stop)) for n, stop in zip(lengths, stops)]

@@ -75,11 +75,13 @@ def _parameter_rows(results: MixedLMResults, conf_level: float) -> Iterable[dict
     fit = results.fit_record
     for term, cov in zip(fit.design.terms, fit.random_cov):
         one = {"effect": "ran_pars", "group": term.name}
-        corr = correlations(cov)
+        corr, kind = correlations(cov), term.kind
         for i, name in enumerate(term.variances):
             yield {**one, "term": f"sd__{name}", "estimate": float(np.sqrt(cov[i, i]))}
-            for j in range(i + 1, len(cov) if term.structure == "us" else 0):
+            for j in range(i + 1, len(cov) if kind.linear and kind.correlated else 0):
                 yield {**one, "term": f"cor__{name}.{term.columns[j]}", "estimate": corr[i, j]}
+        for label, pair in () if kind.linear else term.correlations:
+            yield {**one, "term": f"cor__{label}", "estimate": corr[pair]}
     yield {
         "effect": "ran_pars", "group": RESIDUAL, "term": "sd__Observation", "estimate": fit.sigma,
     }  # fmt: skip
@@ -119,7 +121,7 @@ def glance_frame(results: MixedLMResults) -> pd.DataFrame:
         "REMLcrit" if results.reml else "deviance": results.objective,
         "df_residual": results.nobs - results.df_modelwc,
     }
-    return pd.DataFrame([row])
+    return Table([row])
 
 
 def augment_frame(results: MixedLMResults, data: Any, offset: Any) -> pd.DataFrame:
@@ -157,7 +159,7 @@ def augment_frame(results: MixedLMResults, data: Any, offset: Any) -> pd.DataFra
     if y is not None:
         frame["resid"] = y - fitted
     frame["fixed"] = fixed
-    return frame
+    return Table(frame)
 
 
 def _training_frame(fit: Fit) -> pd.DataFrame:

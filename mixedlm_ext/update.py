@@ -14,10 +14,10 @@ from mixedlm_ext.design import Design
 from mixedlm_ext.design.at_hand import with_more_columns
 from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.names import column_names, is_built_in, resolve_names
+from mixedlm_ext.design.row_values import require_rows
 from mixedlm_ext.errors import DesignError, FormulaError
 from mixedlm_ext.formula import MixedFormula
 from mixedlm_ext.formula.update import update_formula
-from mixedlm_ext.refit import require_rows
 
 if TYPE_CHECKING:
     from mixedlm_ext.model import MixedLM

@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.fit import Fit
+from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 
@@ -38,18 +39,25 @@ def varcorr_frame(fit: Fit) -> pd.DataFrame:
         One row for each variance, in the order of the formula, and one for the residual; columns
         ``group``, ``name``, ``variance``, ``std_dev`` and, where terms have correlated columns,
         ``corr_1``, ``corr_2``, ...: the correlation with the first, second, ... column of the same
-        term.
+        term. A correlation that is a parameter of a structure has a row of its own, ``ar1 rho``,
+        with its value in ``corr_1``.
     """
-    widths = [len(t.columns) for t in fit.design.terms if t.structure == "us"]
-    n_corr = max(widths, default=1) - 1
-    rows = []
+    records: list[tuple[str, str, float, Array]] = []
     for term, cov in zip(fit.design.terms, fit.random_cov):
-        corr = correlations(cov)
+        corr, kind = correlations(cov), term.kind
         for i, column in enumerate(term.variances):
-            shown = corr[i, :i] if term.structure == "us" else np.zeros(0)
-            padded = np.full(n_corr, np.nan)
-            padded[: len(shown)] = shown
-            rows.append([term.name, column, cov[i, i], np.sqrt(cov[i, i]), *padded])
-    rows.append([RESIDUAL, "", fit.sigma**2, fit.sigma, *np.full(n_corr, np.nan)])
+            shown = corr[i, :i] if kind.correlated and kind.linear else np.zeros(0)
+            records.append((term.name, column, float(cov[i, i]), shown))
+        if not kind.linear:
+            records += [
+                (term.name, f"{kind.word} {name}", np.nan, corr[pair][None])
+                for name, pair in term.correlations
+            ]
+    records.append((RESIDUAL, "", fit.sigma**2, np.zeros(0)))
+    n_corr = max(len(shown) for *_, shown in records)
+    rows = [
+        [group, name, variance, np.sqrt(variance), *shown, *[np.nan] * (n_corr - len(shown))]
+        for group, name, variance, shown in records
+    ]
     names = ["group", "name", "variance", "std_dev", *(f"corr_{i + 1}" for i in range(n_corr))]
-    return pd.DataFrame(rows, columns=names)
+    return Table(rows, columns=names)

@@ -41,7 +41,9 @@ class Term:
     X : (n, k) columns of the left side of the bar.
     codes : (n,) integer level codes 0..levels-1.
     levels : number of levels.
-    structure : "us", the lower triangle of T stacked by columns, or "diag", the diagonal of T.
+    structure : "us", the lower triangle of T stacked by columns; "diag", the diagonal of T; or one
+        of `STRUCTURES`, with standard deviations and then correlations as parameters. Functions
+        with derivatives are for "us" and "diag".
     """
 
     X: np.ndarray
@@ -99,17 +101,60 @@ def free_entries(term: Term) -> list[tuple[int, int]]:
 
 
 def template(term: Term, theta_i: np.ndarray) -> np.ndarray:
-    """Return the (k, k) lower-triangular template T of a term at its own parameters."""
+    """Return the (k, k) template T of a term at its own parameters.
+
+    Lower triangular for "us" and "diag"; of a structure any square root, which is all that counts.
+    """
     k = term.X.shape[1]
+    if term.structure in STRUCTURES:
+        values, vectors = np.linalg.eigh(gamma(term.structure, k, theta_i))
+        return vectors * np.sqrt(np.maximum(values, 0))
     T = np.zeros((k, k))
     for entry, value in zip(free_entries(term), theta_i, strict=True):
         T[entry] = value
     return T
 
 
+STRUCTURES = {
+    "iid": (True, 0),
+    "cs": (False, 1),
+    "homcs": (True, 1),
+    "ar1": (True, 1),
+    "hetar1": (False, 1),
+}
+"""Whether all columns have one standard deviation, and the number of correlations."""
+
+
+def gamma(structure: str, k: int, theta_i: np.ndarray) -> np.ndarray:
+    """Return the (k, k) covariance of a structure relative to sigma^2, entry by entry."""
+    one, _ = STRUCTURES[structure]
+    out = np.empty((k, k))
+    for a in range(k):
+        for b in range(k):
+            rho = theta_i[1 if one else k :]
+            if a == b:
+                r = 1.0
+            elif structure == "iid":
+                r = 0.0
+            elif structure.endswith("cs"):
+                r = rho[0]
+            else:
+                r = rho[0] ** abs(a - b)
+            out[a, b] = r * theta_i[0 if one else a] * theta_i[0 if one else b]
+    return out
+
+
+def n_parameters(term: Term) -> int:
+    """Return how many parameters a term has."""
+    if term.structure in STRUCTURES:
+        one, correlations = STRUCTURES[term.structure]
+        return (1 if one else term.X.shape[1]) + correlations
+    return len(free_entries(term))
+
+
 def split(terms: Sequence[Term], theta: np.ndarray) -> list[np.ndarray]:
     """Return the parameters of each term."""
-    sizes = [len(free_entries(term)) for term in terms]
+    sizes = [n_parameters(term) for term in terms]
     if sum(sizes) != len(theta):
         raise ValueError(f"theta has {len(theta)} entries, the terms need {sum(sizes)}")
     return np.split(np.asarray(theta, dtype=float), np.cumsum(sizes)[:-1])

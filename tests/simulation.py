@@ -30,7 +30,7 @@ class Example:
 
     @property
     def n_theta(self) -> int:
-        return sum(len(oracle.free_entries(term)) for term in self.terms)
+        return sum(oracle.n_parameters(term) for term in self.terms)
 
     @property
     def dense(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -55,11 +56,17 @@ def objects() -> Iterator[str]:
 
 
 def methods(cls: type) -> list[str]:
-    """The public methods and properties that a class itself defines."""
+    """The public methods and properties that a class itself defines.
+
+    What a protocol lists among its attributes needs no docstring of its own.
+    """
+    listed = set(re.findall(r"^ *([\w, ]+?) :", cls.__doc__ or "", re.M))
+    listed = {name for names in listed for name in names.split(", ")}
     return [
         name
         for name, value in vars(cls).items()
         if not name.startswith("_")
+        and not (isinstance(value, property) and not value.__doc__ and name in listed)
         and (inspect.isfunction(value) or isinstance(value, (classmethod, *ACCESSORS)))
         and getattr(value, "__module__", cls.__module__) == cls.__module__  # no made wrappers
     ]

@@ -1,13 +1,13 @@
 """The factor of Lambda'Z'WZ Lambda + I by every way of elimination, against dense linear algebra.
 
-Models of a size that a test can afford would all be factored as one dense matrix; constants of
-plan.py are changed so that stages, chains of stages and unjoined subsets are taken too.
+Models of a size that a test can afford would all be factored as one dense matrix; other costs make
+the plan take stages, chains of stages and unjoined subsets too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -18,18 +18,23 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from mixedlm_ext.covariance import Covariance, TermCovariance
-from mixedlm_ext.linalg import elimination, gram, plan
-from mixedlm_ext.linalg.crossproducts import BlockData, CrossProducts, cross_products
-from mixedlm_ext.linalg.dense import DenseRoot
-from mixedlm_ext.linalg.factor import Pattern
-from mixedlm_ext.linalg.gram import DenseGram, PairGram
 from mixedlm_ext.objective import Objective
 from mixedlm_ext.pls import Problem
+from mixedlm_ext.products.layout import BlockData
+from mixedlm_ext.products.products import CrossProducts
+from mixedlm_ext.products.rows import cross_products
+from mixedlm_ext.solvers import elimination, plan
+from mixedlm_ext.solvers.costs import Costs
+from mixedlm_ext.solvers.direct import DirectSolver
+from mixedlm_ext.solvers.gram import DenseGram, PairGram
+from mixedlm_ext.solvers.root import DenseRoot
+from mixedlm_ext.solvers.symbolic import Symbolic
+from mixedlm_ext.structures import structure_of
 
 Array = np.ndarray
 
-ALWAYS_STAGES = {"_SMALL": 0}
-ALWAYS_CHAINS = {"_SMALL": 0, "_SMALL_REST": 0, "_STAGE": 0.0, "_PAIR": 0.0, "_DENSE_FLOP": 1.0}
+ALWAYS_STAGES = Costs(small=0)
+ALWAYS_CHAINS = Costs(small=0, small_rest=0, stage=0.0, pair=0.0, dense_flop=1.0)
 
 
 # ---------------------------------------------------------------- designs
@@ -86,7 +91,7 @@ class Way:
     """At least so many."""
     root: int
     """Exactly so many parts."""
-    constants: dict[str, Any]
+    costs: Costs
     pairs: bool | None = None
     """Forces PairGram or DenseGram."""
     subsets: bool = False
@@ -94,11 +99,11 @@ class Way:
 
 
 WAYS = {
-    "root only": Way(lambda: partial([1, 1], (30, 12)), 0, 2, {}),
-    "root only, k = 2 and 3": Way(lambda: partial([2, 3], (30, 12)), 0, 2, {}),
-    "root of three": Way(lambda: partial([2, 1, 2], (20, 10, 5)), 0, 3, {}),
-    "one factor": Way(lambda: partial([1]), 1, 0, {}),
-    "one factor, k = 3": Way(lambda: partial([3]), 1, 0, {}),
+    "root only": Way(lambda: partial([1, 1], (30, 12)), 0, 2, Costs()),
+    "root only, k = 2 and 3": Way(lambda: partial([2, 3], (30, 12)), 0, 2, Costs()),
+    "root of three": Way(lambda: partial([2, 1, 2], (20, 10, 5)), 0, 3, Costs()),
+    "one factor": Way(lambda: partial([1]), 1, 0, Costs()),
+    "one factor, k = 3": Way(lambda: partial([3]), 1, 0, Costs()),
     "stage and root, pairs": Way(lambda: partial([1, 1]), 1, 1, ALWAYS_STAGES, pairs=True),
     "stage and root, pairs, k = 2 and 3": Way(
         lambda: partial([2, 3]), 1, 1, ALWAYS_STAGES, pairs=True
@@ -145,18 +150,20 @@ def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+def with_grams(costs: Costs, pairs: bool | None) -> Costs:
+    """Costs that force products by pairs or by dense chunks, several of them."""
+    if pairs is None:
+        return costs
+    return replace(costs, most_pairs=1e300 if pairs else 0.0, gram_start=1e300, chunk=100)
+
+
 @pytest.fixture
-def pattern(name: str, monkeypatch: pytest.MonkeyPatch) -> Pattern:
+def symbolic(name: str, monkeypatch: pytest.MonkeyPatch) -> Symbolic:
     """The pattern of a way, after a check that it is what its name says."""
     way = WAYS[name]
-    for constant, value in way.constants.items():
-        monkeypatch.setattr(plan, constant, value)
     if not way.subsets:
         monkeypatch.setattr(plan._Planner, "_unjoined_subset", lambda _, degree: degree[:0])
-    if way.pairs is not None:
-        monkeypatch.setattr(elimination, "prefer_pairs", lambda *_: way.pairs)
-        monkeypatch.setattr(gram, "_CHUNK", 100)  # several chunks of rows
-    out = Pattern(design(name))
+    out = Symbolic(design(name).A, costs=with_grams(way.costs, way.pairs))
     blocks = [part.block for part in out.plan.parts]
     assert len(out.plan.stages) >= way.stages
     assert way.stages or not out.plan.stages
@@ -227,11 +234,11 @@ def assert_relative(actual: Any, expected: Any, tolerance: float = 1e-11) -> Non
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_factor(pattern: Pattern, kind: str) -> None:
+def test_factor(name: str, symbolic: Symbolic, kind: str) -> None:
     """Determinant, solves, information and covariance blocks."""
-    cp = pattern.cp
+    cp = design(name)
     templates = templates_of(cp, kind)
-    factor, dense = pattern.factor(templates), Dense.of(cp, templates)
+    factor, dense = DirectSolver(symbolic, cp.A).factor(templates), Dense.of(cp, templates)
     assert_allclose(factor.logdet, dense.logdet, rtol=1e-12, atol=1e-12)
     r = np.random.default_rng(7).standard_normal((cp.q, 3))
     for order in "CF":
@@ -240,8 +247,14 @@ def test_factor(pattern: Pattern, kind: str) -> None:
         assert_allclose(rhs, r, rtol=0)
         assert_relative(c.T @ c, r.T @ dense.N @ r)
         assert_relative(factor.back_solve(c), dense.N @ r)
-    K, KT = factor.information()
-    blocks = factor.covariance_blocks()
+    quadratic, applied = factor.solve(r)
+    assert_relative(quadratic, r.T @ dense.N @ r)
+    assert_relative(applied, dense.N @ r)
+    assert_relative(factor.apply(r), dense.N @ r)
+    assert_relative(factor.quadratic(r), r.T @ dense.N @ r)
+    assert_relative(factor.quadratic_diagonal(r), np.diag(r.T @ dense.N @ r))
+    K, KT = factor.traces()
+    blocks = factor.diagonal_blocks()
     for i, T in enumerate(templates):
         expected = diagonal_blocks(cp, dense.information, i).sum(axis=2)
         assert_relative(K[i], expected, 1e-10)
@@ -249,26 +262,28 @@ def test_factor(pattern: Pattern, kind: str) -> None:
         assert_relative(blocks[i], diagonal_blocks(cp, dense.N, i))
 
 
-def test_order_of_elimination(pattern: Pattern) -> None:
+def test_order_of_elimination(symbolic: Symbolic) -> None:
     """It takes every column once, and together only levels that are not joined."""
-    order = np.arange(pattern.cp.q) if pattern.order is None else pattern.order
-    assert_allclose(np.sort(order), np.arange(pattern.cp.q))
-    for stage in pattern.plan.stages:
-        own = plan.node_offsets(pattern.cp.shapes)[stage.part.block] + stage.part.levels
+    order = np.arange(symbolic.q) if symbolic.order is None else symbolic.order
+    assert_allclose(np.sort(order), np.arange(symbolic.q))
+    for stage in symbolic.plan.stages:
+        own = plan.node_offsets(symbolic.shapes)[stage.part.block] + stage.part.levels
         assert not np.isin(stage.nodes, own).any()
 
 
 @pytest.mark.parametrize("reml", [True, False], ids=["REML", "ML"])
-def test_criterion_is_the_same_every_way(name: str, pattern: Pattern, reml: bool) -> None:
+def test_criterion_is_the_same_every_way(name: str, symbolic: Symbolic, reml: bool) -> None:
     """Value, gradient and Hessian model, against the plan of one dense root."""
     cp = design(name)
-    terms = [TermCovariance(k, "us", i, 0, np.eye(k)) for i, (k, _) in enumerate(cp.shapes)]
+    terms = [
+        TermCovariance(structure_of("us", k), i, 0, np.eye(k)) for i, (k, _) in enumerate(cp.shapes)
+    ]
     covariance = Covariance(terms, [k for k, _ in cp.shapes])
-    blocks = range(len(cp.shapes))
-    whole = plan.Plan([], plan._whole_blocks(cp.shapes, blocks, 0), [], cp.shapes)
+    whole = Symbolic(cp.A, plan.dense_plan(cp.shapes))
     theta = np.random.default_rng(8).standard_normal(covariance.n_theta)
     one, two = (
-        Objective(Problem(cp, covariance, p), reml).at(theta) for p in (pattern, Pattern(cp, whole))
+        Objective(Problem(cp, covariance, DirectSolver(s, cp.A)), reml).at(theta)
+        for s in (symbolic, whole)
     )
     assert_allclose(one.value, two.value, rtol=1e-12)
     assert_relative(one.gradient, two.gradient, 1e-10)
@@ -295,26 +310,19 @@ def sparse_designs(draw: st.DrawFn) -> CrossProducts:
 @settings(deadline=None, max_examples=60)
 @given(
     sparse_designs(),
-    st.sampled_from([{}, ALWAYS_STAGES, ALWAYS_CHAINS]),
+    st.sampled_from([Costs(), ALWAYS_STAGES, ALWAYS_CHAINS]),
     st.sampled_from([True, False, None]),
     st.sampled_from(KINDS),
 )
-def test_any_design(
-    cp: CrossProducts, constants: dict[str, Any], pairs: bool | None, kind: str
-) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        for constant, value in constants.items():
-            patch.setattr(plan, constant, value)
-        if pairs is not None:
-            patch.setattr(elimination, "prefer_pairs", lambda *_: pairs)
-        pattern = Pattern(cp)
+def test_any_design(cp: CrossProducts, costs: Costs, pairs: bool | None, kind: str) -> None:
+    symbolic = Symbolic(cp.A, costs=with_grams(costs, pairs))
     templates = templates_of(cp, kind)
-    factor, dense = pattern.factor(templates), Dense.of(cp, templates)
+    factor, dense = DirectSolver(symbolic, cp.A).factor(templates), Dense.of(cp, templates)
     assert_allclose(factor.logdet, dense.logdet, rtol=1e-10, atol=1e-10)
     r = np.random.default_rng(9).standard_normal((cp.q, 2))
     assert_relative(factor.back_solve(factor.half_solve(r)), dense.N @ r, 1e-9)
-    K, KT = factor.information()
-    blocks = factor.covariance_blocks()
+    K, KT = factor.traces()
+    blocks = factor.diagonal_blocks()
     for i, T in enumerate(templates):
         expected = diagonal_blocks(cp, dense.information, i).sum(axis=2)
         scale = np.abs(diagonal_blocks(cp, dense.A, i)).sum()
@@ -352,7 +360,7 @@ def test_cross_products(weighted: bool) -> None:
     assert_allclose(cp.ZZ.toarray(), Z.T @ (w[:, None] * Z), atol=1e-12)
     assert_allclose(Q.T @ (w[:, None] * Q), np.eye(3), atol=1e-12)
     assert_allclose(cp.ZX, Z.T @ (w[:, None] * Q), atol=1e-12)
-    assert_allclose(cp.beta_ols, beta, rtol=1e-10)
+    assert_allclose(cp.layout.beta0, beta, rtol=1e-10)
     assert_allclose(cp.Zy, Z.T @ (w * (y - X @ beta)), rtol=1e-8)
     assert_allclose(cp.yy, np.sum(w * (y - X @ beta) ** 2), rtol=1e-12)
     assert_allclose(cp.logdet_W, np.log(w).sum(), atol=1e-12)

@@ -104,7 +104,7 @@ def test_a_direction_changes_nothing_that_is_seen(weights: str | None) -> None:
     (direction,) = Image(assembled, residual=False).null_space().T
     R = assembled.covariance.terms[0].whitening
     D = np.zeros((2, 2))
-    D[assembled.covariance.terms[0].entries] = direction
+    D[assembled.covariance.terms[0].structure.entries] = direction
     D = np.linalg.solve(R, np.linalg.solve(R, D + np.tril(D, -1).T).T)
     for z in (0.5, 1.5):
         seen = np.array([1.0, z]) @ D @ np.array([1.0, z])

@@ -18,9 +18,14 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # not part of formula. The empty name is the package's own __init__.
 LAYERS: list[list[str]] = [
     ["caching", "compat", "errors", "datasets", "tables"],
-    ["absent", "formula", "covariance", "linalg", "parallel"],
-    ["design", "expected_information", "pls", "template_steps"],
-    ["alignment", "assemble", "identification", "model_data", "refit"],
+    ["absent", "display", "linalg", "parallel"],
+    ["structures"],
+    ["formula", "covariance"],
+    ["design", "expected_information", "template_steps"],
+    ["products"],
+    ["solvers"],
+    ["pls"],
+    ["alignment", "assemble", "identification", "model_data"],
     ["objective"],
     ["search"],
     ["fit"],

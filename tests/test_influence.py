@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 from simulation import example, fit, quietly
 
 from mixedlm_ext import MixedLM, datasets
-from mixedlm_ext.diagnostics import deletion
+from mixedlm_ext.diagnostics import deletion_at_theta as deletion
 from mixedlm_ext.errors import DesignError, FitError
 
 SLEEPSTUDY = "Reaction ~ Days + (Days | Subject)"

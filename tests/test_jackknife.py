@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose
 from simulation import Example, example, quietly
 
 from mixedlm_ext import MixedLM, RandomTerm, datasets
+from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.jackknife import jackknife_accelerations
 
 Array = np.ndarray
@@ -19,6 +20,10 @@ Array = np.ndarray
 
 def params(fitted: Any) -> Array:
     return np.asarray(fitted.params)
+
+
+def beta(fit: Fit) -> Array:
+    return fit.beta
 
 
 def without(case: Example, keep: Array) -> Any:
@@ -62,7 +67,7 @@ def test_accelerations_are_those_by_hand(name: str) -> None:
         )
         for i in outer
     ]
-    found = jackknife_accelerations(quietly(case.model()), params)
+    found = jackknife_accelerations(quietly(case.model()).fit_record, beta)
     assert_allclose(found, acceleration(samples), rtol=1e-3)
 
 
@@ -73,7 +78,7 @@ def test_accelerations_of_the_sample_mean() -> None:
     y = np.repeat(means, 6) + np.tile([-1, 1, -1, 1, -1, 1], 25)
     frame = pd.DataFrame({"y": y, "g": np.repeat(np.arange(25), 6)})
     fitted = MixedLM.from_formula("y ~ 1 + (1 | g)", frame).fit()
-    found = jackknife_accelerations(fitted, params)
+    found = jackknife_accelerations(fitted.fit_record, beta)
     deviation = means - means.mean()
     expected = (deviation**3).sum() / (6 * (deviation**2).sum() ** 1.5)
     assert_allclose(found, [expected], rtol=1e-6)
@@ -101,17 +106,17 @@ def slopes(frame: pd.DataFrame, keeps: list[Array]) -> list[Array]:
 
 def test_a_set_that_a_coefficient_needs_is_passed_over(frame: pd.DataFrame) -> None:
     formula = "y ~ x + first + (1 | g)"
-    found = jackknife_accelerations(quietly(MixedLM.from_formula(formula, frame)), params)
+    found = jackknife_accelerations(quietly(MixedLM.from_formula(formula, frame)).fit_record, beta)
     fits = [quietly(MixedLM.from_formula(formula, frame[frame["g"] != g])) for g in range(1, 9)]
     assert_allclose(found, acceleration([np.array([params(fit) for fit in fits])]), rtol=1e-4)
 
 
-def counted(calls: list[int], missing: int | None = None) -> Callable[[Any], Array]:
+def counted(calls: list[int], missing: int | None = None) -> Callable[[Fit], Array]:
     """A statistic that counts its calls and has no value at one of them."""
 
-    def evaluate(fitted: Any) -> Array:
-        calls.append(int(fitted.nobs))
-        return np.array([np.nan if len(calls) == missing else fitted.params["x"], 1.0])
+    def evaluate(fit: Fit) -> Array:
+        calls.append(len(fit.design.y))
+        return np.array([np.nan if len(calls) == missing else fit.beta[1], 1.0])
 
     return evaluate
 
@@ -122,7 +127,7 @@ def test_large_factors_are_cut_into_sets(
     """Nine levels in four sets, one of three levels."""
     monkeypatch.setattr("mixedlm_ext.inference.jackknife._MOST_SETS", 4)
     calls: list[int] = []
-    found = jackknife_accelerations(fitted, counted(calls))
+    found = jackknife_accelerations(fitted.fit_record, counted(calls))
     assert sorted(calls) == [36, 42, 42, 42]
     expected = acceleration(slopes(frame, [frame["g"] % 4 != i for i in range(4)]))
     assert_allclose(found[0], expected, rtol=1e-4)
@@ -130,13 +135,15 @@ def test_large_factors_are_cut_into_sets(
 
 
 def test_a_set_without_a_value_is_left_out(frame: pd.DataFrame, fitted: Any) -> None:
-    found = jackknife_accelerations(fitted, counted([], missing=3))
+    found = jackknife_accelerations(fitted.fit_record, counted([], missing=3))
     expected = acceleration(slopes(frame, [frame["g"] != g for g in range(9) if g != 2]))
     assert_allclose(found[0], expected, rtol=1e-4)
 
 
 def test_a_statistic_without_any_value_has_no_acceleration(fitted: Any) -> None:
-    assert jackknife_accelerations(fitted, lambda r: np.array([np.nan])).tolist() == [0.0]
+    assert jackknife_accelerations(fitted.fit_record, lambda fit: np.array([np.nan])).tolist() == [
+        0.0
+    ]
 
 
 def test_bca_of_a_robust_fit() -> None:

@@ -19,7 +19,8 @@ from mixedlm_ext.errors import DesignError, FitError, SingularFitWarning
 from mixedlm_ext.many import Estimates, Refitter, warm_start
 from mixedlm_ext.many.objective import LevelClasses, ManyObjectives
 from mixedlm_ext.objective import Objective
-from mixedlm_ext.refit import Reduction, problem_with
+from mixedlm_ext.pls import problem_with
+from mixedlm_ext.products.responses import Reduction
 from mixedlm_ext.search import optimize
 
 Array = np.ndarray
@@ -68,7 +69,7 @@ def test_criterion_and_derivatives_are_those_of_one_response(
     model = case.model()
     problem = model.problem
     Y = responses(case, 4)
-    reduced = Reduction(model.design, problem)(Y)
+    reduced = Reduction(model.design, problem.cp.layout)(Y)
     many = ManyObjectives.of(problem, LevelClasses(problem.cp), reduced, reml, sigma)
     for theta in thetas(case).values():
         standard = problem.covariance.standardize(theta)
@@ -89,7 +90,7 @@ def test_criterion_is_the_dense_one(reml: bool) -> None:
     case = ONE_FACTOR["slopes"]
     problem = case.model().problem
     Y = responses(case, 3)
-    reduced = Reduction(case.model().design, problem)(Y)
+    reduced = Reduction(case.model().design, problem.cp.layout)(Y)
     many = ManyObjectives.of(problem, LevelClasses(problem.cp), reduced, reml, None)
     rng = np.random.default_rng(1)
     theta = rng.standard_normal((case.n_theta, 3))  # another theta for each response
@@ -106,7 +107,7 @@ def test_balanced_levels_are_one_class(model: MixedLM) -> None:
 def test_an_extreme_theta_gives_nan_not_an_error() -> None:
     case = ONE_FACTOR["intercept"]
     model = case.model()
-    reduced = Reduction(model.design, model.problem)(case.y[:, None])
+    reduced = Reduction(model.design, model.problem.cp.layout)(case.y[:, None])
     many = ManyObjectives.of(model.problem, LevelClasses(model.problem.cp), reduced, True, None)
     assert np.isnan(many.at(np.array([[np.inf]])).value).all()
 
@@ -286,11 +287,11 @@ def test_failures_are_named_after_their_response(monkeypatch: pytest.MonkeyPatch
     Y = pd.DataFrame({name: data["diameter"] * (1 + i) for i, name in enumerate("abcdefg")})
     calls: list[Objective] = []
 
-    def fail_twice(objective: Objective, *arguments: Any) -> Any:
+    def fail_twice(objective: Objective, *arguments: Any, **options: Any) -> Any:
         calls.append(objective)
         if len(calls) in (4, 6):
             raise FitError(f"call {len(calls)}")
-        return optimize(objective, *arguments)
+        return optimize(objective, *arguments, **options)
 
     monkeypatch.setattr("mixedlm_ext.many.estimates._ONE_BY_ONE", 2)
     monkeypatch.setattr("mixedlm_ext.many.estimates.optimize", fail_twice)

@@ -281,9 +281,9 @@ def _only_first(search: Any) -> Any:
     """Spoil the first search, that for the maximum."""
     calls: list[int] = []
 
-    def spoiled(at: Any, start: np.ndarray) -> Any:
+    def spoiled(at: Any, start: np.ndarray, *ends: Any) -> Any:
         calls.append(1)
-        return at(0.5 * start) if len(calls) == 1 else search(at, start)
+        return at(0.5 * start) if len(calls) == 1 else search(at, start, *ends)
 
     return spoiled
 

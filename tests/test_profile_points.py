@@ -17,7 +17,8 @@ from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import SingularFitWarning
 from mixedlm_ext.inference import profile_points
 from mixedlm_ext.inference.parameters import model_parameters
-from mixedlm_ext.inference.restricted import ColumnRemoved, TermReordered, lower_template
+from mixedlm_ext.inference.restricted import ColumnRemoved, TermReordered
+from mixedlm_ext.linalg.triangular import lower_root
 from mixedlm_ext.objective import Objective
 
 SLEEPSTUDY = datasets.sleepstudy.load_pandas().data
@@ -259,9 +260,9 @@ def test_reordered_term_is_the_same_model() -> None:
         assert_allclose(abs(S[0, 0]), np.linalg.norm(T[first[0]]), rtol=1e-9)
 
 
-def test_lower_template() -> None:
+def test_lower_root() -> None:
     T = np.random.default_rng(1).normal(size=(4, 4)) @ np.diag([1.0, 1.0, 0.0, 0.0])
-    L = lower_template(T)
+    L = lower_root(T)
     assert_allclose(L @ L.T, T @ T.T, atol=1e-12)
     assert_allclose(L, np.tril(L), atol=0)
     assert (np.diag(L) >= 0).all()

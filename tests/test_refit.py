@@ -13,7 +13,8 @@ from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import DesignError, FormulaError
 from mixedlm_ext.formula.parser import parse_formula
 from mixedlm_ext.formula.update import update_formula
-from mixedlm_ext.refit import Reduction, problem_with
+from mixedlm_ext.pls import problem_with
+from mixedlm_ext.products.responses import Reduction
 
 CASES = {
     "nested": example("nested", ["1x|g", "1|h"], n=90, weights=True, offset=True, seed=1),
@@ -42,11 +43,13 @@ def other(case: Example) -> np.ndarray:
 def test_cross_products_are_those_of_a_new_model(case: Example) -> None:
     y = other(case)
     model = case.model()
-    cp = problem_with(model.problem, Reduction(model.design, model.problem)(y[:, None])).cp
+    cp = problem_with(
+        model.problem, Reduction(model.design, model.problem.cp.layout)(y[:, None])
+    ).cp
     fresh = Example(y, case.X, case.terms, case.names, case.w, case.offset).model().problem.cp
     assert_allclose(cp.Zy, fresh.Zy, atol=1e-10)
     assert_allclose(cp.yy, fresh.yy, rtol=1e-11)
-    assert_allclose(cp.beta_ols, fresh.beta_ols, rtol=1e-9)
+    assert_allclose(cp.layout.beta0, fresh.layout.beta0, rtol=1e-9)
     assert cp.ZX is model.problem.cp.ZX
 
 

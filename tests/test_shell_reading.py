@@ -78,6 +78,7 @@ def test_decimal_commas_are_found_and_noted(sep: str, tmp_path: Path) -> None:
 def test_decimal_commas_within_quotes(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text('y,g\n"1,5",a\n"2,25",b\n')
     assert read_as(tmp_path / "data.csv")[0]["y"].tolist() == [1.5, 2.25]
+    assert read_as(tmp_path / "data.csv", "--decimal", ".")[0]["y"].tolist() == ["1,5", "2,25"]
 
 
 def test_thousands_are_not_guessed(tmp_path: Path) -> None:
@@ -90,10 +91,18 @@ def test_thousands_are_not_guessed(tmp_path: Path) -> None:
     assert found["y"].tolist() == [1.234, 23.456]
 
 
+def test_thousands_do_not_begin_with_a_zero(tmp_path: Path) -> None:
+    (tmp_path / "data.txt").write_text("y;g\n0,234;a\n0,456;b\n")
+    assert read_as(tmp_path / "data.txt")[0]["y"].tolist() == [0.234, 0.456]
+
+
 def test_points_between_thousands(tmp_path: Path) -> None:
     (tmp_path / "data.txt").write_text("y;g\n1.234,5;a\n23.456,25;b\n")
     with pytest.raises(UsageError, match=r"column 'y' holds '1.234,5'"):
         read_as(tmp_path / "data.txt")
+    found, notes = read_as(tmp_path / "data.txt", "--decimal", ".")
+    assert found["y"].tolist() == ["1.234,5", "23.456,25"]
+    assert notes == []
     found, _ = read_as(tmp_path / "data.txt", "--decimal", ",", "--thousands", ".")
     assert found["y"].tolist() == [1234.5, 23456.25]
 
@@ -167,10 +176,18 @@ def test_names_of_rows(tmp_path: Path) -> None:
 
 
 def test_separators_at_the_end_of_lines_shift_nothing(tmp_path: Path) -> None:
-    (tmp_path / "data.csv").write_text("y,x,g\n1.5,1,a,\n2.5,2,b,\n")
+    for first in ("1.5", "0", "1"):  # pandas would take numbers of rows for their names
+        (tmp_path / "data.csv").write_text(f"y,x,g\n{first},1,a,\n2,2,b,\n")
+        found, _ = read_as(tmp_path / "data.csv")
+        assert found["y"].tolist() == [float(first), 2.0]
+        assert found["g"].tolist() == ["a", "b"]
+
+
+def test_a_last_column_without_values(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("y,g,z\n1.5,a,\n2.5,b,\n")
     found, _ = read_as(tmp_path / "data.csv")
     assert found["y"].tolist() == [1.5, 2.5]
-    assert found["g"].tolist() == ["a", "b"]
+    assert found["z"].isna().all()
 
 
 def test_aligned_columns(tmp_path: Path) -> None:
@@ -222,3 +239,28 @@ def test_no_file(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none"):
         with pytest.raises(UsageError, match="there is no file"):
             read_as(path)
+
+
+def test_blanks_after_commas(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("y, g\n1.5, a\n2.5, b\n")
+    found, _ = read_as(tmp_path / "data.csv")
+    assert list(found) == ["y", "g"]
+    assert found["g"].tolist() == ["a", "b"]
+
+
+def test_one_column_of_words(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("g\n" + "cask 1\ncask 2\n" * 9)
+    found, _ = read_as(tmp_path / "data.csv")
+    assert found["g"].tolist()[:2] == ["cask 1", "cask 2"]
+
+
+def test_lines_longer_than_what_is_looked_at(tmp_path: Path) -> None:
+    names = " ".join(f"{'x' + str(i):>9}" for i in range(700))
+    line = " ".join(f"{i:9.1f}" for i in range(700))
+    (tmp_path / "data.txt").write_text("\n".join([names, *[line] * 20]))
+    assert read_as(tmp_path / "data.txt")[0].shape == (20, 700)
+
+
+def test_a_column_has_one_type_however_long(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("g,n\n" + "1,1\n" * 400_000 + "a,1\n")
+    assert set(map(type, read_as(tmp_path / "data.csv")[0]["g"])) == {str}

@@ -197,8 +197,35 @@ def check_term(
         Accept as many random effects as observations: right when sigma is known.
     """
     checks = Checks() if checks is None else checks
+    _check_structure(term)
     check_levels(term, checks, allow_saturated=allow_saturated)
     _check_columns(term, checks)
+
+
+def _check_structure(term: TermDesign) -> None:
+    """Refuse columns that the covariance structure of a term is not made for."""
+    kind, k = term.kind, len(term.columns)
+    if k < kind.least_columns:
+        column = term.columns[0]
+        left = "1" if column == "Intercept" else f"0 + {column}"
+        raise DesignError(
+            f"{term.text} has one column; a correlation needs two.\nWrite ({left} | {term.group}), "
+            f"or {kind.word}(0 + C(x) | {term.group}) with a factor before the bar."
+        )
+    if not kind.ordered:
+        return
+    indicators = bool(((term.X == 0) | (term.X == 1)).all() and (term.X.sum(axis=1) == 1).all())
+    if not indicators:
+        found = (
+            "an intercept beside others"
+            if "Intercept" in term.columns
+            else "columns that are no indicators"
+        )
+        raise DesignError(
+            f"{term.text} has {found}; its columns must be the levels of one factor in their "
+            "order, such as occasions.\nWrite 0 + and the factor before the bar, 0 + C(x) for "
+            "numbers x."
+        )
 
 
 def check_levels(
@@ -237,7 +264,7 @@ def _too_few(term: TermDesign, allow_saturated: bool) -> str:
             "meta-analysis, pass weights=1/variance and fit(sigma=1)."
         )
     # independent columns are told apart one by one, as lme4 does for ||
-    effects = q * k if term.structure == "us" else q
+    effects = q * k if term.kind.whitening == "triangular" else q
     if n <= effects:
         return (
             f"{term.text} has {effects} random effects ({k} for each of {q} levels) "
@@ -251,7 +278,8 @@ def _too_few(term: TermDesign, allow_saturated: bool) -> str:
 def _one_level_a_column(term: TermDesign) -> bool:
     """Whether variances of single columns rest on one random effect each: (f || f)."""
     columns = [j for j, name in enumerate(term.columns) if name != "Intercept"]
-    if not columns or (term.structure != "diag" and len(term.columns) > 1):
+    tied = term.kind.correlated or term.kind.one_variance
+    if not columns or (tied and len(term.columns) > 1):
         return False
     rows = [term.codes[term.X[:, j] != 0] for j in columns]
     return all(len(codes) and np.ptp(codes) == 0 for codes in rows)
@@ -259,7 +287,7 @@ def _one_level_a_column(term: TermDesign) -> bool:
 
 def _check_columns(term: TermDesign, checks: Checks) -> None:
     """Refuse a slope that is constant, and columns that are combinations of one another."""
-    if term.structure == "iid":
+    if term.kind.one_variance:
         if not term.X.any():
             raise DesignError(f"all columns of {term.text} are zero in the data. Drop the term.")
         return
@@ -288,7 +316,7 @@ def _check_columns(term: TermDesign, checks: Checks) -> None:
 def _dependent_column(term: TermDesign) -> tuple[int, Sequence[int]] | None:
     """A column without a variance of its own, and the columns before that make it up."""
     k = term.X.shape[1]
-    if term.structure != "diag":
+    if term.kind.whitening == "triangular":
         rest = set(range(k)).difference(independent_columns(term.X).tolist())
         return (min(rest), range(min(rest))) if rest else None
     # one variance a column: only proportional columns cannot be told apart
@@ -315,7 +343,8 @@ def repeated_column(terms: Sequence[TermDesign]) -> tuple[int, str, str] | None:
         for other in terms[:i]:
             if not _same_groups(term, other):
                 continue
-            if "iid" in (term.structure, other.structure):
+            kinds = (term.kind, other.kind)
+            if any(kind.one_variance or not kind.linear for kind in kinds):
                 # variances of several columns are told apart unless all columns are the same
                 if term.X.shape == other.X.shape and np.array_equal(term.X, other.X):
                     return i, _repetition(term.variances[0], term, other), f"Remove {term.text}."

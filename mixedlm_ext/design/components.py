@@ -36,14 +36,19 @@ def settle_components(formula: MixedFormula, frame: pd.DataFrame, scope: Scope) 
     MixedFormula
         Components that are no interaction keep the structure "iid", unless they have one column.
     """
-    if all(spec.structure != "iid" for spec in formula.random):
+    if not any(_is_open(spec) for spec in formula.random):
         return formula
     infos = FormulaMatrices(formula, frame, scope).infos[1:]
     random = (
-        _settled(spec, info) if spec.structure == "iid" else spec
+        _settled(spec, info) if _is_open(spec) else spec
         for spec, info in zip(formula.random, infos, strict=True)
     )
     return replace(formula, random=tuple(random))
+
+
+def _is_open(spec: RandomTermSpec) -> bool:
+    """Whether a term is a component that was not settled before."""
+    return spec.is_component and spec.structure == "iid"
 
 
 def _settled(spec: RandomTermSpec, info: patsy.DesignInfo) -> RandomTermSpec:

@@ -156,7 +156,7 @@ class ColumnType:
 
 
 def evaluation_columns(
-    frame: pd.DataFrame, uses: Mapping[str, str]
+    frame: pd.DataFrame, uses: Mapping[str, str], whole: Collection[str] = ()
 ) -> tuple[dict[str, Any], dict[str, ColumnType]]:
     """Prepare columns without missing values for patsy, and remember their types.
 
@@ -168,6 +168,8 @@ def evaluation_columns(
         becomes a Series (with positions for an index), so that its methods work there. Others
         become arrays, or Categoricals if they hold text or stand in ``C()``: patsy loops in Python
         over the values of other factors. Dates and durations that stand alone become days.
+    whole : collection of str
+        Columns of which categories without rows are kept.
     """
     columns, types = {}, {}
     for name, use in uses.items():
@@ -177,7 +179,8 @@ def evaluation_columns(
             columns[name] = in_days(frame[name], str(time))
             types[name] = ColumnType(str(time), f"{frame[name].dtype}{zone}")
             continue
-        values = plain_values(frame[name])
+        keeps = name in whole and isinstance(frame[name].dtype, pd.CategoricalDtype)
+        values = frame[name].array if keeps else plain_values(frame[name])
         as_factor = "OM" if use == "array" else "OMiuf" if use == "factor" else ""
         if not isinstance(values, pd.Categorical) and values.dtype.kind in as_factor:
             values = pd.Categorical.from_codes(*level_codes(values))

@@ -20,6 +20,7 @@ from mixedlm_ext.design.names import Piece, Scope, code_names, patsy_error, read
 from mixedlm_ext.design.times import TIMES, time_kind
 from mixedlm_ext.errors import DesignError, FormulaError, MixedLMError
 from mixedlm_ext.formula.parser import MixedFormula
+from mixedlm_ext.structures import structure_of
 
 __all__ = ["FormulaMatrices", "MatricesMemory"]
 
@@ -107,7 +108,7 @@ class FormulaMatrices:
         self.formula = formula
         self.code = read_formula(formula)
         self._uses = _column_uses(self.code.pieces, frame)
-        data, self._types = evaluation_columns(frame, self._uses)
+        data, self._types = evaluation_columns(frame, self._uses, self._ordered())
         # for the matrices of the fit; released by training_data
         self._training: dict[str, Any] | None = data
         kinds = ((name, time_kind(frame[name])) for name in self._uses)
@@ -126,6 +127,17 @@ class FormulaMatrices:
             if evaluated and not (names.plain and names.bare in frame.columns):
                 with self._errors(piece):
                     self._expressions[piece.code] = _Expression(piece.code, data, env)
+
+    def _ordered(self) -> set[str]:
+        """Columns whose categories are in an order that counts, with or without rows."""
+        return {
+            name
+            for spec, left in zip(self.formula.random, self.code.lefts)
+            if structure_of(spec.structure, 2).ordered
+            for term in left.rhs_termlist
+            for factor in term.factors
+            for name in code_names(factor.code).values
+        }
 
     def _refuse_types(self, data: Mapping[str, Any]) -> None:
         """Refuse a column that stands in the formula as it is and is neither number nor factor."""

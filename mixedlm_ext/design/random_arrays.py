@@ -16,6 +16,7 @@ from mixedlm_ext.design.frame import one_per_row
 from mixedlm_ext.design.records import RandomTerm
 from mixedlm_ext.design.values import row_shape
 from mixedlm_ext.errors import DesignError, check_choice
+from mixedlm_ext.structures import STRUCTURES, structure_of
 
 __all__ = ["ArrayTerm", "exog_columns", "read_random_term"]
 
@@ -36,10 +37,9 @@ class ArrayTerm:
     @property
     def text(self) -> str:
         """The term in formula language."""
-        bar = "||" if self.structure == "diag" else "|"
         left = " + ".join(self.columns).replace("Intercept", "1")
-        written = f"({left if 'Intercept' in self.columns else f'0 + {left}'} {bar} {self.group})"
-        return f"{written} with one variance" if self.structure == "iid" else written
+        left = left if "Intercept" in self.columns else f"0 + {left}"
+        return structure_of(self.structure, len(self.columns)).text(left, self.group)
 
 
 def exog_columns(exog: Any, n: int = 0) -> tuple[list[Floats], list[str], pd.Index]:
@@ -113,7 +113,7 @@ def read_random_term(term: Any, position: int, count: int) -> ArrayTerm:
             f"random holds {type(term).__name__} values; it needs RandomTerm objects, "
             "as in random=[RandomTerm(groups)]."
         )
-    check_choice("structure", term.structure, ("us", "diag", "iid"))
+    check_choice("structure", term.structure, tuple(STRUCTURES))
     factors = _factors(term.groups)
     n = len(factors[0])
     names = [None if factor.name is None else str(factor.name) for factor in factors]

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mixedlm_ext.structures import Structure, structure_of
+
 __all__ = ["NewData", "RandomTerm", "TermDesign"]
 
 Floats = npt.NDArray[np.float64]
@@ -32,9 +34,11 @@ class RandomTerm:
     columns : sequence of str, optional
         Names of the columns of `exog`. Those of a Series or DataFrame by default; a column of
         ones is "Intercept".
-    structure : {"us", "diag", "iid"}
-        Covariance of the coefficients of one level: unstructured, diagonal, or one variance for all
-        of them.
+    structure : {"us", "diag", "iid", "cs", "homcs", "ar1", "hetar1"}
+        Covariance of the coefficients of one level: unstructured; diagonal; one variance for all of
+        them; compound symmetry (equal correlations) with a variance each or with one ("hom"); first
+        order autoregression of the columns in their order, with one variance or with one each
+        ("het").
 
     Examples
     --------
@@ -69,7 +73,7 @@ class TermDesign:
         Levels that occur, in the order of the categories or sorted; a MultiIndex of tuples for an
         interaction.
     structure : str
-        "us", "diag" or "iid".
+        As `RandomTerm` has it.
     text : str
         The term in formula language.
     """
@@ -84,13 +88,22 @@ class TermDesign:
     text: str
 
     @property
+    def kind(self) -> Structure:
+        """The structure itself, of as many columns."""
+        return structure_of(self.structure, len(self.columns))
+
+    @property
     def variances(self) -> tuple[str, ...]:
         """Names of the variances: those of the columns, or all columns if they have one."""
-        if self.structure != "iid":
-            return self.columns
-        if len(self.columns) > 4:
-            return (f"{self.columns[0]} .. {self.columns[-1]}",)
-        return (", ".join(self.columns),)
+        return self.kind.variances(self.columns)
+
+    @property
+    def correlations(self) -> list[tuple[str, tuple[int, int]]]:
+        """Names of the correlations that are parameters, each with a pair of columns that has it.
+
+        Of two columns, "Intercept, Days"; of a structure, "rho".
+        """
+        return self.kind.correlations(self.columns)
 
 
 @dataclass(frozen=True, eq=False)

@@ -99,11 +99,12 @@ def _singular_text(fit: Fit, t: int, term: TermDesign) -> str:
     tail = f", and {more} further combinations do not vary either" if more else ""
     said = _capitalized("; ".join(shown)) + tail
     varies = len(term.columns) - len(directions)
+    simpler = "with || in place of |" if term.kind.linear else "with another structure"
     return (
         f"{term.text} is more than the data can tell apart. {said}. So the levels of "
         f"{term.group} differ in {varies} direction{'s' if varies > 1 else ''}, not in "
         f"{len(term.columns)}. The estimates are right, but a simpler term would fit as well or "
-        "nearly so: one with fewer columns, or with || in place of |."
+        f"nearly so: one with fewer columns, or {simpler}."
     )
 
 
@@ -133,7 +134,8 @@ def _nearly_singular_text(fit: Fit, t: int, term: TermDesign) -> str:
             f"deviation of {100 * spread[0]:.1g} % of that of the residuals. A model without it "
             "says nearly the same."
         )
-    if spread[-1] < _NEARLY_FLAT * spread[0]:
+    # where columns follow one another in time, combinations that hardly vary are no surprise
+    if term.kind.linear and spread[-1] < _NEARLY_FLAT * spread[0]:
         return (
             f"{term.text} is close to more than the data can tell apart: in one direction the "
             f"levels of {term.group} vary {spread[0] / spread[-1]:.0f} times less than in another, "

@@ -43,9 +43,9 @@ def constant_directions(fit: Fit, t: int) -> Array:
     T = _standardized(fit, t)
     vectors, values, _ = np.linalg.svd(T)
     flat = values <= _FLAT * max(1.0, float(values[0]))
-    R = fit.problem.covariance.terms[t].whitening
-    scale = np.sqrt(np.einsum("ab,ab->b", R, R))
-    comparable = _reduced(vectors[:, flat].T @ R / scale)  # u'RT = 0, so that c = R'u
+    place = fit.problem.cp.layout.places[t]
+    scale = place.lengths
+    comparable = _reduced(vectors[:, flat].T @ place.whitening / scale)  # u'RT = 0, so that c = R'u
     leading = np.abs(comparable).argmax(axis=1)
     rows = comparable * scale
     return np.asarray(rows / rows[np.arange(len(rows)), leading][:, None])
@@ -65,7 +65,7 @@ def combination(coefficients: Array, columns: Sequence[str]) -> str:
 
 def _standardized(fit: Fit, t: int) -> Array:
     """Return T_std = RT of a term."""
-    T: Array = fit.problem.covariance.terms[t].whitening @ fit.templates[t]
+    T: Array = fit.problem.cp.layout.places[t].whitening @ fit.templates[t]
     return T
 
 

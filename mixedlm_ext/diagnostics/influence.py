@@ -14,13 +14,15 @@ from scipy import stats
 from mixedlm_ext import absent
 from mixedlm_ext.absent import attribute_again
 from mixedlm_ext.caching import cached_property
-from mixedlm_ext.diagnostics.deleted import Deleted
-from mixedlm_ext.diagnostics.deletion import delete_at_theta
-from mixedlm_ext.diagnostics.groups import group_rows
+from mixedlm_ext.diagnostics.deletion_at_theta import delete_at_theta
+from mixedlm_ext.diagnostics.deletion_estimates import Deleted
+from mixedlm_ext.diagnostics.deletion_refits import refit_without
 from mixedlm_ext.diagnostics.leverage import leverages
-from mixedlm_ext.diagnostics.refits import refit_without
 from mixedlm_ext.diagnostics.residuals import residuals
+from mixedlm_ext.diagnostics.row_groups import group_rows
+from mixedlm_ext.display import page
 from mixedlm_ext.fit import Fit
+from mixedlm_ext.tables import Table
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults
@@ -127,7 +129,7 @@ class ObservationInfluence:
             ``hat_diag``, ``dffits_internal``.
         """
         names = [f"dfb_{name}" for name in self._fit.design.x_names]
-        out = pd.DataFrame(self.dfbetas, index=self._fit.design.index, columns=names)
+        out = Table(self.dfbetas, index=self._fit.design.index, columns=names)
         return out.assign(
             cooks_d=self.cooks_distance[0],
             standard_resid=self.resid_studentized,
@@ -201,10 +203,13 @@ class GroupInfluence:
         how = "refitted" if self.refit else "covariance parameters held"
         return f"<GroupInfluence: {len(self.sigma)} groups of {self.groups}, {how}>"
 
+    def _repr_html_(self) -> str:
+        return page(repr(self).strip("<>"), [self.summary_frame()])
+
     def summary_frame(self) -> pd.DataFrame:
         """Cook's distance, displacement, rows, sigma and dfbetas in one frame, most influential
         first."""
-        head = pd.DataFrame(
+        head = Table(
             {
                 "cooks_d": self.cooks_distance,
                 "displacement": self.displacement,

@@ -9,7 +9,6 @@ With √W on both sides, V = I + ZΛΛ'Z' relative to σ², and P = V⁻¹ - V�
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,8 @@ from scipy import sparse
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.linalg.triangular import solve_upper
-from mixedlm_ext.refit import Reduction
+from mixedlm_ext.products.products import BlockMatrix
+from mixedlm_ext.products.responses import Reduction
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -69,10 +69,10 @@ class RowGeometry:
     def __init__(self, fit: Fit) -> None:
         design = fit.design
         self._fit, self._pls = fit, fit.engine.pls
-        reduction = Reduction(design, fit.problem)
+        reduction = Reduction(design, fit.problem.cp.layout)
         self._Zt: Any = reduction.Zt.tocsc()
         self.root = np.ones(len(design.y)) if reduction.root is None else reduction.root
-        B = self._pls.factor.back_solve(self._pls.RZX)  # ΛL⁻ᵀR_ZX, so that R_ZX'c_i = B'z_i
+        B = self._pls.NZX  # R_ZX'c_i = B'z_i
         self.Q = solve_upper(self._pls.RX, reduction.Q.T, transpose=True).T
         remaining = reduction.Q - self._Zt.T @ B
         self.D = solve_upper(self._pls.RX, remaining.T, transpose=True).T
@@ -92,8 +92,7 @@ class RowGeometry:
             return np.asarray((self._N @ self._Zt).multiply(self._Zt).sum(axis=0)).ravel()
         out = np.empty(self._Zt.shape[1])
         for chunk in self._chunks():
-            C = self._columns(chunk)
-            out[chunk] = np.einsum("qn,qn->n", C, C)
+            out[chunk] = self._pls.factor.quadratic_diagonal(self._z(chunk))
         return out
 
     def inverse_V(self, rows: Index) -> Array:
@@ -102,19 +101,18 @@ class RowGeometry:
             Z = self._Zt[:, rows]
             CC = (Z.T @ (self._N @ Z)).toarray()
         else:
-            C = self._columns(rows)
-            CC = C.T @ C
+            CC = self._pls.factor.quadratic(self._z(rows))
         return np.asarray(np.eye(len(rows)) - CC)
 
     @cached_property
     def _N(self) -> sparse.csr_array:
         """ΛM⁻¹Λ' of a model with one block, laid out as Z'WZ."""
-        blocks = self._pls.factor.covariance_blocks()
-        return replace(self._fit.problem.cp, diagonal=blocks, couplings={}).ZZ
+        blocks = self._pls.factor.diagonal_blocks()
+        return BlockMatrix(self._fit.problem.cp.shapes, blocks, {}).sparse
 
-    def _columns(self, rows: Index | slice) -> Array:
-        """Return c_i of some rows, (q, m)."""
-        return self._pls.factor.half_solve(self._Zt[:, rows].toarray(order="C"))
+    def _z(self, rows: Index | slice) -> Array:
+        """Return z_i of some rows as dense columns, (q, m)."""
+        return np.asarray(self._Zt[:, rows].toarray(order="C"))
 
     def _chunks(self) -> Iterator[slice]:
         """Cut the rows into chunks of columns of C."""

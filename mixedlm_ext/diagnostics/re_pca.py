@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from mixedlm_ext.display import page
 from mixedlm_ext.fit import Fit
+from mixedlm_ext.tables import Table
 
 __all__ = ["PrincipalComponents", "principal_components"]
 
@@ -33,13 +35,16 @@ class PrincipalComponents:
 
     def summary_frame(self) -> pd.DataFrame:
         """Standard deviation, proportion and cumulative proportion of each component."""
-        return pd.DataFrame(
+        return Table(
             {
                 "std_dev": self.std_dev,
                 "proportion": self.proportion,
                 "cumulative": self.proportion.cumsum(),
             }
         )
+
+    def _repr_html_(self) -> str:
+        return page("Principal components of the random effects", [self.summary_frame()])
 
     def __repr__(self) -> str:
         return f"{self.summary_frame().round(6)}\n\nLoadings\n{self.loadings.round(6)}"

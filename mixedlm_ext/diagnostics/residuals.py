@@ -91,18 +91,13 @@ def standardized_modes(fit: Fit) -> dict[str, pd.DataFrame]:
     prior variance less the mean squared error of prediction (Laird & Ware 1982, Biometrics 38).
     """
     pls, cp = fit.engine.pls, fit.problem.cp
-    N = pls.factor.covariance_blocks()
-    B = pls.factor.back_solve(pls.RZX)
-    U = np.ascontiguousarray(solve_upper(pls.RX, B.T, transpose=True).T)
+    N = pls.factor.diagonal_blocks()
+    U = np.ascontiguousarray(solve_upper(pls.RX, pls.NZX.T, transpose=True).T)
     out = {}
-    for term, place, T, b in zip(
-        fit.design.terms, fit.problem.covariance.terms, fit.templates, fit.b
-    ):
-        own = slice(place.first, place.first + place.k)
-        u = cp.block(U, place.block)[own]
-        error = N[place.block][own, own] + np.einsum("alp,blp->abl", u, u)
-        inverse = np.linalg.inv(place.whitening)
-        error_variance = np.einsum("ab,bcl,ac->la", inverse, error, inverse)
+    for term, place, T, b in zip(fit.design.terms, cp.layout.places, fit.templates, fit.b):
+        u = cp.block(U, place.block)
+        error = place.covariance(N[place.block] + np.einsum("alp,blp->abl", u, u))
+        error_variance = np.einsum("aal->la", error)
         prior = np.diag(T @ T.T)
         left = prior - error_variance
         known = left > _FREE * prior

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.inference.wald import term_columns
+from mixedlm_ext.tables import Table
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults
@@ -41,7 +42,7 @@ def variance_inflation(results: MixedLMResults) -> pd.DataFrame:
         others = [j for j in every if j not in own]
         log_gvif = _logdet(R, own) + _logdet(R, others) - _logdet(R, every)
         rows.append([np.exp(log_gvif), len(own), np.exp(log_gvif / (2 * len(own)))])
-    table = pd.DataFrame(rows, index=list(terms), columns=["gvif", "df", "gvif_scaled"])
+    table = Table(rows, index=list(terms), columns=["gvif", "df", "gvif_scaled"])
     return table.astype({"df": int})
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from mixedlm_ext.errors import FormulaError
+from mixedlm_ext.errors import FormulaError, did_you_mean
 from mixedlm_ext.formula.columns import OTHERS, Columns, shown
 from mixedlm_ext.formula.groups import Factor, expand_group
+from mixedlm_ext.formula.structured import structure_name
 from mixedlm_ext.formula.syntax import Node, parse_two_sides
 from mixedlm_ext.formula.tokens import (
     EXAMPLE,
@@ -21,6 +22,7 @@ from mixedlm_ext.formula.tokens import (
     call_arguments,
     check_python,
 )
+from mixedlm_ext.structures import KEYWORDS, structure_of
 
 __all__ = [
     "MixedFormula",
@@ -43,9 +45,9 @@ class RandomTermSpec:
     group : tuple of str
         The factors of the grouping interaction, each a Python expression: ``("a", "b")`` for a:b.
     structure : str
-        ``"us"`` (unstructured covariance) for ``|``, ``"diag"`` for ``||``; ``"iid"`` for a
-        variance component of statsmodels' ``vc_formula``, whose columns are independent with one
-        variance.
+        Name of the covariance structure: ``"us"`` (unstructured) for ``|``, ``"diag"`` for ``||``,
+        that of the call otherwise; ``"iid"`` for ``diag(hom=True)`` and for a variance component of
+        statsmodels' ``vc_formula``, whose columns are independent with one variance.
     span : tuple of int
         Start and stop of the written term, parentheses included, in the user's text.
     expr_span, group_span : tuple of int
@@ -67,15 +69,23 @@ class RandomTermSpec:
     name: str = ""
 
     @property
+    def is_component(self) -> bool:
+        """Whether it is a variance component of statsmodels', which has a name of its own."""
+        return bool(self.name)
+
+    @property
     def written(self) -> str:
-        """Columns and group in formula language, ``"(1 + Days | Subject)"``."""
-        bar = "||" if self.structure == "diag" else "|"
-        return f"({shown(self.expr, self.bare)} {bar} {self.group_name})"
+        """The term in formula language, ``"(1 + Days | Subject)"``; of a component its columns."""
+        left = shown(self.expr, self.bare)
+        if self.is_component:
+            return f"({left} | {self.group_name})"
+        return structure_of(self.structure, 2).text(left, self.group_name)
 
     @property
     def text(self) -> str:
         """The term in words: what is written, and what a formula cannot say of a component."""
-        return f"{self.written} with one variance" if self.structure == "iid" else self.written
+        one = self.is_component and structure_of(self.structure, 2).one_variance
+        return f"{self.written} with one variance" if one else self.written
 
     @property
     def group_name(self) -> str:
@@ -130,8 +140,9 @@ def parse_formula(
     Parameters
     ----------
     text : str
-        A patsy formula plus random terms ``(left | right)`` or ``(left || right)`` and
-        ``offset(...)`` terms joined by ``+``.
+        A patsy formula plus random terms ``(left | right)``, ``(left || right)``, or with a
+        covariance structure ``cs(left | right, hom=True)``, and ``offset(...)`` terms joined by
+        ``+``.
     allow_no_random : bool
         Accept a formula without random terms.
     columns : collection, optional
@@ -240,6 +251,10 @@ class _Splitter:
             return ""
         if node.kind == "parens":
             return self._keep_parens(node)
+        if node.kind == "structured":
+            name = structure_name(self.source, node)
+            self._add_random(node.span, node.children[0], name)
+            return ""
         minus = [op for op in node.ops if op.op == "-"]
         if node.kind == "sign" and not minus:
             return self.keep(node.children[0])
@@ -264,13 +279,14 @@ class _Splitter:
     def _keep_parens(self, node: Node) -> str:
         inner = node.children[0]
         if inner.kind == "bar":
-            self._add_random(node.span, inner)
+            structure = "diag" if inner.ops[0].op == "||" else "us"
+            self._add_random(node.span, inner, structure)
             return ""
         rest = self.keep(inner)
         # The parentheses stay: x + (0 + z) keeps an intercept that x + 0 + z does not have.
         return f"({rest})" if rest else ""
 
-    def _add_random(self, span: Span, bar: Node) -> None:
+    def _add_random(self, span: Span, bar: Node, structure: str) -> None:
         source = self.source
         left, right = bar.children
         written = source.plain(right.span)
@@ -280,7 +296,6 @@ class _Splitter:
             hint = f"Write (1 | {written}) for an intercept, (0 + x | {written}) for a slope only."
             problem = f"the random-effects term {source.plain(span)} has no columns"
             raise source.error(problem, left.span, hint)
-        structure = "diag" if bar.ops[0].op == "||" else "us"
         expr = source.plain(left.span)
         for group in expand_group(source, right):
             names = tuple(factor.text for factor in group)
@@ -302,7 +317,8 @@ class _Splitter:
 
 def _find_special(node: Node) -> Node | None:
     """Return the first random term (with its parentheses) or offset in `node`."""
-    if node.kind == "bar" or (node.kind == "parens" and node.children[0].kind == "bar"):
+    in_parens = node.kind == "parens" and node.children[0].kind == "bar"
+    if in_parens or node.kind in ("bar", "structured"):
         return node
     if node.kind == "atom":
         return node if call_arguments(node.tokens, "offset") is not None else None
@@ -399,5 +415,8 @@ def _bar_hint(before: Token, opening: Token) -> str:
     apart = before.span[1] < opening.span[0]
     if apart or before.kind == "column":  # "x (1 | g)" reads as a call of x
         return f"If a + is missing after {before.text!r}, write {before.text} + (1 | group)."
-    bar = {"us": "|", "diag": "||"}.get(before.text)
-    return f"Write (x {bar} group) for {before.text}(x | group)." if bar else ""
+    near = did_you_mean(before.text, KEYWORDS)
+    return (
+        f"Structures are {', '.join(KEYWORDS)}, as in cs(0 + f | group); {before.text!r} is none "
+        f"of them.{near}"
+    )

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mixedlm_ext.errors import FormulaError
-from mixedlm_ext.formula.tokens import EXAMPLE, Lexeme, Source, Span, Token, split_lexemes
+from mixedlm_ext.formula.tokens import (
+    EXAMPLE,
+    STRUCTURED,
+    Lexeme,
+    Source,
+    Span,
+    Token,
+    split_lexemes,
+    structured_arguments,
+)
 
 __all__ = ["Node", "parse_one_side", "parse_two_sides"]
 
@@ -20,11 +29,12 @@ class Node:
     """A piece of the formula.
 
     `kind` is "atom" (a Python expression, with its tokens), "sum", "product" (all the tighter
-    operators), "sign", "parens", "bar", or "empty" where something is missing. `ops` holds the
-    operators between (for a sign: before) the children, left to right.
+    operators), "sign", "parens", "bar", "structured" (a bar in a call, with its tokens), or "empty"
+    where something is missing. `ops` holds the operators between (for a sign: before) the children,
+    left to right.
     """
 
-    kind: Literal["atom", "sum", "product", "sign", "parens", "bar", "empty"]
+    kind: Literal["atom", "sum", "product", "sign", "parens", "bar", "structured", "empty"]
     span: Span
     children: tuple[Node, ...] = ()
     ops: tuple[Lexeme, ...] = ()
@@ -158,10 +168,12 @@ class _Parser:
             node = Node("atom", lexeme.span, tokens=lexeme.tokens)
         elif self._at("("):
             node = self._parens()
+        elif self._at(STRUCTURED):
+            node = self._structured()
         else:
             end = self.lexemes[self.place - 1].span[1] if self.place else 0
             return Node("empty", (end, end))
-        if self._at("", "("):
+        if self._at("", "(", STRUCTURED):
             hint = "Join terms with +, as in x + (1 | group)."
             raise self.source.error("an operator is missing before this", self._take().span, hint)
         return node
@@ -176,6 +188,14 @@ class _Parser:
         if inner.kind == "bar":
             self._check_sides(inner, span)
         return Node("parens", span, (inner,))
+
+    def _structured(self) -> Node:
+        """Parse the bar inside a call such as ``cs(x | g)``."""
+        lexeme = self._take()
+        arguments = structured_arguments(lexeme.tokens) or []
+        inner = _Parser(self.source, split_lexemes(self.source, arguments[0])).parse()
+        self._check_sides(inner, lexeme.span)
+        return Node("structured", lexeme.span, (inner,), tokens=lexeme.tokens)
 
     def _check_sides(self, bar: Node, span: Span) -> None:
         left, right = bar.children

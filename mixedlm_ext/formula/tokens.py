@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from mixedlm_ext.errors import FormulaError, did_you_mean
 from mixedlm_ext.formula.columns import EXPRESSION_KEYWORDS, Columns, is_lone_dot, shown
 from mixedlm_ext.formula.scan import CLOSER, EXAMPLE, Span, Token, check_brackets, scan
+from mixedlm_ext.structures import KEYWORDS
 
 __all__ = [
     "EXAMPLE",
+    "STRUCTURED",
     "Lexeme",
     "Source",
     "Span",
@@ -22,14 +24,21 @@ __all__ = [
     "check_python",
     "spell_columns",
     "split_lexemes",
+    "structured_arguments",
 ]
+
+STRUCTURED = "structure()"
+"""What `Lexeme.op` says of ``cs(x | g)``."""
 
 _OPERATORS = frozenset({"~", "+", "-", "*", "/", ":", "**", "|", "||"})
 
 
 @dataclass(frozen=True)
 class Lexeme:
-    """An operator or parenthesis of the formula, or (``op == ""``) one Python expression."""
+    """An operator or parenthesis of the formula, or one Python expression.
+
+    `op` is "" for an expression, and `STRUCTURED` for a random term written as a call.
+    """
 
     op: str
     tokens: tuple[Token, ...]
@@ -102,16 +111,17 @@ def spell_columns(text: str, columns: Columns) -> str:
     return source.plain(source.span)
 
 
-def split_lexemes(source: Source) -> list[Lexeme]:
-    """Split the tokens at the formula's operators, as patsy does.
+def split_lexemes(source: Source, tokens: Sequence[Token] | None = None) -> list[Lexeme]:
+    """Split the tokens, all of the source's by default, at the formula's operators as patsy does.
 
     A parenthesis that follows an operator groups terms; one that follows a name is a call. Within
-    a call, square brackets or braces every operator belongs to Python.
+    a call, square brackets or braces every operator belongs to Python, unless the call is a random
+    term with a covariance structure.
     """
     lexemes: list[Lexeme] = []
     expression: list[Token] = []
     depth = 0
-    for token in source.tokens:
+    for token in source.tokens if tokens is None else tokens:
         opens = token.text == "(" and not expression
         if depth == 0 and (opens or token.text in _OPERATORS or token.text == ")"):
             if expression:
@@ -143,6 +153,19 @@ def call_arguments(tokens: Sequence[Token], name: str) -> list[tuple[Token, ...]
     return [tuple(a) for a in arguments] if any(arguments) else []
 
 
+def structured_arguments(tokens: Sequence[Token]) -> list[tuple[Token, ...]] | None:
+    """Return the arguments if `tokens` are a random term such as ``cs(x | g)``, else None."""
+    if not tokens or tokens[0].text not in KEYWORDS:
+        return None
+    arguments = call_arguments(tokens, tokens[0].text)
+    depth = 0
+    for token in arguments[0] if arguments else ():
+        if depth == 0 and token.text in ("|", "||"):
+            return arguments
+        depth += _depth_change(token)
+    return None
+
+
 def check_python(source: Source, tokens: Sequence[Token]) -> None:
     """Refuse what Python could not evaluate, before patsy meets it."""
     span = (tokens[0].span[0], tokens[-1].span[1])
@@ -158,6 +181,8 @@ def _depth_change(token: Token) -> int:
 
 def _expression(source: Source, tokens: list[Token]) -> Lexeme:
     """Check one Python expression of the formula and wrap it up."""
+    if structured_arguments(tokens) is not None:
+        return Lexeme(STRUCTURED, tuple(tokens))
     if [t.text for t in tokens] == ["."]:
         problem = "'.', R's word for all other columns, is not available"
         raise source.error(problem, tokens[0].span, "Write the names of the columns.")

@@ -14,6 +14,7 @@ from mixedlm_ext.formula.columns import Columns, shown
 from mixedlm_ext.formula.parser import MixedFormula, RandomTermSpec, parse_formula
 from mixedlm_ext.formula.syntax import Node, parse_one_side
 from mixedlm_ext.formula.tokens import Source
+from mixedlm_ext.structures import structure_of
 
 __all__ = ["update_formula"]
 
@@ -82,7 +83,7 @@ def update_formula(
     components = parts.components()
     return replace(
         new,
-        text=" + ".join([new.text, *(c.written for c in components if c.structure != "iid")]),
+        text=" + ".join([new.text, *(c.written for c in components if _is_plain(c))]),
         random=(*new.random, *components),
         bare=new.bare | old.bare,
     )
@@ -124,7 +125,9 @@ class _Parts:
             self._fixed.insert(0, self._old.fixed.split("~", 1)[1].strip())
             self._random += self._old.random
             self._offsets += self._old.offsets
-        elif node.kind == "parens" and node.children[0].kind == "bar":
+        elif node.kind == "structured" or (
+            node.kind == "parens" and node.children[0].kind == "bar"
+        ):
             self._change_random(op, parse_formula(f"y ~ 1 + {term}").random, term)
         elif term.startswith("offset(") and term.endswith(")"):
             self._change_offset(op, term)
@@ -172,12 +175,12 @@ class _Parts:
             raise FormulaError(
                 f"the update {self._text!r} cannot be read: {str(error).splitlines()[0]}"
             ) from None
-        random = [term.written for term in self._random if not term.name]
+        random = [term.written for term in self._random if not term.is_component]
         return " + ".join([plain, *random, *(f"offset({o})" for o in self._offsets)])
 
     def components(self) -> tuple[RandomTermSpec, ...]:
         """Return the terms of ``vc_formula``: no formula can hold their name and one variance."""
-        return tuple(term for term in self._random if term.name)
+        return tuple(term for term in self._random if term.is_component)
 
 
 def _without(terms: Sequence[RandomTermSpec], taken: RandomTermSpec) -> list[RandomTermSpec] | None:
@@ -189,7 +192,7 @@ def _without(terms: Sequence[RandomTermSpec], taken: RandomTermSpec) -> list[Ran
     parts = _columns(taken.expr)
     if len(kept) < len(terms):
         return kept
-    if taken.structure != "diag" and len(parts) > 1:
+    if not _is_plain(taken) or (_is_correlated(taken) and len(parts) > 1):
         return None
     for part in parts:
         owner = next((t for t in kept if _same_group(t, taken) and _is_free(t, part)), None)
@@ -204,7 +207,17 @@ def _without(terms: Sequence[RandomTermSpec], taken: RandomTermSpec) -> list[Ran
 def _is_free(term: RandomTermSpec, part: patsy.Term) -> bool:
     """Say whether a term has these columns, uncorrelated with its others."""
     columns = _columns(term.expr)
-    return part in columns and (term.structure == "diag" or len(columns) == 1)
+    return _is_plain(term) and part in columns and (not _is_correlated(term) or len(columns) == 1)
+
+
+def _is_plain(term: RandomTermSpec) -> bool:
+    """Say whether each column of a term may go without changing what is said of the others."""
+    kind = structure_of(term.structure, 2)
+    return kind.linear and not kind.one_variance
+
+
+def _is_correlated(term: RandomTermSpec) -> bool:
+    return structure_of(term.structure, 2).correlated
 
 
 def _of_columns(term: RandomTermSpec, parts: Sequence[patsy.Term]) -> RandomTermSpec:
@@ -220,9 +233,10 @@ def _way_out(terms: Sequence[RandomTermSpec], taken: RandomTermSpec) -> str:
     parts = set(_columns(taken.expr))
     for term in terms:
         columns = _columns(term.expr)
-        if _same_group(term, taken) and parts < set(columns):
+        separable = term.is_component or _is_plain(term)
+        if separable and _same_group(term, taken) and parts < set(columns):
             rest = _of_columns(term, [part for part in columns if part not in parts])
-            if term.structure == "iid" and len(columns) - len(parts) > 1:
+            if not _is_plain(term) and len(columns) - len(parts) > 1:
                 return "Make the changed model by MixedLM.from_formula(..., vc_formula=...)."
             return f"Exchange the whole term: '~ . - {term.written} + {rest.written}'."
     return ""
@@ -234,10 +248,16 @@ def _same(one: RandomTermSpec, two: RandomTermSpec) -> bool:
     A component goes by its columns and group, its one variance being no part of a formula.
     """
     return (
-        (one.structure == two.structure or "diag" not in (one.structure, two.structure))
+        _same_structure(one, two)
         and _same_group(one, two)
         and set(_columns(one.expr)) == set(_columns(two.expr))
     )
+
+
+def _same_structure(one: RandomTermSpec, two: RandomTermSpec) -> bool:
+    if one.is_component or two.is_component:
+        return all(_is_correlated(term) or not _is_plain(term) for term in (one, two))
+    return one.structure == two.structure
 
 
 def _same_group(one: RandomTermSpec, two: RandomTermSpec) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +52,6 @@ def check_identified(design: Design, problem: Problem) -> None:
     hidden = [t for t in range(len(design.terms)) if _is_inside(design, problem, t)]
     if hidden or problem.covariance.n_theta == 1:
         return
-    if problem.covariance.tied:  # one variance for several columns: there is little to mistake
-        return
     image = Image(problem, residual=False)
     unseen = image.null_space()
     if not unseen.shape[1]:
@@ -82,14 +81,7 @@ def check_told_from_residual(design: Design, problem: Problem) -> None:
     """
     cp = problem.cp
     relaxed = design.checks["levels"] != "error"  # then as many effects as rows are what was asked
-    if (
-        relaxed
-        or problem.covariance.tied
-        or cp.q < cp.n - cp.p
-        or design.checks["identified"] == "ignore"
-    ):
-        return
-    if problem.covariance.tied:
+    if relaxed or cp.q < cp.n - cp.p or design.checks["identified"] == "ignore":
         return
     directions = in_user_columns(problem.covariance, Image(problem, residual=True).null_space())
     with_residual = directions @ _row_space(directions[-1:])
@@ -123,11 +115,11 @@ def _is_inside(design: Design, problem: Problem, t: int) -> bool:
     """Refuse a term some combination of whose columns the fixed effects have at every level."""
     combinations = inside_fixed(problem, t)
     # one column that is not inside is enough to see a variance that all columns share
-    enough = combinations.shape[0] if design.terms[t].structure == "iid" else 1
+    enough = combinations.shape[0] if design.terms[t].kind.one_variance else 1
     if combinations.shape[1] < enough:
         return False
-    term, whitening = design.terms[t], problem.covariance.terms[t].whitening
-    what, lie, instead = _inside_names(term, combinations, np.linalg.norm(whitening, axis=0))
+    term, lengths = design.terms[t], problem.cp.layout.places[t].lengths
+    what, lie, instead = _inside_names(term, combinations, lengths)
     _report(
         design,
         f"{what} of {term.text} {lie} within the fixed part: a coefficient for every level of "
@@ -182,7 +174,7 @@ def _is_unseen(design: Design, problem: Problem, image: Image, t: int) -> bool:
 
 def _unseen_text(term: TermDesign, entries: Sequence[Parameter], d: int) -> str:
     """Say which parameters of a term are not seen."""
-    names = in_words([Parameter(0, entry.a, entry.c) for entry in entries], [term])
+    names = in_words([replace(entry, t=0) for entry in entries], [term])
     alone = d == len(entries)
     what = (
         f"the data say nothing about {names} of {term.text}"

@@ -4,8 +4,9 @@ With K'X = 0 the data inform on the variances through K'y ~ N(0, K'VK) alone, an
 
     K'VK = φ_0 K'W⁻¹K + Σ_i φ_i K'G_iK,      G_i = Z E_i Z'
 
-is linear in φ: a variance or covariance each, and the residual variance φ_0. A direction d of φ is
-seen unless Σ_i d_i K'G_iK + d_0 K'W⁻¹K = 0, at whatever φ. In cross-products, with C = Z'PZ at
+is linear in φ: a variance or covariance each, and the residual variance φ_0. (Of a structure that
+is not linear, E_i are the derivatives of Γ at a point like any other.) A direction d of φ is seen
+unless Σ_i d_i K'G_iK + d_0 K'W⁻¹K = 0, at whatever φ. In cross-products, with C = Z'PZ at
 Λ = 0 (the part of Z'WZ that the fixed effects leave), this is
 
     Σ_i d_i C E_i C + d_0 C = 0   and   Σ_i d_i tr(E_iC) + d_0 (n - p) = 0
@@ -20,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.linalg.blas import matmul
-from mixedlm_ext.linalg.crossproducts import CrossProducts
 from mixedlm_ext.pls import Problem
+from mixedlm_ext.products.products import CrossProducts
 
 Array = NDArray[np.float64]
 
@@ -53,23 +54,17 @@ def inside_fixed(problem: Problem, t: int) -> Array:
         A basis of w with Z_l w inside X for every level l, in the user's columns scaled to
         one length.
     """
-    cp, own = problem.cp, problem.covariance.terms[t]
-    part = slice(own.first, own.first + own.k)
-    F = cp.block(cp.ZX, own.block)[part]
-    total = cp.diagonal[own.block][part, part].sum(axis=-1)
+    cp, own, place = problem.cp, problem.covariance.terms[t], problem.cp.layout.places[t]
+    F = cp.block(cp.ZX, place.block)[place.own]
+    total = cp.diagonal[place.block][place.own, place.own].sum(axis=-1)
     left = total - np.einsum("alp,blp->ab", F, F)
     scale = 1.0 / np.sqrt(np.maximum(np.diag(total), np.finfo(float).tiny))
-    if own.structure == "diag":
+    if own.structure.whitening != "triangular" and not own.structure.one_variance:
         inside = np.flatnonzero(np.diag(left) * scale**2 < _INSIDE)
         return np.asarray(np.eye(own.k)[:, inside])
     values, vectors = np.linalg.eigh(scale[:, None] * left * scale)
-    W = np.linalg.solve(own.whitening, scale[:, None] * vectors[:, values < _INSIDE])
-    return np.asarray(_lengths(own.whitening)[:, None] * W)
-
-
-def _lengths(whitening: Array) -> Array:
-    """Root mean squares of the user's columns."""
-    return np.linalg.norm(whitening, axis=0)
+    W = np.linalg.solve(place.whitening, scale[:, None] * vectors[:, values < _INSIDE])
+    return np.asarray(place.lengths[:, None] * W)
 
 
 class Image:
@@ -88,7 +83,8 @@ class Image:
         self._problem, self._residual, self._fixed = problem, residual, fixed
         self._rng = np.random.default_rng(0)
         self._share = _shares(problem.cp)
-        self.m = problem.covariance.n_theta + residual
+        self._changes = problem.covariance.parameter_directions()
+        self.m = len(self._changes) + residual
         vector = self._vector()
         self._scale, self._size = self._sizes(vector)
         self._triangle = _triangle(self._columns(vector))
@@ -132,10 +128,11 @@ class Image:
     def _condition(self, part: slice) -> float:
         """Return the largest condition of a term's columns, at unit length, of the terms there."""
         covariance = self._problem.covariance
+        places = self._problem.cp.layout.places
         start, stop, _ = part.indices(self.m)
         whitenings = [
-            term.whitening / _lengths(term.whitening)
-            for term, own in zip(covariance.terms, covariance.slices, strict=True)
+            place.whitening / place.lengths
+            for place, own in zip(places, covariance.slices, strict=True)
             if own.start < stop and start < own.stop
         ]
         return float(max(np.linalg.cond(R) for R in whitenings))
@@ -173,25 +170,22 @@ class Image:
         return out - matmul(cp.ZX, matmul(cp.ZX.T, M)) if self._fixed and cp.p else out
 
     def _patterns(self, vector: Array) -> Array:
-        """Return E_i v for each variance and covariance, (q, m)."""
-        cp, covariance = self._problem.cp, self._problem.covariance
-        out = np.zeros((cp.q, covariance.n_theta))
-        for j in range(covariance.n_theta):
-            i, a, c = covariance.blocks[j], covariance.rows[j], covariance.columns[j]
-            v, column = cp.block(vector, i), cp.block(out[:, j], i)
-            column[a] = v[c]
-            column[c] = v[a]
+        """Return E_i v for each parameter of Γ, (q, m)."""
+        cp = self._problem.cp
+        out = np.zeros((cp.q, len(self._changes)))
+        for j, (i, E) in enumerate(self._changes):
+            rows = np.flatnonzero(E.any(axis=1))
+            cp.block(out[:, j], i)[rows] = E[rows] @ cp.block(vector, i)
         return out
 
     def _traces(self) -> Array:
-        """Return tr(E_iC) for each variance and covariance."""
-        cp, covariance = self._problem.cp, self._problem.covariance
+        """Return tr(E_iC) for each parameter of Γ."""
+        cp = self._problem.cp
         sums = [D.sum(axis=-1) for D in cp.diagonal]
         if self._fixed:
             blocks = [cp.block(cp.ZX, i) for i in range(len(sums))]
             sums = [D - np.einsum("alp,blp->ab", F, F) for D, F in zip(sums, blocks)]
-        twice = np.where(covariance.rows == covariance.columns, 1.0, 2.0)
-        return twice * covariance.free_entries(sums)
+        return np.array([(E * sums[i]).sum() for i, E in self._changes])
 
 
 def _shares(cp: CrossProducts) -> Array:

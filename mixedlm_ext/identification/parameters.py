@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.covariance import Covariance, TermCovariance
 from mixedlm_ext.design import TermDesign
+from mixedlm_ext.structures import LinearStructure, Structure
 
 Array = NDArray[np.float64]
 
@@ -30,30 +31,47 @@ _SHOWN = 4
 
 @dataclass(frozen=True)
 class Parameter:
-    """A variance or covariance: columns a and c of term t; the residual variance if t is None."""
+    """A parameter of Γ: columns a and c of term t; the residual variance if t is None.
+
+    `kind` is "variance", "covariance" or "correlation"; `whole` says that all columns have it.
+    """
 
     t: int | None
     a: int = 0
     c: int = 0
+    kind: str = "variance"
+    whole: bool = False
 
     @property
     def is_covariance(self) -> bool:
         """Whether it belongs to two columns."""
-        return self.a != self.c
+        return self.kind == "covariance"
 
     def columns(self, term: TermDesign) -> str:
         """Name its columns: ``'Days'``, or ``'Intercept' and 'Days'`` for a covariance."""
+        if self.whole:
+            return term.variances[0]
         return " and ".join(repr(term.columns[j]) for j in sorted({self.a, self.c}))
 
 
 def parameters(covariance: Covariance, residual: bool) -> list[Parameter]:
     """List the variance parameters in the order of theta, the residual variance last."""
-    listed = [
-        Parameter(t, int(a), int(c))
-        for t, term in enumerate(covariance.terms)
-        for a, c in zip(*term.entries, strict=True)
-    ]
+    listed = [p for t, term in enumerate(covariance.terms) for p in _parameters(t, term.structure)]
     return [*listed, Parameter(None)] if residual else listed
+
+
+def _parameters(t: int, structure: Structure) -> list[Parameter]:
+    """List the parameters of one term."""
+    if isinstance(structure, LinearStructure) and not structure.one_variance:
+        return [
+            Parameter(t, int(a), int(c), "variance" if a == c else "covariance")
+            for a, c in zip(*structure.entries, strict=True)
+        ]
+    variances = [Parameter(t, j, j) for j in range(structure.k)]
+    if structure.one_variance:
+        variances = [Parameter(t, whole=True)]
+    others = structure.n_theta - len(variances)
+    return variances + [Parameter(t, 0, 1, "correlation", whole=True)] * others
 
 
 def in_user_columns(covariance: Covariance, directions: Array) -> Array:
@@ -77,8 +95,14 @@ def in_user_columns(covariance: Covariance, directions: Array) -> Array:
 
 
 def _of_term(term: TermCovariance, directions: Array) -> Array:
-    """Return the entries of R⁻¹DR⁻ᵀ for D with R'R = X'WX/n, scaled by the columns' lengths."""
-    rows, columns = term.entries
+    """Return the entries of R⁻¹DR⁻ᵀ for D with R'R = X'WX/n, scaled by the columns' lengths.
+
+    Where there is a number for each column at most, it changes the size of parameters only.
+    """
+    structure = term.structure
+    if not isinstance(structure, LinearStructure) or structure.whitening != "triangular":
+        return directions
+    rows, columns = structure.entries
     lengths = np.linalg.norm(term.whitening, axis=0)
     back = lengths[:, None] * np.linalg.inv(term.whitening)
     out = np.empty_like(directions)
@@ -103,8 +127,10 @@ def in_words(entries: Sequence[Parameter], terms: Sequence[TermDesign]) -> str:
     phrases = []
     for t, term in enumerate(terms):
         of_term = [entry for entry in entries if entry.t == t]
-        for kind, wanted in (("variance", False), ("covariance", True)):
-            names = [e.columns(term) for e in of_term if e.is_covariance is wanted]
+        if any(e.kind == "correlation" for e in of_term):
+            phrases.append(f"the correlation {'in' if several else 'of'} {term.text}")
+        for kind in ("variance", "covariance"):
+            names = list(dict.fromkeys(e.columns(term) for e in of_term if e.kind == kind))
             if names:
                 plural = "s" if len(names) > 1 else ""
                 place = f" in {term.text}" if several else ""

@@ -14,6 +14,7 @@ from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.choices import name_list
 from mixedlm_ext.objective import Objective
 from mixedlm_ext.search import METHODS, check_maxiter, check_optimizer
+from mixedlm_ext.tables import Table
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults
@@ -33,7 +34,7 @@ def all_fit_table(
     for method in wanted:
         check_optimizer(method)
     rows = {method: _row(results.fit_record, method, maxiter) for method in wanted}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=_columns(results.fit_record))
+    return Table.from_dict(rows, orient="index", columns=_columns(results.fit_record))
 
 
 def _columns(fit: Fit) -> list[str]:

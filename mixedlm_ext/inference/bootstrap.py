@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from numpy.random import SeedSequence
 from numpy.typing import NDArray
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
+from mixedlm_ext.display import page
 from mixedlm_ext.errors import FitError, MixedLMError, check_choice, warn_caller
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.bootstrap_file import (
@@ -28,6 +29,8 @@ from mixedlm_ext.inference.resampling import KINDS, Resampler, resampler
 from mixedlm_ext.inference.statistic import Statistic, Values, check_statistic, evaluate
 from mixedlm_ext.many import Estimates, Refitter, all_values, warm_start
 from mixedlm_ext.parallel import pieces, run
+from mixedlm_ext.pls import problem_with
+from mixedlm_ext.products.responses import Reduction
 from mixedlm_ext.simulation.simulate import check_count, draw, seed_text, spawn_seeds
 from mixedlm_ext.tables import Table
 
@@ -78,6 +81,10 @@ class Bootstrap:
     def __repr__(self) -> str:
         kept = " given the random effects" if self.use_u else ""
         return f"<Bootstrap: {self.n} {self.kind} replicates{kept}, {len(self.failures)} failed>"
+
+    def _repr_html_(self) -> str:
+        columns = {"estimate": self.estimates, "bias": self.bias, "bse": self.bse}
+        return page(repr(self).strip("<>"), [Table(columns)])
 
     @property
     def bias(self) -> pd.Series:
@@ -134,13 +141,16 @@ class Bootstrap:
             raise FitError(f"alpha={alpha!r} is no probability. Pass a number such as 0.05.")
         acceleration = np.zeros(len(self.estimates))
         if kind == "bca":
-            acceleration = jackknife_accelerations(self._fit_for_bca(), self._evaluate)
+            results = self._fit_for_bca()
+            acceleration = jackknife_accelerations(
+                results.fit_record, partial(self._evaluate, results)
+            )
         columns = self.replicates.to_numpy().T
         limits = [
             interval(kind, name, column, estimate, alpha, a)
             for (name, estimate), column, a in zip(self.estimates.items(), columns, acceleration)
         ]
-        return pd.DataFrame(limits, index=self.estimates.index, columns=[0, 1])
+        return Table(limits, index=self.estimates.index, columns=[0, 1])
 
     def summary_frame(self, alpha: float = 0.05, kind: str = "percentile") -> pd.DataFrame:
         """Estimates, bias, standard errors and intervals in one frame."""
@@ -228,10 +238,14 @@ class Bootstrap:
             )
         return self._results
 
-    def _evaluate(self, results: Any) -> Array:
-        """Return the parameters or the statistic of another fit."""
+    def _evaluate(self, results: MixedLMResults, fit: Fit) -> Array:
+        """Return the parameters or the statistic of a fit without some of the groups."""
         where = "without some of the groups, as intervals by 'bca' need it"
-        return _values_like(self._found.names, results, self._statistic, where)
+        if self._statistic is None:
+            return _parameters(fit).numbers
+        model = results.model.with_design(fit.design, fit.problem)
+        other = results.results_like(model, fit, robust=False)
+        return _values_like(self._found.names, other, self._statistic, where)
 
 
 def bootstrap(
@@ -340,9 +354,13 @@ def _statistics_of(
     first, seeds = work
     values = np.full((len(seeds), len(names)), np.nan)
     failures: dict[int, str] = {}
+    model = results.model
+    reduce = Reduction(model.design, model.problem.cp.layout)
     for r, seed in enumerate(seeds):
         try:
-            refitted = results.fit_again(results.model.with_response(draws.draw(seed)))
+            y = draws.draw(seed)
+            problem = problem_with(model.problem, reduce(y[:, None]))
+            refitted = results.fit_again(model.with_design(replace(model.design, y=y), problem))
         except MixedLMError as error:
             failures[first + r] = str(error)
             continue
@@ -359,7 +377,11 @@ def _values(results: Any, statistic: Statistic | None, where: str = "for the fit
     """Return the parameters of a fit, or the statistic of it, by name."""
     if statistic is not None:
         return evaluate(statistic, results, where)
-    fit = results.fit_record
+    return _parameters(results.fit_record)
+
+
+def _parameters(fit: Fit) -> Values:
+    """Return the parameters of a fit by name."""
     free_sigma = fit.fixed_sigma is None
     names = [p.name for p in model_parameters(fit.design, free_sigma)]
     one = Estimates.of_fit(fit)

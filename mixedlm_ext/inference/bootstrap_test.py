@@ -13,6 +13,7 @@ from numpy.random import SeedSequence
 from numpy.typing import NDArray
 from scipy import stats
 
+from mixedlm_ext.display import page
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.inference.bootstrap import fit_refitter
 from mixedlm_ext.inference.compare import lr_test
@@ -31,7 +32,7 @@ _TIE = 1e-6
 """Likelihood ratios that differ by less are the same: searches end about 1e-8 above the optimum."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BootstrapTest:
     """Outcome of a parametric bootstrap of the likelihood ratio.
 
@@ -54,6 +55,17 @@ class BootstrapTest:
     pvalue: float
     replicates: Array = field(repr=False)
     n_failed: int = 0
+
+    def __repr__(self) -> str:
+        return f"{self._heading()}\n{self.summary_frame()}"
+
+    def _repr_html_(self) -> str:
+        return page(self._heading(), [self.summary_frame()])
+
+    def _heading(self) -> str:
+        done = len(self.replicates) - self.n_failed
+        failed = f", {self.n_failed} failed" if self.n_failed else ""
+        return f"Likelihood-ratio test, {done} bootstrap replicates{failed}"
 
     def summary_frame(self) -> pd.DataFrame:
         """Return the test beside two that need no simulation of the tail.

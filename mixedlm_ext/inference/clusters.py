@@ -2,50 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.grouping import level_codes
 from mixedlm_ext.design.names import list_names
+from mixedlm_ext.design.partition import Partition, is_finer
+from mixedlm_ext.design.row_values import values_of_rows
 from mixedlm_ext.errors import DesignError, FitError, did_you_mean
-from mixedlm_ext.refit import values_of_rows
 
-Index = NDArray[np.intp]
-
-__all__ = ["Clusters", "find_clusters"]
+__all__ = ["find_clusters"]
 
 
-@dataclass(frozen=True, eq=False)
-class Clusters:
-    """A partition of the rows.
-
-    Attributes
-    ----------
-    name : str
-    codes : ndarray of intp (n,)
-        Cluster of each row, from 0.
-    count : int
-    levels : Index (count,)
-        Their names.
-    """
-
-    name: str
-    codes: Index
-    count: int
-    levels: pd.Index
-
-    def rows(self) -> list[Index]:
-        """Return the rows of each cluster."""
-        order = np.argsort(self.codes, kind="stable")
-        return np.split(order, np.cumsum(np.bincount(self.codes, minlength=self.count))[:-1])
-
-
-def find_clusters(design: Design, cluster: Any = None) -> Clusters:
+def find_clusters(design: Design, cluster: Any = None) -> Partition:
     """Return the clusters that a user names, or the coarsest grouping factor.
 
     Parameters
@@ -57,7 +26,7 @@ def find_clusters(design: Design, cluster: Any = None) -> Clusters:
 
     Returns
     -------
-    Clusters
+    Partition
 
     Raises
     ------
@@ -65,7 +34,7 @@ def find_clusters(design: Design, cluster: Any = None) -> Clusters:
         If some random effect is shared between clusters, or there is only one cluster.
     """
     found = _coarsest(design) if cluster is None else _given(design, cluster)
-    broken = [t.group for t in design.terms if not _is_finer(t.codes, found.codes)]
+    broken = [t.group for t in design.terms if not is_finer(t.codes, found.codes)]
     if broken:
         raise FitError(
             f"cluster {found.name!r} splits levels of {list_names(dict.fromkeys(broken))}, so its "
@@ -80,11 +49,11 @@ def find_clusters(design: Design, cluster: Any = None) -> Clusters:
     return found
 
 
-def _coarsest(design: Design) -> Clusters:
+def _coarsest(design: Design) -> Partition:
     """Return the grouping factor in which all others are nested."""
     for term in design.terms:
-        if all(_is_finer(other.codes, term.codes) for other in design.terms):
-            return Clusters(term.group, term.codes, len(term.levels), term.levels)
+        if all(is_finer(other.codes, term.codes) for other in design.terms):
+            return Partition(term.group, term.codes, term.levels)
     names = list_names(dict.fromkeys(term.group for term in design.terms))
     raise FitError(
         f"the grouping factors {names} are crossed: none contains the levels of the others, so "
@@ -93,12 +62,12 @@ def _coarsest(design: Design) -> Clusters:
     )
 
 
-def _given(design: Design, cluster: Any) -> Clusters:
+def _given(design: Design, cluster: Any) -> Partition:
     """Return the clusters that were asked for."""
     if isinstance(cluster, str):
         for term in design.terms:
             if cluster in (term.name, term.group):
-                return Clusters(term.group, term.codes, len(term.levels), term.levels)
+                return Partition(term.group, term.codes, term.levels)
         columns = {} if design.frame is None else {str(c): c for c in design.frame}
         if cluster not in columns:
             known = [*columns, *(term.group for term in design.terms)]
@@ -113,7 +82,7 @@ def _given(design: Design, cluster: Any) -> Clusters:
     codes, levels = level_codes(values, name)
     if codes.min(initial=0) < 0:
         raise FitError(f"cluster {name!r} has missing values. Give every row a cluster.")
-    return Clusters(name, codes, len(levels), levels)
+    return Partition(name, codes, levels)
 
 
 def _aligned(design: Design, values: Any) -> Any:
@@ -122,10 +91,3 @@ def _aligned(design: Design, values: Any) -> Any:
         return values_of_rows(design, values, "cluster")
     except DesignError as error:
         raise FitError(str(error)) from None
-
-
-def _is_finer(fine: Index, coarse: Index) -> bool:
-    """Say whether each level of `fine` lies in one level of `coarse`."""
-    first = np.full(int(fine.max(initial=0)) + 1, -1)
-    first[fine] = coarse
-    return bool((first[fine] == coarse).all())

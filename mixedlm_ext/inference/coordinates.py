@@ -56,6 +56,41 @@ class Coordinates(Protocol):
     def bend(self, x: Array, t: float, g: Array) -> Array:
         """Return Σ_k g_k ∂²ψ_k/∂x²."""
 
+    def of_theta(self, values: Array) -> Array:
+        """Return what x takes over of values for each θ, such as the ends of its range."""
+
+
+class ThetaHeld:
+    """A θ that is a correlation, held at sin t. x is the others.
+
+    Parameters
+    ----------
+    entry : int
+        Where θ holds it.
+    """
+
+    def __init__(self, entry: int) -> None:
+        self._entry = entry
+
+    def start(self, theta: Array, sigma: float) -> Array:
+        """Return x of an unrestricted θ."""
+        return np.delete(theta, self._entry)
+
+    def place(self, x: Array, t: float) -> Place:
+        """Return ψ and its first derivatives."""
+        J = np.delete(np.eye(len(x) + 1), self._entry, axis=1)
+        velocity = np.zeros(len(x) + 1)
+        velocity[self._entry] = np.cos(t)
+        return Place(np.insert(x, self._entry, np.sin(t)), None, J, velocity)
+
+    def bend(self, x: Array, t: float, g: Array) -> Array:
+        """Return zero: θ is linear in x."""
+        return np.zeros((len(x), len(x)))
+
+    def of_theta(self, values: Array) -> Array:
+        """Leave the held one out."""
+        return np.delete(values, self._entry)
+
 
 class SdHeld:
     """A standard deviation σ|T₁₁| = t: the first row of a template has one entry, t/σ.
@@ -103,6 +138,10 @@ class SdHeld:
         if self._fixed_sigma is None:
             out[-1, -1] = g[self._entry] * self._scale * t * np.exp(-x[-1])
         return out
+
+    def of_theta(self, values: Array) -> Array:
+        """Leave the held one out; log σ has no value."""
+        return np.delete(values, self._entry)
 
 
 class CorrelationHeld:
@@ -167,6 +206,10 @@ class CorrelationHeld:
         out[where, where] = 2.0 * L.T @ g[self._places]
         return out
 
+    def of_theta(self, values: Array) -> Array:
+        """Leave T₂₁ out."""
+        return np.delete(values, self._places[1])
+
 
 class TotalHeld:
     """A total variance σ²(c + θ'Aθ) = exp t. x is θ.
@@ -198,6 +241,10 @@ class TotalHeld:
         relative = self._c + float(x @ Ax)
         return np.asarray(g[-1] * (2.0 * np.outer(Ax, Ax) / relative**2 - self._A / relative))
 
+    def of_theta(self, values: Array) -> Array:
+        """Return all."""
+        return values
+
 
 class ShareHeld:
     """A share q/(c + q + θ_o'Bθ_o) = sin²t of the variance, q = θ_g'Aθ_g of some of the parameters.
@@ -226,6 +273,10 @@ class ShareHeld:
             x[self._g] = np.sqrt(np.diag(self._A))
         x[self._g] /= np.sqrt(x[self._g] @ self._A @ x[self._g])
         return x
+
+    def of_theta(self, values: Array) -> Array:
+        """Return all."""
+        return values
 
     def _parts(self, x: Array) -> tuple[Array, Array, float, float]:
         """u, θ_o, √(u'Au) and √(c + θ_o'Bθ_o)."""

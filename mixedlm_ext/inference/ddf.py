@@ -12,14 +12,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.fit import Fit
-from mixedlm_ext.inference.kenward_roger import KenwardRoger
+from mixedlm_ext.inference.kenward_roger import KenwardRoger, check_linear
 from mixedlm_ext.inference.satterthwaite import Satterthwaite
 
 Array = NDArray[np.float64]
 
-__all__ = ["METHODS", "DegreesOfFreedom", "check_method", "degrees_of_freedom"]
+__all__ = ["METHODS", "DegreesOfFreedom", "check_method", "check_usable", "degrees_of_freedom"]
 
 METHODS = ("satterthwaite", "kenward-roger", "residual", "normal")
 _VARIANT = "kenward-roger-full"
@@ -71,6 +72,12 @@ def check_method(name: object) -> None:
     """Raise FitError unless `name` is a method."""
     more = f"{_VARIANT!r} is Kenward and Roger's method with variances estimated as zero counted."
     check_choice("ddf", name, METHODS, FitError, (_VARIANT,), more, quote=False)
+
+
+def check_usable(covariance: Covariance, name: str) -> None:
+    """Raise FitError before a fit if a method is not for covariances of this kind."""
+    if name in ("kenward-roger", _VARIANT):
+        check_linear(covariance)
 
 
 def degrees_of_freedom(fit: Fit, name: str) -> DegreesOfFreedom:

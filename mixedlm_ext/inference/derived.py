@@ -22,6 +22,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.design.row_values import require_rows
 from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.coordinates import Coordinates, ShareHeld, TotalHeld
@@ -31,7 +32,6 @@ from mixedlm_ext.inference.profile_points import Maximum, QuantityHeld, maximum
 from mixedlm_ext.inference.profiling import better_maximum, profile_note, warn_of_better
 from mixedlm_ext.inference.restricted import TermReordered
 from mixedlm_ext.inference.satterthwaite import Satterthwaite
-from mixedlm_ext.refit import require_rows
 from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
@@ -63,13 +63,15 @@ def intraclass_correlations(fit: Fit, alpha: float, method: str) -> pd.DataFrame
     parts = _Parts(fit)
     groups = list(dict.fromkeys(term.group for term in fit.design.terms))
     if method == "delta":
-        rows = [_share(parts, parts.A_of(group)).interval(parts, alpha) for group in groups]
+        rows = [_share(parts, parts.N_of(group)).interval(parts, alpha) for group in groups]
         return _frame(rows, groups)
+    _check_linear(fit)
     top = maximum(fit)
     quantities = []
     for group in groups:
         A = parts.A_of(group)
-        share = parts.quadratic(top.theta, A) / (parts.c + parts.quadratic(top.theta, parts.A))
+        own, all_terms = (parts.average(top.theta, N) for N in (parts.N_of(group), parts.N))
+        share = own / (parts.c + all_terms)
         quantities.append((share, ShareHeld(parts.A, np.any(A != 0.0, axis=1), parts.c)))
     return _by_profile(fit, top, "share", groups, quantities, alpha)
 
@@ -90,8 +92,9 @@ def total_variance(fit: Fit, alpha: float, method: str) -> pd.DataFrame:
         return _frame([_total(parts).interval(parts, alpha)], ["total"])
     if fit.fixed_sigma is not None:
         raise FitError("sigma is fixed, so the total variance has no profile. Use method='delta'.")
+    _check_linear(fit)
     top = maximum(fit)
-    estimate = top.estimates.sigma**2 * (parts.c + parts.quadratic(top.theta, parts.A))
+    estimate = top.estimates.sigma**2 * (parts.c + parts.average(top.theta, parts.N))
     held = TotalHeld(parts.A, parts.c)
     return _by_profile(fit, top, "total", ["total"], [(estimate, held)], alpha)
 
@@ -127,25 +130,40 @@ class _Parts:
         self.c = 1.0 if weights is None else float((1.0 / weights).mean())
 
     @cached_property
+    def N(self) -> list[Array]:
+        """N of all terms."""
+        return self.N_of(None)
+
+    @cached_property
     def A(self) -> Array:
         """A of all terms, (m, m)."""
         return self.A_of(None)
 
     def A_of(self, group: str | None) -> Array:
-        """Return A of the terms of one grouping factor."""
+        """Return A of the terms of one grouping factor, whose structures are linear."""
+        covariance = self.fit.problem.covariance
+        C = covariance.curvature(self.theta, self.N_of(group))
+        return 0.5 * covariance.tie(covariance.tie(C), axis=1)
+
+    def N_of(self, group: str | None) -> list[Array]:
+        """Return N_i of each block for one factor: the mean of z'Γz is Σ_i tr(N_iΓ_i)."""
         covariance = self.fit.problem.covariance
         N = [np.zeros((k, k)) for k in covariance.block_sizes]
-        for term, place in zip(self.fit.design.terms, covariance.terms):
+        for term, place in zip(self.fit.design.terms, self.fit.problem.cp.layout.places):
             if group in (None, term.group):
-                own = slice(place.first, place.first + place.k)
-                X = np.linalg.solve(place.whitening.T, term.X.T)
-                N[place.block][own, own] = X @ X.T / X.shape[1]
-        return 0.5 * covariance.tie(covariance.tie(covariance.curvature(N)), axis=1)
+                X = place.columns(term.X)
+                N[place.block][place.own, place.own] = X.T @ X / len(X)
+        return N
 
-    @staticmethod
-    def quadratic(theta: Array, A: Array) -> float:
-        """θ'Aθ."""
-        return float(theta @ A @ theta)
+    def average(self, theta: Array, N: Sequence[Array]) -> float:
+        """Σ_i tr(N_iΓ_i)."""
+        T = self.fit.problem.covariance.templates(theta)
+        return float(sum((n * (t @ t.T)).sum() for n, t in zip(N, T)))
+
+    def slope(self, theta: Array, N: Sequence[Array]) -> Array:
+        """Return the gradient of that in θ."""
+        directions = self.fit.problem.covariance.gamma_derivatives(theta)
+        return np.array([(N[i] * D).sum() for i, D in directions])
 
     @cached_property
     def fixed(self) -> tuple[float, Array]:
@@ -193,21 +211,22 @@ class _Quantity:
         return [estimate, rate * se, *limits.tolist()]
 
 
-def _share(parts: _Parts, A: Array) -> _Quantity:
-    """logit of θ'A_gθ/(c + θ'Aθ)."""
+def _share(parts: _Parts, N: list[Array]) -> _Quantity:
+    """logit of a factor's part of the variance of an observation."""
     theta = parts.theta
-    own, rest = parts.quadratic(theta, A), parts.c + parts.quadratic(theta, parts.A - A)
+    others = [every - one for every, one in zip(parts.N, N)]
+    own, rest = parts.average(theta, N), parts.c + parts.average(theta, others)
     with np.errstate(divide="ignore", invalid="ignore"):
-        slope = 2.0 * (A @ theta / own - (parts.A - A) @ theta / rest)
+        slope = parts.slope(theta, N) / own - parts.slope(theta, others) / rest
     value = float(logit(own / (own + rest)))
     return _Quantity(value, parts.gradient(slope, 0.0), share=True)
 
 
 def _total(parts: _Parts) -> _Quantity:
-    """log of σ²(c + θ'Aθ)."""
-    relative = parts.c + parts.quadratic(parts.theta, parts.A)
+    """log of the variance of an observation."""
+    relative = parts.c + parts.average(parts.theta, parts.N)
     value = float(np.log(parts.fit.sigma**2 * relative))
-    slope = 2.0 * parts.A @ parts.theta / relative
+    slope = parts.slope(parts.theta, parts.N) / relative
     return _Quantity(value, parts.gradient(slope, 2.0), share=False)
 
 
@@ -215,7 +234,7 @@ def _explained(parts: _Parts, random: bool) -> _Quantity:
     """logit of (f + a)/(f + a + u): f of the fixed effects, a explained besides, u unexplained."""
     fixed, fixed_slope = parts.fixed
     scale = parts.fit.sigma**2
-    q, q_slope = parts.quadratic(parts.theta, parts.A), 2.0 * parts.A @ parts.theta
+    q, q_slope = parts.average(parts.theta, parts.N), parts.slope(parts.theta, parts.N)
     explained = fixed + (scale * q if random else 0.0)
     unexplained = scale * (parts.c if random else parts.c + q)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -254,6 +273,15 @@ def _frame(rows: list[list[float]], index: list[str], note: str = "") -> pd.Data
     if note:
         out.attrs["note"] = note
     return out
+
+
+def _check_linear(fit: Fit) -> None:
+    """Refuse a profile for structures of which the variance of an observation is no square form."""
+    if fit.problem.covariance.shaped:
+        name = fit.problem.covariance.shaped[0].term.structure.name
+        raise FitError(
+            f"this has no profile in a model with a term of structure {name!r}. Use method='delta'."
+        )
 
 
 def _check(alpha: float, method: str) -> None:

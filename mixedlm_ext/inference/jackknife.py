@@ -4,37 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design
-from mixedlm_ext.design.rank import independent_columns
+from mixedlm_ext.design.row_values import require_rows
 from mixedlm_ext.errors import MixedLMError
+from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.resampling import outer_terms
-from mixedlm_ext.refit import require_rows
-
-if TYPE_CHECKING:
-    from mixedlm_ext.results import MixedLMResults
+from mixedlm_ext.many import fit_similar
+from mixedlm_ext.many.removal import Removal
 
 Array = NDArray[np.float64]
-Evaluate = Callable[[Any], Array]
+Evaluate = Callable[[Fit], Array]
 
-__all__ = ["jackknife_accelerations", "without_rows_of"]
+__all__ = ["jackknife_accelerations"]
 
 _MOST_SETS = 200
 """Sets of levels to leave out, at most, for each grouping factor."""
 
 
-def jackknife_accelerations(results: MixedLMResults, evaluate: Evaluate) -> Array:
+def jackknife_accelerations(fit: Fit, evaluate: Evaluate) -> Array:
     """Return Σ l³ / (6 (Σ l²)^{3/2}) for each value, l its influence values.
 
     Parameters
     ----------
-    results : MixedLMResults
+    fit : Fit
     evaluate : callable
-        Returns the values (s,) of a fit.
+        Returns the values (s,) of another fit.
 
     Returns
     -------
@@ -45,13 +44,14 @@ def jackknife_accelerations(results: MixedLMResults, evaluate: Evaluate) -> Arra
     -----
     Davison & Hinkley (1997), equations 5.22 and 2.55 with the jackknife's l, summed over the
     outermost grouping factors as over independent samples. Large factors are cut into sets of
-    levels.
+    levels. The products of the rows of a set are taken from those of all.
     """
-    require_rows(results.fit_record.design)
+    require_rows(fit.design)
+    removal = Removal(fit.design, fit.problem)
     cubes: Any = 0.0
     squares: Any = 0.0
-    for term in outer_terms(results.fit_record.design):
-        values = np.array(list(_leave_out(results, term.codes, evaluate)))
+    for term in outer_terms(fit.design):
+        values = np.array([evaluate(other) for other in _leave_out(fit, removal, term.codes)])
         if len(values) < 2:
             continue
         influence = _influence(values)
@@ -67,7 +67,21 @@ def _influence(values: Array) -> Array:
     return np.asarray((np.nansum(values, axis=0) / n - values) * (n - 1) / n)
 
 
-def without_rows_of(design: Design, keep: NDArray[np.bool_]) -> Design:
+def _leave_out(fit: Fit, removal: Removal, codes: NDArray[np.intp]) -> Iterator[Fit]:
+    """Refit without each set of levels; a set that X cannot do without is passed over."""
+    levels = int(codes.max()) + 1
+    n_sets = min(levels, _MOST_SETS)
+    member = (np.arange(levels) % n_sets)[codes]
+    for one in range(n_sets):
+        try:
+            problem = removal.without(np.flatnonzero(member == one))
+            if problem.cp.n > problem.cp.p:
+                yield fit_similar(fit, _without(fit.design, member != one), problem)
+        except MixedLMError:
+            continue
+
+
+def _without(design: Design, keep: NDArray[np.bool_]) -> Design:
     """Return a design with some of its rows; levels that lose all of theirs stay."""
     return replace(
         design,
@@ -79,24 +93,3 @@ def without_rows_of(design: Design, keep: NDArray[np.bool_]) -> Design:
         index=design.index[keep],
         rows=design.rows[keep],
     )
-
-
-def _leave_out(
-    results: MixedLMResults, codes: NDArray[np.intp], evaluate: Evaluate
-) -> Iterator[Array]:
-    """Refit without each set of levels; a set that X cannot do without is passed over."""
-    design = results.fit_record.design
-    levels = int(codes.max()) + 1
-    n_sets = min(levels, _MOST_SETS)
-    member = (np.arange(levels) % n_sets)[codes]
-    p = design.X.shape[1]
-    for one in range(n_sets):
-        keep = member != one
-        part = without_rows_of(design, keep)
-        if len(independent_columns(part.X)) < p:
-            continue
-        try:
-            other = results.fit_again(results.model.with_design(part), robust=False)
-        except MixedLMError:
-            continue
-        yield evaluate(other)

@@ -22,13 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.boundary import zero_columns, zero_variances
 
 Array = NDArray[np.float64]
 
-__all__ = ["KenwardRoger"]
+__all__ = ["KenwardRoger", "check_linear"]
 
 _MOST_COLUMNS = 6000
 """Columns of Z up to which dense q × q matrices are reasonable."""
@@ -48,7 +49,8 @@ class KenwardRoger:
     Raises
     ------
     FitError
-        After ML, with a fixed sigma, or when Z has too many columns for a dense q × q matrix.
+        After ML, with a fixed sigma, when Z has too many columns for a dense q × q matrix, or when
+        Σ is not linear in its parameters.
     """
 
     def __init__(self, fit: Fit, keep_zeros: bool = False) -> None:
@@ -63,6 +65,7 @@ class KenwardRoger:
                 f"Kenward-Roger needs dense {q} × {q} matrices here; at most {_MOST_COLUMNS} "
                 "columns of Z are reasonable. Use ddf='satterthwaite'."
             )
+        check_linear(fit.problem.covariance)
         self._fit, self._keep_zeros = fit, keep_zeros
         self.name = "kenward-roger-full" if keep_zeros else "kenward-roger"
 
@@ -142,13 +145,22 @@ class KenwardRoger:
         )
 
 
+def check_linear(covariance: Covariance) -> None:
+    """Refuse structures whose covariance is not linear in variances and covariances."""
+    if covariance.shaped:
+        name = covariance.shaped[0].term.structure.name
+        raise FitError(
+            "Kenward and Roger's method is for covariances that are linear in their parameters; "
+            f"those of structure {name!r} are not. Use ddf='satterthwaite'."
+        )
+
+
 def _cross_products(fit: Fit) -> tuple[Array, Array, Array]:
     """Return Z'V⁻¹Z, Z'V⁻¹X and X'V⁻¹X, X in the user's columns, Z standardized."""
     e, cp = fit.engine, fit.problem.cp
     ZZ = cp.ZZ.toarray()
-    half = e.pls.factor.half_solve(ZZ)
     RX = e.pls.RX @ cp.R
-    return ZZ - half.T @ half, e.U @ RX, RX.T @ RX
+    return ZZ - e.pls.factor.quadratic(ZZ), e.U @ RX, RX.T @ RX
 
 
 def _generalized_inverse(information: Array) -> Array:
@@ -169,20 +181,15 @@ def _patterns(fit: Fit, keep_zeros: bool) -> tuple[list[Array], Array]:
     for i, term in enumerate(fit.problem.covariance.terms):
         Gamma = fit.templates[i] @ fit.templates[i].T
         k, levels = cp.shapes[term.block]
-        own = slice(term.first, term.first + term.k)
         block = slice(cp.offsets[term.block], cp.offsets[term.block + 1])
-        rows, columns = term.entries
-        for j in range(term.n_theta):
-            tied = term.owners == j
-            a, b = rows[tied], columns[tied]
-            if not keep_zeros and (zero[i][a[0]] or zero[i][b[0]]):
+        for raw in term.structure.parameter_directions():
+            a, b = (int(at[0]) for at in np.nonzero(raw))
+            if not keep_zeros and (zero[i][a] or zero[i][b]):
                 continue
-            raw = np.zeros((term.k, term.k))
-            raw[a, b] = raw[b, a] = 1.0
             within = np.zeros((k, k))
-            within[own, own] = term.whitening @ raw @ term.whitening.T
+            within[term.own, term.own] = term.whitening @ raw @ term.whitening.T
             e = np.zeros((cp.q, cp.q))
             e[block, block] = np.kron(within, np.eye(levels))
             E.append(e)
-            phi.append(fit.sigma**2 * Gamma[a[0], b[0]])
+            phi.append(fit.sigma**2 * Gamma[a, b])
     return E, np.array(phi)

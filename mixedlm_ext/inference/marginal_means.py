@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mixedlm_ext.design.names import list_names
+from mixedlm_ext.display import page
 from mixedlm_ext.errors import FitError, check_choice, did_you_mean
 from mixedlm_ext.inference.averaging import cell_weights
 from mixedlm_ext.inference.contrast_tables import contrast_table, interaction_table
 from mixedlm_ext.inference.linear_functions import estimate, lost_note, mark_lost
 from mixedlm_ext.inference.reference_grid import ReferenceGrid, reference_grid
 from mixedlm_ext.inference.response_scale import ResponseScale, response_scale
+from mixedlm_ext.tables import Table
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults
@@ -71,14 +73,21 @@ class MarginalMeans:
         return self.rows[:, self.results.fit_record.design.column_map]
 
     def __repr__(self) -> str:
+        return "\n".join([self._heading(), repr(self._frame(0.05)), *self._remarks()])
+
+    def _repr_html_(self) -> str:
+        return page(self._heading(), [self._frame(0.05)], self._remarks())
+
+    def _heading(self) -> str:
         kind = "Marginal means" if self.what == "mean" else "Marginal trends"
-        lines = [f"{kind}, degrees of freedom: {self.results.ddf}", str(self._frame(0.05))]
-        lines += self.notes
+        return f"{kind}, degrees of freedom: {self.results.ddf}"
+
+    def _remarks(self) -> list[str]:
+        """Say how it was averaged, and what the data do not determine."""
         lost = self.levels[~estimate(self.results, self.rows, self.offset).estimable]
-        if len(lost):
-            text = lost_note(self.results, lost, f"{self.what}s of")
-            lines.append(f"Note: {text}")
-        return "\n".join(lines)
+        if not len(lost):
+            return list(self.notes)
+        return [*self.notes, f"Note: {lost_note(self.results, lost, f'{self.what}s of')}"]
 
     def summary_frame(self, alpha: float = 0.05) -> pd.DataFrame:
         """Return the means with their standard errors and confidence intervals.
@@ -122,7 +131,7 @@ class MarginalMeans:
             mean, se = self.scale.back(mean, self.bias), slope * se
         columns = {"": mean, "_se": se, "df": found.df, "_ci_lower": lower, "_ci_upper": upper}
         names = [name if name == "df" else self.what + name for name in columns]
-        return pd.DataFrame(dict(zip(names, columns.values())), index=self.levels)
+        return Table(dict(zip(names, columns.values())), index=self.levels)
 
     def contrasts(
         self,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.design import Design
+from mixedlm_ext.design import Design, TermDesign
 from mixedlm_ext.inference.linear import LinearDesign
+from mixedlm_ext.structures import structure_of
 
 Array = NDArray[np.float64]
 
@@ -54,40 +57,57 @@ def _means_nested(small: Design | LinearDesign, large: Design | LinearDesign) ->
 
 
 def _covariances_nested(small: Design | LinearDesign, large: Design | LinearDesign) -> bool:
-    """Compare the linear spaces of covariance matrices by random bilinear forms."""
+    """Compare the linear spaces of covariance matrices by random bilinear forms.
+
+    Of a structure that is no linear space, only terms of the same columns are found to be cases.
+    """
+    left = list(small.terms)
+    for term in large.terms:
+        own = None if term.kind.linear else next((t for t in left if _is_case(t, term)), None)
+        left = [t for t in left if t is not own]
+    spaces = [term for term in large.terms if term.kind.linear]
     rng = np.random.default_rng(_SEED)
     rows = []
     for _ in range(_n_directions(small) + _n_directions(large) + 10):
         u, w = rng.standard_normal((2, len(small.y)))
-        rows.append((_forms(small, u, w), _forms(large, u, w)))
+        rows.append((_forms(small, left, u, w), _forms(large, spaces, u, w)))
     of_small, of_large = (np.array(column) for column in zip(*rows))
     return _in_span(of_small, of_large)
 
 
-def _n_directions(design: Design | LinearDesign) -> int:
-    """Return the number of variances and covariances, the residual's among them."""
-    return 1 + sum(
-        k * (k + 1) // 2 if term.structure == "us" else len(term.variances)
-        for term, k in ((term, len(term.columns)) for term in design.terms)
+def _is_case(term: TermDesign, other: TermDesign) -> bool:
+    """Say whether one term is another with a special covariance."""
+    return (
+        term.X.shape == other.X.shape
+        and np.array_equal(term.X, other.X)
+        and len(term.levels) == len(other.levels)
+        and np.array_equal(term.codes, other.codes)
+        and other.kind.contains(term.kind)
     )
 
 
-def _forms(design: Design | LinearDesign, u: Array, w: Array) -> list[float]:
+def _n_directions(design: Design | LinearDesign) -> int:
+    """Return the number of variances and covariances, the residual's among them."""
+    return 1 + sum(len(_directions(term)) for term in design.terms)
+
+
+def _directions(term: TermDesign) -> Array:
+    """Return what spans the covariances of a term; a structure may have fewer than its span."""
+    k = len(term.columns)
+    return (term.kind if term.kind.linear else structure_of("us", k)).parameter_directions()
+
+
+def _forms(
+    design: Design | LinearDesign, terms: Sequence[TermDesign], u: Array, w: Array
+) -> list[float]:
     """Return u'Dw for the derivative D of V in every variance and covariance."""
     out = [float(u @ w if design.weights is None else u @ (w / design.weights))]
-    for term in design.terms:
+    for term in terms:
         levels = len(term.levels)
-        left = [np.bincount(term.codes, u * x, levels) for x in term.X.T]
-        right = [np.bincount(term.codes, w * x, levels) for x in term.X.T]
-        own = [float(one @ two) for one, two in zip(left, right)]
-        if term.structure == "us":
-            out += [
-                float(left[a] @ right[b] + left[b] @ right[a])
-                for a in range(len(left))
-                for b in range(a + 1)
-            ]
-        else:
-            out += [sum(own)] if term.structure == "iid" else own
+        left = np.array([np.bincount(term.codes, u * x, levels) for x in term.X.T])
+        right = np.array([np.bincount(term.codes, w * x, levels) for x in term.X.T])
+        across = left @ right.T
+        out += [float((D * across).sum()) for D in _directions(term)]
     return out
 
 

@@ -23,7 +23,8 @@ class Parameter:
     Attributes
     ----------
     name : str
-        "sd(Subject, Days)", "cor(Subject, Intercept, Days)", "sigma", or that of a fixed effect.
+        "sd(Subject, Days)", "cor(Subject, Intercept, Days)", "cor(Subject, rho)", "sigma", or that
+        of a fixed effect.
     kind : {"sd", "cor", "sigma", "beta"}
     term : int
         The random-effects term, in the order of the formula.
@@ -78,17 +79,14 @@ def model_parameters(design: Design, sigma: bool = True) -> tuple[Parameter, ...
     """
     out = []
     for t, term in enumerate(design.terms):
-        names, k = term.columns, len(term.columns)
         out += [
             Parameter(f"sd({term.name}, {name})", "sd", t, (i,))
             for i, name in enumerate(term.variances)
         ]
-        if term.structure == "us":
-            out += [
-                Parameter(f"cor({term.name}, {names[i]}, {names[j]})", "cor", t, (i, j))
-                for i in range(k)
-                for j in range(i + 1, k)
-            ]
+        out += [
+            Parameter(f"cor({term.name}, {name})", "cor", t, pair)
+            for name, pair in term.correlations
+        ]
     if sigma:
         out.append(Parameter("sigma", "sigma"))
     taken = {name for p in out for name in (p.name, p.variance_name)}

@@ -16,6 +16,7 @@ from statsmodels.tools.sm_exceptions import ValueWarning
 
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.rank import independent_columns
+from mixedlm_ext.display import page
 from mixedlm_ext.errors import FitError, MixedLMError, warn_caller
 from mixedlm_ext.estimate import estimate
 from mixedlm_ext.fit import Fit
@@ -23,8 +24,8 @@ from mixedlm_ext.inference.ddf import degrees_of_freedom
 from mixedlm_ext.inference.wald import f_contrast, hypothesis
 from mixedlm_ext.objective import Objective
 from mixedlm_ext.parallel import pieces, run
-from mixedlm_ext.pls import Problem
-from mixedlm_ext.refit import Reduction, problem_with
+from mixedlm_ext.pls import Problem, problem_with
+from mixedlm_ext.products.responses import Reduction
 from mixedlm_ext.simulation.simulate import (
     Parameters,
     Simulator,
@@ -32,6 +33,7 @@ from mixedlm_ext.simulation.simulate import (
     design_simulator,
     spawn_seeds,
 )
+from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 
@@ -67,10 +69,13 @@ class Power:
     alpha: float
     pvalues: Array = field(repr=False)
 
+    def _repr_html_(self) -> str:
+        return page("Power", [self.to_frame()])
+
     def to_frame(self) -> pd.DataFrame:
         """Return all but the p-values as a frame of one row."""
         names = ["power", "ci_lower", "ci_upper", "n", "n_rejected", "n_failed", "alpha"]
-        return pd.DataFrame([{name: getattr(self, name) for name in names}])
+        return Table([{name: getattr(self, name) for name in names}])
 
 
 def power(
@@ -95,7 +100,7 @@ def power(
         design=model.design,
         problem=model.problem,
         simulator=design_simulator(model.design, parameters),
-        reduce=Reduction(model.design, model.problem),
+        reduce=Reduction(model.design, model.problem.cp.layout),
         constraints=constraints,
         reml=reml,
         ddf=ddf,

@@ -10,8 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import chi2, norm
 
+from mixedlm_ext.display import page
 from mixedlm_ext.errors import FitError, did_you_mean
 from mixedlm_ext.inference.profile_path import ProfilePath
+from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 
@@ -92,7 +94,7 @@ class Profile:
             )
         z = cutoff(alpha)
         rows = [[path.value_at(-z), path.value_at(z)] for path in self.paths.values()]
-        return pd.DataFrame(rows, index=self.names, columns=[0, 1], dtype=float)
+        return Table(rows, index=self.names, columns=[0, 1], dtype=float)
 
     def zeta(self, name: str, value: Any) -> Any:
         """Return ζ at one or several values of a parameter; nan beyond the profile."""
@@ -120,18 +122,24 @@ class Profile:
             Columns ``parameter``, ``zeta``, ``value``, and one for each parameter of the model: its
             estimate when ``parameter`` is held at ``value``.
         """
-        parts = []
-        for name, path in self.paths.items():
-            part = pd.DataFrame(path.others, columns=self.params.index)
-            part.insert(0, "parameter", name)
-            part.insert(1, "zeta", path.zeta)
-            part.insert(2, "value", path.values)
-            parts.append(part)
-        return pd.concat(parts, ignore_index=True)
+        return pd.concat([self.points(name) for name in self.paths], ignore_index=True)
+
+    def points(self, name: str) -> pd.DataFrame:
+        """Return the points of one parameter's profile, in the columns of `to_frame`."""
+        path = self._path(name)
+        head = Table({"parameter": name, "zeta": path.zeta, "value": path.values})
+        others = pd.DataFrame(path.others, columns=self.params.index)
+        return pd.concat([head, others], axis=1)
 
     def __repr__(self) -> str:
         points = sum(len(path.t) for path in self.paths.values())
         return f"<Profile of {', '.join(self.paths)}: {points} points>"
+
+    def _repr_html_(self) -> str:
+        alpha = max(self.alpha_max, 0.05)
+        limits = self.conf_int(alpha).set_axis([f"[{alpha / 2:g}", f"{1 - alpha / 2:g}]"], axis=1)
+        limits.insert(0, "estimate", self.params[self.names])
+        return page(f"Profile likelihood, {self.scale} scale", [limits], [self.note])
 
     def _path(self, name: str) -> ProfilePath:
         """Return a parameter's path, or say which there are."""

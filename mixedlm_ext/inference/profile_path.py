@@ -62,6 +62,8 @@ class ProfilePath:
         Which point is the estimate.
     others : ndarray (points, parameters)
         The model's parameters at each point.
+    ends : (float, float) or None
+        The range of t where it is not that of the scale.
     """
 
     kind: str
@@ -70,6 +72,7 @@ class ProfilePath:
     slope: Array
     origin: int
     others: Array
+    ends: tuple[float, float] | None = None
 
     @property
     def scale(self) -> Scale:
@@ -104,7 +107,8 @@ class ProfilePath:
         while 0 <= i + step < len(self.t) and (self.zeta[i + step] - zeta) * step < 0:
             i += step
         if not 0 <= i + step < len(self.t):
-            return float(scale.backward(scale.upper if step > 0 else scale.lower))
+            lowest, highest = self.ends or (scale.lower, scale.upper)
+            return float(scale.backward(highest if step > 0 else lowest))
         lower, upper = sorted((self.t[i], self.t[i + step]))
         t = brentq(lambda t: float(self.spline(t)) - zeta, lower, upper, rtol=1e-13)
         return float(scale.backward(t))
@@ -128,6 +132,7 @@ def trace(
     describe: Callable[[Estimates], Array],
     cutoff: float,
     first_step: float,
+    ends: tuple[float, float] | None = None,
 ) -> tuple[ProfilePath, Refit | None]:
     """Profile one quantity both ways, from its estimate until |ζ| passes the cutoff.
 
@@ -144,6 +149,8 @@ def trace(
     cutoff : float
     first_step : float
         A guess, in the working coordinate.
+    ends : (float, float), optional
+        The range of the working coordinate if it is not that of the scale.
 
     Returns
     -------
@@ -158,16 +165,18 @@ def trace(
     """
     scale = SCALES[kind]
     t = 0.0 if np.isnan(estimate) else float(scale.forward(estimate))
-    for bound in (scale.lower, scale.upper):
+    lower, upper = ends or (scale.lower, scale.upper)
+    for bound in (lower, upper):
         t = bound if abs(t - bound) < _AT_BOUND * first_step else t
     origin = Point(t, 0.0, np.nan, Refit(held.start(top), top.objective, 0.0, top.estimates))
-    below = _walk(held, origin, cutoff, scale.lower, first_step)
-    above = _walk(held, origin, cutoff, scale.upper, first_step)
+    below = _walk(held, origin, cutoff, lower, first_step)
+    above = _walk(held, origin, cutoff, upper, first_step)
     if not below and not above:
         raise FitError("the model cannot be fitted with another value than the estimate.")
     points = _settle(held, [*below[::-1], origin, *above], origin)
     points = _refine(held, points, origin)
     path = _path(kind, points, origin, np.array([describe(p.refit.estimates) for p in points]))
+    path = replace(path, ends=ends)
     best = min((p.refit for p in points), key=lambda refit: refit.objective)
     better = best.objective < top.objective - 1e-6 - 1e-12 * abs(top.objective)
     return path, best if better else None

@@ -13,11 +13,16 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.fit import Fit
-from mixedlm_ext.inference.coordinates import Coordinates, CorrelationHeld, Place, SdHeld
+from mixedlm_ext.inference.coordinates import (
+    Coordinates,
+    CorrelationHeld,
+    Place,
+    SdHeld,
+    ThetaHeld,
+)
 from mixedlm_ext.inference.parameters import Estimates, Parameter
 from mixedlm_ext.inference.restricted import ColumnRemoved, TermReordered
 from mixedlm_ext.inference.search import minimize
-from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.objective import Evaluation, Objective
 from mixedlm_ext.pls import Problem
 
@@ -52,7 +57,9 @@ def maximum(fit: Fit) -> Maximum:
     """Maximize the likelihood, from the estimate of a fit by either criterion."""
     problem = fit.problem
     objective = Objective(problem, False, fit.fixed_sigma)
-    best = minimize(objective.at, problem.covariance.standardize(fit.theta))
+    best = minimize(
+        objective.at, problem.covariance.standardize(fit.theta), problem.covariance.ends
+    )
     estimates = _estimates(problem, best)
     return Maximum(problem, fit.fixed_sigma, best.theta, best.value, estimates)
 
@@ -96,16 +103,19 @@ def held(parameter: Parameter, top: Maximum) -> Held:
     if parameter.kind == "beta":
         return _BetaHeld(problem, parameter.columns[0], fixed_sigma)
     term = problem.covariance.terms[parameter.term]
-    first = parameter.columns if term.structure == "us" else ()
+    place = term.structure.place(parameter.columns)
+    # where no θ is the quantity, its columns are put first: in the corner of T it is simple
+    first = parameter.columns if place is None else ()
     turned = TermReordered.of(problem, parameter.term, first)
     own = turned.problem.covariance.terms[parameter.term]
-    entry = problem.covariance.slices[parameter.term].start
+    entry = problem.covariance.slices[parameter.term].start + (place or 0)
     m = problem.covariance.n_theta
     if parameter.kind == "cor":
-        return QuantityHeld(turned, CorrelationHeld(own, entry, m), fixed_sigma)
-    column = parameter.columns[0] if term.structure == "diag" else 0
+        apart = CorrelationHeld(own, entry, m) if place is None else ThetaHeld(entry)
+        return QuantityHeld(turned, apart, fixed_sigma)
+    column = 0 if place is None else parameter.columns[0]
     scale = float(own.whitening[column, column])
-    return QuantityHeld(turned, SdHeld(entry + column, scale, m, fixed_sigma), fixed_sigma)
+    return QuantityHeld(turned, SdHeld(entry, scale, m, fixed_sigma), fixed_sigma)
 
 
 class _SigmaHeld:
@@ -120,7 +130,8 @@ class _SigmaHeld:
 
     def refit(self, t: float, x: Array) -> Refit:
         """Minimize with σ = exp t; ∂d/∂log σ = 2(n - r²/σ²)."""
-        e = minimize(Objective(self._problem, False, float(np.exp(t))).at, x)
+        objective = Objective(self._problem, False, float(np.exp(t)))
+        e = minimize(objective.at, x, self._problem.covariance.ends)
         slope = 2.0 * (self._problem.cp.n - e.pls.pwrss / e.scale)
         return Refit(e.theta, e.value, slope, _estimates(self._problem, e))
 
@@ -139,7 +150,7 @@ class _BetaHeld:
     def refit(self, t: float, x: Array) -> Refit:
         """Minimize at one value of the coefficient."""
         problem = self._removed.at(t)
-        e = minimize(Objective(problem, False, self._fixed_sigma).at, x)
+        e = minimize(Objective(problem, False, self._fixed_sigma).at, x, problem.covariance.ends)
         slope = self._removed.pwrss_slope(t, e.pls.b) / e.scale
         others = _estimates(problem, e)
         estimates = replace(others, beta=np.insert(others.beta, self._j, t))
@@ -179,10 +190,19 @@ class QuantityHeld:
             e = Objective(problem, False, sigma).at(place.theta)
             return _Point(x, t, e, place, self._coordinates, problem.cp.n)
 
-        best = minimize(at, x)
+        best = minimize(at, x, self._ends(x))
         estimates = _estimates(problem, best.evaluation)
         own = self._turned.random_cov(estimates.random_cov)
         return Refit(best.theta, best.value, best.slope, replace(estimates, random_cov=own))
+
+    def _ends(self, x: Array) -> tuple[Array, Array] | None:
+        """Return the ends of the ranges of x, if there are any; log σ has none."""
+        ends = self._turned.problem.covariance.ends
+        if ends is None:
+            return None
+        low, high = (self._coordinates.of_theta(end) for end in ends)
+        free = np.full(len(x) - len(low), np.inf)
+        return np.append(low, -free), np.append(high, free)
 
 
 class _Point:
@@ -237,8 +257,8 @@ class _Point:
 
 def _estimates(problem: Problem, e: Evaluation) -> Estimates:
     """Return the estimates at an evaluation, in the columns of its problem."""
-    cp, covariance = problem.cp, problem.covariance
+    covariance = problem.covariance
     sigma = float(np.sqrt(e.scale))
     templates = covariance.term_templates(covariance.unstandardize(e.theta))
-    beta = cp.beta_ols + solve_upper(cp.R, e.pls.beta)
+    beta = problem.cp.layout.coefficients(e.pls.beta)
     return Estimates([sigma**2 * T @ T.T for T in templates], sigma, beta)

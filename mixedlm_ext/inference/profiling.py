@@ -21,7 +21,7 @@ from mixedlm_ext.inference.parameters import (
 from mixedlm_ext.inference.profile import Profile, check_level, cutoff
 from mixedlm_ext.inference.profile_path import ProfilePath, trace
 from mixedlm_ext.inference.profile_points import Maximum, Refit, held, maximum
-from mixedlm_ext.inference.restricted import lower_template
+from mixedlm_ext.linalg.triangular import lower_root
 
 Array = NDArray[np.float64]
 
@@ -79,7 +79,9 @@ def profile_fit(
         name = _name(p, scale)
         kind = _SQUARED.get(p.kind, p.kind) if scale == "variance" else p.kind
         step = _first_step(p, fit, top.estimates)
-        path, best = trace(held(p, top), kind, params[name], top, describe, cutoff(alpha_max), step)
+        path, best = trace(
+            held(p, top), kind, params[name], top, describe, cutoff(alpha_max), step, _ends(p, fit)
+        )
         paths[name] = path.with_own(parameters.index(p))
         if best is not None:
             better[f"the profile of {name}"] = best
@@ -166,8 +168,20 @@ def _first_step(parameter: Parameter, fit: Fit, estimates: Estimates) -> float:
     if parameter.kind == "beta":
         return 0.4 * fit.sigma * float(np.sqrt(fit.unscaled_cov[j, j]))
     sd = float(np.sqrt(estimates.random_cov[parameter.term][j, j]))
-    unit = float(np.linalg.norm(fit.problem.covariance.terms[parameter.term].whitening[:, j]))
+    unit = float(fit.problem.cp.layout.places[parameter.term].lengths[j])
     return max(0.15 * sd, 0.02 * estimates.sigma / unit)
+
+
+def _ends(parameter: Parameter, fit: Fit) -> tuple[float, float] | None:
+    """Return the range of a structure's correlation, in the working coordinate."""
+    if parameter.kind != "cor":
+        return None
+    structure = fit.problem.covariance.terms[parameter.term].structure
+    place = structure.place(parameter.columns)
+    if place is None:
+        return None
+    low, high = (float(np.arcsin(end[place])) for end in structure.domain)
+    return low, high
 
 
 def _theta(estimates: Estimates, covariance: Covariance) -> Array:
@@ -176,5 +190,5 @@ def _theta(estimates: Estimates, covariance: Covariance) -> Array:
     for cov, term in zip(estimates.random_cov, covariance.terms):
         values, vectors = np.linalg.eigh(cov / estimates.sigma**2)
         root = vectors * np.sqrt(np.maximum(values, 0.0))
-        parts.append(term.theta_of(lower_template(root)))
+        parts.append(term.structure.theta_of(lower_root(root)))
     return np.concatenate(parts)

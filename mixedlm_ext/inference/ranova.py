@@ -101,7 +101,7 @@ def _parts(design: Design, i: int) -> dict[str, list[int]]:
     independent of the others.
     """
     term = design.terms[i]
-    if term.structure == "iid":
+    if term.kind.one_variance or not term.kind.linear:
         return {}
     if design.formula is None:
         parts = {name: [j] for j, name in enumerate(term.columns) if name not in INTERCEPT}
@@ -115,7 +115,7 @@ def _parts(design: Design, i: int) -> dict[str, list[int]]:
             if t.factors and not any(set(t.factors) < set(other.factors) for other in own)
         }
         intercept = [j for t, columns in own.items() if not t.factors for j in columns]
-    if parts and intercept and term.structure == "diag":
+    if parts and intercept and not term.kind.correlated:
         return {"Intercept": intercept, **parts}
     return parts
 
@@ -130,7 +130,7 @@ def _without(design: Design, i: int, columns: list[int]) -> Array:
     k = len(term.columns)
     kept = np.delete(np.eye(k), columns, axis=1)
     taken = any(t.group == term.group and set(t.columns) & set(INTERCEPT) for t in design.terms)
-    if kept.shape[1] == 0 and term.structure == "us" and k > 1 and not taken:
+    if kept.shape[1] == 0 and term.kind.correlated and k > 1 and not taken:
         constant = constant_coefficients(term.X)
         if constant is not None:
             return constant[:, None]

@@ -9,10 +9,11 @@ from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design, TermDesign
+from mixedlm_ext.design.partition import is_finer
+from mixedlm_ext.design.row_values import require_rows
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.linalg.orthogonal import orthonormal_basis
-from mixedlm_ext.refit import require_rows
 from mixedlm_ext.simulation.new_rows import fit_simulator
 from mixedlm_ext.simulation.simulate import fit_parameters
 
@@ -124,7 +125,7 @@ def outer_terms(design: Design) -> list[TermDesign]:
     """Return one random term for each grouping factor that is nested in no other."""
     distinct: list[TermDesign] = []
     for term in sorted(design.terms, key=lambda t: len(t.levels)):
-        if not any(_is_nested(term.codes, outer) for outer in distinct):
+        if not any(is_finer(term.codes, outer.codes) for outer in distinct):
             distinct.append(term)
     return distinct
 
@@ -139,13 +140,6 @@ def _independent_groups(design: Design) -> list[TermDesign]:
             "Use kind='parametric' or kind='residual'."
         )
     return outer
-
-
-def _is_nested(codes: Index, outer: TermDesign) -> bool:
-    """Say whether rows of one level always have one level of the outer factor."""
-    place = np.empty(int(codes.max()) + 1, dtype=np.intp)
-    place[codes] = outer.codes
-    return bool((place[codes] == outer.codes).all())
 
 
 def _marginal_residuals(fit: Fit) -> Array:

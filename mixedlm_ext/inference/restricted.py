@@ -13,15 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.covariance import Covariance
-from mixedlm_ext.linalg.crossproducts import Coupling, CrossProducts
-from mixedlm_ext.linalg.factor import Pattern
-from mixedlm_ext.linalg.orthogonal import whiten
-from mixedlm_ext.linalg.triangular import solve_upper
+from mixedlm_ext.linalg.triangular import lower_root, solve_upper
 from mixedlm_ext.pls import Problem
+from mixedlm_ext.products.transform import place_of_columns, with_random_columns
 
 Array = NDArray[np.float64]
 
-__all__ = ["ColumnRemoved", "TermReordered", "lower_template"]
+__all__ = ["ColumnRemoved", "TermReordered"]
 
 
 class ColumnRemoved:
@@ -29,9 +27,9 @@ class ColumnRemoved:
 
     With X = QR, the columns of R without the j-th span a space with orthonormal basis B and
     complement w (p,). QB is the orthonormal basis of the other columns of X, and the response,
-    QR beta_ols plus its residual on X, leaves as residual on them
+    QRβ₀ plus its residual on X, leaves as residual on them
 
-        residual + Qw c,   c = w'R_j (beta_ols_j - v).
+        residual + Qw c,   c = w'R_j (β₀_j - v).
 
     Parameters
     ----------
@@ -49,25 +47,30 @@ class ColumnRemoved:
         self._R = R[:-1]
         self._Zw = cp.ZX @ w
         self._rate = float(w @ cp.R[:, j])
-        self._cp = replace(cp, p=cp.p - 1, ZX=cp.ZX @ self._B, R=self._R)
+        self._cp = replace(
+            cp,
+            layout=cp.layout.with_fixed(self._R, cp.layout.beta0[:-1]),
+            ZX=cp.ZX @ self._B,
+            XX=np.eye(cp.p - 1),
+            Xy=np.zeros(cp.p - 1),
+        )
 
     def at(self, value: float) -> Problem:
         """Return the problem in which the coefficient has the given value."""
-        cp, full = self._cp, self._problem.cp
+        cp, full = self._cp, self._problem.cp.layout
         c = self._residual(value)
-        known = full.R @ full.beta_ols - full.R[:, self._j] * value
+        known = full.R @ full.beta0 - full.R[:, self._j] * value
         out = replace(
             cp,
+            layout=cp.layout.with_response(solve_upper(self._R, self._B.T @ known)),
             Zy=cp.Zy + self._Zw * c,
             yy=cp.yy + c * c,
-            beta_ols=solve_upper(self._R, self._B.T @ known),
         )
-        out.__dict__["ZZ"] = full.ZZ  # Z is the same
-        return Problem(out, self._problem.covariance, self._problem.pattern)
+        return self._problem.with_products(out)
 
     def _residual(self, value: float) -> float:
         """c above."""
-        return self._rate * float(self._problem.cp.beta_ols[self._j] - value)
+        return self._rate * float(self._problem.cp.layout.beta0[self._j] - value)
 
     def pwrss_slope(self, value: float, b: Array) -> float:
         """Return ∂r²/∂v = -2 (y - Xβ - Zb)'Wx_j at the solution b of the problem at v."""
@@ -101,53 +104,34 @@ class TermReordered:
         order = np.array([*first, *rest], dtype=np.intp)
         if (order == np.arange(own.k)).all():
             return cls(problem, term, order, np.eye(own.k))
-        R = own.whitening[:, order]
-        _, whitening = whiten(R, own.structure)
-        change = np.asarray(np.linalg.solve(whitening.T, R.T).T, dtype=float)
+        layout = problem.cp.layout
+        place, change = place_of_columns(
+            layout.places[term], np.eye(own.k)[:, order], own.structure.whitening, own.first
+        )
+        places = [place if i == term else old for i, old in enumerate(layout.places)]
         terms = list(problem.covariance.terms)
-        terms[term] = replace(own, whitening=whitening)
+        terms[term] = replace(own, whitening=place.whitening)
         covariance = Covariance(terms, problem.covariance.block_sizes)
-        within = np.eye(problem.covariance.block_sizes[own.block])
-        place = slice(own.first, own.first + own.k)
-        within[place, place] = change
-        cp = _change_block(problem.cp, own.block, within)
-        return cls(Problem(cp, covariance, Pattern(cp, problem.pattern.plan)), term, order, change)
+        maps: dict[int, Array | None] = dict.fromkeys(range(len(layout.shapes)))
+        within = np.eye(layout.shapes[own.block][0])
+        within[place.own, place.own] = change
+        maps[own.block] = within
+        cp = with_random_columns(problem.cp, maps, places)
+        turned = Problem(cp, covariance, problem.solver.load(cp.A))
+        return cls(turned, term, order, change)
 
     def theta(self, theta: Array, covariance: Covariance) -> Array:
         """Translate a standardized theta of the original problem, with its `covariance`."""
-        T = covariance.term_templates(theta)[self.term]
         own = self.problem.covariance.terms[self.term]
+        if (self.order == np.arange(own.k)).all():
+            return theta
+        T = covariance.term_templates(theta)[self.term]
         out = theta.copy()
-        turned = lower_template(np.asarray(np.linalg.solve(self.change, T), dtype=float))
-        out[self.problem.covariance.slices[self.term]] = own.theta_of(turned)
+        turned = lower_root(np.asarray(np.linalg.solve(self.change, T), dtype=float))
+        out[self.problem.covariance.slices[self.term]] = own.structure.theta_of(turned)
         return out
 
     def random_cov(self, turned: list[Array]) -> list[Array]:
         """Put rows and columns of each term's covariance matrix back into the original order."""
         back = np.argsort(self.order)
         return [m[np.ix_(back, back)] if i == self.term else m for i, m in enumerate(turned)]
-
-
-def lower_template(T: Array) -> Array:
-    """Return the lower-triangular L with LL' = TT' and a non-negative diagonal."""
-    L = np.asarray(np.linalg.qr(T.T, mode="r")).T
-    return np.asarray(L * np.where(np.diag(L) < 0, -1.0, 1.0))
-
-
-def _change_block(cp: CrossProducts, i: int, B: Array) -> CrossProducts:
-    """Return the cross-products with the columns of block i, of every level, times B."""
-    diagonal = list(cp.diagonal)
-    diagonal[i] = np.einsum("ca,cdl,db->abl", B, diagonal[i], B)
-    couplings = {}
-    for (one, two), c in cp.couplings.items():
-        values = c.values
-        if one == i:
-            values = np.einsum("ca,cbn->abn", B, values)
-        if two == i:
-            values = np.einsum("acn,cb->abn", values, B)
-        couplings[one, two] = Coupling(c.rows, c.columns, values)
-    own = slice(cp.offsets[i], cp.offsets[i + 1])
-    ZX, Zy = cp.ZX.copy(), cp.Zy.copy()
-    ZX[own] = np.tensordot(B, cp.block(cp.ZX, i), axes=(0, 0)).reshape(ZX[own].shape)
-    Zy[own] = (B.T @ cp.block(cp.Zy, i)).ravel()
-    return replace(cp, diagonal=diagonal, couplings=couplings, ZX=ZX, Zy=Zy)

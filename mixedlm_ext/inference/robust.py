@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from mixedlm_ext.assemble import response
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design.messages import list_names, quoted
+from mixedlm_ext.design.partition import Partition
 from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.fit import Fit
-from mixedlm_ext.inference.clusters import Clusters
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -47,7 +47,7 @@ class ClusterRobust:
     Parameters
     ----------
     fit : Fit
-    clusters : Clusters
+    clusters : Partition
     kind : {"CR0", "CR1", "CR2", "CR3"}
 
     Notes
@@ -57,7 +57,7 @@ class ClusterRobust:
     the number of clusters less one.
     """
 
-    def __init__(self, fit: Fit, clusters: Clusters, kind: str) -> None:
+    def __init__(self, fit: Fit, clusters: Partition, kind: str) -> None:
         check_choice("kind", kind, KINDS, FitError)
         largest = int(np.bincount(clusters.codes).max())
         if kind == "CR2" and largest > _MOST_ROWS:
@@ -76,7 +76,7 @@ class ClusterRobust:
         """Return the sandwich, (p, p)."""
         return self._cov
 
-    def _compute(self, fit: Fit, clusters: Clusters) -> tuple[Array, Array, Array]:
+    def _compute(self, fit: Fit, clusters: Partition) -> tuple[Array, Array, Array]:
         """Return the sandwich; for CR2 also X_c'A_c'V_c⁻¹X_c and X_c'V_c⁻¹A_cV_cA_c'V_c⁻¹X_c.
 
         The rows are read here and not needed any more.
@@ -157,7 +157,7 @@ def check_cov_type(cov_type: object) -> None:
     )  # fmt: skip
 
 
-def _bias_reduced(fit: Fit, clusters: Clusters, VX: Array, e: Array) -> tuple[Array, Array, Array]:
+def _bias_reduced(fit: Fit, clusters: Partition, VX: Array, e: Array) -> tuple[Array, Array, Array]:
     """Return X_c'V_c⁻¹A_ce_c of each cluster, and what the degrees of freedom by CR2 need."""
     scores, adjusted, variances = [], [], []
     for rows in clusters.rows():
@@ -174,12 +174,11 @@ def _bias_reduced(fit: Fit, clusters: Clusters, VX: Array, e: Array) -> tuple[Ar
 def _solve(fit: Fit) -> Array:
     """Return V⁻¹X = W(X - ZΛM⁻¹Λ'Z'WX), (n, p)."""
     design, problem, pls = fit.design, fit.problem, fit.engine.pls
-    coefficients = pls.factor.back_solve(pls.RZX) @ problem.cp.R
+    coefficients = pls.NZX @ problem.cp.R
     out = design.X.copy()
-    for laid, term in zip(design.terms, problem.covariance.terms):
-        own = problem.cp.block(coefficients, term.block)[term.first : term.first + term.k]
-        b = np.linalg.solve(term.whitening, own.reshape(term.k, -1)).reshape(own.shape)
-        for a in range(term.k):
+    for laid, place in zip(design.terms, problem.cp.layout.places):
+        b = place.modes(problem.cp.block(coefficients, place.block))
+        for a in range(place.k):
             out -= laid.X[:, a, None] * b[a][laid.codes]
     return out if design.weights is None else out * design.weights[:, None]
 
@@ -199,7 +198,7 @@ def _sums(codes: Index, values: Array, m: int) -> Array:
     return np.column_stack([np.bincount(codes, column, m) for column in values.T])
 
 
-def _check_estimable_without(rest: Array, fit: Fit, clusters: Clusters) -> None:
+def _check_estimable_without(rest: Array, fit: Fit, clusters: Partition) -> None:
     """Refuse CR3 where a coefficient is known from one cluster alone.
 
     `rest` (m, p, p) is X'V⁻¹X without each cluster; seen in units in which all of it is I.

@@ -7,7 +7,8 @@ so that
     df = 2 (l'Cl)² / (g'Ag)
 
 Parameters at the boundary are held fixed: a column of a template that is zero contributes nothing
-to g, and directions in which the criterion has no curvature are left out of A.
+to g, and directions in which the criterion has no curvature, and standard deviations and
+correlations at the ends of their ranges, are left out of A.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from numpy.typing import NDArray
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.boundary import zero_variances
-from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.objective import Objective
 
 Array = NDArray[np.float64]
@@ -56,7 +56,7 @@ class Satterthwaite:
     def exact(self) -> bool:
         """Whether the exact Hessian is affordable."""
         m = len(self._fit.theta)
-        root = sum(part.k * part.n for part in self._fit.problem.pattern.plan.root)
+        root = self._fit.problem.solver.root_size
         return 2.0 * m * _CUBIC * float(root) ** 3 <= _AFFORDABLE
 
     @cached_property
@@ -67,15 +67,14 @@ class Satterthwaite:
         """
         fit, e = self._fit, self._fit.engine
         cp, covariance = fit.problem.cp, fit.problem.covariance
-        M = solve_upper(e.pls.RX, solve_upper(cp.R, np.eye(cp.p)).T, transpose=True)
+        M = cp.layout.root(e.pls.RX).T
         U = np.ascontiguousarray(e.U)
         out = []
-        for j in range(covariance.n_entries):
-            block, a, b = covariance.blocks[j], covariance.rows[j], covariance.columns[j]
+        for block, D in covariance.gamma_derivatives(e.theta):
             u = cp.block(U, block)
-            D = u[a].T @ np.tensordot(e.pls.factor.templates[block][:, b], u, axes=1)
-            out.append(fit.sigma**2 * M.T @ (D + D.T) @ M)
-        gradients = covariance.tie(np.array(out))
+            UDU = np.einsum("alp,alq->pq", u, np.tensordot(D, u, axes=1))
+            out.append(fit.sigma**2 * M.T @ UDU @ M)
+        gradients = np.array(out)
         if fit.fixed_sigma is not None:
             return gradients
         return np.concatenate([gradients, 2.0 * self.cov()[None]])
@@ -83,12 +82,19 @@ class Satterthwaite:
     @cached_property
     def A(self) -> Array:
         """Covariance matrix of the estimates of (θ, log σ): twice the inverse Hessian."""
-        H = self._hessian()
-        unit = 1.0 / np.sqrt(np.maximum(np.diag(H), _FLAT**2 * np.diag(H).max()))
-        values, vectors = np.linalg.eigh(unit[:, None] * H * unit)
-        curved = values > _FLAT
-        root = unit[:, None] * vectors[:, curved] / np.sqrt(values[curved])
-        return np.asarray(2.0 * root @ root.T)
+        H, free = self._hessian(), self._free
+        out = np.zeros(H.shape)
+        if free.any():
+            out[np.ix_(free, free)] = _twice_inverse(H[np.ix_(free, free)])
+        return out
+
+    @property
+    def _free(self) -> NDArray[np.bool_]:
+        """Which of (θ, log σ) are not at the end of their range."""
+        theta = self._fit.engine.theta
+        low, high = self._fit.problem.covariance.domain
+        inside = (theta > low) & (theta < high)
+        return inside if self._fit.fixed_sigma is not None else np.append(inside, True)
 
     def _hessian(self) -> Array:
         """Return the Hessian in (θ, log σ), or in θ alone if σ is fixed.
@@ -126,6 +132,15 @@ class Satterthwaite:
         zeros = zero_variances(self._fit)
         held = f"; variances estimated as zero are held fixed ({', '.join(zeros)})" if zeros else ""
         return f"Degrees of freedom by Satterthwaite's method{how}{held}."
+
+
+def _twice_inverse(H: Array) -> Array:
+    """Return twice the inverse of a Hessian on the directions in which it is curved."""
+    unit = 1.0 / np.sqrt(np.maximum(np.diag(H), _FLAT**2 * np.diag(H).max()))
+    values, vectors = np.linalg.eigh(unit[:, None] * H * unit)
+    curved = values > _FLAT
+    root = unit[:, None] * vectors[:, curved] / np.sqrt(values[curved])
+    return np.asarray(2.0 * root @ root.T)
 
 
 def fai_cornelius(df: Array) -> float:

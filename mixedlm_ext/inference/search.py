@@ -1,17 +1,24 @@
-"""Trust-region Newton for restricted fits, in whatever coordinates they have."""
+"""Restricted fits, in whatever coordinates they have, by the package's Newton method.
+
+Away from the maximum of the likelihood, where points of a profile are, the average information is
+no good Hessian. What it is off by is learned from the gradients of successive points (symmetric
+rank-one updates of the difference), which makes the convergence superlinear.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.errors import FitError
-from mixedlm_ext.search.trust_region import QuadraticModel
+from mixedlm_ext.caching import cached_property
+from mixedlm_ext.search.log import Log
+from mixedlm_ext.search.newton import newton
 
 Array = NDArray[np.float64]
+Ends = tuple[Array, Array]
 
 __all__ = ["Evaluated", "minimize"]
 
@@ -46,7 +53,7 @@ class Evaluated(Protocol):
 E = TypeVar("E", bound=Evaluated)
 
 
-def minimize(at: Callable[[Array], E], start: Array) -> E:
+def minimize(at: Callable[[Array], E], start: Array, ends: Ends | None = None) -> E:
     """Find the minimum of a criterion.
 
     Parameters
@@ -54,6 +61,8 @@ def minimize(at: Callable[[Array], E], start: Array) -> E:
     at : callable
         Evaluates the criterion at an array; raises FitError where it has no value.
     start : ndarray
+    ends : (ndarray, ndarray), optional
+        Of the ranges of the coordinates.
 
     Returns
     -------
@@ -64,37 +73,72 @@ def minimize(at: Callable[[Array], E], start: Array) -> E:
     ------
     FitError
         If the criterion has no value at the start.
-
-    Notes
-    -----
-    Away from the maximum of the likelihood, where points of a profile are, the average information
-    is no good Hessian. What it is off by is learned from the gradients of successive points
-    (symmetric rank-one updates of the difference), which makes the convergence superlinear.
     """
-    current = at(start)
-    error = np.zeros((start.size, start.size))
-    radius = max(1.0, float(np.linalg.norm(start)))
-    for _ in range(_MOST_EVALUATIONS if start.size else 0):
-        H = current.hessian_model + error
-        model = QuadraticModel(current.gradient, H)
-        current.release()
-        newton = model.step(np.inf)
-        last = newton.curvature >= 0 and newton.decrease <= _TOL
-        if last and newton.decrease <= 1e-15 * abs(current.value):
-            break
-        step = newton if newton.length <= radius else model.step(radius)
-        trial = _try(at, current.theta + step.vector)
-        gained = current.value - trial.value if trial is not None else -np.inf
-        ratio = step.gain_ratio(gained, 1e-13 * abs(current.value))
-        radius = step.next_radius(radius, ratio)
-        if trial is not None and ratio > 1e-3:
-            if not last:
-                change = trial.gradient - current.gradient
-                error = error + _rank_one(change - H @ step.vector, step.vector)
-            current = trial
-        if last or radius < 1e-12:
-            break
-    return current
+    first = at(start)
+    if not start.size:
+        return first
+    best, _ = newton(_Learning(at, ends, first), _TOL, Log(_MOST_EVALUATIONS))
+    return best.evaluated
+
+
+class _Learning(Generic[E]):
+    """A criterion at one point, with the error of its Hessian as far as earlier steps tell it."""
+
+    has_exact = exact_is_cheap = False
+
+    def __init__(
+        self,
+        at: Callable[[Array], E],
+        ends: Ends | None,
+        evaluated: E,
+        before: _Learning[E] | None = None,
+    ) -> None:
+        self._at, self._ends, self.evaluated = at, ends, evaluated
+        self._before = before
+        self.theta, self.value = evaluated.theta, evaluated.value
+        self.noise = 1e-13 * abs(evaluated.value)
+
+    @property
+    def room(self) -> Ends | None:
+        """What the ranges leave."""
+        if self._ends is None:
+            return None
+        low, high = self._ends
+        return low - self.theta, high - self.theta
+
+    @cached_property
+    def _hessian(self) -> Array:
+        """The Hessian model and its error."""
+        return self.evaluated.hessian_model + self._error
+
+    @cached_property
+    def _error(self) -> Array:
+        """The error after one more step, which was taken: this is asked of accepted points only."""
+        before, self._before = self._before, None
+        if before is None:
+            return np.zeros((self.theta.size, self.theta.size))
+        step = self.theta - before.theta
+        change = self.evaluated.gradient - before.evaluated.gradient
+        return before._error + _rank_one(change - before._hessian @ step, step)
+
+    def derivatives(self, exact: bool = False) -> tuple[Array, Array]:
+        """Return gradient and Hessian."""
+        return self.evaluated.gradient, self._hessian
+
+    def retract(self, step: Array) -> _Learning[E]:
+        """Evaluate after a step."""
+        theta = self.theta + step
+        if self._ends is not None:
+            theta = np.clip(theta, *self._ends)
+        return _Learning(self._at, self._ends, self._at(theta), self)
+
+    def again(self) -> _Learning[E]:
+        """Evaluate once more."""
+        return _Learning(self._at, self._ends, self._at(self.theta), self._before)
+
+    def release(self) -> None:
+        """Free what only derivatives need."""
+        self.evaluated.release()
 
 
 def _rank_one(missed: Array, s: Array) -> Array:
@@ -103,11 +147,3 @@ def _rank_one(missed: Array, s: Array) -> Array:
     if abs(along) <= 1e-8 * float(np.linalg.norm(missed)) * float(np.linalg.norm(s)):
         return np.zeros((len(s), len(s)))
     return np.outer(missed, missed) / along
-
-
-def _try(at: Callable[[Array], E], x: Array) -> E | None:
-    """Evaluate, or return None where the criterion has no value."""
-    try:
-        return at(x)
-    except FitError:
-        return None

@@ -10,6 +10,7 @@ import pandas as pd
 import patsy
 
 from mixedlm_ext.design.names import list_names
+from mixedlm_ext.display import page
 from mixedlm_ext.errors import FitError, did_you_mean, shown
 from mixedlm_ext.formula.parser import RandomTermSpec
 from mixedlm_ext.inference.choices import name_list
@@ -51,11 +52,17 @@ class StepResults:
     def __str__(self) -> str:
         parts = []
         for what, table in (("random", self.random), ("fixed", self.fixed)):
-            parts.append(f"Backward elimination of {what} terms\n{table.to_string(na_rep='')}")
+            parts.append(
+                f"Backward elimination of {what} terms\n{table.to_string(na_rep='', line_width=80)}"
+            )
         parts.append(f"Model found: {self.formula}")
         return "\n\n".join([*parts, self.note] if self.note else parts)
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        heading = f"Backward elimination. Model found: {self.formula}"
+        return page(heading, [self.random, self.fixed], [self.note])
 
 
 def backward_elimination(

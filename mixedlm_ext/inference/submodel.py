@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.covariance import Covariance, TermCovariance
 from mixedlm_ext.fit import Fit
-from mixedlm_ext.linalg.crossproducts import Coupling, CrossProducts
-from mixedlm_ext.linalg.factor import Pattern
-from mixedlm_ext.linalg.orthogonal import whiten
-from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.objective import Objective
 from mixedlm_ext.pls import Problem
+from mixedlm_ext.products.layout import Place
+from mixedlm_ext.products.transform import (
+    place_of_columns,
+    with_fixed_columns,
+    with_random_columns,
+)
 from mixedlm_ext.search import optimize
 
 Array = NDArray[np.float64]
@@ -83,25 +85,8 @@ def _count(problem: Problem, n_theta: int, sigma: float | None) -> int:
 
 
 def reduce_fixed(problem: Problem, C: Array) -> Problem:
-    """Return the problem with XC in place of X, for C (p, r).
-
-    With X = QR and RC = PS, QP is the basis of XC; what QP leaves of the projection of y on Q goes
-    back to the residual.
-    """
-    cp = problem.cp
-    P, S = np.linalg.qr(cp.R @ C)
-    projection = cp.R @ cp.beta_ols
-    d = projection - P @ (P.T @ projection)
-    reduced = replace(
-        cp,
-        p=C.shape[1],
-        ZX=cp.ZX @ P,
-        Zy=cp.Zy + cp.ZX @ d,
-        yy=cp.yy + float(d @ d),
-        R=S,
-        beta_ols=solve_upper(S, P.T @ projection),
-    )
-    return Problem(reduced, problem.covariance, Pattern(reduced))
+    """Return the problem with XC in place of X, for C (p, r)."""
+    return problem.with_products(with_fixed_columns(problem.cp, C))
 
 
 def reduce_random(problem: Problem, C: Sequence[Array]) -> Problem | None:
@@ -118,51 +103,26 @@ def reduce_random(problem: Problem, C: Sequence[Array]) -> Problem | None:
     Problem or None
         None if no random term is left.
     """
+    layout = problem.cp.layout
     maps = [np.zeros((k, 0)) for k in problem.covariance.block_sizes]
-    terms = []
-    for term, own in zip(problem.covariance.terms, C):
-        if own.shape[1]:
-            reduced, M = _reduce_term(term, own, maps[term.block].shape[1])
-            rows = np.zeros((len(maps[term.block]), M.shape[1]))
-            rows[term.first : term.first + term.k] = M
-            maps[term.block] = np.column_stack([maps[term.block], rows])
-            terms.append(reduced)
+    terms: list[TermCovariance] = []
+    places: list[Place] = []
+    for term, old, own in zip(problem.covariance.terms, layout.places, C):
+        if not own.shape[1]:
+            continue
+        whole = maps[old.block]
+        structure = term.structure.of_size(own.shape[1])
+        place, M = place_of_columns(old, own, structure.whitening, whole.shape[1])
+        rows = np.zeros((len(whole), place.k))
+        rows[old.own] = M
+        maps[old.block] = np.column_stack([whole, rows])
+        new = replace(term, structure=structure, first=place.first, whitening=place.whitening)
+        terms.append(new)
+        places.append(place)
     kept = [i for i, M in enumerate(maps) if M.shape[1]]
     if not kept:
         return None
     terms = [replace(term, block=kept.index(term.block)) for term in terms]
-    cp = _map_blocks(problem.cp, kept, [maps[i] for i in kept])
-    return Problem(cp, Covariance(terms, [k for k, _ in cp.shapes]), Pattern(cp))
-
-
-def _reduce_term(term: TermCovariance, C: Array, first: int) -> tuple[TermCovariance, Array]:
-    """Return a term of the columns XC, and M with (XC)_std = X_std M."""
-    RC = term.whitening @ C
-    _, whitening = whiten(RC, term.structure)
-    reduced = replace(term, k=C.shape[1], first=first, whitening=whitening)
-    return reduced, np.asarray(np.linalg.solve(whitening.T, RC.T).T, dtype=float)
-
-
-def _map_blocks(cp: CrossProducts, kept: list[int], maps: list[Array]) -> CrossProducts:
-    """Return the cross-products of the kept blocks, block i with Z_iM_i in place of Z_i."""
-    place = {block: new for new, block in enumerate(kept)}
-    M = dict(zip(kept, maps))
-    couplings = {
-        (place[i], place[j]): Coupling(
-            c.rows, c.columns, np.einsum("ar,abp,bs->rsp", M[i], c.values, M[j])
-        )
-        for (i, j), c in cp.couplings.items()
-        if i in place and j in place
-    }
-    Zr = np.column_stack([cp.ZX, cp.Zy])
-    Zr = np.concatenate(
-        [np.einsum("ar,alc->rlc", M[i], cp.block(Zr, i)).reshape(-1, Zr.shape[1]) for i in kept]
-    )
-    return replace(
-        cp,
-        shapes=tuple((M[i].shape[1], cp.shapes[i][1]) for i in kept),
-        diagonal=[np.einsum("ar,abl,bs->rsl", M[i], cp.diagonal[i], M[i]) for i in kept],
-        couplings=couplings,
-        ZX=Zr[:, :-1],
-        Zy=Zr[:, -1],
-    )
+    places = [replace(place, block=kept.index(place.block)) for place in places]
+    cp = with_random_columns(problem.cp, {i: maps[i] for i in kept}, places)
+    return Problem.of(cp, Covariance(terms, [k for k, _ in cp.shapes]))

@@ -72,44 +72,47 @@ def constant_coefficients(X: Array) -> Array | None:
 
 
 def project(
-    Q: Array, R: Array, Y: Array, root: Array | None, a: Array | None
+    Q: Array, R: Array, Y: Array, root: Array | None, orthonormal: bool = True
 ) -> tuple[Array, Array]:
-    """Return least-squares coefficients (p, r) of the columns of Y and their weighted residuals.
+    """Return least-squares coefficients (p,) or (p, r) of Y and its weighted residuals.
 
     Parameters
     ----------
     Q, R : ndarray (n, p), (p, p)
         √W X = QR.
-    Y : ndarray (n, r)
+    Y : ndarray (n,) or (n, r)
         Not weighted.
     root : ndarray (n,), optional
         √W.
-    a : ndarray (p,), optional
-        See `constant_coefficients`.
+    orthonormal : bool
+        Whether the columns of Q are.
     """
-    shift = np.zeros(Y.shape[1]) if a is None else Y.mean(axis=0)
-    Y = Y - shift
+    if Y.ndim == 1:
+        coefficients, residual = project(Q, R, Y[:, None], root, orthonormal)
+        return coefficients[:, 0], residual[:, 0]
     if root is not None:
         Y = Y * root[:, None]
+    if not orthonormal:
+        some = np.asarray(np.linalg.lstsq(Q, Y)[0], dtype=float)
+        return solve_upper(R, some), Y - matmul(Q, some)
     coefficients = matmul(Q.T, Y)
     residual = Y - matmul(Q, coefficients)
     # a second projection takes out what rounding left
     correction = matmul(Q.T, residual)
     residual -= matmul(Q, correction)
-    beta = solve_upper(R, coefficients + correction)
-    return (beta if a is None else beta + np.outer(a, shift)), residual
+    return solve_upper(R, coefficients + correction), residual
 
 
-def whiten(X: Array, structure: str) -> tuple[Array, Array]:
+def whiten(X: Array, how: str) -> tuple[Array, Array]:
     """Factor X = WR with orthonormal W and a lower-triangular R.
 
     Parameters
     ----------
     X : ndarray (n, k)
-        n >= k, linearly independent columns for structure "us".
-    structure : {"us", "diag", "iid"}
-        For a diagonal structure, only the columns' norms are taken out; for columns that have one
-        variance, their common root mean square. The columns of W are no basis then.
+        For "triangular", n >= k and linearly independent columns.
+    how : {"triangular", "columns", "common"}
+        R may be any lower-triangular matrix; or only the columns' norms are taken out, or their
+        common root mean square. The columns of W are no basis then.
 
     Returns
     -------
@@ -117,9 +120,9 @@ def whiten(X: Array, structure: str) -> tuple[Array, Array]:
     R : ndarray (k, k)
         With a positive diagonal.
     """
-    if structure != "us" or X.shape[1] == 1:
+    if how != "triangular" or X.shape[1] == 1:
         norms = _norms(X)
-        if structure == "iid":
+        if how == "common":
             norms = np.full(len(norms), np.linalg.norm(norms) / np.sqrt(len(norms)))
         return X / norms, np.diag(norms)
     # the factor from the other corner: columns, then rows and columns of R, in reverse order

@@ -19,9 +19,8 @@ _CANCELLING = 1e4
 
 
 def congruence(T: Array, A: Array) -> Array:
-    """Return T'A_lT for every level l; `T` is (k, k), `A` (k, k, levels)."""
-    k = len(T)
-    if k == 1:
+    """Return T'A_lT for every level l; `T` is (k, r), `A` (k, k, levels)."""
+    if T.shape == (1, 1):
         return A * (T[0, 0] * T[0, 0])
     AT = np.tensordot(A, T, axes=(1, 0))  # (k, levels, k): AT[c, l, b] = Σ_d A[c, d, l] T[d, b]
     return np.ascontiguousarray(np.tensordot(T, AT, axes=(0, 0)).transpose(0, 2, 1))

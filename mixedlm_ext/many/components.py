@@ -35,13 +35,14 @@ def component_values(covariance: Covariance, e: Estimates) -> Array:
     r = len(e.sigma)
     out = [np.empty((r, 0))]
     for term, part in zip(covariance.terms, covariance.slices):
-        T = np.zeros((r, term.k, term.k))
-        T[:, term.entries[0], term.entries[1]] = e.theta[:, part][:, term.owners]
+        T = np.array([term.structure.template(theta) for theta in e.theta[:, part]])
+        T = T.reshape(r, term.k, term.k)
         cov = T @ T.transpose(0, 2, 1) * (e.sigma**2)[:, None, None]
         sd = np.sqrt(np.einsum("rkk->rk", cov))
-        out.append(sd[:, :1] if term.structure == "iid" else sd)
-        if term.structure == "us":
-            i, j = np.triu_indices(term.k, 1)
+        out.append(sd[:, :1] if term.structure.one_variance else sd)
+        pairs = [pair for _, pair in term.structure.correlations([""] * term.k)]
+        if pairs:
+            i, j = np.transpose(pairs)
             with np.errstate(divide="ignore", invalid="ignore"):
                 correlation = np.clip(cov[:, i, j] / (sd[:, i] * sd[:, j]), -1.0, 1.0)
             out.append(np.where((sd[:, i] > 0) & (sd[:, j] > 0), correlation, np.nan))

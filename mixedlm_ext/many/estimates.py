@@ -15,14 +15,14 @@ from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.many.newton import minimize_many
 from mixedlm_ext.many.objective import LevelClasses, ManyObjectives
 from mixedlm_ext.objective import Evaluation, Objective
-from mixedlm_ext.pls import Problem
-from mixedlm_ext.refit import Reduced, Reduction, problem_with
+from mixedlm_ext.pls import Problem, problem_with
+from mixedlm_ext.products.responses import Reduced, Reduction
 from mixedlm_ext.search import optimize
 from mixedlm_ext.search.start import several_minima
 
 Array = NDArray[np.float64]
 
-__all__ = ["Estimates", "Refitter", "warm_start"]
+__all__ = ["Estimates", "Refitter"]
 
 _CELLS = 400_000
 """Numbers that an array of one chunk may hold: about what stays in the cache."""
@@ -30,8 +30,6 @@ _AT_ONCE = 1000
 """Responses of a chunk at most when all are fitted at once."""
 _ONE_BY_ONE = 20
 """Responses of a chunk when each has its own search."""
-_LEAST = 0.05
-"""Smallest diagonal of a template to start from: at zero the criterion is stationary."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,12 +111,13 @@ class Refitter:
         start: Array | None = None,
     ) -> None:
         self.problem, self.reml, self.sigma, self.start = problem, reml, sigma, start
-        self.reduce = Reduction(design, problem)
+        self.reduce = Reduction(design, problem.cp.layout)
+        self.several = several_minima(problem)
         # where there may be several minima, each response needs its own search from several starts
         at_once = (
             len(problem.cp.shapes) == 1
-            and not problem.covariance.tied
-            and (start is not None or not several_minima(problem))
+            and problem.covariance.free
+            and (start is not None or not self.several)
         )
         self.classes = LevelClasses(problem.cp) if at_once else None
 
@@ -154,7 +153,7 @@ class Refitter:
         start = covariance.start() if self.start is None else self.start
         best, converged = minimize_many(objectives, np.repeat(start[:, None], len(out.sigma), 1))
         out.theta[:] = covariance.unstandardize(_canonical(covariance, best.theta)).T
-        out.beta[:] = (reduced.beta_ols + solve_upper(cp.R, best.beta)).T
+        out.beta[:] = (reduced.beta0 + solve_upper(cp.R, best.beta)).T
         inverse = solve_upper(cp.R, np.eye(cp.p))
         variance = np.einsum("pi,ijr,pj->rp", inverse, best.cov, inverse) * best.scale[:, None]
         out.bse[:] = np.sqrt(variance)
@@ -166,7 +165,7 @@ class Refitter:
         """Fit the r-th response by its own search, as `MixedLM.fit` does."""
         try:
             objective = Objective(problem_with(self.problem, reduced, r), self.reml, self.sigma)
-            e, log = optimize(objective, self.start)
+            e, log = optimize(objective, self.start, several=self.several)
         except FitError as error:
             for name in ("theta", "beta", "bse", "sigma", "objective"):
                 getattr(out, name)[r] = np.nan
@@ -174,17 +173,6 @@ class Refitter:
             return
         _write(objective.problem, e, r, out)
         out.converged[r] = log.converged
-
-
-def warm_start(problem: Problem, theta: Array) -> Array:
-    """Return the standardized theta to start from after a fit of a similar response.
-
-    Diagonals of the templates are kept off zero, where the criterion is stationary.
-    """
-    covariance = problem.covariance
-    start = covariance.standardize(theta)
-    diagonal = covariance.start() > 0
-    return np.where(diagonal, np.maximum(start, _LEAST), start)
 
 
 def _canonical(covariance: Covariance, theta: Array) -> Array:
@@ -197,10 +185,10 @@ def _canonical(covariance: Covariance, theta: Array) -> Array:
 
 def _write(problem: Problem, e: Evaluation, r: int, out: Estimates) -> None:
     """Write one evaluation down in the user's units."""
-    cp = problem.cp
-    root = solve_upper(cp.R, solve_upper(e.pls.RX, np.eye(cp.p)))
+    layout = problem.cp.layout
+    root = layout.root(e.pls.RX)
     out.theta[r] = problem.covariance.unstandardize(e.theta)
-    out.beta[r] = cp.beta_ols + solve_upper(cp.R, e.pls.beta)
+    out.beta[r] = layout.coefficients(e.pls.beta)
     out.bse[r] = np.sqrt(e.scale * np.einsum("pi,pi->p", root, root))
     out.sigma[r] = np.sqrt(e.scale)
     out.objective[r] = e.value

@@ -1,4 +1,4 @@
-"""Trust-region Newton for many criteria at once: the method of optimize.py, vectorized.
+"""Trust-region Newton for many criteria at once: search/newton.py, vectorized, by its rules.
 
 Each response has its own theta, radius and verdict; those that have ended drop out of the
 evaluations that follow.
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.many.objective import ManyEvaluations, ManyObjectives
+from mixedlm_ext.search import trust_region as rules
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -20,8 +21,6 @@ __all__ = ["minimize_many"]
 
 _MOST_STEPS = 60
 """Steps after which a response is left to the single search."""
-_CURVATURE_NOISE = 1e-7
-"""Eigenvalues of a Hessian this small, relative to the largest, count as zero."""
 _BISECTIONS = 60
 
 
@@ -57,11 +56,11 @@ def minimize_many(
         noise = 1e-13 * np.abs(current.value)
         ratio = (current.value - trial.value + noise) / (steps.decrease + noise)
         ratio = np.where(np.isfinite(ratio), ratio, -np.inf)
-        better = ratio > 1e-3
+        better = ratio > rules.ACCEPTED
         best.put(active[better], trial.take(better))
         radius[active] = _next_radius(radius[active], steps, ratio)
         last = (steps.decrease <= tol) & (steps.curvature >= 0)
-        active = active[~last & (radius[active] >= 1e-12)]
+        active = active[~last & (radius[active] >= rules.SHORTEST)]
     return best, _converged(best, tol)
 
 
@@ -86,8 +85,9 @@ def _converged(best: ManyEvaluations, tol: float) -> Mask:
 def _next_radius(radius: Array, steps: _Steps, ratio: Array) -> Array:
     """Shrink a trust region after a bad step; widen it after a good one that it cut short."""
     length = np.linalg.norm(steps.vector, axis=0)
-    wider = np.where((ratio > 0.75) & (length > 0.9 * radius), 3.0 * radius, radius)
-    return np.where(ratio >= 0.25, wider, 0.25 * length)
+    cut_short = length > rules.CUT_SHORT * radius
+    wider = np.where(cut_short & (ratio > rules.GOOD), rules.WIDER * radius, radius)
+    return np.where(ratio >= rules.BAD, wider, rules.SHORTER * length)
 
 
 def _trust_region_steps(e: ManyEvaluations, radius: Array) -> _Steps:
@@ -95,14 +95,14 @@ def _trust_region_steps(e: ManyEvaluations, radius: Array) -> _Steps:
     values, vectors = np.linalg.eigh(e.hessian.transpose(2, 0, 1))
     g = np.einsum("rij,ir->rj", vectors, e.gradient)
     scale = np.maximum(np.abs(values).max(axis=1, initial=0.0), 1e-300)
-    flat = np.abs(values) <= _CURVATURE_NOISE * scale[:, None]
+    flat = np.abs(values) <= rules.CURVATURE_NOISE * scale[:, None]
     values = np.where(flat, 0.0, values)
     lowest = np.minimum(values.min(axis=1, initial=0.0), 0.0)
     # a gradient along a flat direction is noise and left alone
     s = np.where(flat, 0.0, -g / np.where(flat, 1.0, values))
     cut = (lowest < 0) | (np.linalg.norm(s, axis=1) > radius)
     if cut.any():
-        within = np.minimum(radius[cut], 1e8)
+        within = np.minimum(radius[cut], rules.FARTHEST)
         s[cut] = _on_boundary(g[cut], values[cut], lowest[cut], scale[cut], within)
     decrease = -np.einsum("rj,rj->r", s, g + 0.5 * values * s)
     return _Steps(np.einsum("rij,rj->ir", vectors, s), decrease, lowest)

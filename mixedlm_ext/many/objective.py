@@ -21,9 +21,9 @@ from scipy import sparse
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.linalg import small
-from mixedlm_ext.linalg.crossproducts import CrossProducts
 from mixedlm_ext.pls import Problem
-from mixedlm_ext.refit import Reduced
+from mixedlm_ext.products.products import CrossProducts
+from mixedlm_ext.products.responses import Reduced
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -201,9 +201,9 @@ class _Evaluator:
 
     def _solve(self) -> None:
         """X'V⁻¹X, β, r² and the scale."""
-        o, SXX = self.o, self.o.classes.SXX
+        o, SXX, cp = self.o, self.o.classes.SXX, self.o.problem.cp
         p = SXX.shape[1]
-        XVX = np.eye(p)[:, :, None] - np.tensordot(SXX, self.N, axes=((0, 2, 4), (0, 1, 2)))
+        XVX = cp.XX[:, :, None] - np.tensordot(SXX, self.N, axes=((0, 2, 4), (0, 1, 2)))
         XVy = -np.einsum("aibcr,abcr->ir", o.SXy, self.N)
         RX = small.cholesky(XVX)
         half = small.solve_lower(RX, np.eye(p))
@@ -212,7 +212,6 @@ class _Evaluator:
         self.beta = np.einsum("ijr,jr->ir", self.cov, XVy)
         self.pwrss = o.yy - np.einsum("abcr,abcr->r", self.N, o.Syy)
         self.pwrss -= np.einsum("ir,ir->r", XVy, self.beta)
-        cp = o.problem.cp
         self.df = cp.n - cp.p if o.reml else cp.n
         self.scale = self.pwrss / self.df if o.sigma is None else np.full(self.r, o.sigma**2)
 
@@ -222,7 +221,7 @@ class _Evaluator:
         o, cp = self.o, self.o.problem.cp
         log_determinants = self.logdet_L - cp.logdet_W
         if o.reml:
-            log_determinants = log_determinants + self.logdet_RX + cp.logdet_R
+            log_determinants = log_determinants + self.logdet_RX + cp.layout.logdet_R
         rest = self.df * np.log(2.0 * np.pi * self.scale) + self.pwrss / self.scale
         return np.where(self.pwrss > 0, log_determinants + rest, np.nan)
 

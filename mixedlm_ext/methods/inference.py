@@ -14,6 +14,7 @@ from mixedlm_ext.inference.marginal_means import MarginalMeans, marginal_means
 from mixedlm_ext.inference.robust import ClusterRobust, check_cov_type
 from mixedlm_ext.inference.trends import marginal_trends
 from mixedlm_ext.methods.anova import AnovaMethods
+from mixedlm_ext.tables import Table
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResultsWrapper
@@ -227,7 +228,7 @@ class InferenceMethods(AnovaMethods):
         """
         names = list(self._own.model.exog_names)
         cov = self._clustered(kind, cluster).cov()
-        return pd.DataFrame(cov, index=names, columns=names)
+        return Table(cov, index=names, columns=names)
 
     def get_robustcov_results(
         self, cov_type: str = "cluster", groups: Any = None, kind: str = "CR2"

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 import pandas as pd
 
 from mixedlm_ext.design import Design
+from mixedlm_ext.design.row_values import check_new_response
 from mixedlm_ext.fit_many import ManyFits, fit_many
 from mixedlm_ext.inference.ddf import check_method
 from mixedlm_ext.inference.power import Power, power
-from mixedlm_ext.refit import Reduction, check_new_response, problem_with
+from mixedlm_ext.pls import Problem, problem_with
+from mixedlm_ext.products.responses import Reduction
 from mixedlm_ext.simulation.simulate import (
     Parameters,
     check_count,
@@ -30,11 +32,13 @@ __all__ = ["ModelSimulationMethods"]
 class ModelSimulationMethods:
     """What a model does with responses that are not its own."""
 
-    def with_design(self, design: Design) -> MixedLM:
-        """Return a model like this one, of another design."""
+    def with_design(self, design: Design, problem: Problem | None = None) -> MixedLM:
+        """Return a model like this one, of another design, whose problem may be there already."""
         old = cast("MixedLM", self)
         new = type(old).__new__(type(old))
         new._set_up(design, bool(old.k_constant), old._as_arrays)
+        if problem is not None:
+            new.__dict__["problem"] = problem
         return new
 
     def with_response(self, endog: Any, name: str | None = None) -> MixedLM:
@@ -56,10 +60,9 @@ class ModelSimulationMethods:
         old = cast("MixedLM", self)
         y = check_new_response(old.design, endog)
         named = old.design.endog_name if name is None else name
-        new = self.with_design(replace(old.design, y=y, endog_name=named))
-        reduced = Reduction(old.design, old.problem)(y[:, None])
-        new.__dict__["problem"] = problem_with(old.problem, reduced)
-        return new
+        reduce = Reduction(old.design, old.problem.cp.layout)
+        problem = problem_with(old.problem, reduce(y[:, None]))
+        return self.with_design(replace(old.design, y=y, endog_name=named), problem)
 
     def simulate(
         self,

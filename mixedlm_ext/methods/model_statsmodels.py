@@ -38,7 +38,7 @@ class StatsmodelsMethods(absent.NotOfModels):
     @property
     def k_re(self) -> int:
         """Columns of the random-effects terms that are no variance component of one variance."""
-        return sum(len(t.columns) for t in self._own.design.terms if t.structure != "iid")
+        return sum(len(t.columns) for t in self._own.design.terms if not t.kind.one_variance)
 
     def _get_init_kwds(self) -> dict[str, Any]:
         """Return what makes a variant of this model, from arrays or from a formula."""

@@ -15,6 +15,7 @@ from mixedlm_ext.random_effects import (
     conditional_sds,
     group_coefficients,
 )
+from mixedlm_ext.tables import Table
 from mixedlm_ext.varcorr import varcorr_frame
 
 __all__ = ["RandomEffectsMethods"]
@@ -89,10 +90,10 @@ class RandomEffectsMethods:
             stop = start + len(cov)
             out[start:stop, start:stop] = cov
             start = stop
-        return pd.DataFrame(out, index=names, columns=names)
+        return Table(out, index=names, columns=names)
 
     @cache_readonly
     def vcomp(self) -> pd.Series:
         """Variances of all random-effects columns, indexed by term and column."""
-        frame = self.varcorr().iloc[:-1]
+        frame = self.varcorr().iloc[:-1].dropna(subset="variance")  # correlations have none
         return frame.set_index(["group", "name"])["variance"]

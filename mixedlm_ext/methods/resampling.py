@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 import pandas as pd
 
 from mixedlm_ext.arguments import FIT_ARGUMENTS, FORMULA_ARGUMENTS, refuse_unknown
-from mixedlm_ext.estimate import estimate
+from mixedlm_ext.fit import Fit
 from mixedlm_ext.fit_warnings import warn_of_fit
 from mixedlm_ext.inference.bootstrap import Bootstrap, bootstrap
 from mixedlm_ext.inference.bootstrap_test import BootstrapTest, bootstrap_test
-from mixedlm_ext.many import warm_start
-from mixedlm_ext.objective import Objective
+from mixedlm_ext.many import fit_similar
 from mixedlm_ext.prediction.new_levels import warn_of_new_levels
-from mixedlm_ext.search.start import several_minima
 from mixedlm_ext.simulation.new_rows import fit_simulator, new_simulator
 from mixedlm_ext.simulation.simulate import check_count, draw, fit_parameters, spawn_seeds
 from mixedlm_ext.update import updated_model
@@ -336,15 +334,31 @@ class ResamplingMethods:
         own = _own(self)
         fit = own.fit_record
         criterion = fit.reml if reml is None else reml
-        objective = Objective(model.problem, criterion, fit.fixed_sigma)
-        several = several_minima(model.problem)  # the new response may have its best elsewhere
-        start = None if several else warm_start(model.problem, fit.theta)
-        again = estimate(model.design, objective, start)
+        return self.results_like(
+            model, fit_similar(fit, model.design, model.problem, criterion), robust
+        )
+
+    def results_like(self, model: MixedLM, fit: Fit, robust: bool = True) -> MixedLMResultsWrapper:
+        """Return results of a fit of another model, inference as in these.
+
+        Parameters
+        ----------
+        model : MixedLM
+        fit : Fit
+            Of that model.
+        robust : bool
+            As for `fit_again`.
+
+        Returns
+        -------
+        MixedLMResults
+        """
+        own = _own(self)
         if own.cov_type == "cluster":
             clustered = ("cluster", own.cov_kwds) if robust else ()
-            return model.results_of(again, "satterthwaite", *clustered)
-        lost = own.ddf.startswith("kenward-roger") and not criterion
-        return model.results_of(again, "satterthwaite" if lost else own.ddf)
+            return model.results_of(fit, "satterthwaite", *clustered)
+        lost = own.ddf.startswith("kenward-roger") and not fit.reml
+        return model.results_of(fit, "satterthwaite" if lost else own.ddf)
 
 
 def _own(methods: ResamplingMethods) -> MixedLMResults:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.plots.figure import REFERENCE, PlotError, panels
-from mixedlm_ext.plots.labels import cut
+from mixedlm_ext.plots.axes import Names, finish, legend_above, level_room
+from mixedlm_ext.plots.colors import GRID, REFERENCE, blend, line_colors
+from mixedlm_ext.plots.figure import PlotError, panels
+from mixedlm_ext.plots.labels import wrap
 from mixedlm_ext.plots.selection import check_alpha
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ __all__ = ["coefficients"]
 
 _INTERCEPTS = {"Intercept", "const"}
 """Names of the constant by patsy and by statsmodels."""
+_LETTERS = 30
+"""Letters in a line of a coefficient's name."""
 
 
 def coefficients(
@@ -73,24 +77,27 @@ def coefficients(
     fits, titles = _named(results, names)
     tables = [_table(fit, alpha) for fit in fits]
     rows = _shown(list(dict.fromkeys(name for table in tables for name in table)), intercept)
-    height = min(1.1 + len(rows) * (0.24 + 0.1 * len(fits)), 10.0)
-    figure, (panel,) = panels(1, ax, size=(6.4, max(height, 1.8)))
+    labels = [wrap(name, _LETTERS) for name in rows]
+    beside, step = level_room(rows)
+    step = max(step, 0.24 + 0.1 * len(fits))
+    size = 4.6 + min(beside, 2.8), min(1.3 + len(rows) * step, 12.0)
+    figure, (panel,) = panels(1, ax, size=(size[0], max(size[1], 1.8)))
+    colors = line_colors(len(fits))
     for m, (table, title) in enumerate(zip(tables, titles)):
         own = [name for name in rows if name in table]
         place = np.array([rows.index(name) + _shift(tables, m, name) for name in own])
         estimate, low, high = np.array([table[name] for name in own]).reshape(-1, 3).T
-        color = f"C{m % 10}"
-        panel.hlines(place, low, high, color=color, linewidth=1.5)
-        panel.plot(estimate, place, "o", color=color, markersize=5, label=title)
+        panel.hlines(place, low, high, color=colors[m], linewidth=1.5)
+        panel.plot(estimate, place, "o", color=colors[m], markersize=5, label=title)
     if not _INTERCEPTS.issuperset(rows):
-        panel.axvline(0.0, color=REFERENCE, linewidth=0.8, zorder=0)
-    panel.set_yticks(range(len(rows)), [cut(name, 34) for name in rows])
+        panel.axvline(0.0, color=blend(panel, REFERENCE), linewidth=0.8, zorder=0)
+    panel.set_yticks(range(len(rows)), labels, fontsize=8 if max(map(len, rows)) > 20 else None)
     panel.set_ylim(len(rows) - 0.4, -0.6)
-    panel.set_xlabel(f"coefficient, {1 - alpha:.0%} interval")
-    panel.grid(axis="y", color="0.93")
+    panel.grid(axis="y", color=blend(panel, GRID))
     panel.set_axisbelow(True)
+    finish([panel], [Names(x=f"coefficient, {1 - alpha:.0%} interval")])
     if len(fits) > 1:
-        panel.legend(loc="best")
+        legend_above(panel)
     return figure
 
 

@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mixedlm_ext.errors import MixedLMError
-from mixedlm_ext.plots.labels import cut, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Array = NDArray[np.float64]
-
 __all__ = [
-    "REFERENCE",
     "MatplotlibMissingError",
     "PlotError",
     "figure_of",
-    "level_ticks",
-    "name_points",
+    "make_room",
+    "new_figure",
     "panels",
 ]
-
-REFERENCE = "0.45"
-"""Colour of lines to compare with."""
-_SMALL_FONT = 8
-_MOST_LABELS = 60
-"""Levels that are named on one axis."""
 
 
 class PlotError(MixedLMError):
@@ -70,27 +61,14 @@ def panels(
     MatplotlibMissingError
         If matplotlib is not installed.
     """
-    plt = _pyplot()
     if ax is not None:
-        given = list(np.ravel(np.asarray(ax, dtype=object)))
-        if len(given) != count:
-            raise PlotError(
-                f"the picture has {count} panels, and ax holds {len(given)} axes. "
-                f"Pass {count} axes, such as those of plt.subplots(1, {count}), or leave ax out."
-            )
-        return figure_of(given), given
+        return given_panels(count, ax)
     columns = min(count, columns)
     rows = -(-count // columns)
-    figure, grid = plt.subplots(
-        rows,
-        columns,
-        figsize=(columns * size[0], rows * size[1]),
-        squeeze=False,
-        sharex=share,
-        sharey=share,
-        layout="constrained",
-    )
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    figure = new_figure((columns * size[0], rows * size[1]), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share)
+    engine: Any = figure.get_layout_engine()
+    engine.set(w_pad=0.08, h_pad=0.08)
     for unused in grid.ravel()[count:]:
         unused.remove()
     if share:
@@ -99,70 +77,61 @@ def panels(
     return figure, list(grid.ravel()[:count])
 
 
+def given_panels(count: int, ax: Any) -> tuple[Figure, list[Axes]]:
+    """Return the caller's axes and their figure."""
+    given = list(np.ravel(np.asarray(ax, dtype=object)))
+    if len(given) != count:
+        raise PlotError(
+            f"the picture has {count} panels, and ax holds {len(given)} axes. "
+            f"Pass {count} axes, such as those of plt.subplots(1, {count}), or leave ax out."
+        )
+    return figure_of(given), given
+
+
+def new_figure(size: tuple[float, float], layout: Any = None) -> Any:
+    """Return a figure that pyplot does not know: nothing shows it a second time, or keeps it."""
+    try:
+        from matplotlib import figure as figures
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+    except ImportError:
+        raise MatplotlibMissingError(
+            "pictures need matplotlib, which is not installed. Run "
+            'pip install "mixedlm_ext[plots]".'
+        ) from None
+    figure: Any = figures.Figure(figsize=size, layout=layout)
+    FigureCanvasAgg(figure)
+    figure._repr_png_ = partial(_png, figure)  # notebooks look here without pyplot
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    """Return the picture as a notebook shows it."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png", bbox_inches="tight")
+    return out.getvalue()
+
+
 def figure_of(axes: Sequence[Axes]) -> Figure:
     """Return the figure that holds the axes, be it within a subfigure."""
     figure: Figure = axes[0].figure.figure
     return figure
 
 
-def level_ticks(ax: Axes, labels: Sequence[str], name: str, labelled: bool = True) -> None:
-    """Name the levels 0, 1, ... along the vertical axis, or only count them when there are many."""
-    n = len(labels)
-    margin = 0.3 + 0.01 * n
-    ax.set_ylim(-0.5 - margin, n - 0.5 + margin)
-    if n > _MOST_LABELS:
-        ax.set_yticks([])
-        if labelled:
-            ax.set_ylabel(f"{n:,} levels of {cut(name)}, ordered")
-        return
-    size = _SMALL_FONT if n > 15 else None
-    shown = shorten(labels) if labelled else [""] * n
-    ax.set_yticks(range(n), shown, fontsize=size)
-    if labelled:
-        ax.set_ylabel(cut(name))
+def make_room(axes: Sequence[Axes]) -> None:
+    """Let matplotlib lay the caller's figure out if labels leave it or cover a neighbour.
 
-
-def name_points(
-    ax: Axes, x: Array, y: Array, names: Sequence[str], offset: tuple[Array, Array]
-) -> None:
-    """Write names beside points, first come first served: one that would cover another is left out.
-
-    Parameters
-    ----------
-    ax : Axes
-        With everything else drawn.
-    x, y : ndarray (m,)
-    names : sequence of str
-    offset : tuple of ndarray (m,)
-        In printer's points; the text starts or ends there, on the far side of the point.
+    A figure that has a layout engine, or colour bars that were made without one, is left alone.
     """
-    wide, high = np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())
-    placed: list[int] = []
-    for i, name in enumerate(names):
-        near = [j for j in placed if abs(y[i] - y[j]) < 0.04 * high]
-        room = 0.02 * (1 + len(name)) * wide
-        if any(abs(x[i] - x[j]) < room for j in near):
-            continue
-        placed.append(i)
-        right, up = float(offset[0][i]), float(offset[1][i])
-        ax.annotate(
-            name,
-            (x[i], y[i]),
-            (right, up),
-            textcoords="offset points",
-            ha="left" if right > 0 else "right",
-            va="center" if up == 0 else "bottom" if up > 0 else "top",
-            fontsize=_SMALL_FONT,
-        )
-
-
-def _pyplot() -> Any:
-    """Return matplotlib.pyplot, or say how to get it."""
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError:
-        raise MatplotlibMissingError(
-            "pictures need matplotlib, which is not installed. Run "
-            'pip install "mixedlm_ext[plots]".'
-        ) from None
-    return plt
+    figure = figure_of(axes)
+    bars = [ax for ax in figure.axes if ax.get_label() == "<colorbar>"]
+    if figure.get_layout_engine() is not None or bars:
+        return
+    figure.draw_without_rendering()
+    page = figure.bbox
+    boxes = {ax: box for ax in figure.axes if (box := ax.get_tightbbox()) is not None}
+    for ax in axes:
+        box = boxes.pop(ax)
+        inside = page.x0 <= box.x0 and page.y0 <= box.y0 and box.x1 <= page.x1 and box.y1 <= page.y1
+        if not inside or any(box.overlaps(other) for other in boxes.values()):
+            figure.set_layout_engine("constrained")
+            return

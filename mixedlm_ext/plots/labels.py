@@ -1,34 +1,44 @@
-"""Labels short enough for their place: one text, or names that must remain distinct."""
+"""Text for its place: the bare names of columns, broken into lines that fit."""
 
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Sequence
 
-__all__ = ["cut", "shorten"]
+__all__ = ["bare", "narrowest", "text_width", "wrap"]
+
+_QUOTED = re.compile(r"""\bQ\((["'])(.+?)\1\)""")
+_WIDTH = 0.6
+"""Mean width of a letter, in font sizes."""
 
 
-def cut(text: str, length: int = 28) -> str:
-    """Shorten a label, keeping its beginning and its end."""
-    keep = (length - 1) // 2
-    return text if len(text) <= length else f"{text[:keep]}…{text[-keep:]}"
+class _Wrapper(textwrap.TextWrapper):
+    """Breaks lines after the punctuation of names, too: ``arm_assigned[T.low]``, ``sd(g, x)``."""
+
+    wordsep_re = re.compile(r"(\s+|[^\s_.:,;/|(\[-]*[_.:,;/|(\[-]+)")
 
 
-def shorten(names: Sequence[str], length: int = 28) -> list[str]:
-    """Shorten names; words that all of them begin or end with go first."""
-    if len(set(names)) < 2 or max(map(len, names)) <= length:
-        return [cut(name, length) for name in names]
-    before = re.sub(r"\w+$", "", _shared_start(names))
-    after = re.sub(r"\w+$", "", _shared_start([name[::-1] for name in names]))
-    if min(map(len, names)) < len(before) + len(after):
-        after = ""
-    ends = "…" if before else "", "…" if after else ""
-    rest = (name[len(before) : len(name) - len(after)] for name in names)
-    return [cut(f"{ends[0]}{middle}{ends[1]}", length) for middle in rest]
+def bare(name: str) -> str:
+    """Write ``Q('yield')`` as yield."""
+    return _QUOTED.sub(r"\2", name)
 
 
-def _shared_start(names: Sequence[str]) -> str:
-    """Return what all names begin with: what the first and the last in sorted order share."""
-    first, last = min(names), max(names)
-    same = [a == b for a, b in zip(first, last)]
-    return first[: same.index(False) if False in same else len(same)]
+def wrap(name: str, width: int = 30) -> str:
+    """Break a name into lines of at most so many letters; nothing is left out."""
+    lines = _Wrapper(width=max(1, width)).wrap(bare(name))
+    return "\n".join(lines) or name
+
+
+def narrowest(names: Sequence[str], lines: int, least: int = 16, most: int = 64) -> int | None:
+    """Return the least width at which no name has more lines than so many, or None."""
+    longest = max(map(len, names), default=0)
+    for width in range(least, most + 1, 4):
+        if longest <= width or all(wrap(name, width).count("\n") < lines for name in names):
+            return width
+    return None
+
+
+def text_width(letters: float, size: float) -> float:
+    """Estimate the width of so many letters, in the unit of the font size."""
+    return _WIDTH * letters * size

@@ -11,8 +11,10 @@ from scipy import sparse
 
 from mixedlm_ext.errors import did_you_mean
 from mixedlm_ext.fit import Fit
+from mixedlm_ext.plots.axes import Names, color_bar, finish, room
+from mixedlm_ext.plots.colors import blend, diverging, sequential
 from mixedlm_ext.plots.figure import PlotError, panels
-from mixedlm_ext.plots.labels import cut
+from mixedlm_ext.plots.labels import narrowest, text_width, wrap
 from mixedlm_ext.plots.selection import design_with_rows
 
 if TYPE_CHECKING:
@@ -29,6 +31,11 @@ _CELLS = 300
 """Cells of the image along one side."""
 _MOST_COLUMNS = 6000
 """Columns of L that fit into memory as a full matrix."""
+_ROUNDING = 1e-12
+"""Entries that are zero but for rounding, relative to the largest."""
+_FONT, _LINE = 9.0, 1.35
+_LETTERS = 22
+"""Letters in a line of a name across its axis."""
 _WHICH = ("Z", "Lambda", "L")
 
 
@@ -59,7 +66,7 @@ def matrix_image(result: MixedLMResults, which: str = "L", ax: Any = None) -> Fi
     Returns
     -------
     Figure
-        Zeros are white. Of a large matrix, each cell of the image shows the entry of largest
+        Zeros are left blank. Of a large matrix, each cell of the image shows the entry of largest
         magnitude among those it stands for.
 
     Raises
@@ -84,8 +91,12 @@ def matrix_image(result: MixedLMResults, which: str = "L", ax: Any = None) -> Fi
     picture = {"Z": _picture_Z, "Lambda": _picture_Lambda, "L": _picture_L}[which](result)
     rows, columns = picture.matrix.shape
     figure, (panel,) = panels(1, ax, size=(6.4, 5.4))
-    _draw(panel, picture)
-    panel.set_title(f"{picture.title}: {rows:,} × {columns:,}", fontsize=11)
+    edges = np.concatenate([[0], np.cumsum(picture.sizes)])
+    _draw(panel, picture, edges)
+    _name_parts(panel, picture, edges)
+    below = "" if picture.square else "row of the data"
+    finish([panel], [Names(f"{picture.title}: {rows:,} × {columns:,}", y=below)])
+    _name_parts(panel, picture, edges)  # by the room that is left
     return figure
 
 
@@ -146,11 +157,11 @@ def _picture_L(result: MixedLMResults) -> _Picture:
     return _Picture(sparse.coo_array(factor_matrix(fit)), names, sizes, True, "L")
 
 
-def _cells(matrix: sparse.coo_array) -> Array:
-    """Return the image, nan for zero."""
+def _cells(matrix: sparse.coo_array, wide: float, high: float) -> Array:
+    """Return the image, nan for zero, for a panel of this size in printer's points."""
     rows, columns = matrix.shape
-    height, width = min(rows, _CELLS), min(columns, _CELLS)
-    used = matrix.data != 0
+    height, width = min(rows, _CELLS, int(0.9 * high)), min(columns, _CELLS, int(0.9 * wide))
+    used = np.abs(matrix.data) > _ROUNDING * np.max(np.abs(matrix.data), initial=0.0)
     value = matrix.data[used]
     place = (matrix.row[used].astype(np.int64) * height // rows) * width
     place += matrix.col[used].astype(np.int64) * width // columns
@@ -160,21 +171,20 @@ def _cells(matrix: sparse.coo_array) -> Array:
     return out.reshape(height, width)
 
 
-def _draw(ax: Axes, picture: _Picture) -> None:
+def _draw(ax: Axes, picture: _Picture, edges: Array) -> None:
     """Draw the image, its colours and the boundaries of its parts."""
-    from matplotlib.colors import LinearSegmentedColormap, Normalize, SymLogNorm
+    from matplotlib.colors import Normalize, SymLogNorm
 
-    image = _cells(picture.matrix)
+    image = _cells(picture.matrix, room(ax), room(ax, vertical=True))
     rows, columns = picture.matrix.shape
-    colors: str | LinearSegmentedColormap
     norm: Normalize
     largest = float(np.nanmax(np.abs(image), initial=0.0)) or 1.0
-    if np.nanmin(image, initial=0.0) < 0:
+    lowest, highest = float(np.nanmin(image, initial=0.0)), float(np.nanmax(image, initial=0.0))
+    if lowest < 0:
         linear = 10.0 ** np.ceil(np.log10(0.01 * largest))  # a power of ten has a tick of its own
-        colors, norm = "coolwarm", SymLogNorm(linear, 0.7, vmin=-largest, vmax=largest)
+        colors, norm = diverging(ax), SymLogNorm(linear, 0.7, vmin=-largest, vmax=largest)
     else:
-        shades = ["#c6dbef", "#6baed6", "#2171b5", "#08306b"]
-        colors, norm = LinearSegmentedColormap.from_list("blues", shades), Normalize(0, largest)
+        colors, norm = sequential(ax), Normalize(0, largest)
     shown = ax.imshow(
         image,
         cmap=colors,
@@ -183,24 +193,39 @@ def _draw(ax: Axes, picture: _Picture) -> None:
         aspect="equal" if picture.square else "auto",
         interpolation="nearest",
     )
-    ax.figure.colorbar(shown, ax=ax, shrink=0.8)
-    edges = np.concatenate([[0], np.cumsum(picture.sizes)])
+    color_bar(ax, shown).set_ylim(lowest, highest or largest)  # only colours that occur
     for edge in edges[1:-1]:
-        ax.axvline(edge, color="0.3", linewidth=0.8)
+        ax.axvline(edge, color=blend(ax, 0.7), linewidth=0.8)
         if picture.square:
-            ax.axhline(edge, color="0.3", linewidth=0.8)
-    _name_parts(ax, picture, edges)
+            ax.axhline(edge, color=blend(ax, 0.7), linewidth=0.8)
 
 
 def _name_parts(ax: Axes, picture: _Picture, edges: Array) -> None:
     """Write the names of the parts below, and beside a square matrix."""
-    wide = np.array(picture.sizes) > 0.04 * edges[-1]
-    middle = ((edges[:-1] + edges[1:]) / 2)[wide]
-    names = [cut(name, 18) for name, has_room in zip(picture.names, wide) if has_room]
-    turned = sum(map(len, names)) > 45
-    ax.set_xticks(middle, names, rotation=30 if turned else 0, ha="right" if turned else "center")
+    middle, share = (edges[:-1] + edges[1:]) / 2 / edges[-1], np.diff(edges) / edges[-1]
+    width, height = 0.9 * room(ax), 0.9 * room(ax, vertical=True)
+    letters = [max(int(width * part / text_width(1, _FONT)), 1) for part in share]
+    level = all(narrowest([n], 3, min(3, m), m) for n, m in zip(picture.names, letters))
+    names = [wrap(n, m if level else _LETTERS) for n, m in zip(picture.names, letters)]
+    lines = np.array([name.count("\n") + 1 for name in names]) * _LINE * _FONT
+    along = middle if level else _spread(middle, lines / width)
+    ax.set_xticks(along * edges[-1], names, rotation=0 if level else 90, fontsize=_FONT)
     ax.tick_params(length=0)
-    if picture.square:
-        ax.set_yticks(middle, names, rotation=90, va="center")
-    else:
-        ax.set_ylabel("row of the data")
+    if not picture.square:
+        return
+    along = middle if level else _spread(middle, lines / height)
+    ax.set_yticks(
+        along * edges[-1], names, rotation=90 if level else 0, va="center", fontsize=_FONT
+    )
+
+
+def _spread(middle: Array, need: Array) -> Array:
+    """Return places near the middles of the parts, with room for each, in shares of the axis."""
+    places, half = middle.copy(), need / 2
+    for i in range(1, len(places)):  # push along ...
+        places[i] = max(places[i], places[i - 1] + half[i - 1] + half[i])
+    end = 1.0
+    for i in reversed(range(len(places))):  # ... and back from the end
+        places[i] = min(places[i], end - half[i])
+        end = places[i] - half[i]
+    return places

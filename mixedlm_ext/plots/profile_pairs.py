@@ -11,6 +11,7 @@ has a vertical or horizontal tangent it meets a profile trace, which gives four 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,10 @@ from scipy import stats
 from scipy.interpolate import CubicSpline, PchipInterpolator
 
 from mixedlm_ext.inference.profile import Profile, cutoff
-from mixedlm_ext.plots.figure import REFERENCE, PlotError, panels
+from mixedlm_ext.plots.axes import room
+from mixedlm_ext.plots.colors import REFERENCE, blend, line_colors
+from mixedlm_ext.plots.figure import PlotError, given_panels, new_figure
+from mixedlm_ext.plots.labels import bare, text_width, wrap
 from mixedlm_ext.plots.profiles import curve, shown_names
 from mixedlm_ext.plots.selection import check_alpha
 
@@ -36,6 +40,8 @@ __all__ = ["contour", "profile_pairs", "trace"]
 
 _ALPHAS = (0.5, 0.2, 0.1, 0.05)
 """Levels 1 - α of the contours, as joint regions of two parameters."""
+_SIZES = (9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0)
+"""Font sizes of names."""
 _ANGLES = np.linspace(-np.pi, np.pi, 201)
 
 
@@ -94,26 +100,27 @@ def profile_pairs(
     reach = cutoff(profile.alpha_max)
     levels = [z for a in sorted(alphas) if (z := float(np.sqrt(stats.chi2.ppf(1 - a, 2)))) <= reach]
     p = len(shown)
-    side = 1.75 if p > 2 else 2.4
-    figure, axes = panels(p * p, ax, size=(side, side), columns=p)
+    figure, axes = _square(p) if ax is None else given_panels(p * p, ax)
     curves = {name: curve(profile, name) for name in shown}
+    traces = {(x, y): trace(profile, x, y) for x in shown for y in shown if x != y}
     for k, panel in enumerate(axes):
         i, j = divmod(k, p)
         if i == j:
             _write_name(panel, shown[i])
             continue
         x, y = shown[j], shown[i]
-        pair = _Pair(trace(profile, x, y), trace(profile, y, x), curves[x], curves[y], own=i > j)
+        pair = _Pair(traces[x, y], traces[y, x], curves[x], curves[y], own=i > j)
         pair.draw(panel, levels)
         if i > j:
-            panel.plot(profile.params[x], profile.params[y], ".", color="k", markersize=4)
+            estimate = profile.params[x], profile.params[y]
+            panel.plot(*estimate, ".", color=blend(panel, 1.0), markersize=4)
         _place_ticks(panel, i, j, p)
     return figure
 
 
 def trace(profile: Profile, held: str, other: str) -> Curve:
     """Return ζ of the held parameter, increasing, and of the other at its estimate given that."""
-    points = profile.to_frame().query("parameter == @held")
+    points = profile.points(held)
     zeta = points["zeta"].to_numpy()
     conditional = np.asarray(profile.zeta(other, points[other].to_numpy()), dtype=float)
     known = np.isfinite(conditional)
@@ -187,9 +194,10 @@ class _Pair:
         for level in levels:
             path = contour(self.y_given_x, self.x_given_y, level)
             if path is not None:
-                self._plot(ax, *path, color="C0")
-        self._plot(ax, *self.y_given_x, color=REFERENCE)
-        self._plot(ax, *self.x_given_y[::-1], color=REFERENCE, linestyle="--")
+                self._plot(ax, *path, color=line_colors(1)[0])
+        grey = blend(ax, REFERENCE)
+        self._plot(ax, *self.y_given_x, color=grey)
+        self._plot(ax, *self.x_given_y[::-1], color=grey, linestyle="--")
         if not self.own:
             ax.set_xlim(-3, 3)
             ax.set_ylim(-3, 3)
@@ -207,23 +215,59 @@ class _Pair:
         return np.interp(zeta, rising, at, left=np.nan, right=np.nan)
 
 
+def _square(p: int) -> tuple[Figure, list[Axes]]:
+    """Return p × p equal panels; long names do not move them."""
+    side = 2.4 if p == 2 else 1.75 if p <= 6 else 1.4
+    gap, margin = 0.12, 0.5
+    length = p * (side + gap) - gap + 2 * margin
+    figure = new_figure((length, length))
+    edge = margin / length
+    grid = figure.subplots(
+        p,
+        p,
+        squeeze=False,
+        gridspec_kw={
+            "left": edge,
+            "right": 1 - edge,
+            "bottom": edge,
+            "top": 1 - edge,
+            "wspace": gap / side,
+            "hspace": gap / side,
+        },
+    )
+    return figure, list(grid.ravel())
+
+
 def _write_name(ax: Axes, name: str) -> None:
-    """Make a panel of the diagonal: only the name of its parameter."""
-    text = name.replace("(", "(\n").replace(", ", ",\n") if len(name) > 12 else name
-    size = 9 if max(map(len, text.split("\n"))) <= 14 else 7
-    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes, fontsize=size)
+    """Make a panel of the diagonal: only the name of its parameter, as large as it fits."""
+    width, height = 0.94 * room(ax), 0.94 * room(ax, vertical=True)
+    for size, whole in [*((s, True) for s in _SIZES), *((s, False) for s in _SIZES)]:
+        text = wrap(name, max(int(width / text_width(1, size)), 1))
+        if (text.count("\n") + 1) * 1.25 * size <= height and not (whole and _broken(text, name)):
+            break
+    written = ax.text(
+        0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes, fontsize=size
+    )
+    written.set_in_layout(False)
     ax.set_xticks([])
     ax.set_yticks([])
 
 
+def _broken(text: str, name: str) -> bool:
+    """Say whether a word of the name was broken in two."""
+    words = re.findall(r"\w[^\W_]*_?", bare(name))
+    return any(word not in text for word in words)
+
+
 def _place_ticks(ax: Axes, i: int, j: int, p: int) -> None:
     """Label ticks at the edge of the figure only: ζ at top and right, own scales below and left."""
-    ax.tick_params(labelsize=7)
+    small = room(ax) < 60
+    ax.tick_params(labelsize=5 if small else 7)
     if i > j:
         ax.tick_params(labelbottom=i == p - 1, labelleft=j == 0)
-        ax.locator_params(nbins=4)
+        ax.locator_params(nbins=1 if small else 4)
         return
-    ax.set_xticks([-2, 0, 2])
-    ax.set_yticks([-2, 0, 2])
+    ax.set_xticks([0] if small else [-2, 0, 2])
+    ax.set_yticks([0] if small else [-2, 0, 2])
     ax.tick_params(top=True, bottom=False, labelbottom=False, labeltop=i == 0)
     ax.tick_params(right=True, left=False, labelleft=False, labelright=j == p - 1)

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.errors import did_you_mean
 from mixedlm_ext.inference.profile import Profile, cutoff
-from mixedlm_ext.plots.figure import REFERENCE, PlotError, panels
+from mixedlm_ext.plots.axes import Names, finish
+from mixedlm_ext.plots.colors import INTERVAL, REFERENCE, blend, line_colors
+from mixedlm_ext.plots.figure import PlotError, panels
 from mixedlm_ext.plots.selection import check_alpha
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ __all__ = ["curve", "profile_density", "profile_zeta", "shown_names"]
 
 _POINTS = 401
 """Values along a curve."""
+_EDGE = 8
+"""Values at either end of a curve at which a density may have a pole."""
 _ALPHAS = (0.5, 0.2, 0.1, 0.05, 0.01)
 
 
@@ -73,17 +77,20 @@ def profile_zeta(
         check_alpha(a)
     reached = [a for a in alphas if a >= profile.alpha_max]
     figure, axes = panels(len(shown), ax, size=(3.2, 3.0), columns=3)
+    (color,) = line_colors(1)
     for panel, name in zip(axes, shown):
         value, zeta = curve(profile, name)
-        points = profile.to_frame().query("parameter == @name")
+        points = profile.points(name)
         at = points["zeta"].abs() if absolute else points["zeta"]
-        panel.axhline(0.0, color=REFERENCE, linewidth=0.8)
+        panel.axhline(0.0, color=blend(panel, REFERENCE), linewidth=0.8)
         for a in reached:
             _mark_interval(panel, profile, name, a, absolute)
-        panel.plot(value, np.abs(zeta) if absolute else zeta, color="C0", linewidth=1.5)
-        panel.plot(points["value"], at, ".", color="C0", markersize=5)
-        panel.set_xlabel(name)
-        panel.set_ylabel("|ζ|" if absolute else "ζ", rotation=0, ha="right")
+        panel.plot(value, np.abs(zeta) if absolute else zeta, color=color, linewidth=1.5)
+        panel.plot(points["value"], at, ".", color=color, markersize=5)
+        panel.locator_params(axis="x", nbins=5)
+    finish(axes, [Names(x=name, y="|ζ|" if absolute else "ζ") for name in shown])
+    for panel in axes:
+        panel.yaxis.label.set(rotation=0, ha="right")
     return figure
 
 
@@ -108,6 +115,8 @@ def profile_density(
     Returns
     -------
     Figure
+        At a bound of its range the density of a parameter may grow without end: the curve leaves
+        the panel there.
 
     Raises
     ------
@@ -132,21 +141,33 @@ def profile_density(
     check_alpha(alpha)
     shown = shown_names(profile, names)
     figure, axes = panels(len(shown), ax, size=(3.2, 2.8), columns=3)
+    (color,) = line_colors(1)
     for panel, name in zip(axes, shown):
         value, _ = curve(profile, name)
         density = np.asarray(profile.density(name, value))
         ok = np.isfinite(density)
         value, density = value[ok], density[ok]
-        panel.plot(value, density, color="C0", linewidth=1.5)
+        panel.plot(value, density, color=color, linewidth=1.5)
         if alpha >= profile.alpha_max:
             low, high = profile.conf_int(alpha).loc[name]
             inside = (value >= low) & (value <= high)
-            panel.fill_between(value[inside], density[inside], color="C0", alpha=0.25, linewidth=0)
-        panel.axvline(float(profile.params[name]), color=REFERENCE, linewidth=0.8)
-        panel.set_ylim(bottom=0.0)
-        panel.set_xlabel(name)
-        panel.set_ylabel("density")
+            shade = blend(panel, 0.25, color)
+            panel.fill_between(value[inside], density[inside], color=shade, linewidth=0, zorder=0)
+        estimate = float(profile.params[name])
+        panel.axvline(estimate, color=blend(panel, REFERENCE), linewidth=0.8)
+        panel.set_ylim(0.0, 1.08 * _highest(density))
+        panel.locator_params(axis="x", nbins=5)
+    finish(axes, [Names(x=name, y="density") for name in shown])
     return figure
+
+
+def _highest(density: Array) -> float:
+    """Return the largest value of a density, but of its poles at the ends only the feet."""
+    inner = density[_EDGE:-_EDGE]
+    ends = np.delete(density, np.s_[_EDGE:-_EDGE])
+    if not len(inner) or np.max(ends, initial=0.0) <= 2.0 * inner.max():
+        return float(np.max(density, initial=0.0)) or 1.0
+    return float(1.2 * inner.max())
 
 
 def shown_names(profile: Profile, names: Sequence[str] | None) -> list[str]:
@@ -167,7 +188,7 @@ def shown_names(profile: Profile, names: Sequence[str] | None) -> list[str]:
 
 def curve(profile: Profile, name: str) -> tuple[Array, Array]:
     """Return values of a parameter over the range of its profile, and ζ there."""
-    points = profile.to_frame().query("parameter == @name")["value"].to_numpy()
+    points = profile.points(name)["value"].to_numpy()
     value = np.linspace(points.min(), points.max(), _POINTS)
     zeta = np.asarray(profile.zeta(name, value))
     known = np.isfinite(zeta)
@@ -176,7 +197,7 @@ def curve(profile: Profile, name: str) -> tuple[Array, Array]:
 
 def _mark_interval(ax: Axes, profile: Profile, name: str, alpha: float, absolute: bool) -> None:
     """Mark one interval: lines from its ends to the curve, joined by a bar where |ζ| is drawn."""
-    look: dict[str, Any] = {"color": "0.75", "linewidth": 0.9, "zorder": 0}
+    look: dict[str, Any] = {"color": blend(ax, INTERVAL), "linewidth": 0.9, "zorder": 0}
     limits = profile.conf_int(alpha).loc[name].to_numpy(dtype=float)
     ends = np.nan_to_num(np.asarray(profile.zeta(name, limits), dtype=float))
     ax.vlines(limits, 0.0, np.abs(ends) if absolute else ends, **look)

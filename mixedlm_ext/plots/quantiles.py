@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from mixedlm_ext.plots.figure import REFERENCE, name_points
-from mixedlm_ext.plots.labels import shorten
+from mixedlm_ext.plots.colors import REFERENCE, blend, line_colors
+from mixedlm_ext.plots.naming import name_points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,10 +22,11 @@ __all__ = ["draw_quantiles", "order_statistic_band"]
 
 def draw_quantiles(
     ax: Axes, values: Array, labels: Sequence[str], alpha: float, n_labels: int
-) -> None:
-    """Draw one normal quantile plot.
+) -> Callable[[], None]:
+    """Draw one normal quantile plot, and return what names the values farthest outside the band.
 
-    The line passes through the quartiles; the band is about it.
+    The line passes through the quartiles; the band is about it. Names are written at the end, when
+    the limits of the axes are final.
     """
     n = len(values)
     order = np.argsort(values, kind="stable")
@@ -33,19 +34,20 @@ def draw_quantiles(
     y = values[order]
     center, spread = _quartile_line(y)
     lower, upper = (center + spread * z for z in order_statistic_band(n, alpha))
-    ax.fill_between(
-        x, lower, upper, color="0.88", linewidth=0, label=f"{1 - alpha:.0%} band of normal values"
-    )
-    ax.plot(x, center + spread * x, color=REFERENCE, linewidth=1)
+    band = f"{1 - alpha:.0%} band of normal values"
+    ax.fill_between(x, lower, upper, color=blend(ax, 0.12), linewidth=0, label=band)
+    ax.plot(x, center + spread * x, color=blend(ax, REFERENCE), linewidth=1)
     small = n > 200
-    ax.plot(x, y, "o", color="C0", markersize=2.5 if small else 4.0, rasterized=small)
-    away = np.abs(y - center - spread * x) > 0
-    outside = np.flatnonzero(((y < lower) | (y > upper)) & away)
-    worst = outside[np.argsort(-np.abs(y[outside] - center), kind="stable")][:n_labels]
-    side = np.where(x[worst] < 0, 5.0, -5.0)  # where an increasing curve leaves room
-    names = [shorten(labels, 16)[order[j]] for j in worst]
-    name_points(ax, x[worst], y[worst], names, (side, -0.6 * side))
-    ax.set_xlabel("standard normal quantile")
+    ax.plot(x, y, "o", color=line_colors(1)[0], markersize=2.5 if small else 4.0, rasterized=small)
+    ax.margins(0.08)
+    beyond = np.maximum(lower - y, y - upper)
+    outside = np.flatnonzero(beyond > 1e-9 * max(np.ptp(y), spread))
+    worst = outside[np.argsort(-beyond[outside], kind="stable")][:n_labels]
+    some = np.unique(np.linspace(0, n - 1, 400).astype(int))
+    filled = [(x[some], lower[some] + s * (upper - lower)[some]) for s in np.linspace(0, 1, 15)]
+    names = [labels[order[j]] for j in worst]
+    drawn = [*filled, (x[some], y[some])]
+    return lambda: name_points(ax, x[worst], y[worst], names, drawn)
 
 
 def order_statistic_band(n: int, alpha: float) -> tuple[Array, Array]:

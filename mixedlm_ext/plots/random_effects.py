@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mixedlm_ext.errors import did_you_mean
-from mixedlm_ext.plots.figure import REFERENCE, PlotError, level_ticks, panels
-from mixedlm_ext.plots.labels import cut
+from mixedlm_ext.plots.axes import Names, finish, legend_above, level_room
+from mixedlm_ext.plots.colors import GRID, REFERENCE, blend, line_colors
+from mixedlm_ext.plots.figure import PlotError, panels
+from mixedlm_ext.plots.labels import bare
 from mixedlm_ext.plots.quantiles import draw_quantiles
 from mixedlm_ext.plots.selection import check_alpha, estimated, level_names, terms_named
 
@@ -82,11 +84,11 @@ def caterpillar(
             f"there is no random-effects column {sort_by!r}.{did_you_mean(sort_by, columns)} "
             f"Use one of {', '.join(repr(c) for c in dict.fromkeys(columns))}."
         )
-    most = max(len(t.levels) for t in terms)
-    height = float(np.clip(0.19 * most + 1.1, 2.6, 9.0)) if most <= 60 else 4.8
-    figure, axes = panels(len(columns), ax, size=(3.6 if len(columns) > 1 else 5.4, height))
+    size = _caterpillar_size([level_names(t) for t in terms], len(columns))
+    figure, axes = panels(len(columns), ax, size=size)
     z = float(stats.norm.ppf(1 - alpha / 2))
     here = iter(axes)
+    texts = []
     for i, t in zip(chosen, terms):
         modes, sd = (
             np.asarray(r[t.name]) for r in (result.random_effects, result.random_effects_sd)
@@ -99,10 +101,24 @@ def caterpillar(
             _draw_sorted(panel, modes[order, j], z * sd[order, j])
             if not estimated(result.fit_record, i, j):
                 _say_zero(panel, panel.set_xlim)
-            level_ticks(panel, names, t.group, labelled=j == 0)
-            panel.set_title(_title(t.name, column))
-            panel.set_xlabel(f"conditional mode, {1 - alpha:.0%} interval")
+            mode = f"conditional mode, {1 - alpha:.0%} interval"
+            texts.append(
+                Names(f"{bare(t.name)}: {bare(column)}", mode, "" if j else t.group, names)
+            )
+    finish(axes, texts)
     return figure
+
+
+def _caterpillar_size(names: list[list[str]], count: int) -> tuple[float, float]:
+    """Return the size of a panel that has room for the names of the levels."""
+    named = [n for n in names if level_room(n)[1]]
+    beside = max((level_room(n)[0] for n in named), default=0.0)
+    high = max((len(n) * level_room(n)[1] for n in named), default=0.0)
+    height = float(np.clip(high + 1.3, 2.6, 9.0))
+    if len(named) < len(names):
+        height = max(height, 4.8)
+    width = 4.8 if count == 1 else 3.4 if count == 2 else 2.8
+    return width + beside * len(named) / count, height
 
 
 def mode_quantiles(
@@ -151,39 +167,41 @@ def mode_quantiles(
     check_alpha(alpha)
     terms = result.fit_record.design.terms
     columns = [(i, j) for i in terms_named(result, term) for j in range(len(terms[i].columns))]
-    figure, axes = panels(len(columns), ax, size=(3.8 if len(columns) > 1 else 5.4, 3.8))
+    figure, axes = panels(len(columns), ax, size=(3.8 if len(columns) > 1 else 5.4, 4.0))
+    names, texts = [], []
     for panel, (i, j) in zip(axes, columns):
         t = terms[i]
         modes = np.asarray(result.random_effects[t.name])[:, j]
-        draw_quantiles(panel, modes, level_names(t), alpha, n_labels)
+        names.append(draw_quantiles(panel, modes, level_names(t), alpha, n_labels))
         if not estimated(result.fit_record, i, j):
             _say_zero(panel, panel.set_ylim)
-        panel.set_title(_title(t.name, t.columns[j]))
-        panel.set_ylabel("conditional mode")
-    axes[0].legend(loc="upper left", fontsize=8)
+            names.pop()
+        title = f"{bare(t.name)}: {bare(t.columns[j])}"
+        texts.append(Names(title, "standard normal quantile", "conditional mode"))
+    finish(axes, texts)
+    legend_above(axes[0])
+    for write in names:
+        write()
     return figure
 
 
 def _draw_sorted(ax: Axes, modes: Array, half: Array) -> None:
     """Draw the modes bottom up, with intervals of these half widths."""
     height = np.arange(len(modes))
-    ax.axvline(0.0, color=REFERENCE, linewidth=0.8)
+    (color,) = line_colors(1)
+    ax.axvline(0.0, color=blend(ax, REFERENCE), linewidth=0.8)
     if len(modes) < _BAND_FROM:
-        ax.grid(axis="y", color="0.93")
+        ax.grid(axis="y", color=blend(ax, GRID))
         ax.set_axisbelow(True)
-        ax.hlines(height, modes - half, modes + half, color="C0", linewidth=1.2)
-        ax.plot(modes, height, "o", color="C0", markersize=4 if len(modes) < 60 else 2.5)
+        ax.hlines(height, modes - half, modes + half, color=color, linewidth=1.2)
+        ax.plot(modes, height, "o", color=color, markersize=4 if len(modes) < 60 else 2.5)
         return
-    ax.fill_betweenx(height, modes - half, modes + half, color="C0", alpha=0.25, linewidth=0)
-    ax.plot(modes, height, ".", color="C0", markersize=1.5, rasterized=True)
+    band = blend(ax, 0.25, color)
+    ax.fill_betweenx(height, modes - half, modes + half, color=band, linewidth=0, zorder=0)
+    ax.plot(modes, height, ".", color=color, markersize=1.5, rasterized=True)
 
 
 def _say_zero(ax: Axes, set_limits: Callable[[float, float], Any]) -> None:
     """Say that there is nothing but rounding errors to see."""
     set_limits(-1.0, 1.0)
     ax.text(0.97, 0.7, "estimated variance: 0", ha="right", transform=ax.transAxes)
-
-
-def _title(term: str, column: str) -> str:
-    """Name a panel."""
-    return f"{cut(term, 16)}: {cut(column, 16)}"

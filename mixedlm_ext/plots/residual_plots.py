@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from statsmodels.nonparametric.smoothers_lowess import lowess
 
-from mixedlm_ext.plots.figure import REFERENCE, name_points, panels
-from mixedlm_ext.plots.labels import cut
+from mixedlm_ext.plots.axes import Names, color_bar, finish, legend_above
+from mixedlm_ext.plots.colors import REFERENCE, blend, line_colors, sequential
+from mixedlm_ext.plots.figure import panels
+from mixedlm_ext.plots.naming import name_points
 from mixedlm_ext.plots.quantiles import draw_quantiles
 from mixedlm_ext.plots.selection import check_alpha, design_with_rows, scaled_residuals
 
@@ -69,13 +71,15 @@ def residuals(
     """
     scaled, fitted = scaled_residuals(result), result.fit_record.fitted()
     figure, (panel,) = panels(1, ax)
-    panel.axhline(0.0, color=REFERENCE, linewidth=0.8)
-    _draw_cloud(panel, fitted, scaled, smooth)
+    panel.axhline(0.0, color=blend(panel, REFERENCE), linewidth=0.8)
+    curve = _draw_cloud(panel, fitted, scaled, smooth)
+    finish([panel], [Names("Residuals against fitted values", "fitted value", "scaled residual")])
+    legend_above(panel)
     if len(scaled) < _DENSE:
-        _name_rows(panel, fitted, scaled, result.fit_record.design.index.to_list(), n_labels)
-    panel.set_xlabel("fitted value")
-    panel.set_ylabel("scaled residual")
-    panel.set_title("Residuals against fitted values")
+        far = np.flatnonzero(np.abs(scaled) > 3)
+        worst = far[np.argsort(-np.abs(scaled[far]), kind="stable")][:n_labels]
+        names = [str(row) for row in result.fit_record.design.index[worst]]
+        name_points(panel, fitted[worst], scaled[worst], names, [(fitted, scaled), curve])
     return figure
 
 
@@ -113,9 +117,9 @@ def scale_location(result: MixedLMResults, smooth: bool = True, ax: Any = None) 
     figure, (panel,) = panels(1, ax)
     _draw_cloud(panel, fitted, root, smooth)
     panel.set_ylim(bottom=0.0)
-    panel.set_xlabel("fitted value")
-    panel.set_ylabel("√|scaled residual|")
-    panel.set_title("Spread of residuals against fitted values")
+    title = "Spread of residuals against fitted values"
+    finish([panel], [Names(title, "fitted value", "√|scaled residual|")])
+    legend_above(panel)
     return figure
 
 
@@ -157,31 +161,26 @@ def residual_quantiles(
     scaled = scaled_residuals(result)
     rows = [str(row) for row in design_with_rows(result).index]
     figure, (panel,) = panels(1, ax)
-    draw_quantiles(panel, scaled, rows, alpha, n_labels)
-    panel.set_ylabel("scaled residual")
-    panel.legend(loc="upper left")
-    panel.set_title("Normal quantiles of residuals")
+    name_outside = draw_quantiles(panel, scaled, rows, alpha, n_labels)
+    title = "Normal quantiles of residuals"
+    finish([panel], [Names(title, "standard normal quantile", "scaled residual")])
+    legend_above(panel)
+    name_outside()
     return figure
 
 
-def _draw_cloud(ax: Axes, x: Array, y: Array, smooth: bool) -> None:
-    """Draw points, or hexagons by how many there are, and a smooth curve."""
+def _draw_cloud(ax: Axes, x: Array, y: Array, smooth: bool) -> tuple[Array, Array]:
+    """Draw points, or hexagons by how many there are, and a smooth curve, which is returned."""
+    colors = line_colors(4)
     if len(x) < _DENSE:
-        ax.plot(x, y, "o", color="C0", markersize=4, alpha=0.7, markeredgewidth=0)
+        ax.plot(x, y, "o", color=colors[0], markersize=4, alpha=0.7, markeredgewidth=0)
     else:
-        cells = ax.hexbin(x, y, gridsize=60, bins="log", mincnt=1, cmap="Blues", linewidths=0.1)
-        ax.figure.colorbar(cells, ax=ax, label="rows")
-    if smooth and len(np.unique(x)) >= _FEWEST_DISTINCT:
-        curve = lowess(y, x, delta=0.01 * np.ptp(x))
-        ax.plot(curve[:, 0], curve[:, 1], color="C3", linewidth=1.5, label="lowess")
-        ax.legend(loc="best")
-
-
-def _name_rows(ax: Axes, x: Array, y: Array, names: list[Any], n_labels: int) -> None:
-    """Name the points farthest from zero, of those beyond 3."""
-    far = np.flatnonzero(np.abs(y) > 3)
-    middle = (x.min() + x.max()) / 2
-    worst = far[np.argsort(-np.abs(y[far]), kind="stable")][:n_labels]
-    side = np.where(x[worst] > middle, -6.0, 6.0)
-    shown = [cut(str(names[i]), 16) for i in worst]
-    name_points(ax, x[worst], y[worst], shown, (side, np.zeros(len(worst))))
+        cells = ax.hexbin(
+            x, y, gridsize=60, bins="log", mincnt=1, cmap=sequential(ax), linewidths=0.1
+        )
+        color_bar(ax, cells, label="rows", format="{x:.0f}")
+    if not smooth or len(np.unique(x)) < _FEWEST_DISTINCT:
+        return np.zeros(0), np.zeros(0)
+    curve = lowess(y, x, delta=0.01 * np.ptp(x))
+    ax.plot(curve[:, 0], curve[:, 1], color=colors[3], linewidth=1.5, label="lowess")
+    return curve[:, 0], curve[:, 1]

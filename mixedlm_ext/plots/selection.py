@@ -21,6 +21,7 @@ Index = NDArray[np.intp]
 
 __all__ = [
     "check_alpha",
+    "check_count",
     "column_values",
     "design_with_rows",
     "estimated",
@@ -106,6 +107,12 @@ def check_alpha(alpha: Any) -> None:
     """Raise unless `alpha` is between 0 and 1."""
     if not (isinstance(alpha, (int, float, np.number)) and 0 < alpha < 1):
         raise PlotError(f"alpha={alpha!r} is no level. Pass a number between 0 and 1, as 0.05.")
+
+
+def check_count(argument: str, value: Any) -> None:
+    """Raise unless `value` is a positive whole number."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise PlotError(f"{argument}={value!r} is no number of groups. Pass 1, 2, ...")
 
 
 def _known(kind: str, name: str, known: list[str]) -> str:

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.errors import did_you_mean
 from mixedlm_ext.fit import Fit
+from mixedlm_ext.plots.axes import Names, finish, legend_above
+from mixedlm_ext.plots.colors import REFERENCE, blend, line_colors
 from mixedlm_ext.plots.figure import PlotError, panels
-from mixedlm_ext.plots.labels import cut, shorten
+from mixedlm_ext.plots.naming import name_points
 from mixedlm_ext.plots.selection import design_with_rows, level_names, terms_named
 
 if TYPE_CHECKING:
@@ -26,9 +28,10 @@ __all__ = ["shrinkage", "within_group_fits"]
 
 _MOST_NAMED = 30
 """Groups whose points carry their names."""
+_ALONG = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+"""Places on an arrow that a name should not cover."""
 _SINGULAR = 1e-10
 """Ratio of eigenvalues of a group's X'WX below which it has no fit of its own."""
-_OWN, _MIXED = "C1", "C0"
 
 
 def shrinkage(
@@ -65,8 +68,9 @@ def shrinkage(
     A group's own fit is least squares, by the weights, of the response less everything else in the
     model (offset, fixed effects of other columns, other random terms) on the columns of the term.
     With one term whose columns are all the fixed effects it is the separate regression of lme4's
-    ``lmList``. Both are shown with the fixed effects added. A group whose rows do not determine a
-    fit has its conditional mode only.
+    ``lmList``. Both are shown with the fixed effects added. A column without a fixed effect has
+    none to add: the axis says so, and zero, where its modes shrink to, is a line if it is near. A
+    group whose rows do not determine a fit has its conditional mode only.
 
     Examples
     --------
@@ -83,17 +87,24 @@ def shrinkage(
     shown = _columns(chosen.columns, columns)
     names = [chosen.columns[j] for j in shown]
     fixed = _fixed_part(result.fit_record, i)[shown]
-    own = within_group_fits(result.fit_record, i)[:, shown] + fixed
-    mixed = result.fit_record.b[i][:, shown] + fixed
-    labels = shorten(level_names(chosen), 12) if len(mixed) <= _MOST_NAMED else []
+    added = np.nan_to_num(fixed)
+    own = within_group_fits(result.fit_record, i)[:, shown] + added
+    mixed = result.fit_record.b[i][:, shown] + added
+    labels = level_names(chosen) if len(mixed) <= _MOST_NAMED else []
     figure, (panel,) = panels(1, ax, size=(6.4, 5.4) if len(shown) == 2 else (6.4, 3.2))
-    if len(shown) == 2:
-        _draw_plane(panel, own, mixed, fixed, labels)
-        panel.set_ylabel(names[1])
-    else:
+    text = Names(f"Shrinkage of {chosen.name}", *map(_axis_name, names, fixed))
+    if len(shown) == 1:
         _draw_rows(panel, own[:, 0], mixed[:, 0], float(fixed[0]))
-    panel.set_xlabel(names[0])
-    panel.set_title(f"Shrinkage of {cut(chosen.name)}")
+        finish([panel], [text])
+        return figure
+    _draw_plane(panel, own, mixed, fixed)
+    finish([panel], [text])
+    legend_above(panel)
+    if labels:
+        has = ~np.isnan(own[:, :1])
+        arrows = np.concatenate([mixed + t * (np.where(has, own, mixed) - mixed) for t in _ALONG])
+        at = np.where(has, own, mixed)
+        name_points(panel, at[:, 0], at[:, 1], labels, [(arrows[:, 0], arrows[:, 1])])
     return figure
 
 
@@ -140,57 +151,68 @@ def _columns(known: Sequence[str], wanted: Sequence[str] | None) -> list[int]:
 
 
 def _fixed_part(fit: Fit, i: int) -> Array:
-    """Return the fixed effects of the term's columns, zero for a column without one."""
+    """Return the fixed effects of the term's columns, nan for a column without one."""
     fixed = dict(zip(fit.design.x_names, fit.beta))
-    return np.array([fixed.get(name, 0.0) for name in fit.design.coefficient_names[i]])
+    return np.array([fixed.get(name, np.nan) for name in fit.design.coefficient_names[i]])
 
 
-def _draw_plane(ax: Axes, own: Array, mixed: Array, fixed: Array, labels: Sequence[str]) -> None:
+def _axis_name(column: str, fixed: float) -> str:
+    """Name an axis."""
+    return f"{column}, random effect alone" if np.isnan(fixed) else column
+
+
+def _draw_plane(ax: Axes, own: Array, mixed: Array, fixed: Array) -> None:
     """Draw two columns: points of both kinds, and arrows from the one to the other."""
     size = 5.0 if len(mixed) < 100 else 2.5
     has = ~np.isnan(own[:, 0])
     step = mixed[has] - own[has]
-    ax.plot(*own.T, "o", color=_OWN, markersize=size, label="within-group least squares")
-    ax.plot(*mixed.T, "o", color=_MIXED, markersize=size, label="conditional mode")
+    colors = line_colors(2)
+    ax.plot(*own.T, "o", color=colors[1], markersize=size, label="within-group least squares")
+    ax.plot(*mixed.T, "o", color=colors[0], markersize=size, label="conditional mode")
     ax.quiver(
         *own[has].T,
         *step.T,
         angles="xy",
         scale_units="xy",
         scale=1.0,
-        color="0.6",
+        color=blend(ax, 0.4),
         width=0.003 if len(mixed) < 100 else 0.0015,
         headwidth=4,
         headlength=5,
         zorder=0,
     )
-    ax.plot(*fixed, "+", color="k", markersize=12, markeredgewidth=2, label="fixed effects")
-    for name, tail, head in zip(labels, own, mixed):
-        at = head if np.isnan(tail[0]) else tail
-        outward = at - fixed
-        ax.annotate(
-            name,
-            at,
-            (5 if outward[0] >= 0 else -5, 0),
-            textcoords="offset points",
-            ha="left" if outward[0] >= 0 else "right",
-            va="bottom" if outward[1] >= 0 else "top",
-            fontsize=8,
-        )
+    if not np.isnan(fixed).any():
+        look: dict[str, Any] = {"markersize": 12, "markeredgewidth": 2, "label": "fixed effects"}
+        ax.plot(*fixed, "+", color=blend(ax, 1.0), **look)
     ax.margins(0.1)
-    ax.legend(loc="best", fontsize=8)
+    if np.isnan(fixed).any():
+        _draw_centers(ax, fixed)
+
+
+def _draw_centers(ax: Axes, fixed: Array) -> None:
+    """Draw where the modes shrink to as lines, where a column has no fixed effect."""
+    look: dict[str, Any] = {"color": blend(ax, REFERENCE), "linewidth": 0.8, "linestyle": "--"}
+    lines = ((ax.axvline, ax.get_xlim(), fixed[0]), (ax.axhline, ax.get_ylim(), fixed[1]))
+    label = "fixed effect, or zero"
+    for draw, (low, high), center in lines:
+        if low <= np.nan_to_num(center) <= high:
+            draw(float(np.nan_to_num(center)), label=label, **look)
+            label = "_"
 
 
 def _draw_rows(ax: Axes, own: Array, mixed: Array, fixed: float) -> None:
     """Draw one column: own fits above, conditional modes below, joined by lines."""
     has = ~np.isnan(own)
-    color = "0.7" if len(mixed) < 100 else "0.9"
+    color = blend(ax, 0.4 if len(mixed) < 100 else 0.12)
     ax.plot(
         [own[has], mixed[has]], [[1.0] * has.sum(), [0.0] * has.sum()], color=color, linewidth=1
     )
-    ax.axvline(fixed, color="k", linewidth=0.8, linestyle="--")
+    low, high = ax.get_xlim()
+    if low <= np.nan_to_num(fixed) <= high:
+        ax.axvline(float(np.nan_to_num(fixed)), color=blend(ax, 1.0), linewidth=0.8, linestyle="--")
     size = 5.0 if len(mixed) < 100 else 2.0
-    ax.plot(own, np.ones(len(own)), "o", color=_OWN, markersize=size)
-    ax.plot(mixed, np.zeros(len(mixed)), "o", color=_MIXED, markersize=size)
+    colors = line_colors(2)
+    ax.plot(own, np.ones(len(own)), "o", color=colors[1], markersize=size)
+    ax.plot(mixed, np.zeros(len(mixed)), "o", color=colors[0], markersize=size)
     ax.set_yticks([1, 0], ["within-group\nleast squares", "conditional\nmode"])
     ax.set_ylim(-0.3, 1.3)

@@ -109,7 +109,7 @@ class PredictionErrors:
         """x - R_ZX'L⁻¹Λ'z, in the user's columns of X."""
         if not self._parts or not self._cp.p:
             return self._X
-        B = self._pls.factor.back_solve(self._pls.RZX) @ self._cp.R  # ΛL⁻ᵀR_ZX
+        B = self._pls.NZX @ self._cp.R  # ΛL⁻ᵀR_ZX
         a = self._X.copy()
         for part in self._parts:
             block = self._cp.block(B, part.block)[part.columns]
@@ -126,8 +126,7 @@ class PredictionErrors:
             return np.einsum("ma,abm,mb->m", z, N[:, :, codes], z)
         out = np.zeros(m)
         for rows in self._chunks() if self._parts else ():
-            c = self._pls.factor.half_solve(self._z(rows))
-            out[rows] = np.einsum("qm,qm->m", c, c)
+            out[rows] = self._pls.factor.quadratic_diagonal(self._z(rows))
         return out
 
     @property
@@ -142,7 +141,7 @@ class PredictionErrors:
     def _own_blocks(self) -> tuple[Index, Array]:
         """That level, (m,), and all diagonal blocks of ΛM⁻¹Λ', (k, k, levels)."""
         first = self._parts[0]
-        return first.codes, self._pls.factor.covariance_blocks()[first.block]
+        return first.codes, self._pls.factor.diagonal_blocks()[first.block]
 
     @property
     def _unseen(self) -> Array:
@@ -152,6 +151,11 @@ class PredictionErrors:
             u = part.fresh @ self._template(part)
             out += np.einsum("mk,mk->m", u, u)
         return out
+
+    @cached_property
+    def _directions(self) -> list[tuple[int, Array]]:
+        """∂Γ/∂θ_j of one level, each with its block."""
+        return self._fit.problem.covariance.gamma_derivatives(self._pls.theta)
 
     def _template(self, part: _Part) -> Array:
         return self._pls.factor.templates[part.block][part.columns, part.columns]
@@ -174,7 +178,7 @@ class PredictionErrors:
     def gradient(self) -> Array:
         """Return the derivatives of the relative variances in theta_std, (m, n_theta), by (2).
 
-        dΓ = e_aT_·b' + T_·be_a' for the entry (a, b) of a template, at every level.
+        dΓ is the same at every level.
         """
         w = solve_upper(self._cp.R, self._a.T, transpose=True)
         w = solve_upper(self._pls.RX, w, transpose=True)  # R_X⁻ᵀR⁻ᵀa
@@ -186,8 +190,7 @@ class PredictionErrors:
             out = np.empty((len(self._X), self._fit.problem.covariance.n_theta))
             for rows in self._chunks():
                 z = self._z(rows)
-                c = self._pls.factor.half_solve(z)
-                s = z - self._cp.ZZ @ self._pls.factor.back_solve(c)
+                s = z - self._cp.ZZ @ self._pls.factor.apply(z)
                 if self._cp.p:
                     s -= self._fit.engine.U @ w[:, rows]
                 out[rows] = self._along_theta(s)
@@ -195,69 +198,56 @@ class PredictionErrors:
 
     def _along_theta(self, s: Array) -> Array:
         """Return s'dΓs for each theta, s (q, m)."""
-        covariance = self._fit.problem.covariance
-        blocks = [self._cp.block(s, i) for i in range(len(self._cp.shapes))]
-        images = [
-            np.tensordot(T.T, block, axes=1) for T, block in zip(self._pls.factor.templates, blocks)
-        ]
-        columns = [
-            2.0 * np.einsum("lm,lm->m", blocks[i][a], images[i][b])
-            for i, a, b in zip(covariance.blocks, covariance.rows, covariance.columns)
-        ]
-        return covariance.tie(np.column_stack(columns), axis=1)
+        columns = []
+        for i, D in self._directions:
+            own = self._cp.block(s, i)
+            columns.append(np.einsum("alm,alm->m", own, np.tensordot(D, own, axes=1)))
+        return np.column_stack(columns)
 
     def _fixed_gradient(self, w: Array) -> Array:
         """Return s'dΓs for each theta where s = -Z'V⁻¹X(X'V⁻¹X)⁻¹a, w (p, m)."""
-        covariance, templates = self._fit.problem.covariance, self._pls.factor.templates
         if not self._cp.p:
-            return np.zeros((w.shape[1], covariance.n_theta))
+            return np.zeros((w.shape[1], len(self._directions)))
         U = np.ascontiguousarray(self._fit.engine.U)
         columns = []
-        for i, a, b in zip(covariance.blocks, covariance.rows, covariance.columns):
+        for i, D in self._directions:
             u = self._cp.block(U, i)
-            D = u[a].T @ np.tensordot(templates[i][:, b], u, axes=1)
-            columns.append(2.0 * np.einsum("pm,pm->m", D @ w, w))
-        return covariance.tie(np.column_stack(columns), axis=1)
+            UDU = np.einsum("alp,alq->pq", u, np.tensordot(D, u, axes=1))
+            columns.append(np.einsum("pm,pm->m", UDU @ w, w))
+        return np.column_stack(columns)
 
     def _own_gradient(self, w: Array) -> Array:
         """Return what the own level adds to the gradient of the fixed part.
 
         With s = t - u summed over all levels, only the own one has a t = z - Z'WZ ΛM⁻¹Λ'z.
         """
-        covariance, T = self._fit.problem.covariance, self._pls.factor.templates[0]
         z, (codes, N) = self._own_z, self._own_blocks
         Nz = np.einsum("abm,mb->ma", N[:, :, codes], z)
         t = z - np.einsum("abm,mb->ma", self._cp.diagonal[0][:, :, codes], Nz)
         u = np.zeros_like(t)
         if self._cp.p:
             u = np.einsum("kmp,pm->mk", self._cp.block(self._fit.engine.U, 0)[:, codes], w)
-        tT, uT = t @ T, u @ T
         columns = [
-            2.0 * (t[:, a] * (tT[:, b] - uT[:, b]) - u[:, a] * tT[:, b])
-            for a, b in zip(covariance.rows, covariance.columns)
+            np.einsum("ma,ma->m", t @ D, t - 2.0 * u)  # (t - u)'D(t - u) - u'Du
+            for _, D in self._directions
         ]
-        return covariance.tie(np.column_stack(columns), axis=1)
+        return np.column_stack(columns)
 
     def _unseen_gradient(self) -> Array:
         """Return z'dΓz for each theta, of the levels that the fit has not seen."""
-        covariance = self._fit.problem.covariance
-        out = np.zeros((len(self._X), covariance.n_entries))
+        out = np.zeros((len(self._X), len(self._directions)))
         for part in self._parts:
-            image = part.fresh @ self._template(part)
-            inside = range(part.columns.start, part.columns.stop)
-            for j in covariance.of_block[part.block]:
-                a, b = covariance.rows[j], covariance.columns[j]
-                if a in inside:
-                    first = part.columns.start
-                    out[:, j] += 2.0 * part.fresh[:, a - first] * image[:, b - first]
-        return covariance.tie(out, axis=1)
+            for j, (block, D) in enumerate(self._directions):
+                if block == part.block:
+                    own = D[part.columns, part.columns]
+                    out[:, j] += np.einsum("ma,ma->m", part.fresh @ own, part.fresh)
+        return out
 
 
 def _parts(fit: Fit, new: NewData, chosen: Chosen) -> Iterator[_Part]:
     """Return the standardized columns of the chosen terms."""
-    for term, engine in zip(fit.design.terms, fit.problem.covariance.terms):
+    for term, place in zip(fit.design.terms, fit.problem.cp.layout.places):
         if term.name in chosen:
             Z, codes = new.terms[term.name]
-            Z = (Z * chosen[term.name]) @ np.linalg.inv(engine.whitening)
-            columns = slice(engine.first, engine.first + engine.k)
-            yield _Part(engine.block, columns, Z, np.maximum(codes, 0), codes >= 0)
+            Z = place.columns(Z * chosen[term.name])
+            yield _Part(place.block, place.own, Z, np.maximum(codes, 0), codes >= 0)

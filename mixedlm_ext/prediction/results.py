@@ -14,12 +14,14 @@ from mixedlm_ext.design import Design, NewData
 from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.frame import one_per_row, read_table
 from mixedlm_ext.design.names import quoted
+from mixedlm_ext.display import page
 from mixedlm_ext.errors import DesignError, FitError, did_you_mean
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.inference.satterthwaite import Satterthwaite
 from mixedlm_ext.prediction.error_variance import PredictionErrors
 from mixedlm_ext.prediction.means import predict_rows
 from mixedlm_ext.prediction.terms import Chosen
+from mixedlm_ext.tables import Table
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults
@@ -66,6 +68,9 @@ class PredictionResults:
 
     def __repr__(self) -> str:
         return f"<PredictionResults: {len(self.predicted_mean)} rows>"
+
+    def _repr_html_(self) -> str:
+        return page(f"Predictions, {len(self.predicted_mean)} rows", [self.summary_frame()])
 
     def aligned(self, design: Design) -> PredictionResults:
         """Return the predictions for the rows of a fit among all rows of its data, if asked for."""
@@ -138,7 +143,7 @@ class PredictionResults:
             "obs_ci_lower": obs[:, 0],
             "obs_ci_upper": obs[:, 1],
         }
-        return pd.DataFrame(columns, index=self.row_labels)
+        return Table(columns, index=self.row_labels)
 
 
 def get_prediction(

@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.objective import Evaluation, Objective
+from mixedlm_ext.search.criterion import Criterion
 
 Array = NDArray[np.float64]
 Progress = Callable[[int, float], None]
+E = TypeVar("E")
 
 __all__ = ["Log", "Progress"]
 
@@ -49,13 +52,17 @@ class Log:
 
     def evaluate(self, objective: Objective, theta: Array) -> Evaluation | None:
         """Evaluate, or return None where theta is too extreme for it."""
+        return self.attempt(lambda: objective.at(theta))
+
+    def attempt(self, evaluate: Callable[[], E]) -> E | None:
+        """Evaluate in any way, or return None where there is no criterion."""
         self.evaluations += 1
         try:
-            return objective.at(theta)
+            return evaluate()
         except FitError:
             return None
 
-    def accept(self, e: Evaluation) -> None:
+    def accept(self, e: Criterion) -> None:
         """Write down the start, or a step that was taken."""
         self.objective.append(e.value)
         self.theta.append(e.theta)

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.errors import FitError, did_you_mean
-from mixedlm_ext.linalg.triangular import lower_root
 from mixedlm_ext.objective import Evaluation, Objective
 from mixedlm_ext.pls import degenerate
 from mixedlm_ext.search.log import Log, Progress
@@ -31,9 +30,7 @@ METHODS = ("newton", *SCIPY_METHODS)
 _SHRINK = 10.0
 """By what a start is divided that is too large for the criterion to be evaluated."""
 _ZERO = 1e-4
-"""Singular values of a template, relative to the largest, that may stand for zero."""
-_EXACT = 1e-14
-"""The rounding of singular values that are zero already."""
+"""Singular values or standard deviations, relative to the largest, that may stand for zero."""
 _NEAR = 10.0
 """How much worse than the best end a reflected end may be to be followed."""
 
@@ -62,6 +59,7 @@ def optimize(
     tol: float = 1e-8,
     progress: Progress | None = None,
     deadline: float = np.inf,
+    several: bool | None = None,
 ) -> tuple[Evaluation, Optimization]:
     """Find the minimum of the criterion.
 
@@ -80,6 +78,8 @@ def optimize(
         Called with the number of evaluations and the criterion after each accepted step.
     deadline : float
         No evaluation but the first begins after this time of `time.monotonic`.
+    several : bool, optional
+        Whether there may be several minima, if that is known: it does not depend on the response.
 
     Returns
     -------
@@ -92,18 +92,22 @@ def optimize(
     m = objective.problem.covariance.n_theta
     log = Log(maxiter or (200 if method == "newton" else 1000 * m), deadline, progress)
     if start is None:
-        first, others = start_values(objective, log)
+        several = several_minima(objective.problem) if several is None else several
+        first, others = start_values(objective, log, several)
     else:
-        first, others = _given_start(objective, start, log), []
+        first, others, several = _given_start(objective, start, log), [], False
     if method != "newton":
         best = minimize_by_scipy(objective, first.theta, method, log)
-        step = QuadraticModel(*best.derivatives(exact=True)).step(np.inf)
+        step = QuadraticModel(*best.derivatives(exact=True), best.room).step(np.inf)
         # a search without derivatives stops at differences of the criterion: it leaves more to gain
         tol = max(tol, 1e-5)
-    elif start is None and several_minima(objective.problem):
-        best, step, log = _best_of(objective, first, others, tol, log)
     else:
-        best, step = newton(objective, first, tol, log)
+        best, step = newton(first, tol, log)
+        if several:
+            best, step, log = _best_of(objective, best, step, others, tol, log)
+        others = objective.problem.covariance.further_starts(best.theta) if start is None else []
+        if others:
+            best, step, log = _best_of(objective, best, step, others, tol, log)
     best = _on_the_boundary(objective, best, log)
     canonical = objective.problem.covariance.canonical(best.theta)
     if not np.array_equal(canonical, best.theta):
@@ -115,15 +119,8 @@ def optimize(
 
 
 def _on_the_boundary(objective: Objective, e: Evaluation, log: Log) -> Evaluation:
-    """Make singular values of the templates that are next to zero exactly zero, if d allows it."""
-    covariance = objective.problem.covariance
-    theta = e.theta.copy()
-    for term, part, T in zip(covariance.terms, covariance.slices, covariance.term_templates(theta)):
-        U, values, _ = np.linalg.svd(T)
-        small = values <= _ZERO * max(1.0, values[0])
-        if (small & (values > _EXACT * values[0])).any():
-            L = lower_root(U * np.where(small, 0.0, values))
-            theta[part] = term.theta_of(np.where(np.abs(L) > _EXACT * values[0], L, 0.0))
+    """Put what is next to the boundary of the covariances exactly there, if d allows it."""
+    theta = objective.problem.covariance.at_zero(e.theta, _ZERO)
     if np.array_equal(theta, e.theta):
         return e
     at_zero = log.evaluate(objective, theta)
@@ -142,14 +139,23 @@ def _given_start(objective: Objective, start: Array, log: Log) -> Evaluation:
             return e
         if not 1.0 < np.abs(start).max() < np.inf:  # nan fails either comparison
             raise degenerate()
-        start = start / _SHRINK
+        start = objective.problem.covariance.scaled(start, 1.0 / _SHRINK)
 
 
 def _best_of(
-    objective: Objective, first: Evaluation, others: list[Array], tol: float, log: Log
+    objective: Objective, best: Evaluation, step: Step, others: list[Array], tol: float, log: Log
 ) -> tuple[Evaluation, Step, Log]:
-    """Search from every start; return the best end, the step it rests on, and the way there."""
-    best, step = newton(objective, first, tol, log)
+    """Search from other starts, too; return the best end, the step it rests on, and the way there.
+
+    Parameters
+    ----------
+    objective : Objective
+    best, step, log : Evaluation, Step, Log
+        The end of a first search.
+    others : list of ndarray
+        Starts.
+    tol : float
+    """
 
     def follow(theta: Array, worse: float) -> None:
         """Search from one more start unless it is worse than the best end by more than that."""
@@ -157,7 +163,7 @@ def _best_of(
         way = log.another_way()
         e = way.evaluate(objective, theta)
         if e is not None and e.value < best.value + worse:
-            end, last = newton(objective, e, tol, way, rival=best.value)
+            end, last = newton(e, tol, way, rival=best.value)
             if end.value < best.value - tol - best.noise:
                 best, step, log = end, last, way
         log.evaluations = way.evaluations

@@ -8,14 +8,18 @@ quadratically; a negative eigenvalue there means that zero is a saddle and the s
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.objective import Evaluation, Objective
+from mixedlm_ext.search.criterion import Criterion
 from mixedlm_ext.search.log import Log
-from mixedlm_ext.search.trust_region import QuadraticModel, Step
+from mixedlm_ext.search.trust_region import ACCEPTED, SHORTEST, QuadraticModel, Step
 
 Array = NDArray[np.float64]
+E = TypeVar("E", bound=Criterion)
 
 __all__ = ["newton"]
 
@@ -31,15 +35,12 @@ _HOPE = 10.0
 """How many times the decrease that a step promises the whole rest of a search may bring."""
 
 
-def newton(
-    objective: Objective, current: Evaluation, tol: float, log: Log, rival: float = np.inf
-) -> tuple[Evaluation, Step]:
+def newton(current: E, tol: float, log: Log, rival: float = np.inf) -> tuple[E, Step]:
     """Trust-region Newton: exact gradient, exact subproblem.
 
     Parameters
     ----------
-    objective : Objective
-    current : Evaluation
+    current : Criterion
         At the start.
     tol : float
         The search ends with the first Newton step that promises to lower the criterion by less.
@@ -49,8 +50,8 @@ def newton(
 
     Returns
     -------
-    Evaluation
-        The best one.
+    Criterion
+        At the best point.
     Step
         The Newton step on which the verdict rests. At convergence that is the last one taken, whose
         end needs no derivatives any more.
@@ -67,15 +68,16 @@ def newton(
     while True:
         full = _full_step(current, exact)
         converged = full.curvature >= 0 and full.decrease <= tol + current.noise
-        if converged and not exact and (surprises or current.exact_is_cheap):
+        improvable = current.has_exact and not exact
+        if converged and improvable and (surprises or current.exact_is_cheap):
             exact = True
             if not current.exact_is_cheap:  # what it needs was released
-                current = _once_more(objective, current, log)
+                current = _once_more(current, log)
             continue
         promised = _HOPE * full.decrease if full.curvature >= 0 and not surprises else np.inf
         hopeless = current.value - promised > rival - tol
         tired = current.value > rival and log.evaluations >= _PATIENCE
-        spent = log.spent() or radius < 1e-12
+        spent = log.spent() or radius < SHORTEST
         if (
             spent
             or hopeless
@@ -84,11 +86,11 @@ def newton(
         ):
             return current, full
         step = full if full.length <= radius else _model(current, exact).step(radius)
-        trial = log.evaluate(objective, current.after(step.vector))
+        trial = log.attempt(partial(current.retract, step.vector))
         gained = current.value - trial.value if trial is not None else -np.inf
         ratio = step.gain_ratio(gained, current.noise)
         radius = step.next_radius(radius, ratio)
-        if trial is not None and ratio > 1e-3:
+        if trial is not None and ratio > ACCEPTED:
             current, failures = trial, 0
             log.accept(current)
         else:
@@ -99,25 +101,25 @@ def newton(
         if converged:
             return current, full
         surprises = 0 if 0.5 < ratio < 1.5 else surprises + 1
-        if surprises >= _SURPRISES and not exact:
+        if surprises >= _SURPRISES and improvable:
             exact = True
             if current is not trial:  # its factor was released
-                current = _once_more(objective, current, log)
+                current = _once_more(current, log)
 
 
-def _once_more(objective: Objective, e: Evaluation, log: Log) -> Evaluation:
+def _once_more(e: E, log: Log) -> E:
     """Evaluate again where the factor was released."""
-    again = log.evaluate(objective, e.theta)
+    again = log.attempt(e.again)
     return e if again is None else again
 
 
-def _full_step(e: Evaluation, exact: bool) -> Step:
+def _full_step(e: Criterion, exact: bool) -> Step:
     """Return the unconstrained step from an evaluation, whose factor is then no longer needed."""
     step = _model(e, exact).step(np.inf)
     e.release()
     return step
 
 
-def _model(e: Evaluation, exact: bool) -> QuadraticModel:
+def _model(e: Criterion, exact: bool) -> QuadraticModel:
     """Return the quadratic model of the criterion around an evaluation."""
-    return QuadraticModel(*e.derivatives(exact))
+    return QuadraticModel(*e.derivatives(exact), e.room)

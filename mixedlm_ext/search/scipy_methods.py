@@ -35,13 +35,15 @@ class _Spent(Exception):
 
 def minimize_by_scipy(objective: Objective, start: Array, method: str, log: Log) -> Evaluation:
     """Search within the limits of the log; return the best point that was visited."""
+    domain = objective.problem.covariance.domain
     best: list[Evaluation] = []
     last: list[Evaluation] = []
 
     def evaluate(theta: Array) -> Evaluation | None:
         if log.evaluations and log.spent():
             raise _Spent
-        e = log.evaluate(objective, np.array(theta, dtype=float))  # a copy: SciPy reuses its arrays
+        inside = np.clip(theta, *domain)  # a copy, too: SciPy reuses its arrays
+        e = log.evaluate(objective, inside)
         if e is not None:
             last[:] = [e]
             if not best or e.value < best[0].value:

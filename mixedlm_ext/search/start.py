@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.covariance import Covariance
-from mixedlm_ext.linalg.crossproducts import CrossProducts
-from mixedlm_ext.linalg.factor import Pattern
 from mixedlm_ext.objective import Evaluation, Objective
 from mixedlm_ext.pls import Problem, degenerate
+from mixedlm_ext.products.products import CrossProducts
+from mixedlm_ext.products.transform import only_block
 from mixedlm_ext.search.log import Log
 from mixedlm_ext.search.newton import newton
+from mixedlm_ext.structures.base import LEAST_SD, MOST_SD
 
 Array = NDArray[np.float64]
 
@@ -25,10 +26,6 @@ __all__ = ["reflections", "several_minima", "start_values"]
 
 _DEAR = 1000
 """Columns of Z from which an evaluation costs more than fitting each block alone."""
-_LEAST = 0.05
-"""Smallest standard deviation to start from: at zero the criterion is stationary."""
-_MOST = 1e6
-"""Largest standard deviation to start from."""
 _MISSING = 1e-6
 """Share of a random column outside the fixed part from which on it has no fixed partner."""
 _SWEEPS = 10
@@ -41,7 +38,7 @@ _DEPENDENT = 0.8
 """Share of a column that the others of its block explain from which on they are confounded."""
 
 
-def start_values(objective: Objective, log: Log) -> tuple[Evaluation, list[Array]]:
+def start_values(objective: Objective, log: Log, several: bool) -> tuple[Evaluation, list[Array]]:
     """Return where to start: the most promising point, evaluated, and the others in order.
 
     Parameters
@@ -49,6 +46,8 @@ def start_values(objective: Objective, log: Log) -> tuple[Evaluation, list[Array
     objective : Objective
     log : Log
         Counts the evaluations.
+    several : bool
+        Whether there may be several minima.
 
     Returns
     -------
@@ -58,13 +57,18 @@ def start_values(objective: Objective, log: Log) -> tuple[Evaluation, list[Array
 
     Notes
     -----
-    The points are T = I, and the moments of least-squares coefficients of every level, the blocks
-    taken one after the other, each as the first once. Where an evaluation is dear, each block is
-    fitted without the others instead of all that.
+    Where one minimum is expected the points are T = I, and the moments of least-squares
+    coefficients of every level, all blocks taken one after the other. Where an evaluation is dear,
+    each block is fitted without the others instead of both.
+
+    Where there may be several minima, each block is once the one that means go to which several
+    could explain, and these moments are taken with what the fixed part explains left out of the
+    coefficients in two ways. Beside them stand corners: variances of confounded columns next to
+    zero, and those with one of these columns alone.
     """
     best: Evaluation | None = None
     values: list[float] = []
-    candidates = _candidates(objective)
+    candidates = _candidates(objective, several)
     for theta in candidates:
         if values and log.spent():
             break
@@ -78,13 +82,12 @@ def start_values(objective: Objective, log: Log) -> tuple[Evaluation, list[Array
     return best, [candidates[i] for i in order if values[i] < np.inf]
 
 
-def _candidates(objective: Objective) -> list[Array]:
+def _candidates(objective: Objective, several: bool) -> list[Array]:
     """Return the points to choose from, each once."""
     problem = objective.problem
     covariance, cp = problem.covariance, problem.cp
     blocks = range(len(cp.shapes))
     dear = len(blocks) > 1 and cp.q >= _DEAR
-    several = several_minima(problem)
     out = [covariance.start()]
     if dear:
         out = [covariance.theta_of([_alone(objective, i) for i in blocks])]
@@ -108,7 +111,7 @@ def _corners(problem: Problem) -> list[Array]:
     """
     covariance, cp = problem.covariance, problem.cp
     theta = covariance.start()
-    dependent = [_dependent(D) for D in cp.diagonal]
+    dependent = [_dependent(problem, i) for i in range(len(cp.shapes))]
     confounded = [
         j
         for j, (i, a, c) in enumerate(zip(covariance.blocks, covariance.rows, covariance.columns))
@@ -116,7 +119,7 @@ def _corners(problem: Problem) -> list[Array]:
     ]
     if not confounded:
         return []
-    theta[covariance.owners[confounded]] = _LEAST
+    theta[covariance.owners[confounded]] = LEAST_SD
     out = [theta]
     for j in confounded:
         i, a = covariance.blocks[j], covariance.rows[j]
@@ -125,7 +128,7 @@ def _corners(problem: Problem) -> list[Array]:
         scale = max(cp.yy - float((z * z / d).sum()), 1e-14 * cp.yy) / max(cp.n - cp.p - len(d), 1)
         alone = theta.copy()
         variance = ((z / d) ** 2).mean() / scale - (1.0 / d).mean()
-        alone[covariance.owners[j]] = np.sqrt(np.clip(variance, _LEAST**2, _MOST**2))
+        alone[covariance.owners[j]] = np.sqrt(np.clip(variance, LEAST_SD**2, MOST_SD**2))
         out.append(alone)
     return out
 
@@ -139,17 +142,24 @@ def several_minima(problem: Problem) -> bool:
     cp = problem.cp
     for i, D in enumerate(cp.diagonal):
         inside = (cp.block(cp.ZX, i).sum(axis=1) ** 2).sum(axis=1)
-        if (inside < (1.0 - _MISSING) * np.einsum("aal->a", D)).any() or _dependent(D).any():
+        apart = (inside < (1.0 - _MISSING) * np.einsum("aal->a", D)).any()
+        if apart or _dependent(problem, i).any():
             return True
     return any(_nearly_one(cp, i, j) for i, j in cp.couplings)
 
 
-def _dependent(D: Array) -> NDArray[np.bool_]:
+def _dependent(problem: Problem, i: int) -> NDArray[np.bool_]:
     """Say of each of a block's columns (k,) whether the others nearly reproduce it.
 
-    The columns of one term with correlated effects are whitened and never do.
+    The columns of one term with correlated effects are whitened and never do; those that have one
+    variance or a structure's correlation do not count, since no variance moves alone.
     """
-    total = D.sum(axis=2)
+    total = problem.cp.diagonal[i].sum(axis=2)
+    for term in problem.covariance.terms:
+        bound = term.structure.one_variance or not term.structure.linear
+        if term.block == i and bound:
+            total[term.own] = total[:, term.own] = 0.0
+            total[term.own, term.own] = np.eye(term.k)
     norms = np.sqrt(np.maximum(np.diag(total), 1e-300))
     correlation = total / np.outer(norms, norms) + 1e-12 * np.eye(len(total))
     return np.asarray(1.0 - 1.0 / np.diag(np.linalg.inv(correlation)) > _DEPENDENT)
@@ -174,26 +184,21 @@ def reflections(covariance: Covariance, theta: Array) -> list[Array]:
     """
     out = []
     for term, part in zip(covariance.terms, covariance.slices):
-        if term.structure != "us":
-            continue
-        rows, columns = term.entries
-        for a in range(term.k if term.k > 2 else 1):
-            flipped = (rows == a) != (columns == a)
-            if (theta[part][flipped] != 0).any():
-                other = theta.copy()
-                other[part] = np.where(flipped, -theta[part], theta[part])
-                out.append(other)
+        for own in term.structure.reflections(theta[part]):
+            other = theta.copy()
+            other[part] = own
+            out.append(other)
     return out
 
 
 def _alone(objective: Objective, block: int) -> Array:
     """Return the diagonal template of one block, roughly fitted without the others."""
-    cp = objective.problem.cp.only(block)
+    cp = only_block(objective.problem.cp, block)
     covariance = objective.problem.covariance.only(block)
-    own = Objective(Problem(cp, covariance, Pattern(cp)), objective.reml, objective.sigma)
-    best, _ = newton(own, own.at(covariance.start()), tol=0.1, log=Log(limit=200))
+    own = Objective(Problem.of(cp, covariance), objective.reml, objective.sigma)
+    best, _ = newton(own.at(covariance.start()), tol=0.1, log=Log(limit=200))
     T = covariance.templates(best.theta)[0]
-    return np.diag(np.maximum(np.sqrt((T * T).sum(axis=1)), _LEAST))
+    return np.diag(np.maximum(np.sqrt((T * T).sum(axis=1)), LEAST_SD))
 
 
 def _moments(problem: Problem, carrier: int, relative: bool) -> Array:
@@ -213,21 +218,40 @@ def _moments(problem: Problem, carrier: int, relative: bool) -> Array:
     scale = max(rss, 1e-14 * cp.yy) / max(df, 1)
     chosen = [_determined(rank, cp.shapes[i][0]) for i, rank in enumerate(ranks)]
     noise = [inverse[which].mean(axis=0) for inverse, which in zip(inverses, chosen)]
-    for i in blocks:
-        own = cp.block(b, i)
-        means = own[:, chosen[i]].mean(axis=1)
-        if i == carrier:
-            spread = np.atleast_2d(np.cov(own[:, chosen[i]], bias=True)) / scale + noise[i]
-            means = _explained(cp, i, spread if relative else np.eye(len(own))) @ means
-        own -= means[:, None]
+    _take_out_means(cp, b, chosen, carrier, None if not relative else (scale, noise[carrier]))
     if len(blocks) > 1:
         left = cp.block(cp.Zy - cp.ZZ @ b, carrier)
         cp.block(b, carrier)[:] += np.einsum("lab,bl->al", inverses[carrier], left)
     Gammas = []
-    for i in blocks:
+    for i, term_noise in zip(blocks, noise):
         own = cp.block(b, i)[:, chosen[i]]
-        Gammas.append(own @ own.T / (scale * own.shape[1]) - noise[i])
+        Gammas.append(own @ own.T / (scale * own.shape[1]) - term_noise)
     return _roots(problem.covariance, Gammas)
+
+
+def _take_out_means(
+    cp: CrossProducts,
+    b: Array,
+    chosen: list[NDArray[np.bool_]],
+    carrier: int,
+    metric: tuple[float, Array] | None,
+) -> None:
+    """Subtract from b (q,) the means of every block, of the carrier what the fixed part explains.
+
+    `metric` is σ² and the noise of the carrier's coefficients where their covariance decides what
+    is the smallest mean remaining.
+    """
+    for i in range(len(cp.shapes)):
+        own = cp.block(b, i)
+        known = own[:, chosen[i]]
+        means = known.mean(axis=1)
+        if i == carrier:
+            spread = np.eye(len(own))
+            if metric is not None:
+                scale, noise = metric
+                spread = np.atleast_2d(np.cov(known, bias=True)) / scale + noise
+            means = _explained(cp, i, spread) @ means
+        own -= means[:, None]
 
 
 def _determined(rank: NDArray[np.intp], k: int) -> NDArray[np.bool_]:
@@ -278,13 +302,6 @@ def _pseudo_inverses(D: Array) -> tuple[Array, NDArray[np.intp]]:
 
 def _roots(covariance: Covariance, Gammas: list[Array]) -> Array:
     """Return the theta of matrices that need not be covariances, term by term."""
-    out = []
-    for term in covariance.terms:
-        own = slice(term.first, term.first + term.k)
-        Gamma = Gammas[term.block][own, own]
-        if term.structure != "us":
-            Gamma = np.diag(np.diag(Gamma))
-        values, vectors = np.linalg.eigh(Gamma)
-        sd = np.sqrt(np.clip(values, _LEAST**2, _MOST**2))
-        out.append(term.theta_of(np.linalg.cholesky((vectors * sd**2) @ vectors.T)))
-    return np.concatenate(out)
+    return np.concatenate(
+        [t.structure.nearest(Gammas[t.block][t.own, t.own]) for t in covariance.terms]
+    )

@@ -1,4 +1,8 @@
-"""The trust-region subproblem, solved exactly by an eigendecomposition: theta is short."""
+"""The trust-region subproblem, solved exactly by an eigendecomposition: theta is short.
+
+Some directions may have ends. The model is then minimized over a growing set of coordinates held at
+their ends, those first at which the search stands already and against which it is pushed.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,36 @@ from scipy.optimize import brentq
 from mixedlm_ext.linalg.blas import eigh
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
-__all__ = ["QuadraticModel", "Step"]
+__all__ = [
+    "ACCEPTED",
+    "BAD",
+    "CURVATURE_NOISE",
+    "CUT_SHORT",
+    "FARTHEST",
+    "GOOD",
+    "SHORTER",
+    "SHORTEST",
+    "WIDER",
+    "QuadraticModel",
+    "Step",
+]
 
-_CURVATURE_NOISE = 1e-7
+CURVATURE_NOISE = 1e-7
 """Eigenvalues of the Hessian this small, relative to the largest, count as zero."""
+ACCEPTED = 1e-3
+"""A step is taken if it gains more than this share of what it promised."""
+BAD, GOOD = 0.25, 0.75
+"""Shares of what was promised below which a step was bad, and above which it was good."""
+SHORTER, WIDER = 0.25, 3.0
+"""What a bad step does to its own length, and a good one that was cut short to the radius."""
+CUT_SHORT = 0.9
+"""A step of this share of the radius counts as cut short."""
+FARTHEST = 1e8
+"""Where the model has no minimum, a step without a radius goes this far."""
+SHORTEST = 1e-12
+"""A radius below which no step is worth trying."""
 
 
 @dataclass(frozen=True)
@@ -48,30 +77,65 @@ class Step:
 
     def next_radius(self, radius: float, ratio: float) -> float:
         """Shrink the trust region after a bad step; widen it after a good one it cut short."""
-        if not ratio >= 0.25:
-            return 0.25 * self.length
-        if ratio > 0.75 and self.length > 0.9 * radius:
-            return 3.0 * radius
+        if not ratio >= BAD:
+            return SHORTER * self.length
+        if ratio > GOOD and self.length > CUT_SHORT * radius:
+            return WIDER * radius
         return radius
 
 
-class QuadraticModel:
-    """The quadratic model g's + s'Hs/2 in the eigenbasis of H."""
+Room = tuple[Array, Array]
+"""How far a step may go down and up each direction."""
 
-    def __init__(self, g: Array, H: Array) -> None:
+
+class QuadraticModel:
+    """The quadratic model g's + s'Hs/2 in the eigenbasis of H.
+
+    Parameters
+    ----------
+    g : ndarray (d,)
+    H : ndarray (d, d)
+    room : (ndarray, ndarray), optional
+        Lower and upper ends of a step, at most and at least zero. Directions without room for a
+        decrease are left out of the eigenbasis, where `vectors` are zero.
+    """
+
+    def __init__(self, g: Array, H: Array, room: Room | None = None) -> None:
+        self._ends = None
+        if room is not None:
+            low, high = room
+            blocked = ((low >= 0) & (g > 0)) | ((high <= 0) & (g < 0))
+            if (np.isfinite(low) | np.isfinite(high)).any():
+                self._ends = (g, H, low, high, blocked)
+            H = np.where(blocked[:, None] | blocked, 0.0, H)
+            g = np.where(blocked, 0.0, g)
         values, self.vectors = eigh(H)
-        floor = _CURVATURE_NOISE * max(float(np.abs(values).max()), 1e-300)
+        floor = CURVATURE_NOISE * max(float(np.abs(values).max()), 1e-300)
         self.flat = np.abs(values) <= floor
         self.values = np.where(self.flat, 0.0, values)
         self.g = self.vectors.T @ g
-        self.scale = floor / _CURVATURE_NOISE
+        self.scale = floor / CURVATURE_NOISE
 
     def step(self, radius: float) -> Step:
         """Return the minimizer of the model within `radius` (infinite: the Newton step)."""
+        whole = self._unbounded(radius)
+        if self._ends is None:
+            return whole
+        g, H, low, high, blocked = self._ends
+        if ((whole.vector >= low) & (whole.vector <= high)).all():
+            return whole
+        ways = [whole.vector, -whole.vector] if whole.curvature < 0 else [whole.vector]
+        steps = [_within(g, H, low, high, blocked, way, radius) for way in ways]
+        decreases = [-float(g @ s + 0.5 * s @ H @ s) for s in steps]
+        best = int(np.argmax(decreases))
+        return Step(steps[best], decreases[best], whole.curvature, whole.flat)
+
+    def _unbounded(self, radius: float) -> Step:
+        """Return the minimizer as if no direction had ends."""
         lowest = min(0.0, float(self.values.min()))
         s = self._interior() if lowest == 0 else None
         if s is None or np.linalg.norm(s) > radius:
-            s = self._on_boundary(lowest, min(radius, 1e8))
+            s = self._on_boundary(lowest, min(radius, FARTHEST))
         decrease = -float(self.g @ s + 0.5 * (self.values * s) @ s)
         return Step(self.vectors @ s, decrease, lowest, bool(self.flat.any()))
 
@@ -97,3 +161,29 @@ class QuadraticModel:
         high = low + 1.001 * float(np.linalg.norm(self.g)) / radius
         mu = brentq(excess, low, high, xtol=1e-300, rtol=1e-10) if excess(high) < 0 else high
         return np.asarray(-self.g / (self.values + mu))
+
+
+def _within(
+    g: Array, H: Array, low: Array, high: Array, held: Mask, step: Array, radius: float
+) -> Array:
+    """Return a step that keeps to its ends, from one that does not.
+
+    One after the other, the coordinate that would meet its end first is held there, and the model
+    is minimized over the others, until none overshoots.
+    """
+    held, out = held.copy(), np.where(held, 0.0, step)
+    while True:
+        share = np.ones(len(out))
+        moving = ~held & (out != 0)
+        share[moving] = np.where(out < 0, low, high)[moving] / out[moving]
+        first = int(np.argmin(share))
+        if share[first] >= 1.0:
+            return np.clip(out, low, high)
+        out[first] *= share[first]
+        held[first] = True
+        free = ~held
+        if not free.any():
+            return np.clip(out, low, high)
+        rest = np.sqrt(max(radius**2 - float(out[held] @ out[held]), 1e-300))
+        pull = g[free] + H[np.ix_(free, held)] @ out[held]
+        out[free] = QuadraticModel(pull, H[np.ix_(free, free)]).step(rest).vector

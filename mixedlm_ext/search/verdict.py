@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from mixedlm_ext.display import page
 from mixedlm_ext.objective import Evaluation, Objective
 from mixedlm_ext.search.log import Log
 from mixedlm_ext.search.trust_region import QuadraticModel, Step
+from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 
@@ -27,7 +30,7 @@ _UNCHANGED = 1e-6
 """A change of the criterion, above rounding, that counts as none."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Optimization:
     """The log of a fit.
 
@@ -62,6 +65,25 @@ class Optimization:
     message: str
     predicted_decrease: float
     open_terms: tuple[int, ...] = ()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Optimization by {self.method}: {self.verdict} after {self.evaluations} evaluations, "
+            f"criterion {self.objective[-1]:.6f}; {self.message}>"
+        )
+
+    def _repr_html_(self) -> str:
+        return page(
+            f"{self.method}: {self.verdict} after {self.evaluations} evaluations",
+            [self.to_frame()],
+            [self.message],
+        )
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the criterion and theta at the start and after each accepted step."""
+        out = Table({"objective": self.objective})
+        names = [f"theta[{j}]" for j in range(self.theta.shape[-1])]
+        return out.join(Table(self.theta.reshape(len(out), -1), columns=names)).rename_axis("step")
 
 
 def judge(
@@ -155,8 +177,13 @@ def _rounding(objective: Objective, e: Evaluation, log: Log) -> float:
     """
     if e.most_noise < _HIDDEN:
         return e.noise
+    covariance = objective.problem.covariance
     factors = 1.0 + 1e-10 * np.array([-2.0, -1.0, 1.0, 2.0])
-    values = [o.value for f in factors if (o := log.evaluate(objective, f * e.theta)) is not None]
+    values = [
+        o.value
+        for f in factors
+        if (o := log.evaluate(objective, covariance.scaled(e.theta, f))) is not None
+    ]
     return max([e.noise, *(abs(value - e.value) for value in values)])
 
 
@@ -166,14 +193,14 @@ def _endless(objective: Objective, e: Evaluation, log: Log) -> str:
     With y in the span of X and Z, r² goes to zero as θ grows; log|M| grows no faster than df log r²
     falls where n >= rank Z (ML), just as fast under REML.
     """
-    cp, theta = objective.problem.cp, e.theta
+    cp, covariance, theta = objective.problem.cp, objective.problem.covariance, e.theta
     if objective.sigma is not None or not len(theta):
         return ""
     counts = f"{cp.p} fixed and {cp.q} random effects for {cp.n} observations"
     peak = max(1.0, float(np.abs(theta).max()))
     if cp.n <= cp.p + cp.q:
         near, far = (
-            log.evaluate(objective, scale * peak * objective.problem.covariance.start())
+            log.evaluate(objective, covariance.scaled(covariance.start(), scale * peak))
             for scale in (1e2, 1e4)
         )
         if far is None or (near is not None and far.value < near.value - 1.0):
@@ -183,7 +210,7 @@ def _endless(objective: Objective, e: Evaluation, log: Log) -> str:
                 "pass sigma= if the residual standard deviation is known."
             )
     if peak > _LARGE:
-        far = log.evaluate(objective, 10.0 * theta)
+        far = log.evaluate(objective, covariance.scaled(theta, 10.0))
         if far is None or far.value < e.value + _LEVEL:
             return (
                 f"the criterion only levels off as the residual variance goes to zero: with "
@@ -199,7 +226,7 @@ def _open_terms(objective: Objective, e: Evaluation, noise: float, log: Log) -> 
     again = log.evaluate(objective, e.theta)  # the factor of the first was released
     if again is None:
         return ()
-    model = QuadraticModel(*again.derivatives(exact=True))
+    model = QuadraticModel(*again.derivatives(exact=True), again.room)
     found: set[int] = set()
     for direction in model.vectors.T[model.flat]:
         ends = [again.after(sign * _FLAT_STEP * direction) for sign in (1.0, -1.0)]

@@ -42,10 +42,21 @@ _UNREADABLE = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 
 @dataclass(frozen=True)
 class _Dialect:
-    """How the columns of a text file are written."""
+    """How the columns of a text file are written.
+
+    Parameters
+    ----------
+    sep : str
+    skip : int
+        Lines before the table.
+    trailing : bool
+        Whether each line but the first ends with a separator, which begins no column.
+    encoding : str
+    """
 
     sep: str
     skip: int
+    trailing: bool
     encoding: str
 
 
@@ -151,7 +162,10 @@ def _dialect(head: bytes, encoding: str, options: argparse.Namespace) -> _Dialec
     mark = options.comment or "#"
     skip = next((i for i, line in enumerate(lines) if line.strip() and line[0] != mark), 0)
     table = [line for line in lines[skip:] if line.strip() and line[0] != mark]
-    return _Dialect(options.sep or _sniff(table), skip, encoding)
+    sep = options.sep or _sniff(table)
+    ends = [line.endswith(sep) for line in table]
+    trailing = sep != " " and len(ends) > 1 and all(ends[1:]) and not ends[0]
+    return _Dialect(sep, skip, trailing, encoding)
 
 
 def _sniff(lines: list[str]) -> str:
@@ -171,25 +185,17 @@ def _sniff(lines: list[str]) -> str:
 
 def _parse(file: IO[bytes], dialect: _Dialect, options: argparse.Namespace) -> pd.DataFrame:
     """Let pandas read the table."""
-
-    def parse(index_col: bool | None) -> pd.DataFrame:
-        file.seek(0)
-        return pd.read_csv(
-            file,
-            sep=r"\s+" if dialect.sep == " " else dialect.sep,
-            skiprows=dialect.skip,
-            encoding=dialect.encoding,
-            decimal=options.decimal or ".",
-            thousands=options.thousands,
-            comment=options.comment,
-            na_values=options.na,
-            index_col=index_col,
-            skipinitialspace=True,
-            low_memory=False,
-        )
-
-    frame = parse(None)
-    unnamed_first = not isinstance(frame.index, pd.RangeIndex)
-    if unnamed_first and frame.shape[1] and frame.iloc[:, -1].isna().all():
-        return parse(False)  # not names of rows, but a separator at the end of each line
-    return frame
+    file.seek(0)
+    return pd.read_csv(
+        file,
+        sep=r"\s+" if dialect.sep == " " else dialect.sep,
+        skiprows=dialect.skip,
+        encoding=dialect.encoding,
+        decimal=options.decimal or ".",
+        thousands=options.thousands,
+        comment=options.comment,
+        na_values=options.na,
+        index_col=False if dialect.trailing else None,
+        skipinitialspace=True,
+        low_memory=False,
+    )

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.design import Design, TermDesign
+from mixedlm_ext.design.row_values import require_rows
 from mixedlm_ext.errors import FitError, did_you_mean, shown
 from mixedlm_ext.fit import Fit
-from mixedlm_ext.refit import require_rows
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -262,9 +262,10 @@ def _root(term: TermDesign, given: Any) -> Array:
     """Return the symmetric square root of one covariance matrix."""
     k = len(term.columns)
     cov = np.asarray(given, dtype=float)
-    if cov.size == 1 and term.structure == "iid":
+    kind = term.kind
+    if cov.size == 1 and kind.one_variance and not kind.correlated:
         cov = np.full(k, float(cov.ravel()[0]))
-    if cov.ndim == 0 or (cov.shape == (k,) and (term.structure != "us" or k == 1)):
+    if cov.ndim == 0 or (cov.shape == (k,) and (not kind.correlated or k == 1)):
         cov = np.diag(np.atleast_1d(cov))
     if cov.shape != (k, k):
         raise FitError(
@@ -277,8 +278,21 @@ def _root(term: TermDesign, given: Any) -> Array:
             f"the covariance of {term.name!r} is no covariance matrix: {cov.tolist()}. It must be "
             "finite, symmetric and have no negative eigenvalue."
         )
-    if term.structure != "us" and np.any(cov - np.diag(np.diag(cov))):
+    if not kind.correlated and np.any(cov - np.diag(np.diag(cov))):
         raise FitError(f"the columns of {term.text} are uncorrelated. Give their variances only.")
-    if term.structure == "iid" and np.ptp(np.diag(cov)):
+    if kind.one_variance and np.ptp(np.diag(cov)):
         raise FitError(f"the columns of {term.text} have one variance. Give one number.")
-    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T)
+    root = np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T)
+    if not kind.linear:
+        _check_structure(term, cov, root)
+    return root
+
+
+def _check_structure(term: TermDesign, cov: Array, root: Array) -> None:
+    """Refuse a covariance matrix that a term's structure does not have."""
+    T = term.kind.template(term.kind.theta_of(root))
+    if not np.allclose(T @ T.T, cov, rtol=1e-8, atol=1e-8 * float(np.abs(cov).max())):
+        raise FitError(
+            f"the covariance of {term.name!r} is none of {term.text}: {cov.tolist()}. Give one of "
+            "this structure, or simulate from a model with another."
+        )

@@ -10,7 +10,7 @@ from scipy.linalg import blas, lapack
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.linalg.blas import matmul
-from mixedlm_ext.linalg.plan import Part
+from mixedlm_ext.solvers.plan import Part
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -149,7 +149,7 @@ class DenseFactor:
         own = np.einsum("albl->ab", self.B[part, part].reshape(k, n, k, n))
         return own - _gram(self.half_solve(self.B[part].T), k)
 
-    def covariance_blocks(self, out: list[Array]) -> None:
+    def diagonal_blocks(self, out: list[Array]) -> None:
         """Write the diagonal blocks of N into `out`, (k, k, levels) for each block of the model."""
         N = self.inverse()
         for i, part, k, levels in zip(

@@ -17,16 +17,12 @@ from scipy.linalg import blas
 
 from mixedlm_ext.linalg.blas import inner, matmul
 from mixedlm_ext.linalg.keys import number_keys
+from mixedlm_ext.solvers.costs import Costs
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 __all__ = ["DenseGram", "Gram", "PairGram", "RestFactor", "prefer_pairs"]
-
-_DENSE_FLOP = 1e-11
-_PAIR = 1e-8
-_CHUNK = 4_000_000
-"""Entries of one dense chunk of rows (32 MB)."""
 
 
 class RestFactor(Protocol):
@@ -55,12 +51,12 @@ class Gram(Protocol):
         """Return the entries of HN on the pattern of H, (k, entries)."""
 
 
-def prefer_pairs(rows: Index, n_columns: int, k: int) -> bool:
+def prefer_pairs(rows: Index, n_columns: int, k: int, costs: Costs) -> bool:
     """Say whether the pair list is cheaper than dense products for this pattern."""
     counts = np.bincount(rows).astype(float)
     n_pairs = (counts * (counts + 1)).sum() / 2
-    dense = _DENSE_FLOP * k * len(counts) * float(n_columns) ** 2
-    return bool(n_pairs < 3e7 and n_pairs * _PAIR * k < dense + 1e-4)
+    dense = costs.gram_flop * k * len(counts) * float(n_columns) ** 2 + costs.gram_start
+    return bool(n_pairs < costs.most_pairs and n_pairs * costs.gram_pair * k < dense)
 
 
 class PairGram:
@@ -136,13 +132,17 @@ class DenseGram:
     rows, columns : ndarray (entries,)
         Level and column of each entry, sorted by level.
     levels, n_columns : int
+    chunk : int
+        Entries of one chunk.
     """
 
-    def __init__(self, rows: Index, columns: Index, levels: int, n_columns: int) -> None:
+    def __init__(
+        self, rows: Index, columns: Index, levels: int, n_columns: int, chunk: int
+    ) -> None:
         self.rows, self.columns = rows, columns
         self.levels, self.n_columns = levels, n_columns
         self.indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=levels))])
-        step = max(1, _CHUNK // max(1, n_columns))
+        step = max(1, chunk // max(1, n_columns))
         self.bounds = [*range(0, levels, step), levels]
 
     def _chunks(self, h: Array) -> Iterator[tuple[slice, Array]]:

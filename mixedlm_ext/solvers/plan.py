@@ -9,30 +9,22 @@ crossed factors), as long as that is cheaper than to factor what remains as one 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.linalg.crossproducts import CrossProducts
 from mixedlm_ext.linalg.keys import distinct_keys
+from mixedlm_ext.solvers.costs import Costs
 
 Index = NDArray[np.intp]
 
-__all__ = ["Part", "Plan", "Stage", "make_plan", "pairs_in_rows"]
+__all__ = ["Part", "Plan", "Stage", "dense_plan", "make_plan", "node_offsets", "pairs_in_rows"]
 
-_SMALL = 150
-"""Columns of Z up to which one dense matrix beats every structure."""
-_SMALL_REST = 400
-"""Columns up to which what remains after a stage is always dense."""
-_DENSE_FLOP = 2e-11
-"""Seconds of one floating-point operation in a dense factorization and inversion."""
-_PAIR = 2e-8
-"""Seconds that one pair of neighbours costs in an elimination, its gradient included."""
-_STAGE = 1e-3
-"""Seconds that a stage costs whatever its size."""
-_EDGE = 3e-8
-"""Seconds that one edge of the remaining graph costs when a stage copies it."""
+Shapes = tuple[tuple[int, int], ...]
+Pairs = Mapping[tuple[int, int], tuple[Index, Index]]
+"""Blocks i < j to the levels of both that meet in some row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +90,7 @@ class Plan:
     stages: list[Stage]
     root: list[Part]
     edges: list[tuple[Index, Index]]
-    shapes: tuple[tuple[int, int], ...]
+    shapes: Shapes
 
     @property
     def parts(self) -> list[Part]:
@@ -117,7 +109,7 @@ class Plan:
         return first, stride, count
 
 
-def node_offsets(shapes: tuple[tuple[int, int], ...]) -> Index:
+def node_offsets(shapes: Shapes) -> Index:
     """Return the number of the first node of each block."""
     return np.concatenate([[0], np.cumsum([levels for _, levels in shapes])]).astype(np.intp)
 
@@ -134,14 +126,32 @@ def pairs_in_rows(rows: Index) -> tuple[Index, Index]:
     return s, t
 
 
-def make_plan(cp: CrossProducts) -> Plan:
-    """Choose the order of elimination for the pattern of `cp`."""
-    if len(cp.shapes) > 1 and cp.q <= _SMALL:
-        return Plan([], _whole_blocks(cp.shapes, range(len(cp.shapes)), 0), [], cp.shapes)
-    return _Planner(cp).run()
+def make_plan(shapes: Shapes, pairs: Pairs, costs: Costs) -> Plan:
+    """Choose the order of elimination for a pattern.
+
+    Parameters
+    ----------
+    shapes : tuple of (int, int)
+        Columns a level and levels, for each block; largest first.
+    pairs : mapping of (i, j), i < j, to (ndarray, ndarray)
+        The levels of blocks i and j that meet in some row.
+    costs : Costs
+
+    Returns
+    -------
+    Plan
+    """
+    if len(shapes) > 1 and sum(k * levels for k, levels in shapes) <= costs.small:
+        return dense_plan(shapes)
+    return _Planner(shapes, pairs, costs).run()
 
 
-def _whole_blocks(shapes: tuple[tuple[int, int], ...], blocks: range, start: int) -> list[Part]:
+def dense_plan(shapes: Shapes) -> Plan:
+    """Return the plan of one dense matrix."""
+    return Plan([], _whole_blocks(shapes, range(len(shapes)), 0), [], shapes)
+
+
+def _whole_blocks(shapes: Shapes, blocks: range, start: int) -> list[Part]:
     """Return one part for each of `blocks`."""
     parts = []
     for i in blocks:
@@ -154,19 +164,19 @@ def _whole_blocks(shapes: tuple[tuple[int, int], ...], blocks: range, start: int
 class _Planner:
     """The elimination of the node graph, stage by stage."""
 
-    def __init__(self, cp: CrossProducts) -> None:
-        self.shapes = cp.shapes
-        self.offsets = node_offsets(cp.shapes)
-        levels = [n for _, n in cp.shapes]
+    def __init__(self, shapes: Shapes, pairs: Pairs, costs: Costs) -> None:
+        self.shapes, self.costs = shapes, costs
+        self.offsets = node_offsets(shapes)
+        levels = [n for _, n in shapes]
         self.block_of = np.repeat(np.arange(len(levels)), levels)
-        self.k_of = np.repeat([k for k, _ in cp.shapes], levels)
+        self.k_of = np.repeat([k for k, _ in shapes], levels)
         self.alive = np.ones(len(self.block_of), bool)
-        pairs = [
-            (self.offsets[i] + c.rows, self.offsets[j] + c.columns)
-            for (i, j), c in cp.couplings.items()
+        joined = [
+            (self.offsets[i] + rows, self.offsets[j] + columns)
+            for (i, j), (rows, columns) in pairs.items()
         ]
-        self.u = np.concatenate([u for u, _ in pairs]) if pairs else np.zeros(0, np.intp)
-        self.v = np.concatenate([v for _, v in pairs]) if pairs else np.zeros(0, np.intp)
+        self.u = np.concatenate([u for u, _ in joined]) if joined else np.zeros(0, np.intp)
+        self.v = np.concatenate([v for _, v in joined]) if joined else np.zeros(0, np.intp)
         self.start = 0
 
     def run(self) -> Plan:
@@ -201,7 +211,7 @@ class _Planner:
     def _next(self, stage: Stage) -> Index | None:
         """Join the stage's neighbours; return what to eliminate next, None for a dense root."""
         columns = int(self.k_of[self.alive].sum())
-        if columns <= _SMALL_REST:
+        if columns <= self.costs.small_rest:
             return None
         width = np.bincount(stage.rows, self.k_of[stage.nodes], minlength=stage.part.n)
         if (width**2).sum() >= 0.25 * columns**2:
@@ -216,10 +226,11 @@ class _Planner:
 
     def _worth(self, nodes: Index, degree: Index, columns: int) -> bool:
         """Say whether eliminating `nodes` costs less than it saves of a dense root of `columns`."""
+        costs = self.costs
         taken = len(nodes) * int(self.k_of[nodes[0]])
-        saved = _DENSE_FLOP * (float(columns) ** 3 - float(columns - taken) ** 3)
+        saved = costs.dense_flop * (float(columns) ** 3 - float(columns - taken) ** 3)
         pairs = float((degree[nodes].astype(float) ** 2).sum())
-        return saved > _STAGE + _EDGE * len(self.u) + _PAIR * pairs
+        return saved > costs.stage + costs.edge * len(self.u) + costs.pair * pairs
 
     def _fill(self, stage: Stage) -> None:
         """Join all neighbours of each eliminated node with one another."""

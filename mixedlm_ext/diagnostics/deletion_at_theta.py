@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.diagnostics.deleted import Deleted, displacement
+from mixedlm_ext.design.partition import is_finer, rows_of_groups
+from mixedlm_ext.diagnostics.deletion_estimates import Deleted, displacement
+from mixedlm_ext.diagnostics.deletion_refits import refit_without
 from mixedlm_ext.diagnostics.leverage import RowGeometry
 from mixedlm_ext.diagnostics.marginal import LARGEST_BLOCK, cholesky_blocks
-from mixedlm_ext.diagnostics.refits import LEFT, NO_ROWS, NOT_ESTIMABLE, refit_without
 from mixedlm_ext.fit import Fit
 from mixedlm_ext.linalg import small
-from mixedlm_ext.linalg.triangular import solve_upper
+from mixedlm_ext.many.removal import LEFT, NO_ROWS, NOT_ESTIMABLE
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -72,12 +73,7 @@ def delete_at_theta(fit: Fit, codes: Index) -> Deleted:
 
 def _independent(fit: Fit, codes: Index) -> bool:
     """Say whether no level of a random term has rows in two sets."""
-    for term in fit.design.terms:
-        home = np.zeros(len(term.levels), dtype=np.intp)
-        home[term.codes] = codes
-        if not np.array_equal(home[term.codes], codes):
-            return False
-    return True
+    return all(is_finer(term.codes, codes) for term in fit.design.terms)
 
 
 def _independent_sets(fit: Fit, rows: RowGeometry, codes: Index) -> _Taken:
@@ -125,8 +121,7 @@ def _any_sets(rows: RowGeometry, codes: Index, counts: Index) -> _Taken:
     K = np.column_stack([rows.D, rows.e])
     A, logdet = np.full((len(counts), K.shape[1], K.shape[1]), np.nan), np.full(len(counts), np.nan)
     elsewhere = []
-    members = np.split(np.argsort(codes, kind="stable"), np.cumsum(counts)[:-1])
-    for g, own in enumerate(members):
+    for g, own in enumerate(rows_of_groups(codes, len(counts))):
         L = _root(rows, own) if len(own) <= _MOST_ROWS else None
         if L is None:
             elsewhere.append(g)
@@ -188,8 +183,7 @@ def _solvable(S: Array, df: Index, taken: _Taken, failures: dict[int, str]) -> N
 
 def _back(fit: Fit) -> Array:
     """Return R⁻¹R_X⁻¹, from the basis to the user's coefficients."""
-    cp = fit.problem.cp
-    return solve_upper(cp.R, solve_upper(fit.engine.pls.RX, np.eye(cp.p)))
+    return fit.problem.cp.layout.root(fit.engine.pls.RX)
 
 
 def _log_determinants(fit: Fit, taken: _Taken, codes: Index) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,31 +11,15 @@ from numpy.typing import NDArray
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.column import is_labelled
 from mixedlm_ext.design.grouping import level_codes
+from mixedlm_ext.design.partition import Partition
+from mixedlm_ext.design.row_values import require_rows, values_of_rows
 from mixedlm_ext.design.values import row_shape
 from mixedlm_ext.errors import DesignError, did_you_mean
-from mixedlm_ext.refit import require_rows, values_of_rows
 
-__all__ = ["RowGroups", "group_rows"]
-
-
-@dataclass(frozen=True, eq=False)
-class RowGroups:
-    """A partition of the rows.
-
-    Attributes
-    ----------
-    name : str
-    codes : ndarray of intp (n,)
-        Group of each row, 0 to G - 1; every group has a row.
-    levels : Index (G,)
-    """
-
-    name: str
-    codes: NDArray[np.intp]
-    levels: pd.Index
+__all__ = ["group_rows"]
 
 
-def group_rows(design: Design, groups: Any) -> RowGroups:
+def group_rows(design: Design, groups: Any) -> Partition:
     """Find the rows of each group.
 
     Parameters
@@ -48,7 +31,7 @@ def group_rows(design: Design, groups: Any) -> RowGroups:
 
     Returns
     -------
-    RowGroups
+    Partition
 
     Raises
     ------
@@ -57,7 +40,7 @@ def group_rows(design: Design, groups: Any) -> RowGroups:
     """
     require_rows(design)
     if groups is None:
-        return RowGroups("observations", np.arange(len(design.y)), design.index)
+        return Partition("observations", np.arange(len(design.y)), design.index)
     if isinstance(groups, str):
         for term in design.terms:
             if groups in (term.group, term.name):
@@ -85,7 +68,7 @@ def _column(design: Design, name: str) -> pd.Series:
     )
 
 
-def _labelled(name: str, values: pd.Series) -> RowGroups:
+def _labelled(name: str, values: pd.Series) -> Partition:
     """Number the labels."""
     if values.isna().any():
         raise DesignError(
@@ -94,8 +77,8 @@ def _labelled(name: str, values: pd.Series) -> RowGroups:
     return _partition(name, *level_codes(values, name))
 
 
-def _partition(name: str, codes: NDArray[np.intp], levels: pd.Index) -> RowGroups:
+def _partition(name: str, codes: NDArray[np.intp], levels: pd.Index) -> Partition:
     """Refuse a single group."""
     if len(levels) < 2:
         raise DesignError(f"all rows are in one group of {name!r}: nothing is left without it.")
-    return RowGroups(name, codes, levels)
+    return Partition(name, codes, levels)

@@ -87,6 +87,5 @@ def displacement(
 
 def lack_of_fit(problem: Problem, pls: PenalizedLeastSquares, beta: Array) -> float:
     """Return |R_X(β - β̂)|² of other coefficients of the user's X."""
-    cp = problem.cp
-    away = pls.RX @ (cp.R @ (beta - cp.beta_ols) - pls.beta)
+    away = pls.RX @ (problem.cp.layout.in_basis(beta) - pls.beta)
     return float(away @ away)

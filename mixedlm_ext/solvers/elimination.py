@@ -20,9 +20,10 @@ from scipy import sparse
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.linalg import small
-from mixedlm_ext.linalg.dense import DenseFactor, DenseRoot
-from mixedlm_ext.linalg.gram import DenseGram, Gram, PairGram, prefer_pairs
-from mixedlm_ext.linalg.plan import Part, pairs_in_rows
+from mixedlm_ext.solvers.costs import Costs
+from mixedlm_ext.solvers.gram import DenseGram, Gram, PairGram, prefer_pairs
+from mixedlm_ext.solvers.plan import Part, pairs_in_rows
+from mixedlm_ext.solvers.root import DenseFactor, DenseRoot
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -62,6 +63,7 @@ class Elimination:
         by row.
     rest : Elimination, DenseRoot or None
         What remains.
+    costs : Costs
     storage : Storage, optional
         Where this stage finds its cells; None for the first stage, which reads the cross-products.
     """
@@ -72,6 +74,7 @@ class Elimination:
         rows: Index,
         columns: Index,
         rest: Elimination | DenseRoot | None,
+        costs: Costs,
         storage: Storage | None = None,
     ) -> None:
         self.part, self.rest, self.storage = part, rest, storage
@@ -82,7 +85,7 @@ class Elimination:
             self._locate(storage)
         if rest is not None:
             self.n_rest = _size(rest)
-            self.gram = self._choose_gram(columns)
+            self.gram = self._choose_gram(costs)
 
     @property
     def n_cells(self) -> int:
@@ -109,15 +112,15 @@ class Elimination:
             r, c = row[self.rest_cells] - part.stop, column[self.rest_cells] - part.stop
             self.rest_places = self.rest.cells(r, c)
 
-    def _choose_gram(self, columns: Index) -> Gram:
+    def _choose_gram(self, costs: Costs) -> Gram:
         """Choose how to form H'H, by cost."""
         assert self.rest is not None
         dense = isinstance(self.rest, DenseRoot)
-        if not dense or prefer_pairs(self.rows, self.n_rest, self.part.k):
+        if not dense or prefer_pairs(self.rows, self.n_rest, self.part.k, costs):
             s, t = pairs_in_rows(self.rows)
             cells = self.rest.cells(self.columns[s], self.columns[t])
             return PairGram(self.rows, self.part.n, s, t, cells, self.rest.n_cells)
-        return DenseGram(self.rows, self.columns, self.part.n, self.n_rest)
+        return DenseGram(self.rows, self.columns, self.part.n, self.n_rest, costs.chunk)
 
     def factor(self, cells: Array, templates: Sequence[Array]) -> EliminationFactor:
         """Factor this stage and the rest from the values of the storage's cells."""
@@ -281,12 +284,12 @@ class EliminationFactor:
             return self._N
         return self._N + self.stage.gram.levelwise(self._Psi, self.rest)
 
-    def covariance_blocks(self, out: list[Array]) -> None:
+    def diagonal_blocks(self, out: list[Array]) -> None:
         """Write the k × k diagonal blocks of ΛM⁻¹Λ' into `out`, (k, k, levels) for each block."""
         part = self.stage.part
         out[part.block][:, :, part.levels] = self._own_inverse
         if self.rest is not None:
-            self.rest.covariance_blocks(out)
+            self.rest.diagonal_blocks(out)
 
     @cached_property
     def _inverse_cells(self) -> Array:

@@ -1,98 +1,23 @@
-"""Another response on the design of a model: only Z'Wy, y'Wy and X's coefficients change."""
+"""What a user passes with one value a row, taken for the rows of the fit; a new response."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import sparse
 
-from mixedlm_ext.design import Design
 from mixedlm_ext.design.checks import check_response, number_vector
 from mixedlm_ext.design.column import is_labelled, one_column
+from mixedlm_ext.design.design import Design
 from mixedlm_ext.design.names import quoted
 from mixedlm_ext.design.values import row_shape
 from mixedlm_ext.errors import DesignError
-from mixedlm_ext.linalg.orthogonal import constant_coefficients, orthonormal_basis, project
-from mixedlm_ext.pls import Problem
 
 Array = NDArray[np.float64]
 
-__all__ = [
-    "Reduced",
-    "Reduction",
-    "check_new_response",
-    "positions",
-    "problem_with",
-    "require_rows",
-    "values_of_rows",
-]
-
-
-@dataclass(frozen=True, eq=False)
-class Reduced:
-    """What the cross-products say about r responses.
-
-    Attributes
-    ----------
-    Zy : ndarray (q, r)
-        Z'W times the residuals of the responses on X.
-    yy : ndarray (r,)
-        Their weighted sums of squares.
-    beta_ols : ndarray (p, r)
-        Weighted least-squares coefficients on X.
-    """
-
-    Zy: Array
-    yy: Array
-    beta_ols: Array
-
-
-class Reduction:
-    """The rows' side of a problem: what takes a response to its cross-products.
-
-    Parameters
-    ----------
-    design : Design
-    problem : Problem
-        Assembled from the design.
-    """
-
-    def __init__(self, design: Design, problem: Problem) -> None:
-        require_rows(design)
-        self.offset = design.offset
-        self.root = None if design.weights is None else np.sqrt(design.weights)
-        X = design.X if self.root is None else design.X * self.root[:, None]
-        self.Q, self.R = orthonormal_basis(X)
-        self.constant = constant_coefficients(design.X)
-        self.Zt = _weighted_Z(design, problem, self.root).T.tocsr()
-
-    def __call__(self, Y: Array) -> Reduced:
-        """Reduce the columns of Y (n, r), offsets included."""
-        Y = Y if self.offset is None else Y - self.offset[:, None]
-        beta_ols, residual = project(self.Q, self.R, Y, self.root, self.constant)
-        return Reduced(self.Zt @ residual, np.einsum("nr,nr->r", residual, residual), beta_ols)
-
-
-def problem_with(problem: Problem, reduced: Reduced, r: int = 0) -> Problem:
-    """Return the problem with the r-th of some reduced responses as its response.
-
-    Z'WZ and the pattern of the factor, which do not depend on the response, are shared.
-    """
-    cp = copy.copy(problem.cp)  # keeps what was cached: none of it depends on y
-    own = {
-        "Zy": np.ascontiguousarray(reduced.Zy[:, r]),
-        "yy": float(reduced.yy[r]),
-        "beta_ols": np.ascontiguousarray(reduced.beta_ols[:, r]),
-    }
-    for name, value in own.items():
-        object.__setattr__(cp, name, value)
-    return Problem(cp, problem.covariance, problem.pattern)
+__all__ = ["check_new_response", "positions", "require_rows", "values_of_rows"]
 
 
 def require_rows(design: Design) -> None:
@@ -193,22 +118,3 @@ def check_new_response(design: Design, endog: Any) -> Array:
     y = number_vector(values, "the new response", len(design.y))
     check_response(y, design.endog_name, design.offset, design.index)
     return y
-
-
-def _weighted_Z(design: Design, problem: Problem, root: Array | None) -> sparse.csr_array:
-    """Return √W Z with the columns and the order of the cross-products, (n, q)."""
-    cp = problem.cp
-    n = len(design.y)
-    values: list[Array] = []
-    columns: list[NDArray[np.intp]] = []
-    pairs: Sequence[Any] = list(zip(design.terms, problem.covariance.terms))
-    for term, position in pairs:
-        X = np.linalg.solve(position.whitening.T, term.X.T).T
-        X = X if root is None else X * root[:, None]
-        levels = cp.shapes[position.block][1]
-        for a in range(position.k):
-            values.append(X[:, a])
-            columns.append(cp.offsets[position.block] + (position.first + a) * levels + term.codes)
-    row = np.tile(np.arange(n), len(values))
-    cells = (np.concatenate(values), (row, np.concatenate(columns)))
-    return sparse.csr_array(cells, shape=(n, cp.q))

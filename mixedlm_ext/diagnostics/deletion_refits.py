@@ -1,0 +1,107 @@
+"""Fits without a set of rows, from A - A_I: the other rows are not touched again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.design.partition import rows_of_groups
+from mixedlm_ext.diagnostics.deletion_estimates import Deleted, displacement, lack_of_fit
+from mixedlm_ext.errors import FitError
+from mixedlm_ext.fit import Fit
+from mixedlm_ext.many import warm_start
+from mixedlm_ext.many.removal import NO_ROWS, Removal
+from mixedlm_ext.objective import Evaluation, Objective
+from mixedlm_ext.parallel import pieces, run
+from mixedlm_ext.pls import Problem
+from mixedlm_ext.search import optimize
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+__all__ = ["refit_without"]
+
+_AT_ONCE = 20
+"""Sets that one process does in one go."""
+
+
+def refit_without(
+    fit: Fit,
+    codes: Index,
+    sets: Sequence[int],
+    fixed_theta: bool = False,
+    n_jobs: int = 1,
+    progress: bool = False,
+) -> Deleted:
+    """Fit the model without each of some sets of rows.
+
+    Parameters
+    ----------
+    fit : Fit
+    codes : ndarray (n,)
+        The set of each row.
+    sets : sequence of int
+        The sets to leave out, one at a time.
+    fixed_theta : bool
+        Keep theta as estimated.
+    n_jobs, progress
+        As `mixedlm_ext.parallel.run`.
+
+    Returns
+    -------
+    Deleted
+        In the order of `sets`.
+    """
+    every = rows_of_groups(codes, int(codes.max()) + 1)
+    members = [every[g] for g in sets]
+    removal = Removal(fit.design, fit.problem)
+    chunks = pieces(len(members), _AT_ONCE)
+    task = partial(_refit_sets, fit, removal, fixed_theta)
+    done = run(
+        task, [members[c] for c in chunks], n_jobs, progress, [c.stop - c.start for c in chunks]
+    )
+    out = Deleted.missing(len(members), fit.problem.cp.p, len(fit.theta))
+    for chunk, part in zip(chunks, done):
+        out.put(list(range(chunk.start, chunk.stop)), part)
+    return out
+
+
+def _refit_sets(fit: Fit, removal: Removal, fixed_theta: bool, members: Sequence[Index]) -> Deleted:
+    """Fit without each of a few sets of rows."""
+    out = Deleted.missing(len(members), fit.problem.cp.p, len(fit.theta))
+    for i, rows in enumerate(members):
+        try:
+            _refit(fit, removal.without(rows), fixed_theta, out, i)
+        except FitError as error:
+            out.failures[i] = str(error)
+    return out
+
+
+def _refit(fit: Fit, problem: Problem, fixed_theta: bool, out: Deleted, i: int) -> None:
+    """Fit a smaller problem and write it down as number i."""
+    objective = Objective(problem, fit.reml, fit.fixed_sigma)
+    if objective.df < 1:
+        raise FitError(NO_ROWS)
+    covariance, layout = problem.covariance, problem.cp.layout
+    e, converged = _solve(objective, fit, fixed_theta)
+    root = layout.root(e.pls.RX)
+    out.theta[i] = covariance.unstandardize(e.theta)
+    out.beta[i] = layout.coefficients(e.pls.beta)
+    out.bse[i] = np.sqrt(e.scale * np.einsum("pi,pi->p", root, root))
+    out.sigma[i] = np.sqrt(e.scale)
+    out.objective[i] = e.value
+    out.converged[i] = converged
+    whole = Objective(fit.problem, fit.reml, fit.fixed_sigma).at(e.theta)
+    lack = lack_of_fit(fit.problem, whole.pls, out.beta[i])
+    out.displacement[i] = displacement(fit, whole, float(out.sigma[i]), lack)
+
+
+def _solve(objective: Objective, fit: Fit, fixed_theta: bool) -> tuple[Evaluation, bool]:
+    """Minimize from the estimate of all rows, or stay there."""
+    if fixed_theta:
+        return objective.at(fit.problem.covariance.standardize(fit.theta)), True
+    best, log = optimize(objective, warm_start(objective.problem, fit.theta))
+    return best, log.converged

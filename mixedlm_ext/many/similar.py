@@ -1,0 +1,52 @@
+"""A fit of a problem that is like one already fitted: other responses, other rows."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.design import Design
+from mixedlm_ext.estimate import estimate
+from mixedlm_ext.fit import Fit
+from mixedlm_ext.objective import Objective
+from mixedlm_ext.pls import Problem
+from mixedlm_ext.search.start import several_minima
+
+Array = NDArray[np.float64]
+
+__all__ = ["fit_similar", "warm_start"]
+
+_LEAST = 0.05
+"""Smallest diagonal of a template to start from: at zero the criterion is stationary."""
+
+
+def fit_similar(fit: Fit, design: Design, problem: Problem, reml: bool | None = None) -> Fit:
+    """Fit a problem of the same parameters from the estimates of a fit.
+
+    Parameters
+    ----------
+    fit : Fit
+    design : Design
+        Of the problem.
+    problem : Problem
+    reml : bool, optional
+        The criterion; that of the fit by default.
+
+    Returns
+    -------
+    Fit
+    """
+    objective = Objective(problem, fit.reml if reml is None else reml, fit.fixed_sigma)
+    several = several_minima(problem)  # the new problem may have its best elsewhere
+    return estimate(design, objective, None if several else warm_start(problem, fit.theta))
+
+
+def warm_start(problem: Problem, theta: Array) -> Array:
+    """Return the standardized theta to start from after a fit of a similar problem.
+
+    Diagonals of the templates are kept off zero, where the criterion is stationary.
+    """
+    covariance = problem.covariance
+    start = covariance.standardize(theta)
+    diagonal = covariance.start() > 0
+    return np.where(diagonal, np.maximum(start, _LEAST), start)

@@ -1,0 +1,1 @@
+"""Cross-products of rows: where they live, how they are summed, and what they become elsewhere."""

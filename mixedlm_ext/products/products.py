@@ -1,0 +1,298 @@
+"""The cross-products A = [Z X y]'W[Z X y]: sums over rows that add up, in one layout.
+
+Columns of Z belong to blocks (see layout.py); within a block the coefficient of column a at level l
+has index a·levels + l. X stands for the coordinates Q of a basis and y for its residual y - Xβ₀.
+Products of all rows that found their own basis have Q'WQ = I and Q'Wy = 0; others have not, and
+nothing here needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from mixedlm_ext.caching import cached_property
+from mixedlm_ext.errors import FitError
+from mixedlm_ext.linalg import small
+from mixedlm_ext.linalg.keys import distinct_keys
+from mixedlm_ext.products.layout import Layout
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+__all__ = ["BlockMatrix", "Coupling", "CrossProducts"]
+
+
+@dataclass(frozen=True, eq=False)
+class Coupling:
+    """Z_i'WZ_j of two blocks: the pairs of levels that meet in some row.
+
+    Parameters
+    ----------
+    rows, columns : ndarray (pairs,)
+        Levels in blocks i and j, sorted by row, then column.
+    values : ndarray (k_i, k_j, pairs)
+    """
+
+    rows: Index
+    columns: Index
+    values: Array
+
+    def scaled(self, factor: float) -> Coupling:
+        """Return the coupling times a number."""
+        return Coupling(self.rows, self.columns, factor * self.values)
+
+    def between(self, left: Array | None, right: Array | None) -> Coupling:
+        """Return M'CN at every pair of levels; None stands for I."""
+        values = self.values
+        if left is not None:
+            values = np.einsum("ar,abp->rbp", left, values)
+        if right is not None:
+            values = np.einsum("abp,bs->asp", values, right)
+        return Coupling(self.rows, self.columns, values)
+
+    def plus(self, other: Coupling, sign: float, levels: int) -> Coupling:
+        """Return the sum with another one, times a sign, on the pairs of either; block j's levels.
+
+        The pairs of a larger coupling are kept where the other has no more.
+        """
+        if self.rows is other.rows and self.columns is other.columns:
+            return Coupling(self.rows, self.columns, self.values + sign * other.values)
+        mine = self.rows * levels + self.columns
+        theirs = other.rows * levels + other.columns
+        places = np.searchsorted(mine, theirs)
+        if not len(theirs) or (
+            len(mine) and (mine[np.minimum(places, len(mine) - 1)] == theirs).all()
+        ):
+            values = self.values.copy()
+            values[:, :, places] += sign * other.values
+            return Coupling(self.rows, self.columns, values)
+        keys = distinct_keys(np.concatenate([mine, theirs]))
+        values = np.zeros((*self.values.shape[:2], len(keys)))
+        values[:, :, np.searchsorted(keys, mine)] = self.values
+        values[:, :, np.searchsorted(keys, theirs)] += sign * other.values
+        rows, columns = np.divmod(keys, levels)
+        return Coupling(rows, columns, values)
+
+
+@dataclass(frozen=True, eq=False)
+class BlockMatrix:
+    """A symmetric matrix of the columns of Z by blocks, such as Z'WZ.
+
+    Parameters
+    ----------
+    shapes : tuple of (int, int)
+        Columns a level and levels, for each block.
+    diagonal : list of ndarray (k, k, levels)
+        A_ii, where no two levels meet.
+    couplings : dict of (i, j), i < j, to Coupling
+        A_ij.
+    """
+
+    shapes: tuple[tuple[int, int], ...]
+    diagonal: list[Array]
+    couplings: dict[tuple[int, int], Coupling]
+
+    @cached_property
+    def offsets(self) -> Index:
+        """Where each block starts among the columns of Z; the last entry is q."""
+        return np.concatenate([[0], np.cumsum([k * levels for k, levels in self.shapes])])
+
+    @cached_property
+    def largest(self) -> list[Array]:
+        """The largest diagonal entries over the levels, (k,) for each block."""
+        return [np.einsum("aal->al", D).max(axis=1) for D in self.diagonal]
+
+    @cached_property
+    def average(self) -> list[Array]:
+        """The mean of A_ll over the levels, (k, k) for each block."""
+        return [D.mean(axis=2) for D in self.diagonal]
+
+    @cached_property
+    def sparse(self) -> sparse.csr_array:
+        """The whole matrix, (q, q)."""
+        rows, columns, values = [], [], []
+        for i, (k, levels) in enumerate(self.shapes):
+            level = np.arange(levels)
+            for a in range(k):
+                for b in range(k):
+                    rows.append(self.offsets[i] + a * levels + level)
+                    columns.append(self.offsets[i] + b * levels + level)
+                    values.append(self.diagonal[i][a, b])
+        for (i, j), c in self.couplings.items():
+            for a in range(self.shapes[i][0]):
+                for b in range(self.shapes[j][0]):
+                    r = self.offsets[i] + a * self.shapes[i][1] + c.rows
+                    s = self.offsets[j] + b * self.shapes[j][1] + c.columns
+                    rows += [r, s]
+                    columns += [s, r]
+                    values += [c.values[a, b]] * 2
+        q = self.offsets[-1]
+        index = (np.concatenate(rows), np.concatenate(columns))
+        return sparse.csr_array((np.concatenate(values), index), shape=(q, q))
+
+    def scaled(self, factor: float) -> BlockMatrix:
+        """Return the matrix times a number."""
+        couplings = {key: c.scaled(factor) for key, c in self.couplings.items()}
+        return BlockMatrix(self.shapes, [factor * D for D in self.diagonal], couplings)
+
+    def plus(self, other: BlockMatrix, sign: float) -> BlockMatrix:
+        """Return the sum with another one, times a sign."""
+        diagonal = [D + sign * E for D, E in zip(self.diagonal, other.diagonal)]
+        couplings = {
+            (i, j): c.plus(other.couplings[i, j], sign, self.shapes[j][1])
+            for (i, j), c in self.couplings.items()
+        }
+        return BlockMatrix(self.shapes, diagonal, couplings)
+
+    def congruent(self, maps: Mapping[int, Array | None]) -> BlockMatrix:
+        """Return the matrix of the columns Z_iM_i of some blocks, in the order of `maps`.
+
+        M_i (k, r) is the same at every level; None stands for I.
+        """
+        place = {block: new for new, block in enumerate(maps)}
+        shapes = tuple(
+            (self.shapes[i][0] if M is None else M.shape[1], self.shapes[i][1])
+            for i, M in maps.items()
+        )
+        couplings = {
+            (place[i], place[j]): c.between(maps[i], maps[j])
+            for (i, j), c in self.couplings.items()
+            if i in place and j in place
+        }
+        diagonal = [
+            D if M is None else small.congruence(M, D)
+            for D, M in ((self.diagonal[i], M) for i, M in maps.items())
+        ]
+        return BlockMatrix(shapes, diagonal, couplings)
+
+
+@dataclass(frozen=True, eq=False)
+class CrossProducts:
+    """The blocks of A, and the layout that they are of.
+
+    Products in one layout are added, subtracted and multiplied by a positive number, which is as if
+    all weights were multiplied by it.
+
+    Attributes
+    ----------
+    layout : Layout
+    n : int
+        Rows.
+    A : BlockMatrix
+        Z'WZ.
+    ZX : ndarray (q, p)
+        Z'WQ.
+    Zy : ndarray (q,)
+        Z'Wy.
+    XX : ndarray (p, p)
+        Q'WQ.
+    Xy : ndarray (p,)
+        Q'Wy.
+    yy : float
+        y'Wy.
+    logdet_W : float
+    """
+
+    layout: Layout
+    n: int
+    A: BlockMatrix
+    ZX: Array
+    Zy: Array
+    XX: Array
+    Xy: Array
+    yy: float
+    logdet_W: float
+
+    @property
+    def p(self) -> int:
+        """Columns of X."""
+        return self.layout.p
+
+    @property
+    def R(self) -> Array:
+        """X = QR (p, p)."""
+        return self.layout.R
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """Columns a level and levels, for each block."""
+        return self.A.shapes
+
+    @property
+    def diagonal(self) -> list[Array]:
+        """Z_i'WZ_i, (k, k, levels) for each block."""
+        return self.A.diagonal
+
+    @property
+    def couplings(self) -> dict[tuple[int, int], Coupling]:
+        """Z_i'WZ_j."""
+        return self.A.couplings
+
+    @property
+    def offsets(self) -> Index:
+        """Where each block starts among the columns of Z; the last entry is q."""
+        return self.A.offsets
+
+    @property
+    def q(self) -> int:
+        """Columns of Z."""
+        return int(self.A.offsets[-1])
+
+    @property
+    def ZZ(self) -> sparse.csr_array:
+        """Z'WZ as one sparse matrix."""
+        return self.A.sparse
+
+    def block(self, stacked: Array, i: int) -> Array:
+        """Return block i of a (q,) or (q, c) array as a (k, levels) or (k, levels, c) view."""
+        k, levels = self.shapes[i]
+        part = stacked[self.offsets[i] : self.offsets[i + 1]]
+        return part.reshape(k, levels, *stacked.shape[1:])
+
+    def __add__(self, other: CrossProducts) -> CrossProducts:
+        """Return the products of the rows of both."""
+        return self._plus(other, 1)
+
+    def __sub__(self, other: CrossProducts) -> CrossProducts:
+        """Return the products without rows that are in this one; its pairs of levels stay."""
+        return self._plus(other, -1)
+
+    def _plus(self, other: CrossProducts, sign: int) -> CrossProducts:
+        """Add the other's sums times a sign."""
+        if not isinstance(other, CrossProducts):
+            return NotImplemented
+        if other.layout is not self.layout:
+            raise FitError("cross-products add up in one layout only; these have two.")
+        return CrossProducts(
+            layout=self.layout,
+            n=self.n + sign * other.n,
+            A=self.A.plus(other.A, sign),
+            ZX=self.ZX + sign * other.ZX,
+            Zy=self.Zy + sign * other.Zy,
+            XX=self.XX + sign * other.XX,
+            Xy=self.Xy + sign * other.Xy,
+            yy=self.yy + sign * other.yy,
+            logdet_W=self.logdet_W + sign * other.logdet_W,
+        )
+
+    def __mul__(self, factor: float) -> CrossProducts:
+        """Return the products of the same rows, all weights multiplied by a positive number."""
+        if not factor > 0:
+            raise FitError(f"cross-products are multiplied by positive numbers, not by {factor!r}.")
+        return replace(
+            self,
+            A=self.A.scaled(factor),
+            ZX=factor * self.ZX,
+            Zy=factor * self.Zy,
+            XX=factor * self.XX,
+            Xy=factor * self.Xy,
+            yy=factor * self.yy,
+            logdet_W=self.logdet_W + self.n * float(np.log(factor)),
+        )
+
+    __rmul__ = __mul__

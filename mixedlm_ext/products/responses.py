@@ -1,0 +1,108 @@
+"""Other responses on the same rows: only Z'Wy, y'Wy and X's coefficients change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from mixedlm_ext.design import Design, TermDesign
+from mixedlm_ext.design.row_values import require_rows
+from mixedlm_ext.linalg.orthogonal import constant_coefficients, project
+from mixedlm_ext.products.basis import column_basis
+from mixedlm_ext.products.layout import Layout
+from mixedlm_ext.products.products import CrossProducts
+
+Array = NDArray[np.float64]
+
+__all__ = ["Reduced", "Reduction", "with_response"]
+
+
+@dataclass(frozen=True, eq=False)
+class Reduced:
+    """What the cross-products say about r responses.
+
+    Attributes
+    ----------
+    Zy : ndarray (q, r)
+        Z'W times the residuals of the responses on X.
+    yy : ndarray (r,)
+        Their weighted sums of squares.
+    beta0 : ndarray (p, r)
+        Weighted least-squares coefficients on X.
+    shift : ndarray (r,)
+        What they take out of the responses along a constant.
+    """
+
+    Zy: Array
+    yy: Array
+    beta0: Array
+    shift: Array
+
+
+class Reduction:
+    """The rows' side of a problem: what takes a response to its cross-products.
+
+    Parameters
+    ----------
+    design : Design
+        With its rows.
+    layout : Layout
+        Of the cross-products of the design.
+    """
+
+    def __init__(self, design: Design, layout: Layout) -> None:
+        require_rows(design)
+        self.offset = design.offset
+        self.root = None if design.weights is None else np.sqrt(design.weights)
+        self.Q, basis, _ = column_basis(design.X, self.root)
+        self.R = basis.R
+        self.constant = constant_coefficients(design.X)
+        self.Zt = _weighted_Z(design.terms, layout, self.root).T.tocsr()
+
+    def __call__(self, Y: Array) -> Reduced:
+        """Reduce the columns of Y (n, r), offsets included."""
+        Y = Y if self.offset is None else Y - self.offset[:, None]
+        a = self.constant
+        shift = np.zeros(Y.shape[1]) if a is None else Y.mean(axis=0)
+        beta, residual = project(self.Q, self.R, Y - shift, self.root)
+        beta0 = beta if a is None else beta + np.outer(a, shift)
+        return Reduced(self.Zt @ residual, np.einsum("nr,nr->r", residual, residual), beta0, shift)
+
+
+def with_response(cp: CrossProducts, reduced: Reduced, r: int = 0) -> CrossProducts:
+    """Return the cross-products with the r-th of some reduced responses as the response.
+
+    Z'WZ and what was computed from it are shared.
+    """
+    beta0 = np.ascontiguousarray(reduced.beta0[:, r])
+    return replace(
+        cp,
+        layout=cp.layout.with_response(beta0, float(reduced.shift[r])),
+        Zy=np.ascontiguousarray(reduced.Zy[:, r]),
+        Xy=np.zeros(cp.p),
+        yy=float(reduced.yy[r]),
+    )
+
+
+def _weighted_Z(
+    terms: Sequence[TermDesign], layout: Layout, root: Array | None
+) -> sparse.csr_array:
+    """Return √W Z with the columns and the order of the cross-products, (n, q)."""
+    offsets = np.concatenate([[0], np.cumsum([k * levels for k, levels in layout.shapes])])
+    n = len(terms[0].codes)
+    values: list[Array] = []
+    columns: list[NDArray[np.intp]] = []
+    for term, place in zip(terms, layout.places, strict=True):
+        X = place.columns(term.X)
+        X = X if root is None else X * root[:, None]
+        levels = layout.shapes[place.block][1]
+        for a in range(place.k):
+            values.append(X[:, a])
+            columns.append(offsets[place.block] + (place.first + a) * levels + term.codes)
+    row = np.tile(np.arange(n), len(values))
+    cells = (np.concatenate(values), (row, np.concatenate(columns)))
+    return sparse.csr_array(cells, shape=(n, int(offsets[-1])))

@@ -1,0 +1,297 @@
+"""The only place where rows of data are touched: a layout is learnt, and products are summed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.design import TermDesign
+from mixedlm_ext.linalg.keys import number_keys
+from mixedlm_ext.linalg.orthogonal import constant_coefficients, project
+from mixedlm_ext.products.basis import column_basis, term_basis
+from mixedlm_ext.products.layout import BlockData, Layout, Place
+from mixedlm_ext.products.products import BlockMatrix, Coupling, CrossProducts
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+__all__ = ["RowSums", "cross_products", "lay_out", "learn", "shared_groups"]
+
+
+def shared_groups(terms: Sequence[TermDesign]) -> list[list[int]]:
+    """Collect the terms that share their grouping, the largest block first."""
+    groups: list[list[int]] = []
+    for i, term in enumerate(terms):
+        for members in groups:
+            other = terms[members[0]]
+            if len(other.levels) == len(term.levels) and np.array_equal(other.codes, term.codes):
+                members.append(i)
+                break
+        else:
+            groups.append([i])
+    return sorted(groups, key=lambda own: -len(terms[own[0]].levels) * _width(terms, own))
+
+
+def lay_out(
+    terms: Sequence[TermDesign],
+    groups: Sequence[Sequence[int]],
+    weights: Array | None,
+    dependent: bool = False,
+) -> tuple[list[Place], list[BlockData]]:
+    """Merge terms into blocks and whiten their columns.
+
+    Parameters
+    ----------
+    terms : sequence of TermDesign
+    groups : sequence of sequence of int
+        The terms of each block (see `shared_groups`).
+    weights : ndarray (n,), optional
+    dependent : bool
+        Whether columns of a term may be dependent in these rows.
+
+    Returns
+    -------
+    list of Place
+        In the order of the terms.
+    list of BlockData
+    """
+    root = None if weights is None else np.sqrt(weights)
+    places: dict[int, Place] = {}
+    blocks = []
+    for block, members in enumerate(groups):
+        columns: list[Array | None] = []
+        for i in members:
+            own, basis = term_basis(terms[i].X, root, terms[i].kind.whitening, dependent)
+            places[i] = Place(block, len(columns), basis)
+            columns += _columns(own)
+        first = terms[members[0]]
+        blocks.append(BlockData(first.codes, columns, len(first.levels)))
+    return [places[i] for i in range(len(terms))], blocks
+
+
+def _width(terms: Sequence[TermDesign], members: Sequence[int]) -> int:
+    """Columns a level of the terms together."""
+    return sum(len(terms[i].columns) for i in members)
+
+
+def _columns(X: Array) -> list[Array | None]:
+    """Return the columns one by one, None for a column of ones."""
+    ones = X.shape[1] == 1 and bool((np.abs(X - 1.0) < 1e-14).all())
+    return [None] if ones else list(X.T.copy())
+
+
+@dataclass(frozen=True, eq=False)
+class _Coordinates:
+    """Weighted rows in a layout: √WQ (n, p) and √W(y - Xβ₀) (n,)."""
+
+    Q: Array
+    y: Array
+
+
+def cross_products(
+    y: Array,
+    X: Array,
+    blocks: Sequence[BlockData],
+    weights: Array | None = None,
+    places: Sequence[Place] = (),
+) -> CrossProducts:
+    """Form the cross-products of all rows of a model, in a basis in which XX = I and Xy = 0.
+
+    Parameters
+    ----------
+    y : ndarray (n,)
+        Response less offset.
+    X : ndarray (n, p)
+        Fixed-effects columns, linearly independent.
+    blocks : sequence of BlockData
+    weights : ndarray (n,), optional
+        Positive precision weights.
+    places : sequence of Place
+        Where the terms are in the blocks.
+
+    Returns
+    -------
+    CrossProducts
+    """
+    root = None if weights is None else np.sqrt(weights)
+    layout, rows = _learn(y, X, blocks, root, places)
+    XX, Xy = np.eye(X.shape[1]), np.zeros(X.shape[1])
+    return _form(layout, blocks, rows, root, XX, Xy)
+
+
+def learn(
+    y: Array,
+    X: Array,
+    terms: Sequence[TermDesign],
+    groups: Sequence[Sequence[int]],
+    weights: Array | None = None,
+) -> Layout:
+    """Find a layout for rows of which these are some: a good one if they are like the others.
+
+    Parameters
+    ----------
+    y : ndarray (m,)
+        Response less offset.
+    X : ndarray (m, p)
+        Its columns may be dependent in these rows.
+    terms : sequence of TermDesign
+        With the levels and codes of all rows.
+    groups : sequence of sequence of int
+        The terms of each block.
+    weights : ndarray (m,), optional
+
+    Returns
+    -------
+    Layout
+    """
+    places, blocks = lay_out(terms, groups, weights, dependent=True)
+    root = None if weights is None else np.sqrt(weights)
+    return _learn(y, X, blocks, root, places, dependent=True)[0]
+
+
+class RowSums:
+    """Rows in a layout; the products of any of them are one call away.
+
+    Parameters
+    ----------
+    layout : Layout
+    y : ndarray (m,)
+        Response less offset.
+    X : ndarray (m, p)
+    terms : sequence of TermDesign
+        In the order of the formula, with the level codes of the layout.
+    weights : ndarray (m,), optional
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        y: Array,
+        X: Array,
+        terms: Sequence[TermDesign],
+        weights: Array | None = None,
+    ) -> None:
+        self.layout = layout
+        self._blocks = layout.blocks(terms)
+        self._root = None if weights is None else np.sqrt(weights)
+        Q = layout.basis.coordinates(X)
+        residual = layout.residual(y, X, Q)
+        if self._root is not None:
+            Q, residual = Q * self._root[:, None], residual * self._root
+        self._rows = _Coordinates(Q, residual)
+
+    def products(self, rows: slice | Index = slice(None)) -> CrossProducts:
+        """Return the cross-products of some rows, maybe none; of all by default."""
+        Q, y = self._rows.Q[rows], self._rows.y[rows]
+        root = None if self._root is None else self._root[rows]
+        blocks = [block.take(rows) for block in self._blocks]
+        return _form(self.layout, blocks, _Coordinates(Q, y), root, Q.T @ Q, Q.T @ y)
+
+
+def _learn(
+    y: Array,
+    X: Array,
+    blocks: Sequence[BlockData],
+    root: Array | None,
+    places: Sequence[Place],
+    dependent: bool = False,
+) -> tuple[Layout, _Coordinates]:
+    """Return a basis of X and y's coefficients on it, and the rows' coordinates."""
+    Q, basis, orthonormal = column_basis(X, root, dependent)
+    constant = constant_coefficients(X) if len(X) else None
+    shift = 0.0 if constant is None else float(y.mean())
+    beta, residual = project(Q, basis.R, y - shift, root, orthonormal)
+    layout = Layout(
+        shapes=tuple((b.k, b.levels) for b in blocks),
+        places=tuple(places),
+        basis=basis,
+        beta0=beta if constant is None else beta + constant * shift,
+        constant=constant,
+        shift=shift,
+    )
+    return layout, _Coordinates(Q, residual)
+
+
+def _form(
+    layout: Layout,
+    blocks: Sequence[BlockData],
+    rows: _Coordinates,
+    root: Array | None,
+    XX: Array,
+    Xy: Array,
+) -> CrossProducts:
+    """Sum over the rows."""
+    weighted = [_weighted_columns(block, root) for block in blocks]
+    responses = [*np.asfortranarray(rows.Q).T, rows.y]
+    Zr = np.concatenate([_level_sums(b, c, responses) for b, c in zip(blocks, weighted)])
+    couplings = {
+        (i, j): _couple(blocks[i], weighted[i], blocks[j], weighted[j])
+        for j in range(len(blocks))
+        for i in range(j)
+    }
+    diagonal = [_diagonal(b, c) for b, c in zip(blocks, weighted)]
+    return CrossProducts(
+        layout=layout,
+        n=len(rows.y),
+        A=BlockMatrix(layout.shapes, diagonal, couplings),
+        ZX=Zr[:, :-1],
+        Zy=Zr[:, -1],
+        XX=XX,
+        Xy=Xy,
+        yy=float(rows.y @ rows.y),
+        logdet_W=0.0 if root is None else 2.0 * float(np.log(root).sum()),
+    )
+
+
+def _weighted_columns(block: BlockData, root: Array | None) -> list[Array | None]:
+    """Return √W times the block's columns; None still stands for ones."""
+    if root is None:
+        return list(block.columns)
+    return [root if column is None else column * root for column in block.columns]
+
+
+def _times(a: Array | None, b: Array | None) -> Array | None:
+    """Return the elementwise product of two columns, None standing for ones."""
+    if a is None:
+        return b
+    return a if b is None else a * b
+
+
+def _sums(codes: Index, values: Array | None, size: int) -> Array:
+    """Return the sums of `values` (ones if None) over the rows of each code."""
+    return np.bincount(codes, values, size).astype(float, copy=False)
+
+
+def _diagonal(block: BlockData, columns: list[Array | None]) -> Array:
+    """Return Z_i'WZ_i as (k, k, levels)."""
+    out = np.empty((block.k, block.k, block.levels))
+    for a in range(block.k):
+        for b in range(a + 1):
+            out[a, b] = out[b, a] = _sums(block.codes, _times(columns[a], columns[b]), block.levels)
+    return out
+
+
+def _level_sums(block: BlockData, columns: list[Array | None], responses: Sequence[Array]) -> Array:
+    """Return Z_i'W times each of the c `responses` (n,), as (k·levels, c)."""
+    out = np.empty((block.k, block.levels, len(responses)))
+    for a, column in enumerate(columns):
+        for j, response in enumerate(responses):
+            out[a, :, j] = _sums(block.codes, _times(column, response), block.levels)
+    return out.reshape(block.size, -1)
+
+
+def _couple(
+    one: BlockData, columns1: list[Array | None], two: BlockData, columns2: list[Array | None]
+) -> Coupling:
+    """Return Z_i'WZ_j of two blocks on the pairs of levels that occur."""
+    key = one.codes * two.levels + two.codes
+    pair, uniques = number_keys(key, one.levels * two.levels)
+    values = np.empty((one.k, two.k, len(uniques)))
+    for a in range(one.k):
+        for b in range(two.k):
+            values[a, b] = _sums(pair, _times(columns1[a], columns2[b]), len(uniques))
+    rows, columns = np.divmod(uniques, two.levels)
+    return Coupling(rows, columns, values)

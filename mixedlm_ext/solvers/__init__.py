@@ -1,0 +1,1 @@
+"""Solves with M = Λ'Z'WZΛ + I: the protocol, and the direct solver by blocked elimination."""

@@ -1,0 +1,71 @@
+"""What the criterion asks of a solver: what offers this can stand below penalized least squares.
+
+M = Λ'Z'WZΛ + I, N = ΛM⁻¹Λ'; arrays are in the column order of the cross-products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.products.products import BlockMatrix
+
+Array = NDArray[np.float64]
+
+__all__ = ["FactorProtocol", "SolverProtocol"]
+
+
+class FactorProtocol(Protocol):
+    """M at one theta.
+
+    Attributes
+    ----------
+    logdet : float
+        log|M|.
+    templates : sequence of ndarray (k, k)
+        T of each block.
+    """
+
+    logdet: float
+    templates: Sequence[Array]
+
+    def solve(self, H: Array) -> tuple[Array, Array]:
+        """Return H'NH and NH for H (q, c)."""
+
+    def apply(self, H: Array) -> Array:
+        """Return NH for H (q, c)."""
+
+    def quadratic(self, H: Array) -> Array:
+        """Return H'NH for H (q, c)."""
+
+    def quadratic_diagonal(self, H: Array) -> Array:
+        """Return the diagonal of H'NH, (c,)."""
+
+    def traces(self) -> tuple[list[Array], list[Array]]:
+        """Return K_i = Σ_l [Z'V⁻¹Z]_ll and K_iT_i for every block i."""
+
+    def level_information(self) -> Array | None:
+        """Return every Z_l'V⁻¹Z_l, (k, k, levels), if one unjoined block is all of Z."""
+
+    def diagonal_blocks(self) -> list[Array]:
+        """Return the diagonal blocks of N, (k, k, levels) for every block."""
+
+    def release(self) -> None:
+        """Free the memory; solves are no longer possible."""
+
+
+class SolverProtocol(Protocol):
+    """The numbers of one Z'WZ on a pattern."""
+
+    @property
+    def root_size(self) -> int:
+        """Columns of the largest dense matrix to factor: its cube is the cost of a factor."""
+
+    def load(self, A: BlockMatrix) -> SolverProtocol:
+        """Return the solver of other numbers on the same pattern."""
+
+    def factor(self, templates: Sequence[Array]) -> FactorProtocol:
+        """Factor M at the given templates, one for each block."""

@@ -1,0 +1,47 @@
+"""What operations cost: the plan of an elimination is chosen by these numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Costs"]
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds on one thread of a machine of 2020, and sizes at which one way is always taken.
+
+    Parameters
+    ----------
+    small : int
+        Columns of Z up to which one dense matrix beats every structure.
+    small_rest : int
+        Columns up to which what remains after a stage is always dense.
+    dense_flop : float
+        One floating-point operation in a dense factorization and inversion.
+    pair : float
+        One pair of neighbours in an elimination, its gradient included.
+    stage : float
+        A stage, whatever its size.
+    edge : float
+        One edge of the remaining graph, when a stage copies it.
+    gram_flop, gram_pair, gram_start : float
+        One operation of a dense product H'H, one pair of a product by pairs, and what dense
+        products cost more at least.
+    most_pairs : float
+        Pairs that may be listed.
+    chunk : int
+        Entries of one dense chunk of rows (32 MB).
+    """
+
+    small: int = 150
+    small_rest: int = 400
+    dense_flop: float = 2e-11
+    pair: float = 2e-8
+    stage: float = 1e-3
+    edge: float = 3e-8
+    gram_flop: float = 1e-11
+    gram_pair: float = 1e-8
+    gram_start: float = 1e-4
+    most_pairs: float = 3e7
+    chunk: int = 4_000_000

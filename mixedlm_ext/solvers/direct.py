@@ -1,0 +1,136 @@
+"""The direct solver: M = LL' by stages of unjoined levels and a dense root."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.linalg.blas import matmul
+from mixedlm_ext.products.products import BlockMatrix
+from mixedlm_ext.solvers.elimination import EliminationFactor
+from mixedlm_ext.solvers.root import DenseFactor, DenseRoot
+from mixedlm_ext.solvers.symbolic import Symbolic
+
+Array = NDArray[np.float64]
+
+__all__ = ["DirectSolver", "Factor"]
+
+
+class DirectSolver:
+    """The numbers of Z'WZ on their pattern, ready to be factored at any theta.
+
+    Parameters
+    ----------
+    symbolic : Symbolic
+    A : BlockMatrix
+        Z'WZ.
+    """
+
+    def __init__(self, symbolic: Symbolic, A: BlockMatrix) -> None:
+        self.symbolic, self.A = symbolic, A
+        self._numbers = symbolic.load(A)
+
+    @classmethod
+    def of(cls, A: BlockMatrix) -> DirectSolver:
+        """Return a solver with a pattern of its own."""
+        return cls(Symbolic(A), A)
+
+    def load(self, A: BlockMatrix) -> DirectSolver:
+        """Return the solver of other numbers on the same pattern."""
+        return self if A is self.A else DirectSolver(self.symbolic, A)
+
+    @property
+    def root_size(self) -> int:
+        """Columns of the dense root."""
+        return sum(part.k * part.n for part in self.symbolic.plan.root)
+
+    def factor(self, templates: Sequence[Array]) -> Factor:
+        """Factor M at the given templates, one for each block."""
+        top, numbers, places = self.symbolic.top, self._numbers, self.symbolic.places
+        if isinstance(top, DenseRoot):
+            cells = np.zeros(top.n_cells)
+            cells[places] = numbers.values
+            return Factor(self.symbolic, top.factor(cells, templates), templates)
+        stages = EliminationFactor(top, numbers.D, numbers.C, places, numbers.values, templates)
+        return Factor(self.symbolic, stages, templates)
+
+
+class Factor:
+    """LL' = Λ'Z'WZΛ + I at one theta; arrays are in the column order of the cross-products.
+
+    Attributes
+    ----------
+    logdet : float
+        log|L|², that is log|M|.
+    """
+
+    def __init__(
+        self,
+        symbolic: Symbolic,
+        stages: EliminationFactor | DenseFactor,
+        templates: Sequence[Array],
+    ) -> None:
+        self._symbolic, self._stages = symbolic, stages
+        self.templates = templates
+        self.logdet = stages.logdet
+
+    def release(self) -> None:
+        """Free the memory; solves are no longer possible."""
+        self.__dict__.pop("_stages", None)
+
+    def solve(self, H: Array) -> tuple[Array, Array]:
+        """Return H'NH and NH for H (q, c), N = ΛM⁻¹Λ'."""
+        C = self.half_solve(H)
+        return matmul(C.T, C), self.back_solve(C)
+
+    def apply(self, H: Array) -> Array:
+        """Return NH for H (q, c)."""
+        return self.back_solve(self.half_solve(H))
+
+    def quadratic(self, H: Array) -> Array:
+        """Return H'NH for H (q, c)."""
+        C = self.half_solve(H)
+        return matmul(C.T, C)
+
+    def quadratic_diagonal(self, H: Array) -> Array:
+        """Return the diagonal of H'NH, (c,)."""
+        C = self.half_solve(H)
+        return np.asarray(np.einsum("qc,qc->c", C, C))
+
+    def half_solve(self, r: Array) -> Array:
+        """Return L⁻¹Λ'r for r (q, c), rows in the order of elimination."""
+        order = self._symbolic.order
+        return self._stages.half_solve(r if order is None else r[order])
+
+    def back_solve(self, c: Array) -> Array:
+        """Return ΛL⁻ᵀc for c (q, c) in the order of elimination, as `half_solve` gives it."""
+        order = self._symbolic.order
+        b = self._stages.back_solve(c)
+        if order is None:
+            return b
+        out = np.empty_like(b)
+        out[order] = b
+        return out
+
+    def traces(self) -> tuple[list[Array], list[Array]]:
+        """Return K_i = Σ_l [Z'V⁻¹Z]_ll and K_iT_i for every block i."""
+        sizes = [k for k, _ in self._symbolic.shapes]
+        K = [np.zeros((k, k)) for k in sizes]
+        KT = [np.zeros((k, k)) for k in sizes]
+        self._stages.add_information(K, KT)
+        return K, KT
+
+    def level_information(self) -> Array | None:
+        """Return every Z_l'V⁻¹Z_l, (k, k, levels), where one unjoined block is all of Z."""
+        stages = self._stages
+        if isinstance(stages, DenseFactor) or stages.rest is not None:
+            return None
+        return stages.level_information()
+
+    def diagonal_blocks(self) -> list[Array]:
+        """Return the diagonal blocks of ΛM⁻¹Λ', (k, k, levels) for every block."""
+        out = [np.empty((k, k, levels)) for k, levels in self._symbolic.shapes]
+        self._stages.diagonal_blocks(out)
+        return out

@@ -1,0 +1,42 @@
+"""Compound symmetry: every two columns have the same correlation."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.structures.correlated import CorrelatedStructure, mean_known
+
+Array = NDArray[np.float64]
+
+__all__ = ["CompoundSymmetry"]
+
+
+class CompoundSymmetry(CorrelatedStructure):
+    """C = (1 - ρ)I + ρJ with -1/(k-1) <= ρ <= 1."""
+
+    word: ClassVar[str] = "cs"
+    hom_by_default: ClassVar[bool] = False
+
+    @property
+    def rho_range(self) -> tuple[Array, Array]:
+        """From -1/(k-1), where the columns add up to a constant, to 1."""
+        return np.array([-1.0 / (self.k - 1)]), np.ones(1)
+
+    def correlation(self, rho: Array) -> Array:
+        """Return C."""
+        return np.where(np.eye(self.k, dtype=np.bool_), 1.0, rho[0])
+
+    def correlation_derivatives(self, rho: Array) -> Array:
+        """Return J - I."""
+        return (1.0 - np.eye(self.k))[None]
+
+    def correlation_curvature(self, rho: Array, F: Array) -> Array:
+        """Return zero: C is linear in ρ."""
+        return np.zeros((1, 1))
+
+    def rho_of(self, C: Array) -> Array:
+        """Return the mean correlation."""
+        return mean_known(C[np.triu_indices(self.k, 1)])

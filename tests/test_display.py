@@ -1,0 +1,169 @@
+"""What is printed and what a notebook shows: no addresses, nothing cut to "..."."""
+
+from __future__ import annotations
+
+import pickle
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mixedlm_ext import MixedLM, RandomTerm, datasets
+from mixedlm_ext.display import page
+from mixedlm_ext.tables import Table
+
+FORMULA = "Reaction ~ Days + (Days | Subject)"
+
+
+@lru_cache
+def fit(formula: str = FORMULA, name: str = "sleepstudy", **arguments: Any) -> Any:
+    return MixedLM.from_formula(formula, getattr(datasets, name).load_pandas().data).fit(
+        **arguments
+    )
+
+
+def cake() -> Any:
+    return fit("angle ~ recipe * temp + (1 | replicate) + (1 | recipe:replicate)", "cake")
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """pandas as it prints into a terminal of 80 columns, where it leaves columns out."""
+    monkeypatch.setenv("COLUMNS", "80")
+    with pd.option_context("display.max_columns", 0):
+        yield
+
+
+def test_repr_of_results_and_models() -> None:
+    text = f"{FORMULA}, 180 observations, 18 levels of Subject"
+    assert repr(fit()) == f"<MixedLMResults: {text}, REML criterion 1743.63>"
+    assert repr(fit()._results) == repr(fit())
+    assert repr(fit(reml=False)) == f"<MixedLMResults: {text}, -2 log-likelihood 1751.94>"
+    assert repr(fit().model) == f"<MixedLM: {text}>"
+    gone = MixedLM.from_formula(FORMULA, datasets.sleepstudy.load_pandas().data).fit()
+    gone.remove_data()
+    assert repr(gone) == repr(fit())
+    data = datasets.sleepstudy.load_pandas().data
+    X = np.column_stack([np.ones(180), data["Days"]])
+    arrays = MixedLM(data["Reaction"].to_numpy(), X, [RandomTerm(data["Subject"], X)])
+    assert repr(arrays).startswith("<MixedLM: y ~ const + x1 + (")
+    assert "180 observations, 18 levels of" in repr(arrays)
+
+
+def test_dir_lists_what_works() -> None:
+    names = [name for name in dir(fit()) if not name.startswith("_")]
+    for name in names:
+        getattr(fit(), name)  # no error
+    assert {"params", "summary", "anova", "varcorr"} <= set(names)
+    assert "covjac" not in names
+
+
+TABLES = {
+    "compare": lambda: fit("Reaction ~ Days + (1 | Subject)").compare(fit()),
+    "anova": lambda: cake().anova(),
+    "ranova": lambda: fit().ranova(),
+    "drop1": lambda: cake().drop1(test="LRT"),
+    "tidy": lambda: fit().tidy(conf_int=True),
+    "glance": lambda: fit().glance(),
+    "all_fit": lambda: fit().all_fit(["newton", "lbfgs"]),
+    "contrasts": lambda: cake().emmeans("recipe").contrasts(),
+    "prediction": lambda: fit().get_prediction().summary_frame().head(),
+    "profile": lambda: fit("Reaction ~ Days + (1 | Subject)").profile().to_frame().head(),
+    "influence": lambda: cake().influence("replicate").summary_frame(),
+    "varcorr": lambda: fit().varcorr(),
+    "random_effects": lambda: fit("Reaction ~ Days + (1 | Subject)").random_effects["Subject"],
+    "rounded": lambda: fit().ranova().round(1),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_are_printed_whole(name: str, terminal: None) -> None:
+    table = TABLES[name]()
+    printed = repr(table)
+    assert "..." not in printed
+    assert max(map(len, printed.split("\n"))) <= 80
+    for column in table.columns:
+        assert str(column) in printed
+    assert "..." not in table._repr_html_()
+
+
+@pytest.mark.parametrize("name", ["step", "emmeans", "emtrends", "bootstrap test"])
+def test_results_with_tables_are_printed_whole(name: str, terminal: None) -> None:
+    shown = {
+        "step": lambda: cake().step(),
+        "emmeans": lambda: cake().emmeans("recipe"),
+        "emtrends": lambda: cake().emtrends("recipe", "temp"),
+        "bootstrap test": lambda: fit("Reaction ~ Days + (1 | Subject)").compare_bootstrap(
+            fit(), 3, rng=1
+        ),
+    }[name]()
+    assert "..." not in repr(shown)
+    assert max(map(len, repr(shown).split("\n"))) <= 80
+    assert "<table" in shown._repr_html_()
+
+
+def test_table_is_a_frame_like_any_other() -> None:
+    table = Table({"a": [1.0, 2.0], "b": ["x", "y"]}, index=["r", "s"])
+    pd.testing.assert_frame_equal(pd.DataFrame(table), pd.DataFrame(dict(table.items())))
+    for same in (table.round(1), table.loc[["r"]], table.T, pickle.loads(pickle.dumps(table))):
+        assert isinstance(same, Table)
+    assert isinstance(table["a"], pd.Series)
+    assert repr(table) == repr(pd.DataFrame(table))
+    long = Table({"a": np.arange(1000)})
+    assert repr(long) == repr(pd.DataFrame(long))  # rows are left out as ever
+    text = "a sentence that is longer than the fifty letters that pandas shows of a cell"
+    assert text in Table({"a": [text]})._repr_html_()
+    with pd.option_context("display.notebook_repr_html", False):
+        assert table._repr_html_() is None
+    many = Table(np.zeros((1, 500)))
+    assert "..." in repr(many)
+
+
+def test_page_escapes() -> None:
+    html = page("y ~ (1 | g) <b>", [Table({"a": [1]})], ["x < 2", ""])
+    assert "<p><b>y ~ (1 | g) &lt;b&gt;</b></p>" in html
+    assert html.count("<p>") == 2
+    assert "<td>1</td>" in html
+
+
+def test_results_in_a_notebook() -> None:
+    html = fit()._repr_html_()
+    assert html.count("<table") == 3
+    assert "Groups: Subject (18)." in html
+    assert "Days | Subject" in fit().model._repr_html_()
+    assert "<td>Intercept, Days</td>" in fit().model._repr_html_()
+
+
+def test_log_of_the_optimization() -> None:
+    log = fit().optimization
+    assert repr(log).startswith("<Optimization by newton: converged after ")
+    assert "criterion 1743.628272; the last Newton step" in repr(log)
+    table = log.to_frame()
+    assert list(table.columns) == ["objective", "theta[0]", "theta[1]", "theta[2]"]
+    assert len(table) == len(log.objective)
+    np.testing.assert_allclose(table.iloc[-1, 1:], fit().theta)
+    assert "theta[2]" in log._repr_html_()
+
+
+def test_profile_in_a_notebook() -> None:
+    profile = fit("Reaction ~ Days + (1 | Subject)").profile()
+    html = profile._repr_html_()
+    assert "[0.025" in html and "0.975]" in html
+    assert f"{profile.conf_int().loc['sigma', 0]:.6f}" in html
+    assert f"{profile.params['sigma']:.6f}" in html
+    short = fit("Reaction ~ Days + (1 | Subject)").profile(["sigma"], alpha_max=0.2)
+    assert "[0.1" in short._repr_html_()
+
+
+def test_other_results_in_a_notebook() -> None:
+    result = fit("Reaction ~ Days + (1 | Subject)")
+    shown = [
+        result.bootstrap(3, rng=1),
+        result.get_prediction(),
+        result.influence("Subject"),
+        fit().re_pca()["Subject"],
+    ]
+    for one in shown:
+        assert "<table" in one._repr_html_()
