@@ -43,8 +43,7 @@ def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 
 def test_shell_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.chdir(tmp_path)
-    datasets.pastes.load_pandas().data.to_csv("pastes.csv", index=False)
-    datasets.pastes.load_pandas().data.head(2).to_csv("new.csv", index=False)
+    datasets.pastes.load_pandas().data.to_csv("pastes.csv")
     printed = "Linear Mixed Model Regression Results"
     lines = [b for b in blocks(r"(?:.*[^:\n])?::") if printed not in b]
     (shell,) = (block for block in lines if block not in RUN_ELSEWHERE)
