@@ -179,6 +179,19 @@ def test_steps(structure: Structure) -> None:
         assert ((far >= low) & (far <= high)).all()
 
 
+@pytest.mark.parametrize("name", ["cs", "hetar1"])
+def test_searches_that_ended_at_an_end_look_the_other_way(name: str) -> None:
+    structure = structure_of(name, 3)
+    low, high = (end[-1] for end in structure.domain)
+    sd = np.array([1.0, 2.0, 3.0])
+    for end, other in ((high, 0.5 * low), (low, 0.5 * high)):
+        (start,) = structure.further_starts(np.append(sd, end))
+        assert_allclose(start, np.append(sd, other))
+    starts = structure.further_starts(np.append([0.0, 1.0, 1.0], 0.3))
+    assert [start[-1] for start in starts] == [0.5 * high, 0.5 * low]
+    assert structure.further_starts(np.append(sd, 0.3)) == []
+
+
 def test_the_table() -> None:
     assert {name for words in KEYWORDS.values() for name in words.values()} == set(STRUCTURES)
 

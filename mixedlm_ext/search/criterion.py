@@ -14,32 +14,31 @@ __all__ = ["Criterion"]
 
 
 class Criterion(Protocol):
-    """A criterion at one point, as `mixedlm_ext.objective.Evaluation` is one.
-
-    Attributes
-    ----------
-    theta : ndarray
-        The point.
-    value, noise : float
-        The criterion, and the order of its rounding error.
-    has_exact, exact_is_cheap : bool
-        Whether there are exact second derivatives, and whether they cost next to nothing.
-    room : (ndarray, ndarray) or None
-        How far a step may go down and up each of its directions; None if there are no ends.
-    """
+    """A criterion at one point, as `mixedlm_ext.objective.Evaluation` is one."""
 
     @property
-    def theta(self) -> Array: ...
+    def theta(self) -> Array:
+        """The point."""
+
     @property
-    def value(self) -> float: ...
+    def value(self) -> float:
+        """The criterion."""
+
     @property
-    def noise(self) -> float: ...
+    def noise(self) -> float:
+        """The order of its rounding error."""
+
     @property
-    def has_exact(self) -> bool: ...
+    def has_exact(self) -> bool:
+        """Whether there are exact second derivatives."""
+
     @property
-    def exact_is_cheap(self) -> bool: ...
+    def exact_is_cheap(self) -> bool:
+        """Whether they cost next to nothing."""
+
     @property
-    def room(self) -> tuple[Array, Array] | None: ...
+    def room(self) -> tuple[Array, Array] | None:
+        """How far a step may go down and up each of its directions; None if there are no ends."""
 
     def derivatives(self, exact: bool = False) -> tuple[Array, Array]:
         """Return gradient and Hessian, exact or a model of it, along the directions of a step."""

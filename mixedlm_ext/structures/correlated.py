@@ -167,13 +167,10 @@ class CorrelatedStructure(Structure):
         return np.diag(np.concatenate([scales, np.ones(self.n_rho)]))
 
     def place(self, columns: tuple[int, ...]) -> int | None:
-        """Return where θ holds the deviation of a column, or the correlation of the first and it.
-
-        One of several correlations is that of the first column with the column so many places on.
-        """
+        """Return where θ holds the deviation of a column, or the correlation ρ."""
         if len(columns) == 1:
             return 0 if self.one_variance else columns[0]
-        return self.n_sd + columns[1] - 1
+        return self.n_sd
 
     def contains(self, other: Structure) -> bool:
         """Say whether this one has all covariances of another."""
