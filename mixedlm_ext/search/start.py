@@ -66,8 +66,8 @@ def start_values(objective: Objective, log: Log, several: bool) -> tuple[Evaluat
     Where there may be several minima, each block is once the one that means go to which several
     could explain, and these moments are taken with what the fixed part explains left out of the
     coefficients in two ways. Beside them stand corners: variances of confounded columns next to
-    zero, and those with one of these columns alone. Effects of one block with 30 and 1,000 times the
-    standard deviation of the noise are tried, too, and followed if nothing is more promising.
+    zero, and those with one of these columns alone. Effects of one block with 30 and 1,000 times
+    the noise's standard deviation are tried, too, and followed if nothing is more promising.
     """
     best: Evaluation | None = None
     values: list[float] = []
