@@ -20,6 +20,7 @@ from mixedlm_ext.objective import Objective
 from mixedlm_ext.pls import Problem
 from mixedlm_ext.products.basis import Basis, column_basis, term_basis
 from mixedlm_ext.products.layout import Layout
+from mixedlm_ext.products.noise import EqualVariances, Precisions, noise_of
 from mixedlm_ext.products.products import Coupling, CrossProducts
 from mixedlm_ext.products.rows import RowSums, learn, shared_groups
 from mixedlm_ext.products.transform import orthonormal
@@ -48,7 +49,7 @@ class Case:
             "y": response(d)[rows],
             "X": d.X[rows],
             "terms": [replace(t, X=t.X[rows], codes=t.codes[rows]) for t in d.terms],
-            "weights": None if d.weights is None else d.weights[rows],
+            "noise": noise_of(d).take(rows),
         }
 
     def learnt(self, rows: Array) -> Layout:
@@ -228,8 +229,8 @@ def test_multiples_are_those_of_the_weights(weights: bool) -> None:
     case = a_case(weights=weights)
     layout = case.learnt(np.arange(90))
     part = case.part(np.arange(90))
-    w = np.ones(90) if part["weights"] is None else part["weights"]
-    heavier = RowSums(layout, **{**part, "weights": 3.0 * w}).products()
+    heavier_noise = Precisions(3.0 / noise_of(case.design).variances)
+    heavier = RowSums(layout, **{**part, "noise": heavier_noise}).products()
     assert_same(3.0 * RowSums(layout, **part).products(), heavier)
     assert_same(RowSums(layout, **part).products() * 3.0, heavier)
 
@@ -278,7 +279,7 @@ def test_coordinates_of_a_far_column_keep_their_digits() -> None:
         np.column_stack([1e8 + steps, np.ones(40)]),
         np.column_stack([steps < 0, 1e8 + steps, steps >= 0]).astype(float),
     ):
-        Q, basis, orthonormal_columns = column_basis(X, None)
+        Q, basis, orthonormal_columns = column_basis(X, EqualVariances(len(X)))
         assert orthonormal_columns
         assert_allclose(Q.T @ Q, np.eye(X.shape[1]), atol=1e-13)
         assert_allclose(np.tril(basis.R, -1), 0.0, atol=0)
@@ -293,7 +294,7 @@ def test_coordinates_of_rows_off_the_constant() -> None:
     """Rows learnt from may have a constant that others have not."""
     rng = np.random.default_rng(1)
     X = np.column_stack([np.ones(30), 1e6 + rng.standard_normal(30)])
-    _, basis, _ = column_basis(X, None)
+    _, basis, _ = column_basis(X, EqualVariances(len(X)))
     assert basis.centring is not None
     others = rng.standard_normal((4, 2))
     assert_allclose(basis.coordinates(others) @ basis.R, others, atol=1e-6)
@@ -314,12 +315,12 @@ def test_few_rows_leave_columns_of_unit_length(rows: int) -> None:
     """Dependent columns in the rows learnt from: the basis is one for other rows all the same."""
     rng = np.random.default_rng(2)
     X = np.column_stack([np.ones(rows), np.zeros(rows), rng.standard_normal(rows), np.ones(rows)])
-    _, basis, orthonormal_columns = column_basis(X, np.full(rows, 2.0), dependent=True)
+    _, basis, orthonormal_columns = column_basis(X, Precisions(np.full(rows, 4.0)), dependent=True)
     assert not orthonormal_columns
     others = rng.standard_normal((6, 4))
     assert_allclose(basis.coordinates(others) @ basis.R, others, atol=1e-12)
     for structure in ("us", "diag", "iid"):
-        own, whitened = term_basis(X, None, structure, dependent=True)
+        own, whitened = term_basis(X, EqualVariances(len(X)), structure, dependent=True)
         assert own.shape == X.shape
         assert_allclose(whitened.coordinates(others) @ whitened.R, others, atol=1e-12)
         assert (np.diag(whitened.R) > 0).all()
@@ -329,7 +330,7 @@ def test_few_rows_leave_columns_of_unit_length(rows: int) -> None:
 def test_a_basis_times_a_triangle() -> None:
     X = np.random.default_rng(3).standard_normal((9, 3)) + 1e5 * np.array([0.0, 1.0, 0.0])
     X[:, 0] = 1.0
-    _, basis, _ = column_basis(X, None)
+    _, basis, _ = column_basis(X, EqualVariances(len(X)))
     U = np.triu(np.random.default_rng(4).standard_normal((3, 3))) + 3.0 * np.eye(3)
     turned = basis.times(U)
     assert_allclose(turned.R, U @ basis.R)

@@ -16,6 +16,7 @@ from mixedlm_ext.design.checks import check_levels
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.identification import check_not_reproduced, check_told_from_residual
 from mixedlm_ext.objective import Objective
+from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.search import optimize
 
 Array = NDArray[np.float64]
@@ -60,7 +61,7 @@ def estimate(
     (319.654, 'converged')
     """
     if objective.sigma is None:
-        if design.weights is not None:
+        if not noise_of(design).equal:
             # the design let these pass, as the weights might have been known precisions
             for term in design.terms:
                 check_levels(term, design.checks)

@@ -14,6 +14,7 @@ from mixedlm_ext.design import Design
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.objective import Evaluation, Objective
 from mixedlm_ext.pls import Problem
+from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.search import Optimization
 
 Array = NDArray[np.float64]
@@ -125,8 +126,8 @@ class Fit:
 
     @cached_property
     def unweighted_root(self) -> Array:
-        """R (p, p), upper triangular, with R'R = X'X; it needs the rows if there are weights."""
-        if self.design.weights is None:
+        """R (p, p), upper triangular, with R'R = X'X; it needs the rows unless W = I."""
+        if noise_of(self.design).equal:
             return self.problem.cp.R
         require_rows(self.design, "hypotheses of types I and II")
         return np.asarray(np.linalg.qr(self.design.X, mode="r"), dtype=float)
