@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.column import is_labelled, is_polars, one_column
@@ -27,7 +28,6 @@ from mixedlm_ext.identification import is_rounding
 from mixedlm_ext.inference.fixed.ddf import degrees_of_freedom
 from mixedlm_ext.inference.parameters import model_parameters
 from mixedlm_ext.many import Estimates, Refitter, component_values
-from mixedlm_ext.objective import Objective
 from mixedlm_ext.parallel import pieces, run
 
 Array = NDArray[np.float64]
@@ -111,7 +111,9 @@ class ManyFits:
         theta = self.theta.iloc[place].to_numpy()
         covariance = model.problem.covariance
         start = covariance.standardize(theta) if np.isfinite(theta).all() else None
-        fit = estimate(model.design, Objective(model.problem, self._reml, self._sigma), start)
+        fit = estimate(
+            model.design, GaussianCriterion(model.problem, self._reml, self._sigma), start
+        )
         warn_of_fit(fit)
         return Fitted.by(fit, degrees_of_freedom(fit, ddf), model.face).result()
 

@@ -17,9 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from mixedlm_ext.covariance import Covariance, TermCovariance
-from mixedlm_ext.objective import Objective
-from mixedlm_ext.pls import Problem
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.products.layout import BlockData
 from mixedlm_ext.products.noise import EqualVariances, Precisions
 from mixedlm_ext.products.products import CrossProducts
@@ -31,6 +30,7 @@ from mixedlm_ext.solvers.gram import DenseGram, PairGram
 from mixedlm_ext.solvers.root import DenseRoot
 from mixedlm_ext.solvers.symbolic import Symbolic
 from mixedlm_ext.structures import structure_of
+from mixedlm_ext.structures.covariance import Covariance, TermCovariance
 
 Array = np.ndarray
 
@@ -283,7 +283,7 @@ def test_criterion_is_the_same_every_way(name: str, symbolic: Symbolic, reml: bo
     whole = Symbolic(cp.A, plan.dense_plan(cp.shapes))
     theta = np.random.default_rng(8).standard_normal(covariance.n_theta)
     one, two = (
-        Objective(Problem(cp, covariance, DirectSolver(s, cp.A)), reml).at(theta)
+        GaussianCriterion(Problem(cp, covariance, DirectSolver(s, cp.A)), reml).at(theta)
         for s in (symbolic, whole)
     )
     assert_allclose(one.value, two.value, rtol=1e-12)

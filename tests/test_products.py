@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from mixedlm_ext import MixedLM, RandomTerm
-from mixedlm_ext.assemble import assemble, response
-from mixedlm_ext.covariance import Covariance
+from mixedlm_ext.criteria.assemble import assemble, response
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.objective import Objective
-from mixedlm_ext.pls import Problem
 from mixedlm_ext.products.basis import Basis, column_basis, term_basis
 from mixedlm_ext.products.layout import Layout
 from mixedlm_ext.products.noise import EqualVariances, Precisions, noise_of
@@ -25,6 +24,7 @@ from mixedlm_ext.products.products import Coupling, CrossProducts
 from mixedlm_ext.products.rows import RowSums, learn, shared_groups
 from mixedlm_ext.products.transform import orthonormal
 from mixedlm_ext.search import optimize
+from mixedlm_ext.structures.covariance import Covariance
 
 Array = np.ndarray
 
@@ -138,7 +138,7 @@ def test_batches_sum_to_the_criterion_of_the_whole(case: Case, frozen: bool, see
     theta = np.random.default_rng(seed).standard_normal(whole.covariance.n_theta)
     for reml in (True, False):
         ours, expected = (
-            Objective(p, reml).at(p.covariance.standardize(theta)) for p in (problem, whole)
+            GaussianCriterion(p, reml).at(p.covariance.standardize(theta)) for p in (problem, whole)
         )
         scale = max(abs(expected.value), float(whole.cp.n))
         assert_allclose(ours.value, expected.value, rtol=0, atol=1e-11 * scale)
@@ -153,12 +153,12 @@ def test_batches_sum_to_the_criterion_of_the_whole(case: Case, frozen: bool, see
 def test_frozen_products_have_the_same_optimum(case: Case) -> None:
     whole = assemble(case.design)
     problem = problem_of(case, orthonormal(case.total(case.learnt(case.batches[0]))))
-    (ours, _), (expected, _) = (optimize(Objective(p, True)) for p in (problem, whole))
+    (ours, _), (expected, _) = (optimize(GaussianCriterion(p, True)) for p in (problem, whole))
     assert_allclose(ours.value, expected.value, rtol=0, atol=1e-7)
 
 
 def coefficients(problem: Problem, theta: Array) -> Array:
-    e = Objective(problem, True).at(problem.covariance.standardize(theta))
+    e = GaussianCriterion(problem, True).at(problem.covariance.standardize(theta))
     return problem.cp.layout.coefficients(e.pls.beta)
 
 
@@ -346,6 +346,6 @@ def test_a_first_batch_that_says_little_still_gives_the_criterion(first: int) ->
     problem = problem_of(case, case.total(case.learnt(np.arange(first))))
     theta = np.array([0.8, 0.3, 0.5])
     ours, expected = (
-        Objective(p, True).at(p.covariance.standardize(theta)) for p in (problem, whole)
+        GaussianCriterion(p, True).at(p.covariance.standardize(theta)) for p in (problem, whole)
     )
     assert_allclose(ours.value, expected.value, rtol=1e-9)

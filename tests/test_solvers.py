@@ -11,9 +11,9 @@ import pytest
 from numpy.testing import assert_allclose
 from simulation import Example, example, thetas
 
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.objective import Objective
-from mixedlm_ext.pls import Problem
 from mixedlm_ext.products.products import BlockMatrix
 from mixedlm_ext.search import optimize
 from mixedlm_ext.solvers.direct import DirectSolver
@@ -94,7 +94,7 @@ def test_another_solver_gives_the_same_criterion(name: str, kind: str, reml: boo
     direct = EXAMPLES[name].model().problem
     dense = replace(direct, solver=DenseSolver(direct.cp.A))
     theta = direct.covariance.standardize(thetas(EXAMPLES[name])[kind])
-    one, two = (Objective(problem, reml).at(theta) for problem in (direct, dense))
+    one, two = (GaussianCriterion(problem, reml).at(theta) for problem in (direct, dense))
     assert_allclose(two.value, one.value, rtol=1e-12)
     assert_allclose(two.pls.pwrss, one.pls.pwrss, rtol=1e-11)
     assert_allclose(two.pls.beta, one.pls.beta, atol=1e-10)
@@ -106,7 +106,7 @@ def test_another_solver_gives_the_same_criterion(name: str, kind: str, reml: boo
 def test_another_solver_finds_the_same_optimum() -> None:
     direct = EXAMPLES["crossed"].model().problem
     dense = replace(direct, solver=DenseSolver(direct.cp.A))
-    (one, _), (two, log) = (optimize(Objective(p, True)) for p in (direct, dense))
+    (one, _), (two, log) = (optimize(GaussianCriterion(p, True)) for p in (direct, dense))
     assert log.converged
     assert_allclose(two.value, one.value, rtol=1e-10)
 
@@ -161,5 +161,5 @@ def test_a_problem_of_its_own_pattern() -> None:
     problem = EXAMPLES["merged, apart"].model().problem
     again = Problem.of(problem.cp, problem.covariance)
     theta = problem.covariance.start()
-    values = [Objective(p, True).at(theta).value for p in (problem, again)]
+    values = [GaussianCriterion(p, True).at(theta).value for p in (problem, again)]
     assert_allclose(values[0], values[1], rtol=1e-13)

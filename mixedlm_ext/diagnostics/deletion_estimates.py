@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.criteria.gaussian import GaussianEvaluation
+from mixedlm_ext.criteria.pls import PenalizedLeastSquares, Problem
 from mixedlm_ext.estimation.fit import Fit
-from mixedlm_ext.objective import Evaluation
-from mixedlm_ext.pls import PenalizedLeastSquares, Problem
 
 Array = NDArray[np.float64]
 
@@ -61,14 +61,14 @@ class Deleted:
 
 
 def displacement(
-    fit: Fit, e: Evaluation, sigma: float | Array, lack: float | Array
+    fit: Fit, e: GaussianEvaluation, sigma: float | Array, lack: float | Array
 ) -> float | Array:
     """Return by how much the criterion of all rows at other estimates exceeds its minimum.
 
     Parameters
     ----------
     fit : Fit
-    e : Evaluation
+    e : GaussianEvaluation
         Of all rows, at the other theta.
     sigma, lack : float or ndarray
         The other σ, and |R_X(β - β̂)|² of the other β (see `lack_of_fit`); under REML, whose

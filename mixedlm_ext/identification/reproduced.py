@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import DesignError
-from mixedlm_ext.pls import Problem
 from mixedlm_ext.products.noise import noise_of
 
 Array = NDArray[np.float64]

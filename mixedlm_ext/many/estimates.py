@@ -7,18 +7,18 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.covariance import Covariance
+from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
+from mixedlm_ext.criteria.many import LevelClasses, ManyCriteria
+from mixedlm_ext.criteria.pls import Problem, problem_with
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.many.newton import minimize_many
-from mixedlm_ext.many.objective import LevelClasses, ManyObjectives
-from mixedlm_ext.objective import Evaluation, Objective
-from mixedlm_ext.pls import Problem, problem_with
 from mixedlm_ext.products.responses import Reduced, Reduction
 from mixedlm_ext.search import optimize
 from mixedlm_ext.search.start import several_minima
+from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
 
@@ -149,9 +149,9 @@ class Refitter:
         """Fit all responses together and write down those that converged."""
         problem = self.problem
         covariance, cp = problem.covariance, problem.cp
-        objectives = ManyObjectives.of(problem, classes, reduced, self.reml, self.sigma)
+        criteria = ManyCriteria.of(problem, classes, reduced, self.reml, self.sigma)
         start = covariance.start() if self.start is None else self.start
-        best, converged = minimize_many(objectives, np.repeat(start[:, None], len(out.sigma), 1))
+        best, converged = minimize_many(criteria, np.repeat(start[:, None], len(out.sigma), 1))
         out.theta[:] = covariance.unstandardize(_canonical(covariance, best.theta)).T
         out.beta[:] = (reduced.beta0 + solve_upper(cp.R, best.beta)).T
         inverse = solve_upper(cp.R, np.eye(cp.p))
@@ -164,14 +164,16 @@ class Refitter:
     def _fit_one(self, reduced: Reduced, r: int, out: Estimates) -> None:
         """Fit the r-th response by its own search, as `MixedLM.fit` does."""
         try:
-            objective = Objective(problem_with(self.problem, reduced, r), self.reml, self.sigma)
-            e, log = optimize(objective, self.start, several=self.several)
+            criterion = GaussianCriterion(
+                problem_with(self.problem, reduced, r), self.reml, self.sigma
+            )
+            e, log = optimize(criterion, self.start, several=self.several)
         except FitError as error:
             for name in ("theta", "beta", "bse", "sigma", "objective"):
                 getattr(out, name)[r] = np.nan
             out.failures[r] = str(error)
             return
-        _write(objective.problem, e, r, out)
+        _write(criterion.problem, e, r, out)
         out.converged[r] = log.converged
 
 
@@ -183,7 +185,7 @@ def _canonical(covariance: Covariance, theta: Array) -> Array:
     return theta * sign[covariance.columns] + 0.0
 
 
-def _write(problem: Problem, e: Evaluation, r: int, out: Estimates) -> None:
+def _write(problem: Problem, e: GaussianEvaluation, r: int, out: Estimates) -> None:
     """Write one evaluation down in the user's units."""
     layout = problem.cp.layout
     root = layout.root(e.pls.RX)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.assemble import response
+from mixedlm_ext.criteria.assemble import response
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.pls import Problem
 from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.products.rows import RowSums
 from mixedlm_ext.products.transform import orthonormal

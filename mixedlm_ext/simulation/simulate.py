@@ -11,13 +11,13 @@ import pandas as pd
 from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
-from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.design import Design, TermDesign
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.errors import FitError, did_you_mean, shown
 from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.products.noise import Noise, noise_of
+from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]

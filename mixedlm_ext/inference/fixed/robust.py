@@ -23,8 +23,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mixedlm_ext.assemble import response
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.criteria.assemble import response
 from mixedlm_ext.design.messages import list_names, quoted
 from mixedlm_ext.design.partition import Partition
 from mixedlm_ext.design.removed import require_rows

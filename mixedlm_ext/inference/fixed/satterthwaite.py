@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.fixed.boundary import zero_variances
-from mixedlm_ext.objective import Objective
 
 Array = NDArray[np.float64]
 
@@ -105,12 +105,12 @@ class Satterthwaite:
         ∂²d/∂(log σ)² = 4df and ∂²d/∂θ∂log σ = -2/σ² ∂r²/∂θ at the estimate of σ.
         """
         fit, e = self._fit, self._fit.engine
-        objective = Objective(fit.problem, fit.reml, fit.fixed_sigma)
-        H = objective.hessian(e.theta) if self.exact else e.hessian_model
+        criterion = GaussianCriterion(fit.problem, fit.reml, fit.fixed_sigma)
+        H = criterion.hessian(e.theta) if self.exact else e.hessian_model
         if fit.fixed_sigma is not None:
             return H
         across = -2.0 * e.pwrss_gradient / e.scale
-        corner = 4.0 * objective.df
+        corner = 4.0 * criterion.df
         top = H + np.outer(across, across) / corner
         return np.block([[top, across[:, None]], [across[None, :], np.array([[corner]])]])
 

@@ -9,7 +9,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
-from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.errors import FitError, check_choice, did_you_mean, warn_caller
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.parameters import (
@@ -22,6 +21,7 @@ from mixedlm_ext.inference.profile.path import ProfilePath, trace
 from mixedlm_ext.inference.profile.points import Maximum, Refit, held, maximum
 from mixedlm_ext.inference.profile.profile import Profile, check_level, cutoff
 from mixedlm_ext.linalg.triangular import lower_root
+from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
 

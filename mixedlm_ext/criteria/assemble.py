@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.covariance import Covariance, TermCovariance
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import DesignError
-from mixedlm_ext.pls import Problem
 from mixedlm_ext.products.layout import Layout
 from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.products.rows import cross_products, lay_out, shared_groups
+from mixedlm_ext.structures.covariance import Covariance, TermCovariance
 
 Array = NDArray[np.float64]
 

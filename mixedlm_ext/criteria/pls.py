@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.triangular import solve_upper
@@ -21,6 +20,7 @@ from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.responses import Reduced, with_response
 from mixedlm_ext.solvers.base import FactorProtocol, SolverProtocol
 from mixedlm_ext.solvers.direct import DirectSolver
+from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
 
