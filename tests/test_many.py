@@ -19,7 +19,8 @@ from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.criteria.many import LevelClasses, ManyCriteria
 from mixedlm_ext.criteria.pls import problem_with
 from mixedlm_ext.errors import DesignError, FitError, SingularFitWarning
-from mixedlm_ext.many import Estimates, Refitter, warm_start
+from mixedlm_ext.estimation.estimates import Estimates
+from mixedlm_ext.many import Refitter, warm_start
 from mixedlm_ext.products.responses import Reduction
 from mixedlm_ext.search import optimize
 
@@ -293,8 +294,8 @@ def test_failures_are_named_after_their_response(monkeypatch: pytest.MonkeyPatch
             raise FitError(f"call {len(calls)}")
         return optimize(criterion, *arguments, **options)
 
-    monkeypatch.setattr("mixedlm_ext.many.estimates._ONE_BY_ONE", 2)
-    monkeypatch.setattr("mixedlm_ext.many.estimates.optimize", fail_twice)
+    monkeypatch.setattr("mixedlm_ext.many.refitter._ONE_BY_ONE", 2)
+    monkeypatch.setattr("mixedlm_ext.many.refitter.optimize", fail_twice)
     with pytest.warns(ConvergenceWarning, match="2 of 7 responses did not converge: 'd', 'f'"):
         many = model.fit_many(Y)
     assert many.failures.to_dict() == {"d": "call 4", "f": "call 6"}

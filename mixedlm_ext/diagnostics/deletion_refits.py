@@ -63,10 +63,7 @@ def refit_without(
     done = run(
         task, [members[c] for c in chunks], n_jobs, progress, [c.stop - c.start for c in chunks]
     )
-    out = Deleted.missing(len(members), fit.problem.cp.p, len(fit.theta))
-    for chunk, part in zip(chunks, done):
-        out.put(list(range(chunk.start, chunk.stop)), part)
-    return out
+    return Deleted.join(done)
 
 
 def _refit_sets(fit: Fit, removal: Removal, fixed_theta: bool, members: Sequence[Index]) -> Deleted:
@@ -85,15 +82,8 @@ def _refit(fit: Fit, problem: Problem, fixed_theta: bool, out: Deleted, i: int) 
     criterion = GaussianCriterion(problem, fit.reml, fit.fixed_sigma)
     if criterion.df < 1:
         raise FitError(NO_ROWS)
-    covariance, layout = problem.covariance, problem.cp.layout
     e, converged = _solve(criterion, fit, fixed_theta)
-    root = layout.root(e.pls.RX)
-    out.theta[i] = covariance.unstandardize(e.theta)
-    out.beta[i] = layout.coefficients(e.pls.beta)
-    out.bse[i] = np.sqrt(e.scale * np.einsum("pi,pi->p", root, root))
-    out.sigma[i] = np.sqrt(e.scale)
-    out.objective[i] = e.value
-    out.converged[i] = converged
+    out.write(i, problem, e, converged)
     whole = GaussianCriterion(fit.problem, fit.reml, fit.fixed_sigma).at(e.theta)
     lack = lack_of_fit(fit.problem, whole.pls, out.beta[i])
     out.displacement[i] = displacement(fit, whole, float(out.sigma[i]), lack)

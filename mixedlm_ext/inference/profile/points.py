@@ -15,7 +15,7 @@ from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.estimation.fit import Fit
-from mixedlm_ext.inference.parameters import Estimates, Parameter
+from mixedlm_ext.inference.parameters import NaturalParameters, Parameter
 from mixedlm_ext.inference.profile.coordinates import (
     Coordinates,
     CorrelationHeld,
@@ -43,14 +43,14 @@ class Maximum:
         Standardized.
     objective : float
         Minus twice the log-likelihood.
-    estimates : Estimates
+    estimates : NaturalParameters
     """
 
     problem: Problem
     fixed_sigma: float | None
     theta: Array
     objective: float
-    estimates: Estimates
+    estimates: NaturalParameters
 
 
 def maximum(fit: Fit) -> Maximum:
@@ -76,13 +76,13 @@ class Refit:
         Minus twice the log-likelihood.
     slope : float
         Its derivative in t.
-    estimates : Estimates
+    estimates : NaturalParameters
     """
 
     x: Array
     objective: float
     slope: float
-    estimates: Estimates
+    estimates: NaturalParameters
 
 
 class Held(Protocol):
@@ -263,10 +263,10 @@ class _Point:
         self.evaluation.release()
 
 
-def _estimates(problem: Problem, e: GaussianEvaluation) -> Estimates:
+def _estimates(problem: Problem, e: GaussianEvaluation) -> NaturalParameters:
     """Return the estimates at an evaluation, in the columns of its problem."""
     covariance = problem.covariance
     sigma = float(np.sqrt(e.scale))
     templates = covariance.term_templates(covariance.unstandardize(e.theta))
     beta = problem.cp.layout.coefficients(e.pls.beta)
-    return Estimates([sigma**2 * T @ T.T for T in templates], sigma, beta)
+    return NaturalParameters([sigma**2 * T @ T.T for T in templates], sigma, beta)
