@@ -16,6 +16,7 @@ from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.products.products import BlockMatrix
 from mixedlm_ext.search import optimize
+from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.direct import DirectSolver
 from mixedlm_ext.solvers.symbolic import Symbolic
 
@@ -78,7 +79,7 @@ class DenseFactor:
 class DenseSolver:
     def __init__(self, A: BlockMatrix) -> None:
         self._A = A
-        self.root_size = int(A.offsets[-1])
+        self.root_size, self.costs = int(A.offsets[-1]), Costs()
 
     def load(self, A: BlockMatrix) -> DenseSolver:
         return DenseSolver(A)

@@ -30,13 +30,8 @@ Array = NDArray[np.float64]
 
 __all__ = ["GaussianCriterion", "GaussianEvaluation"]
 
-_DENSE = 600
-"""Columns of Z up to which Z'PZ is formed to learn the second derivatives."""
-
 _STEP = 1e-4
 """Step of the differences of the gradient, relative to theta where that is large."""
-_LEVELWISE = 20_000
-"""Columns of Z up to which the factor of one block is kept for the same purpose."""
 
 
 class GaussianCriterion:
@@ -239,8 +234,8 @@ class GaussianEvaluation:
     @property
     def exact_is_cheap(self) -> bool:
         """Whether the exact Hessian costs no further factorization and little memory."""
-        cp = self._criterion.problem.cp
-        return cp.q <= _DENSE or (len(cp.shapes) == 1 and cp.q <= _LEVELWISE)
+        cp, costs = self._criterion.problem.cp, self._criterion.problem.costs
+        return cp.q <= costs.dense or (len(cp.shapes) == 1 and cp.q <= costs.levelwise)
 
     @cached_property
     def traces(self) -> Array:
@@ -251,7 +246,7 @@ class GaussianEvaluation:
         levelwise = factor.level_information()
         if levelwise is not None:
             return traces_by_levels(covariance, self.theta, levelwise, cp.block(U, 0))
-        if cp.q <= _DENSE:
+        if cp.q <= criterion.problem.costs.dense:
             A = cp.ZZ.toarray()
             W = self._weighed(A, factor.apply(A)) - matmul(U, U.T)
             return traces_of_dense(covariance, self.theta, _by_blocks(W, cp.shapes))

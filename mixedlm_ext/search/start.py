@@ -24,8 +24,6 @@ Array = NDArray[np.float64]
 
 __all__ = ["reflections", "several_minima", "start_values"]
 
-_DEAR = 1000
-"""Columns of Z from which an evaluation costs more than fitting each block alone."""
 _MISSING = 1e-6
 """Share of a random column outside the fixed part from which on it has no fixed partner."""
 _SWEEPS = 10
@@ -89,7 +87,7 @@ def _candidates(criterion: GaussianCriterion, several: bool) -> list[Array]:
     problem = criterion.problem
     covariance, cp = problem.covariance, problem.cp
     blocks = range(len(cp.shapes))
-    dear = len(blocks) > 1 and cp.q >= _DEAR
+    dear = len(blocks) > 1 and cp.q >= problem.costs.alone
     out = [covariance.start()]
     if dear:
         out = [covariance.theta_of([_alone(criterion, i) for i in blocks])]

@@ -29,8 +29,6 @@ __all__ = ["Satterthwaite", "fai_cornelius"]
 
 _AFFORDABLE = 60.0
 """Seconds that the exact Hessian may take; beyond, the average information is used."""
-_CUBIC = 4e-11
-"""Seconds of one evaluation divided by the cube of the columns of the dense root."""
 _FLAT = 1e-8
 """Eigenvalues this small of the Hessian with a unit diagonal count as directions held fixed."""
 _EXACT = 1e-20
@@ -58,8 +56,9 @@ class Satterthwaite:
     def exact(self) -> bool:
         """Whether the exact Hessian is affordable."""
         m = len(self._fit.theta)
-        root = self._fit.problem.solver.root_size
-        return 2.0 * m * _CUBIC * float(root) ** 3 <= _AFFORDABLE
+        problem = self._fit.problem
+        seconds = problem.costs.cube * float(problem.solver.root_size) ** 3
+        return 2.0 * m * seconds <= _AFFORDABLE
 
     @cached_property
     def _gradients(self) -> Array:
