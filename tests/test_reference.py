@@ -99,7 +99,7 @@ class Case:
         return self.reference["reml"] and not self.reference["fixef"]
 
     @property
-    def criterion(self) -> float:
+    def objective(self) -> float:
         """lme4's criterion; where that is an artefact, minus twice lme4's logLik, which is not."""
         return -2 * self["logLik"] if self.empty_X_by_reml else self["objective"]
 
