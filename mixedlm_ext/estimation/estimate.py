@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.checks import check_levels
+from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.identification import check_not_reproduced, check_told_from_residual
 from mixedlm_ext.products.noise import noise_of
@@ -22,6 +23,9 @@ from mixedlm_ext.search import optimize
 Array = NDArray[np.float64]
 
 __all__ = ["estimate"]
+
+_LITTLE = 1e-6
+"""Share of y'Wy below which what is left may be rounding of a response that is reproduced."""
 
 
 def estimate(
@@ -66,6 +70,13 @@ def estimate(
             for term in design.terms:
                 check_levels(term, design.checks)
         check_told_from_residual(design, criterion.problem)
+        check_not_reproduced(design, criterion.problem, random=False)
+    try:
+        evaluation, log = optimize(criterion, start, **search)
+    except FitError:
+        if criterion.sigma is None:
+            check_not_reproduced(design, criterion.problem)
+        raise
+    if criterion.sigma is None and evaluation.pls.pwrss < _LITTLE * criterion.problem.cp.yy:
         check_not_reproduced(design, criterion.problem)
-    evaluation, log = optimize(criterion, start, **search)
     return Fit.from_evaluation(design, criterion, evaluation, log)
