@@ -281,6 +281,23 @@ def test_joined_failures_keep_their_place() -> None:
     assert joined.sigma.tolist() == [0, 0, 0, 1, 1, 1, 1, 2, 2]
 
 
+def test_some_of_many_are_written_over_and_struck() -> None:
+    whole, part = Estimates.missing(4, 2, 1), Estimates.missing(2, 2, 1)
+    for name in ("theta", "beta", "bse", "sigma", "objective"):
+        getattr(part, name)[:] = 3.0
+    part.converged[:] = True
+    part.failures[1] = "late"
+    whole.put([3, 0], part)
+    assert whole.sigma.tolist()[::3] == [3.0, 3.0] and np.isnan(whole.sigma[1:3]).all()
+    assert whole.converged.tolist() == [True, False, False, True]
+    assert whole.failures == {0: "late"}
+    whole.strike([3], "reproduced")
+    for name in ("theta", "beta", "bse", "sigma", "objective"):
+        assert np.isnan(getattr(whole, name)[1:]).all() and (getattr(whole, name)[0] == 3.0).all()
+    assert whole.converged.tolist() == [True, False, False, False]
+    assert whole.failures == {0: "late", 3: "reproduced"}
+
+
 def test_failures_are_named_after_their_response(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the chunk that a response was fitted in."""
     data = datasets.penicillin.load_pandas().data

@@ -164,3 +164,15 @@ def test_a_problem_of_its_own_pattern() -> None:
     theta = problem.covariance.start()
     values = [GaussianCriterion(p, True).at(theta).value for p in (problem, again)]
     assert_allclose(values[0], values[1], rtol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["one factor", "crossed"])
+def test_costs_choose_the_way_to_derivatives_and_not_their_value(name: str) -> None:
+    problem = EXAMPLES[name].model().problem
+    small = Costs(dense=0, levelwise=0)
+    dear = replace(problem, solver=DirectSolver(Symbolic(problem.cp.A, costs=small), problem.cp.A))
+    theta = np.random.default_rng(3).uniform(0.3, 1.0, problem.covariance.n_theta)
+    one, two = (GaussianCriterion(p, True).at(theta) for p in (problem, dear))
+    assert one.exact_is_cheap and not two.exact_is_cheap
+    assert dear.costs is small
+    assert_allclose(two.hessian, one.hessian, rtol=1e-5, atol=1e-5)
