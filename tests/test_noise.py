@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
+import mixedlm_ext
 from mixedlm_ext import MixedLM
 from mixedlm_ext.criteria import assemble as assembly
 from mixedlm_ext.criteria.gaussian import GaussianCriterion
@@ -140,7 +141,7 @@ NO_NOISE = {
 
 
 def test_weights_are_read_by_noise_only() -> None:
-    package = Path(__file__).parents[1] / "mixedlm_ext"
+    package = Path(mixedlm_ext.__file__).parent
     face = {"design", "shell"}
     readers = set()
     for path in package.rglob("*.py"):
