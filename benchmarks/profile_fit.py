@@ -23,11 +23,11 @@ from typing import TypeVar
 from problems import PROBLEMS, Problem
 
 from mixedlm_ext import MixedLM, SingularFitWarning
-from mixedlm_ext.assemble import assemble
+from mixedlm_ext.criteria.assemble import assemble
+from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.design import design_from_formula
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.formula import parse_formula
-from mixedlm_ext.objective import Evaluation, Objective
 from mixedlm_ext.search import optimize
 from mixedlm_ext.solvers.symbolic import Symbolic
 
@@ -91,21 +91,21 @@ def profile(problem: Problem, repeat: int) -> tuple[dict[str, float], int]:
     design = clock.time("design", lambda: design_from_formula(parsed, data, env={}))
     engine = clock.time("assemble", lambda: assemble(design))
     clock.time("pattern of the factor", lambda: Symbolic(engine.cp.A))
-    objective = Objective(engine, problem.reml)
+    criterion = GaussianCriterion(engine, problem.reml)
     start = engine.covariance.start()
-    best, log = clock.time("search", lambda: optimize(objective, start))
+    best, log = clock.time("search", lambda: optimize(criterion, start))
     templates = engine.covariance.templates(best.theta)
     clock.time("factor", lambda: engine.solver.factor(templates))
-    clock.time("criterion", lambda: objective.at(best.theta))
-    clock.time_derived("gradient", lambda: objective.at(best.theta), lambda e: e.gradient)
+    clock.time("criterion", lambda: criterion.at(best.theta))
+    clock.time_derived("gradient", lambda: criterion.at(best.theta), lambda e: e.gradient)
 
-    def with_gradient() -> Evaluation:
-        evaluation = objective.at(best.theta)
+    def with_gradient() -> GaussianEvaluation:
+        evaluation = criterion.at(best.theta)
         _ = evaluation.gradient
         return evaluation
 
     clock.time_derived("Hessian model", with_gradient, lambda e: e.hessian_model)
-    clock.time("record", lambda: Fit.from_evaluation(design, objective, best, log))
+    clock.time("record", lambda: Fit.from_evaluation(design, criterion, best, log))
     result = clock.time(
         "whole fit", lambda: MixedLM.from_formula(problem.formula, data).fit(reml=problem.reml)
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.column import is_labelled, is_polars, one_column
@@ -21,13 +21,13 @@ from mixedlm_ext.design.values import row_shape
 from mixedlm_ext.errors import DesignError, FitError, warn_caller
 from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.estimate import estimate
+from mixedlm_ext.estimation.estimates import Estimates
 from mixedlm_ext.estimation.fit_warnings import warn_of_fit
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.identification import is_rounding
 from mixedlm_ext.inference.fixed.ddf import degrees_of_freedom
 from mixedlm_ext.inference.parameters import model_parameters
-from mixedlm_ext.many import Estimates, Refitter, component_values
-from mixedlm_ext.objective import Objective
+from mixedlm_ext.many import Refitter, component_values
 from mixedlm_ext.parallel import pieces, run
 
 Array = NDArray[np.float64]
@@ -111,7 +111,9 @@ class ManyFits:
         theta = self.theta.iloc[place].to_numpy()
         covariance = model.problem.covariance
         start = covariance.standardize(theta) if np.isfinite(theta).all() else None
-        fit = estimate(model.design, Objective(model.problem, self._reml, self._sigma), start)
+        fit = estimate(
+            model.design, GaussianCriterion(model.problem, self._reml, self._sigma), start
+        )
         warn_of_fit(fit)
         return Fitted.by(fit, degrees_of_freedom(fit, ddf), model.face).result()
 
@@ -179,7 +181,7 @@ def fit_many(
     done = run(refitter.fit, work, n_jobs, progress, [part.shape[1] for part in work])
     estimates = Estimates.join(done)
     if sigma is None:
-        estimates = _without_reproduced(estimates, np.abs(values).max(axis=0))
+        _strike_reproduced(estimates, np.abs(values).max(axis=0))
     lost = names[~estimates.converged]
     if len(lost):
         warn_caller(
@@ -190,25 +192,10 @@ def fit_many(
     return ManyFits(model, refitter, values, names, estimates)
 
 
-def _without_reproduced(e: Estimates, sizes: Array) -> Estimates:
+def _strike_reproduced(e: Estimates, sizes: Array) -> None:
     """Take out the responses that the model reproduces: their sigma is rounding error."""
-    lost = np.flatnonzero(is_rounding(e.sigma, sizes))
-    if not len(lost):
-        return e
-    numbers = {
-        name: np.array(getattr(e, name)) for name in ("theta", "beta", "bse", "sigma", "objective")
-    }
-    for array in numbers.values():
-        array[lost] = np.nan
-    converged = e.converged.copy()
-    converged[lost] = False
     why = "the model reproduces the response exactly, so that no residual variance is left."
-    return replace(
-        e,
-        **numbers,
-        converged=converged,
-        failures={**e.failures, **dict.fromkeys(lost.tolist(), why)},
-    )
+    e.strike(np.flatnonzero(is_rounding(e.sigma, sizes)).tolist(), why)
 
 
 def _responses(design: Design, Y: Any) -> tuple[Array, pd.Index]:

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.arguments import refuse_unknown
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.errors import FitError, shown
 from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.estimate import estimate
@@ -27,7 +28,6 @@ from mixedlm_ext.fit_arguments import (
 )
 from mixedlm_ext.inference.fixed.ddf import check_usable, degrees_of_freedom
 from mixedlm_ext.inference.fixed.robust import check_cov_type, get_robustcov_results
-from mixedlm_ext.objective import Objective
 
 Array = NDArray[np.float64]
 
@@ -111,7 +111,7 @@ def fit(
     check_usable(model.problem.covariance, ddf)
     found = estimate(
         model.design,
-        Objective(model.problem, bool(reml), sigma),
+        GaussianCriterion(model.problem, bool(reml), sigma),
         None if start_params is None else _standardize(model, start_params),
         method=method,
         maxiter=maxiter,
@@ -191,9 +191,9 @@ def loglike(model: Assembled, theta: Any, reml: bool = True) -> float:
     return -0.5 * objective(model, theta, reml)
 
 
-def _criterion(model: Assembled, reml: bool, sigma: float | None) -> Objective:
+def _criterion(model: Assembled, reml: bool, sigma: float | None) -> GaussianCriterion:
     check_sigma(sigma)
-    return Objective(model.problem, bool(reml), sigma)
+    return GaussianCriterion(model.problem, bool(reml), sigma)
 
 
 def _standardize(model: Assembled, theta: Any) -> Array:

@@ -25,6 +25,7 @@ from mixedlm_ext.arguments import (
     refuse_unknown,
 )
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design, RandomTerm, TermDesign, design_from_arrays
 from mixedlm_ext.design.named_checks import read_checks
 from mixedlm_ext.display import page
@@ -36,7 +37,6 @@ from mixedlm_ext.inference.bootstrap import power
 from mixedlm_ext.method import as_method, described_by
 from mixedlm_ext.model_copies import ModelFormula, OwnTerms
 from mixedlm_ext.model_data import model_data
-from mixedlm_ext.pls import Problem
 from mixedlm_ext.report.summary import headline
 from mixedlm_ext.results import MixedLMResults
 from mixedlm_ext.simulation import simulate

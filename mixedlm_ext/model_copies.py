@@ -18,6 +18,7 @@ from mixedlm_ext.design import Design, RandomTerm
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.errors import DesignError, FitError
 from mixedlm_ext.estimation.assembled import Assembled
+from mixedlm_ext.products.noise import noise_of
 
 Array = NDArray[np.float64]
 
@@ -119,8 +120,7 @@ class ResponseDistribution:
         draw = rng if hasattr(rng, "standard_normal") else np.random.default_rng(rng)
         design = self._design
         y = draw.standard_normal(len(self._mean))
-        if design.weights is not None:
-            y = y / np.sqrt(design.weights)
+        y = noise_of(design).root_solve(y)
         for term, T in zip(design.terms, self._templates, strict=True):
             b = draw.standard_normal((len(term.levels), len(T))) @ T.T
             y = y + np.einsum("nk,nk->n", term.X, b[term.codes])

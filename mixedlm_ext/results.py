@@ -17,6 +17,7 @@ from statsmodels.iolib import summary2
 from mixedlm_ext import absent
 from mixedlm_ext.absent import attribute_again
 from mixedlm_ext.compat import cache_readonly, cached_data
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.diagnostics import check, influence, re_pca, vif
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation import random_effects, varcorr
@@ -34,7 +35,6 @@ from mixedlm_ext.inference.means import marginal_means, trends
 from mixedlm_ext.inference.profile import derived, profiling
 from mixedlm_ext.labelled_effects import LabelledEffects
 from mixedlm_ext.method import as_method, of_fit, of_fitted
-from mixedlm_ext.objective import Objective
 from mixedlm_ext.prediction import predict
 from mixedlm_ext.report import summary, tidy
 from mixedlm_ext.report.summary import headline, summary_notes
@@ -233,7 +233,7 @@ class MixedLMResults(absent.NotOfResults, LabelledEffects):
             return self.objective
         fit = self.fit_record
         theta = fit.problem.covariance.standardize(fit.theta)
-        return Objective(fit.problem, False, fit.fixed_sigma).at(theta).value
+        return GaussianCriterion(fit.problem, False, fit.fixed_sigma).at(theta).value
 
     @property
     def df_modelwc(self) -> int:

@@ -10,9 +10,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 from mixedlm_ext import MixedLM
-from mixedlm_ext import alignment as module
-from mixedlm_ext.alignment import align
-from mixedlm_ext.objective import Objective
+from mixedlm_ext.criteria import alignment as module
+from mixedlm_ext.criteria.alignment import align
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
 
 FORMULAS = {
     "one block": ("y ~ x + (x | g)", [400.0, -900.0, 30.0]),
@@ -35,59 +35,61 @@ def data() -> pd.DataFrame:
 
 
 @pytest.fixture(params=list(FORMULAS), scope="module")
-def case(request: Any, data: pd.DataFrame) -> tuple[Objective, np.ndarray]:
+def case(request: Any, data: pd.DataFrame) -> tuple[GaussianCriterion, np.ndarray]:
     formula, theta = FORMULAS[request.param]
-    return Objective(MixedLM.from_formula(formula, data).problem, reml=True), np.array(theta)
+    return GaussianCriterion(MixedLM.from_formula(formula, data).problem, reml=True), np.array(
+        theta
+    )
 
 
-def test_it_is_the_same_model(case: tuple[Objective, np.ndarray]) -> None:
-    objective, theta = case
-    aligned = align(objective.problem, theta)
+def test_it_is_the_same_model(case: tuple[GaussianCriterion, np.ndarray]) -> None:
+    criterion, theta = case
+    aligned = align(criterion.problem, theta)
     assert aligned is not None
-    again = Objective(aligned.problem, reml=True).at(aligned.theta)
-    assert_allclose(again.value, objective.at(theta).value, rtol=1e-8)
-    covariance = objective.problem.covariance
+    again = GaussianCriterion(aligned.problem, reml=True).at(aligned.theta)
+    assert_allclose(again.value, criterion.at(theta).value, rtol=1e-8)
+    covariance = criterion.problem.covariance
     back = covariance.canonical(aligned.back(aligned.theta))
     assert_allclose(back, covariance.canonical(theta), rtol=1e-9, atol=1e-5)
 
 
-def test_steps_against_differences(case: tuple[Objective, np.ndarray]) -> None:
+def test_steps_against_differences(case: tuple[GaussianCriterion, np.ndarray]) -> None:
     """Gradient and Hessian along the directions of a step, which ends where it should."""
-    objective, theta = case
-    e = objective.at(theta)
+    criterion, theta = case
+    e = criterion.at(theta)
     gradient, hessian = e.derivatives(exact=True)
     h = 1e-3
     for direction in np.eye(len(gradient)):
-        ahead, behind = (objective.at(e.after(s * h * direction)).value for s in (1.0, -1.0))
+        ahead, behind = (criterion.at(e.after(s * h * direction)).value for s in (1.0, -1.0))
         assert_allclose((ahead - behind) / (2 * h), direction @ gradient, rtol=1e-4, atol=1e-3)
         second = (ahead + behind - 2 * e.value) / h**2
         assert_allclose(second, direction @ hessian @ direction, rtol=5e-3, atol=5e-2)
 
 
 def test_theta_against_the_way_without(
-    case: tuple[Objective, np.ndarray], monkeypatch: Any
+    case: tuple[GaussianCriterion, np.ndarray], monkeypatch: Any
 ) -> None:
     """Where both have digits to spare, the Hessians in theta agree."""
-    objective, theta = case
+    criterion, theta = case
     small = theta / 100.0
-    plain = objective.at(small)
+    plain = criterion.at(small)
     expected = [plain.hessian, plain.hessian_model, plain.derivatives(exact=True)[0]]
     monkeypatch.setattr(module, "_LARGE", 1.5)
-    e = objective.at(small)
-    assert align(objective.problem, small) is not None
+    e = criterion.at(small)
+    assert align(criterion.problem, small) is not None
     assert_allclose(e.hessian, expected[0], rtol=1e-7, atol=1e-7 * np.abs(expected[0]).max())
     assert_allclose(e.hessian_model, expected[1], rtol=1e-7, atol=1e-7 * np.abs(expected[1]).max())
 
 
 def test_digits_of_the_second_derivatives(data: pd.DataFrame) -> None:
     """Along every direction of a step they are of the order of the number of levels."""
-    objective = Objective(MixedLM.from_formula("y ~ x + (x | g)", data).problem, reml=True)
+    criterion = GaussianCriterion(MixedLM.from_formula("y ~ x + (x | g)", data).problem, reml=True)
     for size in (1e3, 1e4):
         theta = size * np.array([0.5, -1.0, 1e-2 / size])
-        e = objective.at(theta)
+        e = criterion.at(theta)
         exact, h = e.derivatives(exact=True)[1], 0.02
         for direction in np.eye(len(exact)):
-            ahead, behind = (objective.at(e.after(s * h * direction)).value for s in (1.0, -1.0))
+            ahead, behind = (criterion.at(e.after(s * h * direction)).value for s in (1.0, -1.0))
             second = (ahead + behind - 2 * e.value) / h**2
             assert_allclose(second, direction @ exact @ direction, rtol=0.01, atol=0.1)
 

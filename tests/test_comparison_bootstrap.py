@@ -13,7 +13,7 @@ from simulation import quietly
 
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.many import Estimates
+from mixedlm_ext.estimation.estimates import Estimates
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from mixedlm_ext.covariance import Covariance, TermCovariance
-from mixedlm_ext.objective import Objective
-from mixedlm_ext.pls import Problem
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.products.layout import BlockData
+from mixedlm_ext.products.noise import EqualVariances, Precisions
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.rows import cross_products
 from mixedlm_ext.solvers import elimination, plan
@@ -30,6 +30,7 @@ from mixedlm_ext.solvers.gram import DenseGram, PairGram
 from mixedlm_ext.solvers.root import DenseRoot
 from mixedlm_ext.solvers.symbolic import Symbolic
 from mixedlm_ext.structures import structure_of
+from mixedlm_ext.structures.covariance import Covariance, TermCovariance
 
 Array = np.ndarray
 
@@ -50,7 +51,7 @@ def products(codes: list[Array], k: list[int], seed: int = 0) -> CrossProducts:
     ]
     blocks.sort(key=lambda block: -block.size)
     X = np.column_stack([np.ones(n), rng.standard_normal(n)])
-    return cross_products(rng.standard_normal(n), X, blocks, rng.uniform(0.3, 3.0, n))
+    return cross_products(rng.standard_normal(n), X, blocks, Precisions(rng.uniform(0.3, 3.0, n)))
 
 
 def partial(k: list[int], levels: tuple[int, ...] = (40, 15, 6), n: int = 240) -> CrossProducts:
@@ -282,7 +283,7 @@ def test_criterion_is_the_same_every_way(name: str, symbolic: Symbolic, reml: bo
     whole = Symbolic(cp.A, plan.dense_plan(cp.shapes))
     theta = np.random.default_rng(8).standard_normal(covariance.n_theta)
     one, two = (
-        Objective(Problem(cp, covariance, DirectSolver(s, cp.A)), reml).at(theta)
+        GaussianCriterion(Problem(cp, covariance, DirectSolver(s, cp.A)), reml).at(theta)
         for s in (symbolic, whole)
     )
     assert_allclose(one.value, two.value, rtol=1e-12)
@@ -346,7 +347,7 @@ def test_cross_products(weighted: bool) -> None:
         BlockData(codes[1], columns[1], 5),
     ]
     y, X = 1e8 + rng.standard_normal(n), rng.standard_normal((n, 3))
-    cp = cross_products(y, X, blocks, w if weighted else None)
+    cp = cross_products(y, X, blocks, Precisions(w) if weighted else EqualVariances(n))
     Z = np.hstack(
         [
             column[:, None] * (c[:, None] == np.arange(levels))

@@ -19,10 +19,10 @@ from simulation import Example, example, thetas
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext import MixedLM
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.errors import SingularFitWarning
 from mixedlm_ext.linalg import small
 from mixedlm_ext.linalg.orthogonal import orthonormal_basis, whiten
-from mixedlm_ext.objective import Objective
 
 EXAMPLES: dict[str, Example] = {
     "one factor": example("partial", ["1|g"]),
@@ -76,7 +76,7 @@ def test_criterion_and_derivatives(name: str, kind: str, reml: bool, sigma: floa
     assert_relative(model.hessian(**at), oracle.hessian(**this.dense, **at), 1e-5)
     problem = model.problem
     J = problem.covariance.jacobian
-    point = Objective(problem, reml, sigma).at(problem.covariance.standardize(at["theta"]))
+    point = GaussianCriterion(problem, reml, sigma).at(problem.covariance.standardize(at["theta"]))
     expected = average_information(this, **at)
     assert_relative(J.T @ point.hessian_model @ J, expected, 1e-8)
 

@@ -20,9 +20,9 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 import mixedlm_ext
 from mixedlm_ext import MixedLM, datasets
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.errors import DesignError, SingularFitWarning
 from mixedlm_ext.estimation.estimate import estimate
-from mixedlm_ext.objective import Objective
 from mixedlm_ext.search import optimize
 
 PACKAGE = Path(mixedlm_ext.__file__).parent
@@ -46,7 +46,7 @@ def flat(flat_model: MixedLM) -> Any:
 
 @pytest.mark.parametrize("reml", [True, False])
 def test_estimate_is_the_fit_without_a_warning(flat_model: MixedLM, reml: bool) -> None:
-    fit = estimate(flat_model.design, Objective(flat_model.problem, reml))
+    fit = estimate(flat_model.design, GaussianCriterion(flat_model.problem, reml))
     assert fit.singular_terms == (True,)
     expected = quietly(flat_model, reml=reml)
     assert_allclose(fit.objective, expected.objective, rtol=1e-12)
@@ -56,10 +56,10 @@ def test_estimate_is_the_fit_without_a_warning(flat_model: MixedLM, reml: bool) 
 
 
 def test_estimate_says_in_its_record_that_it_did_not_converge(flat_model: MixedLM) -> None:
-    objective = Objective(flat_model.problem, True)
-    fit = estimate(flat_model.design, objective, np.array([30.0]), maxiter=1)
+    criterion = GaussianCriterion(flat_model.problem, True)
+    fit = estimate(flat_model.design, criterion, np.array([30.0]), maxiter=1)
     assert fit.optimization.verdict == "iteration limit"
-    _, log = optimize(objective, np.array([30.0]), maxiter=1)
+    _, log = optimize(criterion, np.array([30.0]), maxiter=1)
     assert log.message == fit.optimization.message
 
 
@@ -68,9 +68,9 @@ def test_estimate_refuses_a_random_effect_for_each_row() -> None:
     rng = np.random.default_rng(1)
     data = pd.DataFrame({"y": rng.normal(size=12), "g": np.arange(12), "w": rng.uniform(1, 2, 12)})
     model = MixedLM.from_formula("y ~ 1 + (1 | g)", data, weights="w")
-    assert estimate(model.design, Objective(model.problem, True, 1.0)).fixed_sigma == 1.0
+    assert estimate(model.design, GaussianCriterion(model.problem, True, 1.0)).fixed_sigma == 1.0
     with pytest.raises(DesignError, match="12 levels for 12 observations"):
-        estimate(model.design, Objective(model.problem, True))
+        estimate(model.design, GaussianCriterion(model.problem, True))
     with pytest.raises(DesignError, match="12 levels for 12 observations"):
         model.fit()
 
@@ -85,7 +85,7 @@ def _slope(results: Any) -> dict[str, float]:
 def _without_x() -> Any:
     data = datasets.dyestuff2.load_pandas().data
     model = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data)
-    return model.results_of(estimate(model.design, Objective(model.problem, reml=True)))
+    return model.results_of(estimate(model.design, GaussianCriterion(model.problem, reml=True)))
 
 
 WORK: dict[str, Callable[[Any, int], Any]] = {

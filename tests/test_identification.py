@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 from scipy import linalg
 
 from mixedlm_ext import MixedLM, RandomTerm, datasets
-from mixedlm_ext.assemble import assemble
+from mixedlm_ext.criteria.assemble import assemble
 from mixedlm_ext.errors import DesignError, DesignWarning, SingularFitWarning
 from mixedlm_ext.identification import (
     check_not_reproduced,

@@ -15,11 +15,12 @@ from simulation import Example, example, quietly, thetas
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext import MixedLM, datasets
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.many import LevelClasses, ManyCriteria
+from mixedlm_ext.criteria.pls import problem_with
 from mixedlm_ext.errors import DesignError, FitError, SingularFitWarning
-from mixedlm_ext.many import Estimates, Refitter, warm_start
-from mixedlm_ext.many.objective import LevelClasses, ManyObjectives
-from mixedlm_ext.objective import Objective
-from mixedlm_ext.pls import problem_with
+from mixedlm_ext.estimation.estimates import Estimates
+from mixedlm_ext.many import Refitter, warm_start
 from mixedlm_ext.products.responses import Reduction
 from mixedlm_ext.search import optimize
 
@@ -70,12 +71,12 @@ def test_criterion_and_derivatives_are_those_of_one_response(
     problem = model.problem
     Y = responses(case, 4)
     reduced = Reduction(model.design, problem.cp.layout)(Y)
-    many = ManyObjectives.of(problem, LevelClasses(problem.cp), reduced, reml, sigma)
+    many = ManyCriteria.of(problem, LevelClasses(problem.cp), reduced, reml, sigma)
     for theta in thetas(case).values():
         standard = problem.covariance.standardize(theta)
         found = many.at(np.repeat(standard[:, None], 4, axis=1))
         for r in range(4):
-            one = Objective(problem_with(problem, reduced, r), reml, sigma).at(standard)
+            one = GaussianCriterion(problem_with(problem, reduced, r), reml, sigma).at(standard)
             assert_allclose(found.value[r], one.value, rtol=1e-11)
             assert_allclose(found.scale[r], one.scale, rtol=1e-9)
             assert_allclose(found.beta[:, r], one.pls.beta, rtol=1e-8, atol=1e-9)
@@ -91,7 +92,7 @@ def test_criterion_is_the_dense_one(reml: bool) -> None:
     problem = case.model().problem
     Y = responses(case, 3)
     reduced = Reduction(case.model().design, problem.cp.layout)(Y)
-    many = ManyObjectives.of(problem, LevelClasses(problem.cp), reduced, reml, None)
+    many = ManyCriteria.of(problem, LevelClasses(problem.cp), reduced, reml, None)
     rng = np.random.default_rng(1)
     theta = rng.standard_normal((case.n_theta, 3))  # another theta for each response
     found = many.at(problem.covariance.jacobian @ theta)
@@ -108,7 +109,7 @@ def test_an_extreme_theta_gives_nan_not_an_error() -> None:
     case = ONE_FACTOR["intercept"]
     model = case.model()
     reduced = Reduction(model.design, model.problem.cp.layout)(case.y[:, None])
-    many = ManyObjectives.of(model.problem, LevelClasses(model.problem.cp), reduced, True, None)
+    many = ManyCriteria.of(model.problem, LevelClasses(model.problem.cp), reduced, True, None)
     assert np.isnan(many.at(np.array([[np.inf]])).value).all()
 
 
@@ -280,21 +281,38 @@ def test_joined_failures_keep_their_place() -> None:
     assert joined.sigma.tolist() == [0, 0, 0, 1, 1, 1, 1, 2, 2]
 
 
+def test_some_of_many_are_written_over_and_struck() -> None:
+    whole, part = Estimates.missing(4, 2, 1), Estimates.missing(2, 2, 1)
+    for name in ("theta", "beta", "bse", "sigma", "objective"):
+        getattr(part, name)[:] = 3.0
+    part.converged[:] = True
+    part.failures[1] = "late"
+    whole.put([3, 0], part)
+    assert whole.sigma.tolist()[::3] == [3.0, 3.0] and np.isnan(whole.sigma[1:3]).all()
+    assert whole.converged.tolist() == [True, False, False, True]
+    assert whole.failures == {0: "late"}
+    whole.strike([3], "reproduced")
+    for name in ("theta", "beta", "bse", "sigma", "objective"):
+        assert np.isnan(getattr(whole, name)[1:]).all() and (getattr(whole, name)[0] == 3.0).all()
+    assert whole.converged.tolist() == [True, False, False, False]
+    assert whole.failures == {0: "late", 3: "reproduced"}
+
+
 def test_failures_are_named_after_their_response(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the chunk that a response was fitted in."""
     data = datasets.penicillin.load_pandas().data
     model = MixedLM.from_formula("diameter ~ 1 + (1 | plate) + (1 | sample)", data)
     Y = pd.DataFrame({name: data["diameter"] * (1 + i) for i, name in enumerate("abcdefg")})
-    calls: list[Objective] = []
+    calls: list[GaussianCriterion] = []
 
-    def fail_twice(objective: Objective, *arguments: Any, **options: Any) -> Any:
-        calls.append(objective)
+    def fail_twice(criterion: GaussianCriterion, *arguments: Any, **options: Any) -> Any:
+        calls.append(criterion)
         if len(calls) in (4, 6):
             raise FitError(f"call {len(calls)}")
-        return optimize(objective, *arguments, **options)
+        return optimize(criterion, *arguments, **options)
 
-    monkeypatch.setattr("mixedlm_ext.many.estimates._ONE_BY_ONE", 2)
-    monkeypatch.setattr("mixedlm_ext.many.estimates.optimize", fail_twice)
+    monkeypatch.setattr("mixedlm_ext.many.refitter._ONE_BY_ONE", 2)
+    monkeypatch.setattr("mixedlm_ext.many.refitter.optimize", fail_twice)
     with pytest.warns(ConvergenceWarning, match="2 of 7 responses did not converge: 'd', 'f'"):
         many = model.fit_many(Y)
     assert many.failures.to_dict() == {"d": "call 4", "f": "call 6"}

@@ -12,18 +12,19 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from mixedlm_ext import MixedLM, RandomTerm
-from mixedlm_ext.assemble import assemble, response
-from mixedlm_ext.covariance import Covariance
+from mixedlm_ext.criteria.assemble import assemble, response
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.objective import Objective
-from mixedlm_ext.pls import Problem
 from mixedlm_ext.products.basis import Basis, column_basis, term_basis
 from mixedlm_ext.products.layout import Layout
+from mixedlm_ext.products.noise import EqualVariances, Precisions, noise_of
 from mixedlm_ext.products.products import Coupling, CrossProducts
 from mixedlm_ext.products.rows import RowSums, learn, shared_groups
 from mixedlm_ext.products.transform import orthonormal
 from mixedlm_ext.search import optimize
+from mixedlm_ext.structures.covariance import Covariance
 
 Array = np.ndarray
 
@@ -48,7 +49,7 @@ class Case:
             "y": response(d)[rows],
             "X": d.X[rows],
             "terms": [replace(t, X=t.X[rows], codes=t.codes[rows]) for t in d.terms],
-            "weights": None if d.weights is None else d.weights[rows],
+            "noise": noise_of(d).take(rows),
         }
 
     def learnt(self, rows: Array) -> Layout:
@@ -137,7 +138,7 @@ def test_batches_sum_to_the_criterion_of_the_whole(case: Case, frozen: bool, see
     theta = np.random.default_rng(seed).standard_normal(whole.covariance.n_theta)
     for reml in (True, False):
         ours, expected = (
-            Objective(p, reml).at(p.covariance.standardize(theta)) for p in (problem, whole)
+            GaussianCriterion(p, reml).at(p.covariance.standardize(theta)) for p in (problem, whole)
         )
         scale = max(abs(expected.value), float(whole.cp.n))
         assert_allclose(ours.value, expected.value, rtol=0, atol=1e-11 * scale)
@@ -152,12 +153,12 @@ def test_batches_sum_to_the_criterion_of_the_whole(case: Case, frozen: bool, see
 def test_frozen_products_have_the_same_optimum(case: Case) -> None:
     whole = assemble(case.design)
     problem = problem_of(case, orthonormal(case.total(case.learnt(case.batches[0]))))
-    (ours, _), (expected, _) = (optimize(Objective(p, True)) for p in (problem, whole))
+    (ours, _), (expected, _) = (optimize(GaussianCriterion(p, True)) for p in (problem, whole))
     assert_allclose(ours.value, expected.value, rtol=0, atol=1e-7)
 
 
 def coefficients(problem: Problem, theta: Array) -> Array:
-    e = Objective(problem, True).at(problem.covariance.standardize(theta))
+    e = GaussianCriterion(problem, True).at(problem.covariance.standardize(theta))
     return problem.cp.layout.coefficients(e.pls.beta)
 
 
@@ -228,8 +229,8 @@ def test_multiples_are_those_of_the_weights(weights: bool) -> None:
     case = a_case(weights=weights)
     layout = case.learnt(np.arange(90))
     part = case.part(np.arange(90))
-    w = np.ones(90) if part["weights"] is None else part["weights"]
-    heavier = RowSums(layout, **{**part, "weights": 3.0 * w}).products()
+    heavier_noise = Precisions(3.0 / noise_of(case.design).variances)
+    heavier = RowSums(layout, **{**part, "noise": heavier_noise}).products()
     assert_same(3.0 * RowSums(layout, **part).products(), heavier)
     assert_same(RowSums(layout, **part).products() * 3.0, heavier)
 
@@ -278,7 +279,7 @@ def test_coordinates_of_a_far_column_keep_their_digits() -> None:
         np.column_stack([1e8 + steps, np.ones(40)]),
         np.column_stack([steps < 0, 1e8 + steps, steps >= 0]).astype(float),
     ):
-        Q, basis, orthonormal_columns = column_basis(X, None)
+        Q, basis, orthonormal_columns = column_basis(X, EqualVariances(len(X)))
         assert orthonormal_columns
         assert_allclose(Q.T @ Q, np.eye(X.shape[1]), atol=1e-13)
         assert_allclose(np.tril(basis.R, -1), 0.0, atol=0)
@@ -293,7 +294,7 @@ def test_coordinates_of_rows_off_the_constant() -> None:
     """Rows learnt from may have a constant that others have not."""
     rng = np.random.default_rng(1)
     X = np.column_stack([np.ones(30), 1e6 + rng.standard_normal(30)])
-    _, basis, _ = column_basis(X, None)
+    _, basis, _ = column_basis(X, EqualVariances(len(X)))
     assert basis.centring is not None
     others = rng.standard_normal((4, 2))
     assert_allclose(basis.coordinates(others) @ basis.R, others, atol=1e-6)
@@ -314,12 +315,12 @@ def test_few_rows_leave_columns_of_unit_length(rows: int) -> None:
     """Dependent columns in the rows learnt from: the basis is one for other rows all the same."""
     rng = np.random.default_rng(2)
     X = np.column_stack([np.ones(rows), np.zeros(rows), rng.standard_normal(rows), np.ones(rows)])
-    _, basis, orthonormal_columns = column_basis(X, np.full(rows, 2.0), dependent=True)
+    _, basis, orthonormal_columns = column_basis(X, Precisions(np.full(rows, 4.0)), dependent=True)
     assert not orthonormal_columns
     others = rng.standard_normal((6, 4))
     assert_allclose(basis.coordinates(others) @ basis.R, others, atol=1e-12)
     for structure in ("us", "diag", "iid"):
-        own, whitened = term_basis(X, None, structure, dependent=True)
+        own, whitened = term_basis(X, EqualVariances(len(X)), structure, dependent=True)
         assert own.shape == X.shape
         assert_allclose(whitened.coordinates(others) @ whitened.R, others, atol=1e-12)
         assert (np.diag(whitened.R) > 0).all()
@@ -329,7 +330,7 @@ def test_few_rows_leave_columns_of_unit_length(rows: int) -> None:
 def test_a_basis_times_a_triangle() -> None:
     X = np.random.default_rng(3).standard_normal((9, 3)) + 1e5 * np.array([0.0, 1.0, 0.0])
     X[:, 0] = 1.0
-    _, basis, _ = column_basis(X, None)
+    _, basis, _ = column_basis(X, EqualVariances(len(X)))
     U = np.triu(np.random.default_rng(4).standard_normal((3, 3))) + 3.0 * np.eye(3)
     turned = basis.times(U)
     assert_allclose(turned.R, U @ basis.R)
@@ -345,6 +346,6 @@ def test_a_first_batch_that_says_little_still_gives_the_criterion(first: int) ->
     problem = problem_of(case, case.total(case.learnt(np.arange(first))))
     theta = np.array([0.8, 0.3, 0.5])
     ours, expected = (
-        Objective(p, True).at(p.covariance.standardize(theta)) for p in (problem, whole)
+        GaussianCriterion(p, True).at(p.covariance.standardize(theta)) for p in (problem, whole)
     )
     assert_allclose(ours.value, expected.value, rtol=1e-9)

@@ -14,12 +14,12 @@ from scipy.stats import chi2
 from test_reference import DATA
 
 from mixedlm_ext import MixedLM, datasets
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.errors import SingularFitWarning
 from mixedlm_ext.inference.parameters import model_parameters
 from mixedlm_ext.inference.profile import points as profile_points
 from mixedlm_ext.inference.profile.restricted import ColumnRemoved, TermReordered
 from mixedlm_ext.linalg.triangular import lower_root
-from mixedlm_ext.objective import Objective
 
 SLEEPSTUDY = datasets.sleepstudy.load_pandas().data
 PENICILLIN = datasets.penicillin.load_pandas().data
@@ -225,7 +225,7 @@ def test_removed_column_is_the_model_without_it() -> None:
         column = np.asarray(whole.exog)[:, j]
         moved = data.assign(Reaction=data["Reaction"] - value * column)
         other = MixedLM.from_formula(f"Reaction ~ {rest} + (Days | Subject)", moved)
-        ours = Objective(ColumnRemoved(whole.problem, j).at(value), False).at(theta)
+        ours = GaussianCriterion(ColumnRemoved(whole.problem, j).at(value), False).at(theta)
         assert_allclose(ours.value, other.objective([0.9, 0.1, 0.3], reml=False), rtol=1e-12)
 
 
@@ -237,7 +237,7 @@ def test_only_column_removed() -> None:
         "Yield ~ 0 + (1 | Batch)", data.assign(Yield=data["Yield"] - 1500.0)
     )
     theta = whole.problem.covariance.standardize([0.8])
-    value = Objective(problem, False).at(theta).value
+    value = GaussianCriterion(problem, False).at(theta).value
     assert_allclose(value, none.objective([0.8], reml=False), rtol=1e-12)
 
 
@@ -250,8 +250,8 @@ def test_reordered_term_is_the_same_model() -> None:
         turned = TermReordered.of(model.problem, 0, first)
         moved = turned.theta(theta, covariance)
         for reml in (True, False):
-            one = Objective(model.problem, reml).at(theta)
-            two = Objective(turned.problem, reml).at(moved)
+            one = GaussianCriterion(model.problem, reml).at(theta)
+            two = GaussianCriterion(turned.problem, reml).at(moved)
             assert_allclose(two.value, one.value, rtol=1e-12)
         T = covariance.term_templates(covariance.unstandardize(theta))[0]
         own = turned.problem.covariance

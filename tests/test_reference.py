@@ -19,8 +19,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 from mixedlm_ext import MixedLM, datasets
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.errors import SingularFitWarning
-from mixedlm_ext.objective import Objective
 
 DATA = Path(__file__).parent / "data"
 CASES = json.loads((DATA / "lme4.json").read_text())["cases"]
@@ -311,7 +311,7 @@ def test_sleepstudy_ml() -> None:
     assert_allclose(result.objective, 1751.9393444636682, rtol=1e-11)
     assert_allclose(result.theta, published, rtol=1e-4)
     standardized = model.problem.covariance.standardize(np.array(published))
-    parts = Objective(model.problem, reml=False).at(standardized).pls
+    parts = GaussianCriterion(model.problem, reml=False).at(standardized).pls
     assert_allclose(parts.logdet_L, 73.9035, atol=5e-5)
     assert_allclose(parts.pwrss, 117889.2738, rtol=1e-7)
 

@@ -12,9 +12,9 @@ from simulation import quietly
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext import MixedLM, MixedLMResults, datasets
+from mixedlm_ext.criteria.expected_information import traces_by_differences
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.expected_information import traces_by_differences
-from mixedlm_ext.objective import Objective
 from mixedlm_ext.search.start import several_minima
 
 REML = pytest.mark.parametrize("reml", [True, False], ids=["REML", "ML"])
@@ -94,19 +94,19 @@ def test_exact_hessian(formula: str, sigma: float | None, reml: bool) -> None:
     data[["x", "z", "y"]] = rng.standard_normal((n, 3))
     data["w"] = rng.uniform(0.5, 2.0, n)
     problem = MixedLM.from_formula(formula, data, weights="w").problem
-    objective = Objective(problem, reml, sigma)
+    criterion = GaussianCriterion(problem, reml, sigma)
     theta = rng.standard_normal(problem.covariance.n_theta)
-    e = objective.at(theta)
+    e = criterion.at(theta)
     steps = 1e-4 * np.eye(len(theta))
     ahead, behind = (
-        np.array([objective.at(theta + sign * step).gradient for step in steps]) for sign in (1, -1)
+        np.array([criterion.at(theta + sign * step).gradient for step in steps]) for sign in (1, -1)
     )
     differences = (ahead - behind) / 2e-4
     assert_allclose(e.hessian, differences, atol=1e-6 * np.abs(differences).max())
     traces = traces_by_differences(
         problem.covariance,
         e.pls.factor.templates,
-        lambda moved: objective.at(moved).information,
+        lambda moved: criterion.at(moved).information,
     )
     assert_allclose(traces, e.traces, atol=1e-4 * np.abs(traces).max())
 

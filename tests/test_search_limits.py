@@ -13,9 +13,9 @@ from simulation import quietly
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext import MixedLM, datasets
-from mixedlm_ext.assemble import assemble
+from mixedlm_ext.criteria.assemble import assemble
+from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.objective import Evaluation, Objective
 from mixedlm_ext.search import METHODS, optimize
 
 OTHERS = [m for m in METHODS if m not in ("newton", "cobyqa", "nm")]
@@ -32,12 +32,12 @@ def result(model: MixedLM) -> Any:
     return model.fit()
 
 
-class Counting(Objective):
+class Counting(GaussianCriterion):
     """Counts every evaluation, whoever asks for it."""
 
     times = 0
 
-    def at(self, theta: np.ndarray) -> Evaluation:
+    def at(self, theta: np.ndarray) -> GaussianEvaluation:
         self.times += 1
         return super().at(theta)
 
@@ -48,11 +48,11 @@ class Counting(Objective):
 @pytest.mark.parametrize("method", ["newton", *OTHERS])
 @pytest.mark.parametrize("maxiter", [1, 2, 5, 13, 40])
 def test_no_more_evaluations_than_allowed(model: MixedLM, method: str, maxiter: int) -> None:
-    objective = Counting(model.problem, True)
-    best, log = optimize(objective, np.array([3.0, 0.1, 0.5]), method=method, maxiter=maxiter)
+    criterion = Counting(model.problem, True)
+    best, log = optimize(criterion, np.array([3.0, 0.1, 0.5]), method=method, maxiter=maxiter)
     assert log.evaluations <= maxiter
     # and what is reported is what was done, but for one more to flip signs at the end
-    assert log.evaluations <= objective.times <= log.evaluations + 1
+    assert log.evaluations <= criterion.times <= log.evaluations + 1
     assert_allclose(best.value, log.objective.min())
     if not log.converged:
         assert log.verdict in ("iteration limit", "saddle point") and log.evaluations == maxiter
@@ -60,10 +60,10 @@ def test_no_more_evaluations_than_allowed(model: MixedLM, method: str, maxiter: 
 
 @pytest.mark.parametrize("method", OTHERS)
 def test_gradients_are_counted(model: MixedLM, method: str) -> None:
-    objective = Counting(model.problem, False)
-    _, log = optimize(objective, method=method)
+    criterion = Counting(model.problem, False)
+    _, log = optimize(criterion, method=method)
     assert log.converged
-    assert log.evaluations <= objective.times <= log.evaluations + 1
+    assert log.evaluations <= criterion.times <= log.evaluations + 1
 
 
 def test_all_fit_keeps_to_maxiter(result: Any) -> None:
@@ -84,7 +84,9 @@ def test_bad_maxiter(result: Any, maxiter: Any) -> None:
 @pytest.mark.parametrize("method", OTHERS)
 def test_a_start_without_a_criterion(model: MixedLM, method: str) -> None:
     with pytest.raises(FitError):
-        optimize(Objective(model.problem, True), np.full(3, np.nan), method=method, maxiter=20)
+        optimize(
+            GaussianCriterion(model.problem, True), np.full(3, np.nan), method=method, maxiter=20
+        )
 
 
 # ---------------------------------------------------------------- time
@@ -115,7 +117,7 @@ def test_the_clock_is_read_between_evaluations(
     clock = SimpleNamespace(monotonic=lambda: next(seconds))
     monkeypatch.setattr("mixedlm_ext.search.log.time", clock)
     start = np.array([5.0, 0.1, 0.5])
-    _, log = optimize(Objective(model.problem, True), start, method=method, deadline=3)
+    _, log = optimize(GaussianCriterion(model.problem, True), start, method=method, deadline=3)
     assert (log.evaluations, log.verdict) == (3, "time limit")
 
 

@@ -11,11 +11,12 @@ import pytest
 from numpy.testing import assert_allclose
 from simulation import Example, example, thetas
 
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.objective import Objective
-from mixedlm_ext.pls import Problem
 from mixedlm_ext.products.products import BlockMatrix
 from mixedlm_ext.search import optimize
+from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.direct import DirectSolver
 from mixedlm_ext.solvers.symbolic import Symbolic
 
@@ -78,7 +79,7 @@ class DenseFactor:
 class DenseSolver:
     def __init__(self, A: BlockMatrix) -> None:
         self._A = A
-        self.root_size = int(A.offsets[-1])
+        self.root_size, self.costs = int(A.offsets[-1]), Costs()
 
     def load(self, A: BlockMatrix) -> DenseSolver:
         return DenseSolver(A)
@@ -94,7 +95,7 @@ def test_another_solver_gives_the_same_criterion(name: str, kind: str, reml: boo
     direct = EXAMPLES[name].model().problem
     dense = replace(direct, solver=DenseSolver(direct.cp.A))
     theta = direct.covariance.standardize(thetas(EXAMPLES[name])[kind])
-    one, two = (Objective(problem, reml).at(theta) for problem in (direct, dense))
+    one, two = (GaussianCriterion(problem, reml).at(theta) for problem in (direct, dense))
     assert_allclose(two.value, one.value, rtol=1e-12)
     assert_allclose(two.pls.pwrss, one.pls.pwrss, rtol=1e-11)
     assert_allclose(two.pls.beta, one.pls.beta, atol=1e-10)
@@ -106,7 +107,7 @@ def test_another_solver_gives_the_same_criterion(name: str, kind: str, reml: boo
 def test_another_solver_finds_the_same_optimum() -> None:
     direct = EXAMPLES["crossed"].model().problem
     dense = replace(direct, solver=DenseSolver(direct.cp.A))
-    (one, _), (two, log) = (optimize(Objective(p, True)) for p in (direct, dense))
+    (one, _), (two, log) = (optimize(GaussianCriterion(p, True)) for p in (direct, dense))
     assert log.converged
     assert_allclose(two.value, one.value, rtol=1e-10)
 
@@ -161,5 +162,17 @@ def test_a_problem_of_its_own_pattern() -> None:
     problem = EXAMPLES["merged, apart"].model().problem
     again = Problem.of(problem.cp, problem.covariance)
     theta = problem.covariance.start()
-    values = [Objective(p, True).at(theta).value for p in (problem, again)]
+    values = [GaussianCriterion(p, True).at(theta).value for p in (problem, again)]
     assert_allclose(values[0], values[1], rtol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["one factor", "crossed"])
+def test_costs_choose_the_way_to_derivatives_and_not_their_value(name: str) -> None:
+    problem = EXAMPLES[name].model().problem
+    small = Costs(dense=0, levelwise=0)
+    dear = replace(problem, solver=DirectSolver(Symbolic(problem.cp.A, costs=small), problem.cp.A))
+    theta = np.random.default_rng(3).uniform(0.3, 1.0, problem.covariance.n_theta)
+    one, two = (GaussianCriterion(p, True).at(theta) for p in (problem, dear))
+    assert one.exact_is_cheap and not two.exact_is_cheap
+    assert dear.costs is small
+    assert_allclose(two.hessian, one.hessian, rtol=1e-5, atol=1e-5)

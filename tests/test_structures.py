@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from simulation import Example, balanced
 
 from mixedlm_ext import MixedLM
-from mixedlm_ext.objective import Objective
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.search.trust_region import QuadraticModel
 from mixedlm_ext.structures import KEYWORDS, STRUCTURES, Structure, structure_of
 
@@ -279,7 +279,7 @@ def test_criterion_and_derivatives(
     case = example(names, seed=1, crossed=crossed)
     model = case.model()
     covariance = model.problem.covariance
-    objective = Objective(model.problem, reml, sigma)
+    criterion = GaussianCriterion(model.problem, reml, sigma)
     J = covariance.jacobian
     rng = np.random.default_rng(2)
     for ends in (False, True):
@@ -288,19 +288,19 @@ def test_criterion_and_derivatives(
         def dense(x: Array) -> float:
             return oracle.objective(**case.dense, theta=x, reml=reml, sigma=sigma)
 
-        e = objective.at(covariance.standardize(theta))
+        e = criterion.at(covariance.standardize(theta))
         assert_allclose(e.value, dense(theta), rtol=1e-10)
         scale = np.abs(J.T @ e.gradient).max()
         slope = differences(dense, theta, covariance.domain)
         assert_allclose(J.T @ e.gradient, slope, atol=2e-6 * max(1.0, scale))
 
         def gradient(x: Array) -> Array:
-            return J.T @ objective.at(covariance.standardize(x)).gradient
+            return J.T @ criterion.at(covariance.standardize(x)).gradient
 
         H = J.T @ e.hessian @ J
         found = differences(gradient, theta, covariance.domain)
         assert_allclose(H, found, atol=2e-6 * max(1.0, np.abs(H).max()))
-        assert_allclose(J.T @ objective._differences(e.theta) @ J, H, rtol=1e-4, atol=1e-2 * scale)
+        assert_allclose(J.T @ criterion._differences(e.theta) @ J, H, rtol=1e-4, atol=1e-2 * scale)
 
 
 @pytest.mark.parametrize(("names", "crossed"), MODELS)
@@ -309,7 +309,7 @@ def test_estimates(names: tuple[str, ...], crossed: bool) -> None:
     case = example(names, seed=3, crossed=crossed)
     model = case.model()
     theta = random_theta(model, np.random.default_rng(4), ends=False)
-    e = Objective(model.problem, True).at(model.problem.covariance.standardize(theta))
+    e = GaussianCriterion(model.problem, True).at(model.problem.covariance.standardize(theta))
     found = oracle.estimates(**case.dense, theta=theta)
     assert_allclose(e.scale, found.sigma2, rtol=1e-9)
     cp = model.problem.cp

@@ -12,9 +12,9 @@ from numpy.testing import assert_allclose
 from statsmodels.regression.mixed_linear_model import MixedLMParams
 
 from mixedlm_ext import MixedLM, RandomTerm
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.errors import DesignError, FitError, FormulaError
 from mixedlm_ext.inference.compare.nesting import is_nested
-from mixedlm_ext.objective import Objective
 
 pytestmark = pytest.mark.filterwarnings("ignore::mixedlm_ext.errors.SingularFitWarning")
 
@@ -312,10 +312,10 @@ def test_derivatives_of_one_variance() -> None:
     for p in (model.problem, problem):
         theta = np.array([0.6, 0.4])
         for reml in (True, False):
-            objective = Objective(p, reml)
-            e = objective.at(theta)
+            criterion = GaussianCriterion(p, reml)
+            e = criterion.at(theta)
             for j, h in enumerate(1e-5 * np.eye(2)):
-                change = objective.at(theta + h).value - objective.at(theta - h).value
+                change = criterion.at(theta + h).value - criterion.at(theta - h).value
                 assert_allclose(e.gradient[j], change / 2e-5, rtol=1e-5, atol=1e-5)
 
 
@@ -323,7 +323,7 @@ def test_average_information_of_one_variance() -> None:
     """At the optimum of a large sample it is the Hessian, up to the size of the sample."""
     for model in two_ways():
         e = model.fit().fit_record.engine
-        H = Objective(model.problem, True).hessian(e.theta)
+        H = GaussianCriterion(model.problem, True).hessian(e.theta)
         assert_allclose(e.hessian_model, H, rtol=0.5, atol=0.15 * np.abs(H).max())
 
 

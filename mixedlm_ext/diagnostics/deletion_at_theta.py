@@ -23,6 +23,7 @@ from mixedlm_ext.geometry.leverage import RowGeometry
 from mixedlm_ext.geometry.marginal import LARGEST_BLOCK, cholesky_blocks
 from mixedlm_ext.linalg import small
 from mixedlm_ext.many.removal import LEFT, NO_ROWS, NOT_ESTIMABLE
+from mixedlm_ext.products.noise import noise_of
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -188,8 +189,6 @@ def _back(fit: Fit) -> Array:
 
 def _log_determinants(fit: Fit, taken: _Taken, codes: Index) -> Array:
     """Return what is left of the criterion's determinants but log|S|, (G,)."""
-    weights = fit.design.weights
     out = fit.logdet_L - fit.problem.cp.logdet_W + taken.logdet_V
-    if weights is not None:
-        out = out + np.bincount(codes, np.log(weights))
+    out = out + noise_of(fit.design).logdets(codes, len(out))
     return np.asarray(out + (fit.logdet_RX if fit.reml else 0.0))

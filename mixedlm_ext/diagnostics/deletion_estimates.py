@@ -3,72 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.criteria.gaussian import GaussianEvaluation
+from mixedlm_ext.criteria.pls import PenalizedLeastSquares, Problem
+from mixedlm_ext.estimation.estimates import Estimates
 from mixedlm_ext.estimation.fit import Fit
-from mixedlm_ext.objective import Evaluation
-from mixedlm_ext.pls import PenalizedLeastSquares, Problem
 
 Array = NDArray[np.float64]
 
 __all__ = ["Deleted", "displacement", "lack_of_fit"]
 
-_ARRAYS = ("beta", "bse", "theta", "sigma", "objective", "displacement", "converged")
-
 
 @dataclass(frozen=True, eq=False)
-class Deleted:
-    """What G fits without one set of rows each say; nan where there is no such fit.
+class Deleted(Estimates):
+    """The estimates without each of G sets of rows; the criterion is that of the rows left.
 
     Attributes
     ----------
-    beta, bse : ndarray (G, p)
-    theta : ndarray (G, m)
-    sigma, objective : ndarray (G,)
-        The criterion is that of the rows that are left.
     displacement : ndarray (G,)
         By how much the criterion of all rows is larger there than at its minimum.
-    converged : ndarray of bool (G,)
-    failures : dict of int to str
-        Why there is no fit without a set.
     """
 
-    beta: Array
-    bse: Array
-    theta: Array
-    sigma: Array
-    objective: Array
-    displacement: Array
-    converged: NDArray[np.bool_]
-    failures: dict[int, str] = field(default_factory=dict)
-
-    @classmethod
-    def missing(cls, G: int, p: int, m: int) -> Deleted:
-        """Return room for G sets."""
-        shapes: dict[str, Any] = {"beta": (G, p), "bse": (G, p), "theta": (G, m)}
-        shapes |= dict.fromkeys(("sigma", "objective", "displacement"), (G,))
-        numbers: Any = {name: np.full(shape, np.nan) for name, shape in shapes.items()}
-        return cls(**numbers, converged=np.zeros(G, dtype=bool))
-
-    def put(self, sets: list[int], part: Deleted) -> None:
-        """Write down what another record, still under construction here, says about some sets."""
-        for name in _ARRAYS:
-            getattr(self, name)[sets] = getattr(part, name)
-        self.failures.update({sets[i]: why for i, why in part.failures.items()})
+    displacement: Array = field(kw_only=True)
 
 
 def displacement(
-    fit: Fit, e: Evaluation, sigma: float | Array, lack: float | Array
+    fit: Fit, e: GaussianEvaluation, sigma: float | Array, lack: float | Array
 ) -> float | Array:
     """Return by how much the criterion of all rows at other estimates exceeds its minimum.
 
     Parameters
     ----------
     fit : Fit
-    e : Evaluation
+    e : GaussianEvaluation
         Of all rows, at the other theta.
     sigma, lack : float or ndarray
         The other σ, and |R_X(β - β̂)|² of the other β (see `lack_of_fit`); under REML, whose

@@ -8,15 +8,15 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design.partition import rows_of_groups
 from mixedlm_ext.diagnostics.deletion_estimates import Deleted, displacement, lack_of_fit
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.many import warm_start
 from mixedlm_ext.many.removal import NO_ROWS, Removal
-from mixedlm_ext.objective import Evaluation, Objective
 from mixedlm_ext.parallel import pieces, run
-from mixedlm_ext.pls import Problem
 from mixedlm_ext.search import optimize
 
 Array = NDArray[np.float64]
@@ -63,10 +63,7 @@ def refit_without(
     done = run(
         task, [members[c] for c in chunks], n_jobs, progress, [c.stop - c.start for c in chunks]
     )
-    out = Deleted.missing(len(members), fit.problem.cp.p, len(fit.theta))
-    for chunk, part in zip(chunks, done):
-        out.put(list(range(chunk.start, chunk.stop)), part)
-    return out
+    return Deleted.join(done)
 
 
 def _refit_sets(fit: Fit, removal: Removal, fixed_theta: bool, members: Sequence[Index]) -> Deleted:
@@ -82,26 +79,21 @@ def _refit_sets(fit: Fit, removal: Removal, fixed_theta: bool, members: Sequence
 
 def _refit(fit: Fit, problem: Problem, fixed_theta: bool, out: Deleted, i: int) -> None:
     """Fit a smaller problem and write it down as number i."""
-    objective = Objective(problem, fit.reml, fit.fixed_sigma)
-    if objective.df < 1:
+    criterion = GaussianCriterion(problem, fit.reml, fit.fixed_sigma)
+    if criterion.df < 1:
         raise FitError(NO_ROWS)
-    covariance, layout = problem.covariance, problem.cp.layout
-    e, converged = _solve(objective, fit, fixed_theta)
-    root = layout.root(e.pls.RX)
-    out.theta[i] = covariance.unstandardize(e.theta)
-    out.beta[i] = layout.coefficients(e.pls.beta)
-    out.bse[i] = np.sqrt(e.scale * np.einsum("pi,pi->p", root, root))
-    out.sigma[i] = np.sqrt(e.scale)
-    out.objective[i] = e.value
-    out.converged[i] = converged
-    whole = Objective(fit.problem, fit.reml, fit.fixed_sigma).at(e.theta)
+    e, converged = _solve(criterion, fit, fixed_theta)
+    out.write(i, problem, e, converged)
+    whole = GaussianCriterion(fit.problem, fit.reml, fit.fixed_sigma).at(e.theta)
     lack = lack_of_fit(fit.problem, whole.pls, out.beta[i])
     out.displacement[i] = displacement(fit, whole, float(out.sigma[i]), lack)
 
 
-def _solve(objective: Objective, fit: Fit, fixed_theta: bool) -> tuple[Evaluation, bool]:
+def _solve(
+    criterion: GaussianCriterion, fit: Fit, fixed_theta: bool
+) -> tuple[GaussianEvaluation, bool]:
     """Minimize from the estimate of all rows, or stay there."""
     if fixed_theta:
-        return objective.at(fit.problem.covariance.standardize(fit.theta)), True
-    best, log = optimize(objective, warm_start(objective.problem, fit.theta))
+        return criterion.at(fit.problem.covariance.standardize(fit.theta)), True
+    best, log = optimize(criterion, warm_start(criterion.problem, fit.theta))
     return best, log.converged

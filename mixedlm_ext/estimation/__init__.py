@@ -11,7 +11,7 @@ from in another way:
 >>> from mixedlm_ext.estimation.fitted import Fitted
 >>> from mixedlm_ext.inference.fixed.ddf import degrees_of_freedom
 >>> from mixedlm_ext.inference.fixed.wald import t_test
->>> from mixedlm_ext.objective import Objective
+>>> from mixedlm_ext.criteria.gaussian import GaussianCriterion
 
 A formula and data become a design, which has the rows:
 
@@ -23,7 +23,7 @@ A formula and data become a design, which has the rows:
 Its cross-products are all that the criterion reads, here at one theta:
 
 >>> model = Assembled(design)
->>> criterion = Objective(model.problem, reml=True)
+>>> criterion = GaussianCriterion(model.problem, reml=True)
 >>> theta = model.problem.covariance.standardize(np.array([0.9667, 0.0152, 0.2309]))
 >>> round(criterion.at(theta).value, 3)
 1743.628

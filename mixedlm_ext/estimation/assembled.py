@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.assemble import assemble
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.criteria.assemble import assemble
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.pls import Problem, problem_with
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.row_values import check_new_response
 from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import PLAIN, Face
 from mixedlm_ext.identification import check_identified
-from mixedlm_ext.objective import Objective
-from mixedlm_ext.pls import Problem, problem_with
 from mixedlm_ext.products.responses import Reduction
 
 Array = NDArray[np.float64]
@@ -68,7 +68,7 @@ class Assembled:
     @cached_property
     def reml_fit(self) -> Fit:
         """The fit by REML, made when it is first asked for."""
-        return estimate(self.design, Objective(self.problem, reml=True))
+        return estimate(self.design, GaussianCriterion(self.problem, reml=True))
 
     def with_response(
         self, endog: Any, name: str | None = None, reduction: Reduction | None = None

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.checks import check_levels
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.identification import check_not_reproduced, check_told_from_residual
-from mixedlm_ext.objective import Objective
+from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.search import optimize
 
 Array = NDArray[np.float64]
@@ -28,14 +29,14 @@ _LITTLE = 1e-6
 
 
 def estimate(
-    design: Design, objective: Objective, start: Array | None = None, **search: Any
+    design: Design, criterion: GaussianCriterion, start: Array | None = None, **search: Any
 ) -> Fit:
     """Estimate a model.
 
     Parameters
     ----------
     design : Design
-    objective : Objective
+    criterion : GaussianCriterion
         Of the problem that was assembled from the design.
     start : ndarray (m,), optional
         Standardized theta to start from; by default the search looks for good ones.
@@ -59,23 +60,23 @@ def estimate(
     >>> from mixedlm_ext import MixedLM, datasets
     >>> data = datasets.dyestuff.load_pandas().data
     >>> model = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data)
-    >>> fit = estimate(model.design, Objective(model.problem, reml=True))
+    >>> fit = estimate(model.design, GaussianCriterion(model.problem, reml=True))
     >>> round(fit.objective, 3), fit.optimization.verdict
     (319.654, 'converged')
     """
-    if objective.sigma is None:
-        if design.weights is not None:
+    if criterion.sigma is None:
+        if not noise_of(design).equal:
             # the design let these pass, as the weights might have been known precisions
             for term in design.terms:
                 check_levels(term, design.checks)
-        check_told_from_residual(design, objective.problem)
-        check_not_reproduced(design, objective.problem, random=False)
+        check_told_from_residual(design, criterion.problem)
+        check_not_reproduced(design, criterion.problem, random=False)
     try:
-        evaluation, log = optimize(objective, start, **search)
+        evaluation, log = optimize(criterion, start, **search)
     except FitError:
-        if objective.sigma is None:
-            check_not_reproduced(design, objective.problem)
+        if criterion.sigma is None:
+            check_not_reproduced(design, criterion.problem)
         raise
-    if objective.sigma is None and evaluation.pls.pwrss < _LITTLE * objective.problem.cp.yy:
-        check_not_reproduced(design, objective.problem)
-    return Fit.from_evaluation(design, objective, evaluation, log)
+    if criterion.sigma is None and evaluation.pls.pwrss < _LITTLE * criterion.problem.cp.yy:
+        check_not_reproduced(design, criterion.problem)
+    return Fit.from_evaluation(design, criterion, evaluation, log)

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.assemble import response
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.criteria.assemble import response
+from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.removed import require_rows
-from mixedlm_ext.objective import Evaluation, Objective
-from mixedlm_ext.pls import Problem
+from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.search import Optimization
 
 Array = NDArray[np.float64]
@@ -76,12 +77,12 @@ class Fit:
     def from_evaluation(
         cls,
         design: Design,
-        objective: Objective,
-        evaluation: Evaluation,
+        criterion: GaussianCriterion,
+        evaluation: GaussianEvaluation,
         optimization: Optimization,
     ) -> Fit:
         """Carry the engine's solution back to the user's units."""
-        problem, pls = objective.problem, evaluation.pls
+        problem, pls = criterion.problem, evaluation.pls
         cp, covariance = problem.cp, problem.covariance
         beta, unscaled_cov = _fixed_effects(problem, evaluation)
         u = _by_term(
@@ -90,8 +91,8 @@ class Fit:
         return cls(
             design=design,
             problem=problem,
-            reml=objective.reml,
-            fixed_sigma=objective.sigma,
+            reml=criterion.reml,
+            fixed_sigma=criterion.sigma,
             theta=covariance.unstandardize(pls.theta),
             objective=evaluation.value,
             sigma=float(np.sqrt(evaluation.scale)),
@@ -118,15 +119,15 @@ class Fit:
         return {k: v for k, v in self.__dict__.items() if k not in _CACHED}
 
     @cached_property
-    def engine(self) -> Evaluation:
+    def engine(self) -> GaussianEvaluation:
         """The criterion at the estimate, with its factor and derivatives."""
-        objective = Objective(self.problem, self.reml, self.fixed_sigma)
-        return objective.at(self.problem.covariance.standardize(self.theta))
+        criterion = GaussianCriterion(self.problem, self.reml, self.fixed_sigma)
+        return criterion.at(self.problem.covariance.standardize(self.theta))
 
     @cached_property
     def unweighted_root(self) -> Array:
-        """R (p, p), upper triangular, with R'R = X'X; it needs the rows if there are weights."""
-        if self.design.weights is None:
+        """R (p, p), upper triangular, with R'R = X'X; it needs the rows unless W = I."""
+        if noise_of(self.design).equal:
             return self.problem.cp.R
         require_rows(self.design, "hypotheses of types I and II")
         return np.asarray(np.linalg.qr(self.design.X, mode="r"), dtype=float)
@@ -159,7 +160,7 @@ class Fit:
         return np.asarray(out)
 
 
-def _fixed_effects(problem: Problem, e: Evaluation) -> tuple[Array, Array]:
+def _fixed_effects(problem: Problem, e: GaussianEvaluation) -> tuple[Array, Array]:
     """Return the coefficients of the user's X and their unscaled covariance."""
     layout, pls = problem.cp.layout, e.pls
     root = layout.root(pls.RX)

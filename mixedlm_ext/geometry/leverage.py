@@ -80,8 +80,6 @@ class RowGeometry:
 
     Attributes
     ----------
-    root : ndarray (n,)
-        √w.
     Q : ndarray (n, p)
         X in the basis in which X'V⁻¹X = I.
     D : ndarray (n, p)
@@ -97,14 +95,13 @@ class RowGeometry:
         self._fit, self._pls = fit, fit.engine.pls
         reduction = Reduction(design, fit.problem.cp.layout)
         self._Zt: Any = reduction.Zt.tocsc()
-        self.root = np.ones(len(design.y)) if reduction.root is None else reduction.root
         B = self._pls.NZX  # R_ZX'c_i = B'z_i
         self.Q = solve_upper(self._pls.RX, reduction.Q.T, transpose=True).T
         remaining = reduction.Q - self._Zt.T @ B
         self.D = solve_upper(self._pls.RX, remaining.T, transpose=True).T
-        self.e = self.root * (design.y - fit.fitted())
+        self.e = reduction.noise.root_times(design.y - fit.fitted())
         known = 0.0 if design.offset is None else design.offset
-        self.r = self.root * (design.y - design.X @ fit.beta - known)
+        self.r = reduction.noise.root_times(design.y - design.X @ fit.beta - known)
 
     @property
     def fixed_part(self) -> Array:

@@ -12,6 +12,7 @@ from scipy.sparse import csgraph
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.products.noise import noise_of
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -105,8 +106,8 @@ def cholesky_blocks(fit: Fit, codes: Index, what: str) -> Iterator[tuple[Index, 
 def _factored(fit: Fit, codes: Index) -> Iterator[tuple[Index, Index, Array]]:
     """Do the work of `cholesky_blocks`."""
     design = fit.design
-    root = 1.0 if design.weights is None else np.sqrt(design.weights)[:, None]
-    half = [root * (term.X @ T) for term, T in zip(design.terms, fit.templates)]
+    noise = noise_of(design)
+    half = [noise.root_times(term.X @ T) for term, T in zip(design.terms, fit.templates)]
     for sets, rows in rows_by_size(codes, _CELLS):
         V = np.zeros((*rows.shape, rows.shape[1])) + np.eye(rows.shape[1])
         for term, F in zip(design.terms, half):

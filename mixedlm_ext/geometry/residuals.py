@@ -14,6 +14,7 @@ from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.geometry.leverage import leverages
 from mixedlm_ext.geometry.marginal import cholesky_blocks, independent_sets
 from mixedlm_ext.linalg.triangular import solve_upper
+from mixedlm_ext.products.noise import noise_of
 
 Array = NDArray[np.float64]
 
@@ -98,8 +99,8 @@ def row_residuals(fit: Fit, kind: str) -> Array:
     if kind == "normalized":
         return _normalized(fit)
     out = fit.design.y - fit.fitted()
-    if kind != "response" and fit.design.weights is not None:
-        out = out * np.sqrt(fit.design.weights)
+    if kind != "response":
+        out = noise_of(fit.design).root_times(out)
     if kind in ("scaled", "studentized"):
         out = out / fit.sigma
     if kind == "studentized":
@@ -116,9 +117,7 @@ def marginal(fit: Fit) -> Array:
 
 def _normalized(fit: Fit) -> Array:
     """Return L⁻¹(y - Xβ - offset)/σ with V = LL', (n,)."""
-    r = marginal(fit)
-    if fit.design.weights is not None:
-        r = r * np.sqrt(fit.design.weights)
+    r = noise_of(fit.design).root_times(marginal(fit))
     out = np.empty_like(r)
     codes = independent_sets(fit.design)
     for _, rows, L in cholesky_blocks(fit, codes, "normalized residuals"):

@@ -1,11 +1,11 @@
 """Whether the data let the variance parameters be told apart, and leave a residual variance."""
 
-from mixedlm_ext.identification.check import (
+from mixedlm_ext.identification.reproduced import check_not_reproduced, is_rounding
+from mixedlm_ext.identification.told_apart import (
     check_identified,
     check_told_from_residual,
     redundant_parameters,
 )
-from mixedlm_ext.identification.reproduced import check_not_reproduced, is_rounding
 
 __all__ = [
     "check_identified",

@@ -20,8 +20,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.linalg.blas import matmul
-from mixedlm_ext.pls import Problem
 from mixedlm_ext.products.products import CrossProducts
 
 Array = NDArray[np.float64]

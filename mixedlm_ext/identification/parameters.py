@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.covariance import Covariance, TermCovariance
 from mixedlm_ext.design import TermDesign
 from mixedlm_ext.structures import LinearStructure, Structure
+from mixedlm_ext.structures.covariance import Covariance, TermCovariance
 
 Array = NDArray[np.float64]
 

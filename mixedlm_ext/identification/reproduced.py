@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import DesignError
-from mixedlm_ext.pls import Problem
+from mixedlm_ext.products.noise import noise_of
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -65,8 +66,9 @@ def check_not_reproduced(design: Design, problem: Problem, random: bool = True) 
 
 
 def _weight(design: Design) -> float:
-    """Return the sum of the weights."""
-    return float(len(design.y) if design.weights is None else design.weights.sum())
+    """Return 1'W1, the sum of the weights."""
+    one = np.ones(len(design.y))
+    return float(one @ noise_of(design).times(one))
 
 
 def is_rounding(residual: Array, size: Array) -> NDArray[np.bool_]:

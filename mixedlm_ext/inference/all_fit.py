@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.errors import MixedLMError
 from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.choices import name_list
-from mixedlm_ext.objective import Objective
 from mixedlm_ext.search import METHODS, check_maxiter, check_optimizer
 from mixedlm_ext.tables import Table
 
@@ -71,10 +71,10 @@ def _columns(fit: Fit) -> list[str]:
 
 def _row(fit: Fit, method: str, maxiter: int | None) -> list[Any]:
     """Fit by one method from where the fit began."""
-    objective = Objective(fit.problem, fit.reml, fit.fixed_sigma)
+    criterion = GaussianCriterion(fit.problem, fit.reml, fit.fixed_sigma)
     start = fit.problem.covariance.standardize(fit.optimization.theta[0])
     try:
-        found = estimate(fit.design, objective, start, method=method, maxiter=maxiter)
+        found = estimate(fit.design, criterion, start, method=method, maxiter=maxiter)
     except MixedLMError as error:
         nothing = [np.nan] * (1 + len(fit.beta) + len(fit.theta))
         return [np.nan, 0, False, str(error), *nothing]

@@ -13,7 +13,7 @@ from mixedlm_ext.estimation.varcorr import correlations
 
 Array = NDArray[np.float64]
 
-__all__ = ["Estimates", "Parameter", "model_parameters", "parameter_values"]
+__all__ = ["NaturalParameters", "Parameter", "model_parameters", "parameter_values"]
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Parameter:
 
 
 @dataclass(frozen=True, eq=False)
-class Estimates:
-    """Values for everything that a model estimates.
+class NaturalParameters:
+    """Values for everything that a model estimates, in the units of the user.
 
     Attributes
     ----------
@@ -95,7 +95,7 @@ def model_parameters(design: Design, sigma: bool = True) -> tuple[Parameter, ...
     return tuple(out)
 
 
-def parameter_values(parameters: Sequence[Parameter], estimates: Estimates) -> Array:
+def parameter_values(parameters: Sequence[Parameter], estimates: NaturalParameters) -> Array:
     """Return the values of the parameters; a correlation with a variance of zero is nan."""
     corr = [correlations(cov) for cov in estimates.random_cov]
     out = np.empty(len(parameters))

@@ -71,27 +71,20 @@ def constant_coefficients(X: Array) -> Array | None:
     return a if (X @ a == 1.0).all() else None
 
 
-def project(
-    Q: Array, R: Array, Y: Array, root: Array | None, orthonormal: bool = True
-) -> tuple[Array, Array]:
-    """Return least-squares coefficients (p,) or (p, r) of Y and its weighted residuals.
+def project(Q: Array, R: Array, Y: Array, orthonormal: bool = True) -> tuple[Array, Array]:
+    """Return least-squares coefficients (p,) or (p, r) of Y on X and its residuals.
 
     Parameters
     ----------
     Q, R : ndarray (n, p), (p, p)
-        √W X = QR.
+        X = QR.
     Y : ndarray (n,) or (n, r)
-        Not weighted.
-    root : ndarray (n,), optional
-        √W.
     orthonormal : bool
         Whether the columns of Q are.
     """
     if Y.ndim == 1:
-        coefficients, residual = project(Q, R, Y[:, None], root, orthonormal)
+        coefficients, residual = project(Q, R, Y[:, None], orthonormal)
         return coefficients[:, 0], residual[:, 0]
-    if root is not None:
-        Y = Y * root[:, None]
     if not orthonormal:
         some = np.asarray(np.linalg.lstsq(Q, Y)[0], dtype=float)
         return solve_upper(R, some), Y - matmul(Q, some)

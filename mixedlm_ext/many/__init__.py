@@ -1,7 +1,7 @@
 """Many responses on one design: fitted at once where the structure allows it."""
 
 from mixedlm_ext.many.components import all_values, component_values
-from mixedlm_ext.many.estimates import Estimates, Refitter
+from mixedlm_ext.many.refitter import Refitter
 from mixedlm_ext.many.similar import fit_similar, warm_start
 
-__all__ = ["Estimates", "Refitter", "all_values", "component_values", "fit_similar", "warm_start"]
+__all__ = ["Refitter", "all_values", "component_values", "fit_similar", "warm_start"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.covariance import Covariance
-from mixedlm_ext.many.estimates import Estimates
+from mixedlm_ext.estimation.estimates import Estimates
+from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
 

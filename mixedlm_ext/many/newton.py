@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.many.objective import ManyEvaluations, ManyObjectives
+from mixedlm_ext.criteria.many import ManyCriteria, ManyEvaluations
 from mixedlm_ext.search import trust_region as rules
 
 Array = NDArray[np.float64]
@@ -25,13 +25,13 @@ _BISECTIONS = 60
 
 
 def minimize_many(
-    objectives: ManyObjectives, start: Array, tol: float = 1e-8
+    criteria: ManyCriteria, start: Array, tol: float = 1e-8
 ) -> tuple[ManyEvaluations, Mask]:
     """Minimize the criteria of many responses.
 
     Parameters
     ----------
-    objectives : ManyObjectives
+    criteria : ManyCriteria
     start : ndarray (m, r)
         Standardized theta of each response.
     tol : float
@@ -44,7 +44,7 @@ def minimize_many(
     ndarray of bool (r,)
         Whether each search converged, by the same verdict as a single fit's.
     """
-    best = objectives.at(start)
+    best = criteria.at(start)
     radius = np.maximum(1.0, np.linalg.norm(start, axis=0))
     active = np.flatnonzero(np.isfinite(best.value))
     for _ in range(_MOST_STEPS):
@@ -52,7 +52,7 @@ def minimize_many(
             break
         current = best.take(active)
         steps = _trust_region_steps(current, radius[active])
-        trial = objectives.take(active).at(current.theta + steps.vector)
+        trial = criteria.take(active).at(current.theta + steps.vector)
         noise = 1e-13 * np.abs(current.value)
         ratio = (current.value - trial.value + noise) / (steps.decrease + noise)
         ratio = np.where(np.isfinite(ratio), ratio, -np.inf)

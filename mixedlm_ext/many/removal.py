@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.assemble import response
+from mixedlm_ext.criteria.assemble import response
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.pls import Problem
+from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.products.rows import RowSums
 from mixedlm_ext.products.transform import orthonormal
 
@@ -38,7 +39,7 @@ class Removal:
         require_rows(design)
         self._problem = problem
         self._rows = RowSums(
-            problem.cp.layout, response(design), design.X, design.terms, design.weights
+            problem.cp.layout, response(design), design.X, design.terms, noise_of(design)
         )
 
     def without(self, rows: Index) -> Problem:

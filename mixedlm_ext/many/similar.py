@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design
 from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.estimation.fit import Fit
-from mixedlm_ext.objective import Objective
-from mixedlm_ext.pls import Problem
 from mixedlm_ext.search.start import several_minima
 
 Array = NDArray[np.float64]
@@ -36,9 +36,9 @@ def fit_similar(fit: Fit, design: Design, problem: Problem, reml: bool | None = 
     -------
     Fit
     """
-    objective = Objective(problem, fit.reml if reml is None else reml, fit.fixed_sigma)
+    criterion = GaussianCriterion(problem, fit.reml if reml is None else reml, fit.fixed_sigma)
     several = several_minima(problem)  # the new problem may have its best elsewhere
-    return estimate(design, objective, None if several else warm_start(problem, fit.theta))
+    return estimate(design, criterion, None if several else warm_start(problem, fit.theta))
 
 
 def warm_start(problem: Problem, theta: Array) -> Array:

@@ -14,13 +14,13 @@ Examples
 >>> plots.caterpillar(result).savefig("modes.png")                          # doctest: +SKIP
 """
 
+from mixedlm_ext.plots.caterpillar import caterpillar, mode_quantiles
 from mixedlm_ext.plots.coefficients import coefficients
+from mixedlm_ext.plots.dotplot import dotplot
 from mixedlm_ext.plots.figure import MatplotlibMissingError, PlotError
-from mixedlm_ext.plots.groups import dotplot
 from mixedlm_ext.plots.matrices import matrix_image
 from mixedlm_ext.plots.profile_pairs import profile_pairs
 from mixedlm_ext.plots.profiles import profile_density, profile_zeta
-from mixedlm_ext.plots.random_effects import caterpillar, mode_quantiles
 from mixedlm_ext.plots.residual_plots import residual_quantiles, residuals, scale_location
 from mixedlm_ext.plots.shrinkage import shrinkage
 from mixedlm_ext.plots.trajectories import trajectories

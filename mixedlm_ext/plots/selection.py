@@ -12,6 +12,7 @@ from mixedlm_ext.design import Design, TermDesign
 from mixedlm_ext.errors import did_you_mean
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.plots.figure import PlotError
+from mixedlm_ext.products.noise import noise_of
 
 if TYPE_CHECKING:
     from mixedlm_ext.results import MixedLMResults
@@ -100,7 +101,7 @@ def scaled_residuals(result: MixedLMResults) -> Array:
     """Return √w (y - Xβ - Zb - offset)/σ."""
     design = design_with_rows(result)
     residual = (design.y - result.fit_record.fitted()) / result.sigma
-    return residual if design.weights is None else residual * np.sqrt(design.weights)
+    return noise_of(design).root_times(residual)
 
 
 def check_alpha(alpha: Any) -> None:

@@ -15,6 +15,7 @@ from mixedlm_ext.plots.colors import REFERENCE, blend, line_colors
 from mixedlm_ext.plots.figure import PlotError, panels
 from mixedlm_ext.plots.naming import name_points
 from mixedlm_ext.plots.selection import design_with_rows, level_names, terms_named
+from mixedlm_ext.products.noise import noise_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -119,12 +120,12 @@ def within_group_fits(fit: Fit, i: int) -> Array:
     term, b = fit.design.terms[i], fit.b[i]
     levels, k = b.shape
     rest = fit.design.y - fit.fitted() + np.einsum("nk,nk->n", term.X, b[term.codes])
-    w = np.ones(len(rest)) if fit.design.weights is None else fit.design.weights
+    WX = noise_of(fit.design).times(term.X)
     A, c = np.empty((levels, k, k)), np.empty((levels, k))
     for a in range(k):
-        c[:, a] = np.bincount(term.codes, w * term.X[:, a] * rest, minlength=levels)
+        c[:, a] = np.bincount(term.codes, WX[:, a] * rest, minlength=levels)
         for d in range(k):
-            A[:, a, d] = np.bincount(term.codes, w * term.X[:, a] * term.X[:, d], minlength=levels)
+            A[:, a, d] = np.bincount(term.codes, WX[:, a] * term.X[:, d], minlength=levels)
     scale = np.sqrt(np.einsum("lkk->lk", A))
     scale[scale == 0] = 1.0
     values = np.linalg.eigvalsh(A / scale[:, :, None] / scale[:, None, :])

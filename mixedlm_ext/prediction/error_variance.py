@@ -1,6 +1,7 @@
 """Error variances of predictions, from the joint covariance of (β̂ - β, b̂ - b).
 
-With LL' = M and R_X of penalized least squares (see pls.py), Henderson's mixed-model equations give
+With LL' = M and R_X of penalized least squares (criteria/pls.py), Henderson's mixed-model
+equations give
 
     Cov(β̂ - β, b̂ - b) = σ² G'G,   G = [ 0       L⁻¹Λ'            ]
                                        [ R_X⁻ᵀ   -R_X⁻ᵀR_ZX'L⁻¹Λ' ]

@@ -22,6 +22,7 @@ from mixedlm_ext.inference.fixed.satterthwaite import Satterthwaite
 from mixedlm_ext.prediction.error_variance import PredictionErrors
 from mixedlm_ext.prediction.means import predict_rows
 from mixedlm_ext.prediction.terms import Chosen
+from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
@@ -191,8 +192,8 @@ def _weights(fit: Fit, new: NewData, data: Any, weights: Any) -> Array:
     """Return the precision weights of the rows; nan where one is missing."""
     m, design = len(new.X), fit.design
     if data is None and weights is None:
-        return np.ones(m) if design.weights is None else design.weights
-    if weights is None and design.weights is not None and design.weights_name is None:
+        return 1.0 / noise_of(design).variances
+    if weights is None and design.weights_name is None and not noise_of(design).equal:
         raise DesignError(
             "the fit had an array of weights; give those of the new rows: weights=..., an array or "
             "the name of a column; np.ones(len(data)) if they have weight one."

@@ -21,6 +21,7 @@ from mixedlm_ext.design.rank import independent_columns
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.orthogonal import constant_coefficients, orthonormal_basis, whiten
 from mixedlm_ext.linalg.triangular import solve_upper
+from mixedlm_ext.products.noise import Noise
 
 Array = NDArray[np.float64]
 
@@ -65,45 +66,37 @@ class Basis:
         return matmul(X, self.inverse)
 
 
-def column_basis(
-    X: Array, root: Array | None, dependent: bool = False
-) -> tuple[Array, Basis, bool]:
-    """Find a basis in which the columns of √W X are orthonormal.
+def column_basis(X: Array, noise: Noise, dependent: bool = False) -> tuple[Array, Basis, bool]:
+    """Find a basis in which the columns of W^½X are orthonormal.
 
     Parameters
     ----------
     X : ndarray (n, p)
-    root : ndarray (n,), optional
-        √W.
+    noise : Noise
     dependent : bool
         Whether the columns may be dependent in these rows.
 
     Returns
     -------
     ndarray (n, p)
-        √W Q.
+        W^½Q.
     Basis
         R upper triangular.
     bool
         Whether it is orthonormal. In dependent columns it is not: those that follow from others in
         these rows are only brought to unit length.
     """
-    weighted = _weighted(X, root)
+    weighted = noise.root_times(X)
     if dependent:
         kept = independent_columns(weighted)
         if len(kept) < X.shape[1]:
             return *_completed(weighted, kept), False
     Q, R = orthonormal_basis(weighted)
     if _nearly_dependent(R):
-        centred = _centred(X, root)
+        centred = _centred(X, noise)
         if centred is not None:
             return *centred, True
     return Q, Basis(R), True
-
-
-def _weighted(X: Array, root: Array | None) -> Array:
-    """Return √W X."""
-    return X if root is None else X * root[:, None]
 
 
 def _nearly_dependent(R: Array) -> bool:
@@ -112,13 +105,13 @@ def _nearly_dependent(R: Array) -> bool:
     return bool((np.abs(np.diag(R)) < _NEARLY_DEPENDENT * lengths).any())
 
 
-def _centred(X: Array, root: Array | None) -> tuple[Array, Basis] | None:
+def _centred(X: Array, noise: Noise) -> tuple[Array, Basis] | None:
     """Return coordinates and basis by way of centred columns; None if X spans no constant."""
     a = constant_coefficients(X)
     if a is None:
         return None
     m = np.where(a == 0, X.mean(axis=0), 0.0)
-    Q, Rc = orthonormal_basis(_weighted(X - m, root))
+    Q, Rc = orthonormal_basis(noise.root_times(X - m))
     R, inverse = Rc + np.outer(Rc @ a, m), solve_upper(Rc, np.eye(len(m)))
     if np.tril(R, -1).any():
         turn, R = np.linalg.qr(R)
@@ -135,16 +128,13 @@ def _completed(weighted: Array, kept: NDArray[np.intp]) -> tuple[Array, Basis]:
     return basis.coordinates(weighted), basis
 
 
-def term_basis(
-    X: Array, root: Array | None, how: str, dependent: bool = False
-) -> tuple[Array, Basis]:
+def term_basis(X: Array, noise: Noise, how: str, dependent: bool = False) -> tuple[Array, Basis]:
     """Whiten the columns of a random term: R'R = X'WX/n.
 
     Parameters
     ----------
     X : ndarray (n, k)
-    root : ndarray (n,), optional
-        √W.
+    noise : Noise
     how : str
         See `mixedlm_ext.linalg.orthogonal.whiten`.
     dependent : bool
@@ -157,7 +147,7 @@ def term_basis(
     Basis
         R lower triangular.
     """
-    weighted = _weighted(X, root)
+    weighted = noise.root_times(X)
     scale = np.sqrt(max(len(X), 1))
     if dependent and how == "triangular":
         kept = independent_columns(weighted[:, ::-1])
@@ -166,5 +156,4 @@ def term_basis(
             basis = Basis(reverse.R[::-1, ::-1] / scale)
             return basis.coordinates(X), basis
     W, R = whiten(weighted, how)
-    columns = W * scale if root is None else W * scale / root[:, None]
-    return columns, Basis(R / scale)
+    return noise.root_solve(W * scale), Basis(R / scale)

@@ -14,6 +14,7 @@ from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.linalg.orthogonal import constant_coefficients, project
 from mixedlm_ext.products.basis import column_basis
 from mixedlm_ext.products.layout import Layout
+from mixedlm_ext.products.noise import Noise, noise_of
 from mixedlm_ext.products.products import CrossProducts
 
 Array = NDArray[np.float64]
@@ -57,18 +58,18 @@ class Reduction:
     def __init__(self, design: Design, layout: Layout) -> None:
         require_rows(design)
         self.offset = design.offset
-        self.root = None if design.weights is None else np.sqrt(design.weights)
-        self.Q, basis, _ = column_basis(design.X, self.root)
+        self.noise = noise_of(design)
+        self.Q, basis, _ = column_basis(design.X, self.noise)
         self.R = basis.R
         self.constant = constant_coefficients(design.X)
-        self.Zt = _weighted_Z(design.terms, layout, self.root).T.tocsr()
+        self.Zt = _weighted_Z(design.terms, layout, self.noise).T.tocsr()
 
     def __call__(self, Y: Array) -> Reduced:
         """Reduce the columns of Y (n, r), offsets included."""
         Y = Y if self.offset is None else Y - self.offset[:, None]
         a = self.constant
         shift = np.zeros(Y.shape[1]) if a is None else Y.mean(axis=0)
-        beta, residual = project(self.Q, self.R, Y - shift, self.root)
+        beta, residual = project(self.Q, self.R, self.noise.root_times(Y - shift))
         beta0 = beta if a is None else beta + np.outer(a, shift)
         return Reduced(self.Zt @ residual, np.einsum("nr,nr->r", residual, residual), beta0, shift)
 
@@ -88,17 +89,14 @@ def with_response(cp: CrossProducts, reduced: Reduced, r: int = 0) -> CrossProdu
     )
 
 
-def _weighted_Z(
-    terms: Sequence[TermDesign], layout: Layout, root: Array | None
-) -> sparse.csr_array:
-    """Return √W Z with the columns and the order of the cross-products, (n, q)."""
+def _weighted_Z(terms: Sequence[TermDesign], layout: Layout, noise: Noise) -> sparse.csr_array:
+    """Return W^½Z with the columns and the order of the cross-products, (n, q)."""
     offsets = np.concatenate([[0], np.cumsum([k * levels for k, levels in layout.shapes])])
     n = len(terms[0].codes)
     values: list[Array] = []
     columns: list[NDArray[np.intp]] = []
     for term, place in zip(terms, layout.places, strict=True):
-        X = place.columns(term.X)
-        X = X if root is None else X * root[:, None]
+        X = noise.root_times(place.columns(term.X))
         levels = layout.shapes[place.block][1]
         for a in range(place.k):
             values.append(X[:, a])

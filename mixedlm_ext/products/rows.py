@@ -13,6 +13,7 @@ from mixedlm_ext.linalg.keys import number_keys
 from mixedlm_ext.linalg.orthogonal import constant_coefficients, project
 from mixedlm_ext.products.basis import column_basis, term_basis
 from mixedlm_ext.products.layout import BlockData, Layout, Place
+from mixedlm_ext.products.noise import Noise
 from mixedlm_ext.products.products import BlockMatrix, Coupling, CrossProducts
 
 Array = NDArray[np.float64]
@@ -38,7 +39,7 @@ def shared_groups(terms: Sequence[TermDesign]) -> list[list[int]]:
 def lay_out(
     terms: Sequence[TermDesign],
     groups: Sequence[Sequence[int]],
-    weights: Array | None,
+    noise: Noise,
     dependent: bool = False,
 ) -> tuple[list[Place], list[BlockData]]:
     """Merge terms into blocks and whiten their columns.
@@ -48,7 +49,7 @@ def lay_out(
     terms : sequence of TermDesign
     groups : sequence of sequence of int
         The terms of each block (see `shared_groups`).
-    weights : ndarray (n,), optional
+    noise : Noise
     dependent : bool
         Whether columns of a term may be dependent in these rows.
 
@@ -58,13 +59,12 @@ def lay_out(
         In the order of the terms.
     list of BlockData
     """
-    root = None if weights is None else np.sqrt(weights)
     places: dict[int, Place] = {}
     blocks = []
     for block, members in enumerate(groups):
         columns: list[Array | None] = []
         for i in members:
-            own, basis = term_basis(terms[i].X, root, terms[i].kind.whitening, dependent)
+            own, basis = term_basis(terms[i].X, noise, terms[i].kind.whitening, dependent)
             places[i] = Place(block, len(columns), basis)
             columns += _columns(own)
         first = terms[members[0]]
@@ -85,7 +85,7 @@ def _columns(X: Array) -> list[Array | None]:
 
 @dataclass(frozen=True, eq=False)
 class _Coordinates:
-    """Weighted rows in a layout: √WQ (n, p) and √W(y - Xβ₀) (n,)."""
+    """Weighted rows in a layout: W^½Q (n, p) and W^½(y - Xβ₀) (n,)."""
 
     Q: Array
     y: Array
@@ -95,7 +95,7 @@ def cross_products(
     y: Array,
     X: Array,
     blocks: Sequence[BlockData],
-    weights: Array | None = None,
+    noise: Noise,
     places: Sequence[Place] = (),
 ) -> CrossProducts:
     """Form the cross-products of all rows of a model, in a basis in which XX = I and Xy = 0.
@@ -107,8 +107,7 @@ def cross_products(
     X : ndarray (n, p)
         Fixed-effects columns, linearly independent.
     blocks : sequence of BlockData
-    weights : ndarray (n,), optional
-        Positive precision weights.
+    noise : Noise
     places : sequence of Place
         Where the terms are in the blocks.
 
@@ -116,10 +115,9 @@ def cross_products(
     -------
     CrossProducts
     """
-    root = None if weights is None else np.sqrt(weights)
-    layout, rows = _learn(y, X, blocks, root, places)
+    layout, rows = _learn(y, X, blocks, noise, places)
     XX, Xy = np.eye(X.shape[1]), np.zeros(X.shape[1])
-    return _form(layout, blocks, rows, root, XX, Xy)
+    return _form(layout, blocks, rows, noise, XX, Xy)
 
 
 def learn(
@@ -127,7 +125,7 @@ def learn(
     X: Array,
     terms: Sequence[TermDesign],
     groups: Sequence[Sequence[int]],
-    weights: Array | None = None,
+    noise: Noise,
 ) -> Layout:
     """Find a layout for rows of which these are some: a good one if they are like the others.
 
@@ -141,15 +139,14 @@ def learn(
         With the levels and codes of all rows.
     groups : sequence of sequence of int
         The terms of each block.
-    weights : ndarray (m,), optional
+    noise : Noise
 
     Returns
     -------
     Layout
     """
-    places, blocks = lay_out(terms, groups, weights, dependent=True)
-    root = None if weights is None else np.sqrt(weights)
-    return _learn(y, X, blocks, root, places, dependent=True)[0]
+    places, blocks = lay_out(terms, groups, noise, dependent=True)
+    return _learn(y, X, blocks, noise, places, dependent=True)[0]
 
 
 class RowSums:
@@ -163,7 +160,7 @@ class RowSums:
     X : ndarray (m, p)
     terms : sequence of TermDesign
         In the order of the formula, with the level codes of the layout.
-    weights : ndarray (m,), optional
+    noise : Noise
     """
 
     def __init__(
@@ -172,38 +169,36 @@ class RowSums:
         y: Array,
         X: Array,
         terms: Sequence[TermDesign],
-        weights: Array | None = None,
+        noise: Noise,
     ) -> None:
         self.layout = layout
         self._blocks = layout.blocks(terms)
-        self._root = None if weights is None else np.sqrt(weights)
+        self._noise = noise
         Q = layout.basis.coordinates(X)
         residual = layout.residual(y, X, Q)
-        if self._root is not None:
-            Q, residual = Q * self._root[:, None], residual * self._root
-        self._rows = _Coordinates(Q, residual)
+        self._rows = _Coordinates(noise.root_times(Q), noise.root_times(residual))
 
     def products(self, rows: slice | Index = slice(None)) -> CrossProducts:
         """Return the cross-products of some rows, maybe none; of all by default."""
         Q, y = self._rows.Q[rows], self._rows.y[rows]
-        root = None if self._root is None else self._root[rows]
         blocks = [block.take(rows) for block in self._blocks]
-        return _form(self.layout, blocks, _Coordinates(Q, y), root, Q.T @ Q, Q.T @ y)
+        noise = self._noise.take(rows)
+        return _form(self.layout, blocks, _Coordinates(Q, y), noise, Q.T @ Q, Q.T @ y)
 
 
 def _learn(
     y: Array,
     X: Array,
     blocks: Sequence[BlockData],
-    root: Array | None,
+    noise: Noise,
     places: Sequence[Place],
     dependent: bool = False,
 ) -> tuple[Layout, _Coordinates]:
     """Return a basis of X and y's coefficients on it, and the rows' coordinates."""
-    Q, basis, orthonormal = column_basis(X, root, dependent)
+    Q, basis, orthonormal = column_basis(X, noise, dependent)
     constant = constant_coefficients(X) if len(X) else None
     shift = 0.0 if constant is None else float(y.mean())
-    beta, residual = project(Q, basis.R, y - shift, root, orthonormal)
+    beta, residual = project(Q, basis.R, noise.root_times(y - shift), orthonormal)
     layout = Layout(
         shapes=tuple((b.k, b.levels) for b in blocks),
         places=tuple(places),
@@ -219,12 +214,12 @@ def _form(
     layout: Layout,
     blocks: Sequence[BlockData],
     rows: _Coordinates,
-    root: Array | None,
+    noise: Noise,
     XX: Array,
     Xy: Array,
 ) -> CrossProducts:
     """Sum over the rows."""
-    weighted = [_weighted_columns(block, root) for block in blocks]
+    weighted = [_weighted_columns(block, noise) for block in blocks]
     responses = [*np.asfortranarray(rows.Q).T, rows.y]
     Zr = np.concatenate([_level_sums(b, c, responses) for b, c in zip(blocks, weighted)])
     couplings = {
@@ -242,15 +237,13 @@ def _form(
         XX=XX,
         Xy=Xy,
         yy=float(rows.y @ rows.y),
-        logdet_W=0.0 if root is None else 2.0 * float(np.log(root).sum()),
+        logdet_W=noise.logdet,
     )
 
 
-def _weighted_columns(block: BlockData, root: Array | None) -> list[Array | None]:
-    """Return √W times the block's columns; None still stands for ones."""
-    if root is None:
-        return list(block.columns)
-    return [root if column is None else column * root for column in block.columns]
+def _weighted_columns(block: BlockData, noise: Noise) -> list[Array | None]:
+    """Return W^½ times the block's columns; None still stands for ones."""
+    return [noise.ones if c is None else noise.root_times(c) for c in block.columns]
 
 
 def _times(a: Array | None, b: Array | None) -> Array | None:

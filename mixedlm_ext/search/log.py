@@ -10,9 +10,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.criteria.base import Criterion, Evaluation
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.objective import Evaluation, Objective
-from mixedlm_ext.search.criterion import Criterion
 
 Array = NDArray[np.float64]
 Progress = Callable[[int, float], None]
@@ -50,9 +49,9 @@ class Log:
     objective: list[float] = field(default_factory=list)
     theta: list[Array] = field(default_factory=list)
 
-    def evaluate(self, objective: Objective, theta: Array) -> Evaluation | None:
+    def evaluate(self, criterion: Criterion[E], theta: Array) -> E | None:
         """Evaluate, or return None where theta is too extreme for it."""
-        return self.attempt(lambda: objective.at(theta))
+        return self.attempt(lambda: criterion.at(theta))
 
     def attempt(self, evaluate: Callable[[], E]) -> E | None:
         """Evaluate in any way, or return None where there is no criterion."""
@@ -62,7 +61,7 @@ class Log:
         except FitError:
             return None
 
-    def accept(self, e: Criterion) -> None:
+    def accept(self, e: Evaluation) -> None:
         """Write down the start, or a step that was taken."""
         self.objective.append(e.value)
         self.theta.append(e.theta)

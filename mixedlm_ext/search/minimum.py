@@ -11,9 +11,9 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
+from mixedlm_ext.criteria.pls import degenerate
 from mixedlm_ext.errors import FitError, did_you_mean
-from mixedlm_ext.objective import Evaluation, Objective
-from mixedlm_ext.pls import degenerate
 from mixedlm_ext.search.log import Log, Progress
 from mixedlm_ext.search.newton import newton
 from mixedlm_ext.search.scipy_methods import SCIPY_METHODS, minimize_by_scipy
@@ -52,7 +52,7 @@ def check_optimizer(method: object) -> None:
 
 
 def optimize(
-    objective: Objective,
+    criterion: GaussianCriterion,
     start: Array | None = None,
     method: str = "newton",
     maxiter: int | None = None,
@@ -60,12 +60,12 @@ def optimize(
     progress: Progress | None = None,
     deadline: float = np.inf,
     several: bool | None = None,
-) -> tuple[Evaluation, Optimization]:
+) -> tuple[GaussianEvaluation, Optimization]:
     """Find the minimum of the criterion.
 
     Parameters
     ----------
-    objective : Objective
+    criterion : GaussianCriterion
     start : ndarray (m,), optional
         Standardized theta; by default the package looks for good ones.
     method : str
@@ -83,47 +83,49 @@ def optimize(
 
     Returns
     -------
-    Evaluation
+    GaussianEvaluation
         At the minimum, signs made canonical.
     Optimization
         The log, theta in the user's units.
     """
     check_optimizer(method)
-    m = objective.problem.covariance.n_theta
+    m = criterion.problem.covariance.n_theta
     log = Log(maxiter or (200 if method == "newton" else 1000 * m), deadline, progress)
     if start is None:
-        several = several_minima(objective.problem) if several is None else several
-        first, others = start_values(objective, log, several)
+        several = several_minima(criterion.problem) if several is None else several
+        first, others = start_values(criterion, log, several)
     else:
-        first, others, several = _given_start(objective, start, log), [], False
+        first, others, several = _given_start(criterion, start, log), [], False
     if method != "newton":
-        best = minimize_by_scipy(objective, first.theta, method, log)
+        best = minimize_by_scipy(criterion, first.theta, method, log)
         step = QuadraticModel(*best.derivatives(exact=True), best.room).step(np.inf)
         # a search without derivatives stops at differences of the criterion: it leaves more to gain
         tol = max(tol, 1e-5)
     else:
         best, step = newton(first, tol, log)
         if several:
-            best, step, log = _best_of(objective, best, step, others, tol, log)
-        others = objective.problem.covariance.further_starts(best.theta) if start is None else []
+            best, step, log = _best_of(criterion, best, step, others, tol, log)
+        others = criterion.problem.covariance.further_starts(best.theta) if start is None else []
         if others:
-            best, step, log = _best_of(objective, best, step, others, tol, log)
-    best = _on_the_boundary(objective, best, log)
-    canonical = objective.problem.covariance.canonical(best.theta)
+            best, step, log = _best_of(criterion, best, step, others, tol, log)
+    best = _on_the_boundary(criterion, best, log)
+    canonical = criterion.problem.covariance.canonical(best.theta)
     if not np.array_equal(canonical, best.theta):
-        best = objective.at(canonical)
+        best = criterion.at(canonical)
     best.release()
     if best.noise > 1.0:
         raise degenerate()
-    return best, judge(objective, method, tol, log, best, step)
+    return best, judge(criterion, method, tol, log, best, step)
 
 
-def _on_the_boundary(objective: Objective, e: Evaluation, log: Log) -> Evaluation:
+def _on_the_boundary(
+    criterion: GaussianCriterion, e: GaussianEvaluation, log: Log
+) -> GaussianEvaluation:
     """Put what is next to the boundary of the covariances exactly there, if d allows it."""
-    theta = objective.problem.covariance.at_zero(e.theta, _ZERO)
+    theta = criterion.problem.covariance.at_zero(e.theta, _ZERO)
     if np.array_equal(theta, e.theta):
         return e
-    at_zero = log.evaluate(objective, theta)
+    at_zero = log.evaluate(criterion, theta)
     if at_zero is None or at_zero.value > e.value + e.noise:
         return e
     if log.theta:
@@ -131,26 +133,31 @@ def _on_the_boundary(objective: Objective, e: Evaluation, log: Log) -> Evaluatio
     return at_zero
 
 
-def _given_start(objective: Objective, start: Array, log: Log) -> Evaluation:
+def _given_start(criterion: GaussianCriterion, start: Array, log: Log) -> GaussianEvaluation:
     """Evaluate at the user's start, or at a smaller one where rounding leaves no criterion."""
     while True:
-        e = log.evaluate(objective, start)
+        e = log.evaluate(criterion, start)
         if e is not None and e.noise <= 1.0:
             return e
         if not 1.0 < np.abs(start).max() < np.inf:  # nan fails either comparison
             raise degenerate()
-        start = objective.problem.covariance.scaled(start, 1.0 / _SHRINK)
+        start = criterion.problem.covariance.scaled(start, 1.0 / _SHRINK)
 
 
 def _best_of(
-    objective: Objective, best: Evaluation, step: Step, others: list[Array], tol: float, log: Log
-) -> tuple[Evaluation, Step, Log]:
+    criterion: GaussianCriterion,
+    best: GaussianEvaluation,
+    step: Step,
+    others: list[Array],
+    tol: float,
+    log: Log,
+) -> tuple[GaussianEvaluation, Step, Log]:
     """Search from other starts, too; return the best end, the step it rests on, and the way there.
 
     Parameters
     ----------
-    objective : Objective
-    best, step, log : Evaluation, Step, Log
+    criterion : GaussianCriterion
+    best, step, log : GaussianEvaluation, Step, Log
         The end of a first search.
     others : list of ndarray
         Starts.
@@ -161,7 +168,7 @@ def _best_of(
         """Search from one more start unless it is worse than the best end by more than that."""
         nonlocal best, step, log
         way = log.another_way()
-        e = way.evaluate(objective, theta)
+        e = way.evaluate(criterion, theta)
         if e is not None and e.value < best.value + worse:
             end, last = newton(e, tol, way, rival=best.value)
             if end.value < best.value - tol - best.noise:
@@ -170,6 +177,6 @@ def _best_of(
 
     for theta in others:
         follow(theta, np.inf)
-    for theta in reflections(objective.problem.covariance, best.theta):
+    for theta in reflections(criterion.problem.covariance, best.theta):
         follow(theta, _NEAR)
     return best, step, log

@@ -14,12 +14,12 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.search.criterion import Criterion
+from mixedlm_ext.criteria.base import Evaluation
 from mixedlm_ext.search.log import Log
 from mixedlm_ext.search.trust_region import ACCEPTED, SHORTEST, QuadraticModel, Step
 
 Array = NDArray[np.float64]
-E = TypeVar("E", bound=Criterion)
+E = TypeVar("E", bound=Evaluation)
 
 __all__ = ["newton"]
 
@@ -40,7 +40,7 @@ def newton(current: E, tol: float, log: Log, rival: float = np.inf) -> tuple[E, 
 
     Parameters
     ----------
-    current : Criterion
+    current : Evaluation
         At the start.
     tol : float
         The search ends with the first Newton step that promises to lower the criterion by less.
@@ -50,7 +50,7 @@ def newton(current: E, tol: float, log: Log, rival: float = np.inf) -> tuple[E, 
 
     Returns
     -------
-    Criterion
+    Evaluation
         At the best point.
     Step
         The Newton step on which the verdict rests. At convergence that is the last one taken, whose
@@ -116,13 +116,13 @@ def _once_more(e: E, log: Log) -> E:
     return e if again is None else again
 
 
-def _full_step(e: Criterion, exact: bool) -> Step:
+def _full_step(e: Evaluation, exact: bool) -> Step:
     """Return the unconstrained step from an evaluation, whose factor is then no longer needed."""
     step = _model(e, exact).step(np.inf)
     e.release()
     return step
 
 
-def _model(e: Criterion, exact: bool) -> QuadraticModel:
+def _model(e: Evaluation, exact: bool) -> QuadraticModel:
     """Return the quadratic model of the criterion around an evaluation."""
     return QuadraticModel(*e.derivatives(exact), e.room)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from mixedlm_ext.objective import Evaluation, Objective
+from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.search.log import Log
 
 Array = NDArray[np.float64]
@@ -33,17 +33,19 @@ class _Spent(Exception):
     """Leaves a search of SciPy's that would go on."""
 
 
-def minimize_by_scipy(objective: Objective, start: Array, method: str, log: Log) -> Evaluation:
+def minimize_by_scipy(
+    criterion: GaussianCriterion, start: Array, method: str, log: Log
+) -> GaussianEvaluation:
     """Search within the limits of the log; return the best point that was visited."""
-    domain = objective.problem.covariance.domain
-    best: list[Evaluation] = []
-    last: list[Evaluation] = []
+    domain = criterion.problem.covariance.domain
+    best: list[GaussianEvaluation] = []
+    last: list[GaussianEvaluation] = []
 
-    def evaluate(theta: Array) -> Evaluation | None:
+    def evaluate(theta: Array) -> GaussianEvaluation | None:
         if log.evaluations and log.spent():
             raise _Spent
         inside = np.clip(theta, *domain)  # a copy, too: SciPy reuses its arrays
-        e = log.evaluate(objective, inside)
+        e = log.evaluate(criterion, inside)
         if e is not None:
             last[:] = [e]
             if not best or e.value < best[0].value:
@@ -80,6 +82,6 @@ def minimize_by_scipy(objective: Objective, start: Array, method: str, log: Log)
     with suppress(_Spent):
         minimize(value, start, method=cast(Any, name), jac=jac, options=options[name])
     if not best:
-        best.append(objective.at(start))
+        best.append(criterion.at(start))
         log.accept(best[0])
     return best[0]

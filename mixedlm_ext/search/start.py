@@ -11,14 +11,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.covariance import Covariance
-from mixedlm_ext.objective import Evaluation, Objective
-from mixedlm_ext.pls import Problem, degenerate
+from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
+from mixedlm_ext.criteria.pls import Problem, degenerate
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.transform import only_block
 from mixedlm_ext.search.log import Log
 from mixedlm_ext.search.newton import newton
 from mixedlm_ext.structures.base import LEAST_SD, MOST_SD
+from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
 
@@ -26,8 +26,6 @@ __all__ = ["reflections", "several_minima", "start_values"]
 
 _SCALES = (30.0, 1000.0)
 """Standard deviations in those of the noise that are tried beside moments, columns whitened."""
-_DEAR = 1000
-"""Columns of Z from which an evaluation costs more than fitting each block alone."""
 _MISSING = 1e-6
 """Share of a random column outside the fixed part from which on it has no fixed partner."""
 _SWEEPS = 10
@@ -40,12 +38,14 @@ _DEPENDENT = 0.8
 """Share of a column that the others of its block explain from which on they are confounded."""
 
 
-def start_values(objective: Objective, log: Log, several: bool) -> tuple[Evaluation, list[Array]]:
+def start_values(
+    criterion: GaussianCriterion, log: Log, several: bool
+) -> tuple[GaussianEvaluation, list[Array]]:
     """Return where to start: the most promising point, evaluated, and the others in order.
 
     Parameters
     ----------
-    objective : Objective
+    criterion : GaussianCriterion
     log : Log
         Counts the evaluations.
     several : bool
@@ -53,7 +53,7 @@ def start_values(objective: Objective, log: Log, several: bool) -> tuple[Evaluat
 
     Returns
     -------
-    Evaluation
+    GaussianEvaluation
     list of ndarray (m,)
         Standardized theta.
 
@@ -69,14 +69,14 @@ def start_values(objective: Objective, log: Log, several: bool) -> tuple[Evaluat
     zero, and those with one of these columns alone. Effects of one block with 30 and 1,000 times
     the noise's standard deviation are tried, too, and followed if nothing is more promising.
     """
-    best: Evaluation | None = None
+    best: GaussianEvaluation | None = None
     values: list[float] = []
-    candidates = _candidates(objective, several)
-    probes = _probes(objective.problem.covariance) if several else []
+    candidates = _candidates(criterion, several)
+    probes = _probes(criterion.problem.covariance) if several else []
     for theta in [*candidates, *probes]:
         if values and log.spent():
             break
-        e = log.evaluate(objective, theta)
+        e = log.evaluate(criterion, theta)
         values.append(np.inf if e is None else e.value)
         if e is not None and (best is None or e.value < best.value):
             best = e
@@ -101,15 +101,15 @@ def _probes(covariance: Covariance) -> list[Array]:
     return out
 
 
-def _candidates(objective: Objective, several: bool) -> list[Array]:
+def _candidates(criterion: GaussianCriterion, several: bool) -> list[Array]:
     """Return the points to choose from, each once."""
-    problem = objective.problem
+    problem = criterion.problem
     covariance, cp = problem.covariance, problem.cp
     blocks = range(len(cp.shapes))
-    dear = len(blocks) > 1 and cp.q >= _DEAR
+    dear = len(blocks) > 1 and cp.q >= problem.costs.alone
     out = [covariance.start()]
     if dear:
-        out = [covariance.theta_of([_alone(objective, i) for i in blocks])]
+        out = [covariance.theta_of([_alone(criterion, i) for i in blocks])]
     if several:
         out += [_moments(problem, i, relative) for i in blocks for relative in (True, False)]
         out += _corners(problem)
@@ -210,11 +210,11 @@ def reflections(covariance: Covariance, theta: Array) -> list[Array]:
     return out
 
 
-def _alone(objective: Objective, block: int) -> Array:
+def _alone(criterion: GaussianCriterion, block: int) -> Array:
     """Return the diagonal template of one block, roughly fitted without the others."""
-    cp = only_block(objective.problem.cp, block)
-    covariance = objective.problem.covariance.only(block)
-    own = Objective(Problem.of(cp, covariance), objective.reml, objective.sigma)
+    cp = only_block(criterion.problem.cp, block)
+    covariance = criterion.problem.covariance.only(block)
+    own = GaussianCriterion(Problem.of(cp, covariance), criterion.reml, criterion.sigma)
     best, _ = newton(own.at(covariance.start()), tol=0.1, log=Log(limit=200))
     T = covariance.templates(best.theta)[0]
     return np.diag(np.maximum(np.sqrt((T * T).sum(axis=1)), LEAST_SD))

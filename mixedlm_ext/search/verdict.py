@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.display import page
-from mixedlm_ext.objective import Evaluation, Objective
 from mixedlm_ext.search.log import Log
 from mixedlm_ext.search.trust_region import QuadraticModel, Step
 from mixedlm_ext.tables import Table
@@ -87,36 +87,41 @@ class Optimization:
 
 
 def judge(
-    objective: Objective, method: str, tol: float, log: Log, best: Evaluation, step: Step
+    criterion: GaussianCriterion,
+    method: str,
+    tol: float,
+    log: Log,
+    best: GaussianEvaluation,
+    step: Step,
 ) -> Optimization:
     """Give the verdict on where a search ended, whatever the method.
 
     Parameters
     ----------
-    objective : Objective
+    criterion : GaussianCriterion
     method : str
     tol : float
         A minimum is where a Newton step promises to lower the criterion by less.
     log : Log
-    best : Evaluation
+    best : GaussianEvaluation
     step : Step
         The Newton step from there, or the last one taken.
     """
-    noise = max(_rounding(objective, best, log), log.rounding)
+    noise = max(_rounding(criterion, best, log), log.rounding)
     at_minimum = step.curvature >= 0 and noise <= _HIDDEN and step.decrease <= tol + noise
     open_terms: tuple[int, ...] = ()
     if at_minimum:
         verdict, message = "converged", _promise(step)
-        endless = _endless(objective, best, log)
+        endless = _endless(criterion, best, log)
         if endless:
             verdict, message = "no minimum", endless
         elif step.flat:
-            open_terms = _open_terms(objective, best, noise, log)
+            open_terms = _open_terms(criterion, best, noise, log)
         if open_terms:
             message += "; it is the same for other covariances of some random effects"
     else:
         verdict, message = _failure(log, noise, step)
-    covariance = objective.problem.covariance
+    covariance = criterion.problem.covariance
     return Optimization(
         method=method,
         evaluations=log.evaluations,
@@ -170,37 +175,37 @@ def _another_start(log: Log) -> str:
     return "Try other start_params."
 
 
-def _rounding(objective: Objective, e: Evaluation, log: Log) -> float:
+def _rounding(criterion: GaussianCriterion, e: GaussianEvaluation, log: Log) -> float:
     """Return the rounding error of the criterion, measured where it may be large.
 
     Changes of theta in its tenth digit leave a minimum where it is: what changes is rounding.
     """
     if e.most_noise < _HIDDEN:
         return e.noise
-    covariance = objective.problem.covariance
+    covariance = criterion.problem.covariance
     factors = 1.0 + 1e-10 * np.array([-2.0, -1.0, 1.0, 2.0])
     values = [
         o.value
         for f in factors
-        if (o := log.evaluate(objective, covariance.scaled(e.theta, f))) is not None
+        if (o := log.evaluate(criterion, covariance.scaled(e.theta, f))) is not None
     ]
     return max([e.noise, *(abs(value - e.value) for value in values)])
 
 
-def _endless(objective: Objective, e: Evaluation, log: Log) -> str:
+def _endless(criterion: GaussianCriterion, e: GaussianEvaluation, log: Log) -> str:
     """Say so if the criterion falls, or only levels off, as the random effects grow without end.
 
     With y in the span of X and Z, r² goes to zero as θ grows; log|M| grows no faster than df log r²
     falls where n >= rank Z (ML), just as fast under REML.
     """
-    cp, covariance, theta = objective.problem.cp, objective.problem.covariance, e.theta
-    if objective.sigma is not None or not len(theta):
+    cp, covariance, theta = criterion.problem.cp, criterion.problem.covariance, e.theta
+    if criterion.sigma is not None or not len(theta):
         return ""
     counts = f"{cp.p} fixed and {cp.q} random effects for {cp.n} observations"
     peak = max(1.0, float(np.abs(theta).max()))
     if cp.n <= cp.p + cp.q:
         near, far = (
-            log.evaluate(objective, covariance.scaled(covariance.start(), scale * peak))
+            log.evaluate(criterion, covariance.scaled(covariance.start(), scale * peak))
             for scale in (1e2, 1e4)
         )
         if far is None or (near is not None and far.value < near.value - 1.0):
@@ -210,7 +215,7 @@ def _endless(objective: Objective, e: Evaluation, log: Log) -> str:
                 "pass sigma= if the residual standard deviation is known."
             )
     if peak > _LARGE:
-        far = log.evaluate(objective, covariance.scaled(theta, 10.0))
+        far = log.evaluate(criterion, covariance.scaled(theta, 10.0))
         if far is None or far.value < e.value + _LEVEL:
             return (
                 f"the criterion only levels off as the residual variance goes to zero: with "
@@ -220,17 +225,19 @@ def _endless(objective: Objective, e: Evaluation, log: Log) -> str:
     return ""
 
 
-def _open_terms(objective: Objective, e: Evaluation, noise: float, log: Log) -> tuple[int, ...]:
+def _open_terms(
+    criterion: GaussianCriterion, e: GaussianEvaluation, noise: float, log: Log
+) -> tuple[int, ...]:
     """Return the terms whose covariance changes where the criterion does not."""
-    covariance = objective.problem.covariance
-    again = log.evaluate(objective, e.theta)  # the factor of the first was released
+    covariance = criterion.problem.covariance
+    again = log.evaluate(criterion, e.theta)  # the factor of the first was released
     if again is None:
         return ()
     model = QuadraticModel(*again.derivatives(exact=True), again.room)
     found: set[int] = set()
     for direction in model.vectors.T[model.flat]:
         ends = [again.after(sign * _FLAT_STEP * direction) for sign in (1.0, -1.0)]
-        values = [o.value for end in ends if (o := log.evaluate(objective, end)) is not None]
+        values = [o.value for end in ends if (o := log.evaluate(criterion, end)) is not None]
         if max((abs(v - e.value) for v in values), default=np.inf) > _UNCHANGED + 10.0 * noise:
             continue
         for i, (T, moved) in enumerate(

@@ -19,6 +19,7 @@ from mixedlm_ext.errors import DesignError, did_you_mean
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.prediction.means import mark_not_estimable
 from mixedlm_ext.prediction.new_levels import warn_of_new_levels
+from mixedlm_ext.products.noise import Precisions, noise_of
 from mixedlm_ext.simulation.simulate import (
     Parameters,
     RandomPart,
@@ -84,8 +85,8 @@ def new_simulator(
             X = np.where(seen[:, None] >= 0, 0.0, X)
         parts.append(RandomPart(X, codes, levels, parameters.roots[i]))
     w = _weights(design, table, weights)
-    noise = parameters.sigma / np.sqrt(np.where(w > 0, w, np.nan))
-    return Simulator(mean, parts, noise), new
+    noise = Precisions(np.where(w > 0, w, np.nan))
+    return Simulator(mean, parts, parameters.sigma, noise), new
 
 
 def _group_codes(design: Design, i: int, table: Table, new: NewData) -> tuple[Index, int]:
@@ -114,7 +115,7 @@ def _group_codes(design: Design, i: int, table: Table, new: NewData) -> tuple[In
 def _weights(design: Design, table: Table, weights: Any) -> Array:
     """Return the precision weights of the new rows, ones if the fit had none."""
     given = design.weights_name if weights is None else weights
-    if given is None and design.weights is None:
+    if given is None and noise_of(design).equal:
         return np.ones(len(table))
     if given is None:
         raise DesignError(

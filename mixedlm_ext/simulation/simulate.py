@@ -11,12 +11,13 @@ import pandas as pd
 from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
-from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.design import Design, TermDesign
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.errors import FitError, did_you_mean, shown
 from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.products.noise import Noise, noise_of
+from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -72,18 +73,20 @@ class Simulator:
     ----------
     mean : ndarray (n,)
     parts : sequence of RandomPart
-    noise : ndarray (n,)
-        Standard deviation of the residual of each row.
+    sigma : float
+    noise : Noise
     """
 
     mean: Array
     parts: Sequence[RandomPart]
-    noise: Array
+    sigma: float
+    noise: Noise
 
     def draw(self, seed: SeedSequence) -> Array:
         """Return one response (n,)."""
         rng = np.random.default_rng(seed)
-        y = self.mean + self.noise * rng.standard_normal(len(self.mean))
+        e = rng.standard_normal(len(self.mean))
+        y = self.mean + self.noise.root_solve(self.sigma * e)
         for part in self.parts:
             b = rng.standard_normal((part.levels, len(part.root))) @ part.root.T
             y += np.einsum("nk,nk->n", part.X, b[part.codes])
@@ -130,15 +133,12 @@ def design_simulator(design: Design, parameters: Parameters) -> Simulator:
     """Return the simulator of the rows of a design."""
     require_rows(design)
     known = 0.0 if design.offset is None else design.offset
-    n = len(design.y)
-    noise = np.full(n, parameters.sigma)
-    if design.weights is not None:
-        noise = noise / np.sqrt(design.weights)
     parts = [
         RandomPart(t.X, t.codes, len(t.levels), root)
         for t, root in zip(design.terms, parameters.roots)
     ]
-    return Simulator(design.X @ parameters.beta + known, parts, noise)
+    mean = design.X @ parameters.beta + known
+    return Simulator(mean, parts, parameters.sigma, noise_of(design))
 
 
 def fit_parameters(fit: Fit, changed: Mapping[str, Any] | None = None) -> Parameters:

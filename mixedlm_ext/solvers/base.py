@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.products.products import BlockMatrix
+from mixedlm_ext.solvers.costs import Costs
 
 Array = NDArray[np.float64]
 
@@ -59,6 +60,10 @@ class FactorProtocol(Protocol):
 
 class SolverProtocol(Protocol):
     """The numbers of one Z'WZ on a pattern."""
+
+    @property
+    def costs(self) -> Costs:
+        """By what the ways to derivatives and to starts are chosen."""
 
     @property
     def root_size(self) -> int:

@@ -1,4 +1,4 @@
-"""What operations cost: the plan of an elimination is chosen by these numbers."""
+"""What operations cost: plans of eliminations, Hessians and starts are chosen by these numbers."""
 
 from __future__ import annotations
 
@@ -32,6 +32,14 @@ class Costs:
         Pairs that may be listed.
     chunk : int
         Entries of one dense chunk of rows (32 MB).
+    dense : int
+        Columns of Z up to which Z'PZ is formed to learn the second derivatives.
+    levelwise : int
+        Columns of Z up to which the factor of one block is kept for the same purpose.
+    alone : int
+        Columns of Z from which an evaluation costs more than fitting each block alone.
+    cube : float
+        One evaluation divided by the cube of the columns of the dense root.
     """
 
     small: int = 150
@@ -45,3 +53,7 @@ class Costs:
     gram_start: float = 1e-4
     most_pairs: float = 3e7
     chunk: int = 4_000_000
+    dense: int = 600
+    levelwise: int = 20_000
+    alone: int = 1000
+    cube: float = 4e-11

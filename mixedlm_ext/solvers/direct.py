@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.products.products import BlockMatrix
+from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.elimination import EliminationFactor
 from mixedlm_ext.solvers.root import DenseFactor, DenseRoot
 from mixedlm_ext.solvers.symbolic import Symbolic
@@ -40,6 +41,11 @@ class DirectSolver:
     def load(self, A: BlockMatrix) -> DirectSolver:
         """Return the solver of other numbers on the same pattern."""
         return self if A is self.A else DirectSolver(self.symbolic, A)
+
+    @property
+    def costs(self) -> Costs:
+        """Those that the plan was made by."""
+        return self.symbolic.costs
 
     @property
     def root_size(self) -> int:

@@ -166,8 +166,8 @@ class Structure(ABC):
     def step_basis(self, theta: Array, metric: Array | None = None) -> Array:
         """Return the directions of a step (changes, d): scaled to what they move, no rotations.
 
-        `metric` is Q'Q (k, k) if T is the template of columns ZQ (see alignment.py): what does not
-        rotate is that of the columns Z, T'Q'QΔT symmetric.
+        `metric` is Q'Q (k, k) if T is the template of columns ZQ (see criteria/alignment.py): what
+        does not rotate is that of the columns Z, T'Q'QΔT symmetric.
         """
 
     @abstractmethod

@@ -15,6 +15,7 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext.display import page
 from mixedlm_ext.errors import FitError, MixedLMError, check_choice, warn_caller
+from mixedlm_ext.estimation.estimates import Estimates
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.again import assembled, fit_again
@@ -29,7 +30,7 @@ from mixedlm_ext.inference.bootstrap.jackknife import jackknife_accelerations
 from mixedlm_ext.inference.bootstrap.resampling import KINDS, Resampler, resampler
 from mixedlm_ext.inference.bootstrap.statistic import Statistic, Values, check_statistic, evaluate
 from mixedlm_ext.inference.parameters import model_parameters
-from mixedlm_ext.many import Estimates, Refitter, all_values, warm_start
+from mixedlm_ext.many import Refitter, all_values, warm_start
 from mixedlm_ext.parallel import pieces, run
 from mixedlm_ext.products.responses import Reduction
 from mixedlm_ext.simulation.simulate import check_count, draw, seed_text, spawn_seeds

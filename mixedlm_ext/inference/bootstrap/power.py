@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from statsmodels.stats.proportion import proportion_confint
 from statsmodels.tools.sm_exceptions import ValueWarning
 
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.pls import Problem, problem_with
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.rank import independent_columns
 from mixedlm_ext.display import page
@@ -23,9 +25,7 @@ from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.fixed.ddf import check_method, degrees_of_freedom
 from mixedlm_ext.inference.fixed.wald import f_contrast, read_hypothesis
-from mixedlm_ext.objective import Objective
 from mixedlm_ext.parallel import pieces, run
-from mixedlm_ext.pls import Problem, problem_with
 from mixedlm_ext.products.responses import Reduction
 from mixedlm_ext.simulation.simulate import (
     Simulator,
@@ -194,7 +194,7 @@ class _Study:
         """Fit and test one response (n,)."""
         problem = problem_with(self.problem, self.reduce(y[:, None]))
         try:
-            fit = estimate(replace(self.design, y=y), Objective(problem, self.reml))
+            fit = estimate(replace(self.design, y=y), GaussianCriterion(problem, self.reml))
             if not fit.optimization.converged:
                 return _Outcome(np.nan, fit.optimization.message)
             return _Outcome(self._pvalue(fit))

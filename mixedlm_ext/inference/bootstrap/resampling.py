@@ -15,6 +15,7 @@ from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.geometry.residuals import marginal
 from mixedlm_ext.linalg.orthogonal import orthonormal_basis
+from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.simulation.new_rows import fit_simulator
 from mixedlm_ext.simulation.simulate import fit_parameters
 
@@ -71,9 +72,9 @@ class _Residuals:
 
     def __init__(self, fit: Fit, use_u: bool) -> None:
         design = fit.design
-        self._root = np.ones(len(design.y)) if design.weights is None else np.sqrt(design.weights)
+        self._noise = noise_of(design)
         fitted = fit.fitted()
-        e = (design.y - fitted) * self._root
+        e = self._noise.root_times(design.y - fitted)
         e = e - e.mean()
         self._e = e * (fit.sigma / np.sqrt(np.mean(e * e)))
         self._mean = fitted if use_u else design.y - marginal(fit)
@@ -84,7 +85,7 @@ class _Residuals:
         """Return one response (n,)."""
         rng = np.random.default_rng(seed)
         n = len(self._mean)
-        y = self._mean + self._e[rng.integers(n, size=n)] / self._root
+        y = self._mean + self._noise.root_solve(self._e[rng.integers(n, size=n)])
         for term, b in zip(self._terms, self._b):
             drawn = b[rng.integers(len(b), size=len(b))]
             y += np.einsum("nk,nk->n", term.X, drawn[term.codes])
@@ -106,8 +107,7 @@ class _Wild:
     def __init__(self, fit: Fit) -> None:
         design = fit.design
         (group,) = _independent_groups(design)
-        root = np.ones(len(design.y)) if design.weights is None else np.sqrt(design.weights)
-        Q, _ = orthonormal_basis(design.X * root[:, None])
+        Q, _ = orthonormal_basis(noise_of(design).root_times(design.X))
         leverage = np.einsum("np,np->n", Q, Q)
         residual = marginal(fit)
         self._mean = design.y - residual

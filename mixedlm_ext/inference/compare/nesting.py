@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design, TermDesign
 from mixedlm_ext.inference.compare.regression import LinearDesign
+from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.structures import structure_of
 
 Array = NDArray[np.float64]
@@ -101,7 +102,7 @@ def _forms(
     design: Design | LinearDesign, terms: Sequence[TermDesign], u: Array, w: Array
 ) -> list[float]:
     """Return u'Dw for the derivative D of V in every variance and covariance."""
-    out = [float(u @ w if design.weights is None else u @ (w / design.weights))]
+    out = [float(u @ noise_of(design).solve(w))]
     for term in terms:
         levels = len(term.levels)
         left = np.array([np.bincount(term.codes, u * x, levels) for x in term.X.T])

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.covariance import Covariance, TermCovariance
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.estimation.fit import Fit
-from mixedlm_ext.objective import Objective
-from mixedlm_ext.pls import Problem
 from mixedlm_ext.products.layout import Place
 from mixedlm_ext.products.transform import (
     place_of_columns,
@@ -19,6 +18,7 @@ from mixedlm_ext.products.transform import (
     with_random_columns,
 )
 from mixedlm_ext.search import optimize
+from mixedlm_ext.structures.covariance import Covariance, TermCovariance
 
 Array = NDArray[np.float64]
 
@@ -70,11 +70,11 @@ def maximum(problem: Problem, reml: bool, sigma: float | None, random: bool = Tr
     -------
     Likelihood
     """
-    objective = Objective(problem, reml, sigma)
+    criterion = GaussianCriterion(problem, reml, sigma)
     if not random:
-        value = objective.at(np.zeros(problem.covariance.n_theta)).value
+        value = criterion.at(np.zeros(problem.covariance.n_theta)).value
         return Likelihood(_count(problem, 0, sigma), -0.5 * value)
-    best, log = optimize(objective)
+    best, log = optimize(criterion)
     npar = _count(problem, problem.covariance.n_theta, sigma)
     return Likelihood(npar, -0.5 * best.value, log.converged)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.covariance import TermCovariance
 from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.structures.covariance import TermCovariance
 
 Array = NDArray[np.float64]
 

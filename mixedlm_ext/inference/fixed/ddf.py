@@ -10,12 +10,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import DegreesOfFreedom, Fitted
 from mixedlm_ext.inference.fixed.kenward_roger import KenwardRoger, check_linear
 from mixedlm_ext.inference.fixed.satterthwaite import Satterthwaite
+from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
 

@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
-from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.fixed.boundary import zero_columns, zero_variances
+from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
 

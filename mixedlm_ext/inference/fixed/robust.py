@@ -23,8 +23,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mixedlm_ext.assemble import response
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.criteria.assemble import response
 from mixedlm_ext.design.messages import list_names, quoted
 from mixedlm_ext.design.partition import Partition
 from mixedlm_ext.design.removed import require_rows
@@ -33,6 +33,7 @@ from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import PLAIN, Clustered, Face, Fitted
 from mixedlm_ext.inference.fixed.clusters import find_clusters
 from mixedlm_ext.inference.fixed.satterthwaite import Satterthwaite
+from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
@@ -200,13 +201,13 @@ def _solve(fit: Fit) -> Array:
         b = place.modes(problem.cp.block(coefficients, place.block))
         for a in range(place.k):
             out -= laid.X[:, a, None] * b[a][laid.codes]
-    return out if design.weights is None else out * design.weights[:, None]
+    return noise_of(design).times(out)
 
 
 def _cluster_covariance(fit: Fit, rows: Index) -> Array:
     """Return V of some rows."""
     design = fit.design
-    V = np.diag(np.ones(len(rows)) if design.weights is None else 1.0 / design.weights[rows])
+    V = noise_of(design).covariance(rows)
     for term, T in zip(design.terms, fit.templates):
         XT, codes = term.X[rows] @ T, term.codes[rows]
         V += np.where(codes[:, None] == codes, XT @ XT.T, 0.0)

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.fixed.boundary import zero_variances
-from mixedlm_ext.objective import Objective
 
 Array = NDArray[np.float64]
 
@@ -29,8 +29,6 @@ __all__ = ["Satterthwaite", "fai_cornelius"]
 
 _AFFORDABLE = 60.0
 """Seconds that the exact Hessian may take; beyond, the average information is used."""
-_CUBIC = 4e-11
-"""Seconds of one evaluation divided by the cube of the columns of the dense root."""
 _FLAT = 1e-8
 """Eigenvalues this small of the Hessian with a unit diagonal count as directions held fixed."""
 _EXACT = 1e-20
@@ -58,8 +56,9 @@ class Satterthwaite:
     def exact(self) -> bool:
         """Whether the exact Hessian is affordable."""
         m = len(self._fit.theta)
-        root = self._fit.problem.solver.root_size
-        return 2.0 * m * _CUBIC * float(root) ** 3 <= _AFFORDABLE
+        problem = self._fit.problem
+        seconds = problem.costs.cube * float(problem.solver.root_size) ** 3
+        return 2.0 * m * seconds <= _AFFORDABLE
 
     @cached_property
     def _gradients(self) -> Array:
@@ -105,12 +104,12 @@ class Satterthwaite:
         ∂²d/∂(log σ)² = 4df and ∂²d/∂θ∂log σ = -2/σ² ∂r²/∂θ at the estimate of σ.
         """
         fit, e = self._fit, self._fit.engine
-        objective = Objective(fit.problem, fit.reml, fit.fixed_sigma)
-        H = objective.hessian(e.theta) if self.exact else e.hessian_model
+        criterion = GaussianCriterion(fit.problem, fit.reml, fit.fixed_sigma)
+        H = criterion.hessian(e.theta) if self.exact else e.hessian_model
         if fit.fixed_sigma is not None:
             return H
         across = -2.0 * e.pwrss_gradient / e.scale
-        corner = 4.0 * objective.df
+        corner = 4.0 * criterion.df
         top = H + np.outer(across, across) / corner
         return np.block([[top, across[:, None]], [across[None, :], np.array([[corner]])]])
 

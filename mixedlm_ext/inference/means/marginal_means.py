@@ -22,6 +22,7 @@ from mixedlm_ext.inference.means.contrast_tables import contrast_table, interact
 from mixedlm_ext.inference.means.linear_functions import estimate, lost_note, mark_lost
 from mixedlm_ext.inference.means.reference_grid import ReferenceGrid, reference_grid
 from mixedlm_ext.inference.means.response_scale import ResponseScale, response_scale
+from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
@@ -446,8 +447,7 @@ def _bias_variance(fitted: Fitted, given: bool | float) -> float:
         return float(given) ** 2
     fit = fitted.fit
     design = fit.design
-    w = np.ones(len(design.y)) if design.weights is None else design.weights
-    total = float((fit.sigma**2 / w).mean())
+    total = float((fit.sigma**2 * noise_of(design).variances).mean())
     for term, cov in zip(design.terms, fit.random_cov):
         total += float(np.einsum("nk,kl,nl->n", term.X, cov, term.X).mean())
     return total

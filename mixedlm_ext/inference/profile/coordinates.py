@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.covariance import TermCovariance
+from mixedlm_ext.structures.covariance import TermCovariance
 
 Array = NDArray[np.float64]
 

@@ -32,6 +32,7 @@ from mixedlm_ext.inference.profile.points import Maximum, QuantityHeld, maximum
 from mixedlm_ext.inference.profile.profile import check_level, cutoff
 from mixedlm_ext.inference.profile.profiling import better_maximum, profile_note, warn_of_better
 from mixedlm_ext.inference.profile.restricted import TermReordered
+from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
@@ -206,9 +207,8 @@ class _Parts:
         require_rows(fit.design)
         self.fit = fit
         self.theta = fit.problem.covariance.standardize(fit.theta)
-        weights = fit.design.weights
-        # c: the residual variance of an observation over σ²
-        self.c = 1.0 if weights is None else float((1.0 / weights).mean())
+        # the mean residual variance of an observation over σ²
+        self.c = float(noise_of(fit.design).variances.mean())
 
     @cached_property
     def N(self) -> list[Array]:

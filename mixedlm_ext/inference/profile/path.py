@@ -19,7 +19,7 @@ from scipy.optimize import brentq
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.inference.parameters import Estimates
+from mixedlm_ext.inference.parameters import NaturalParameters
 from mixedlm_ext.inference.profile.points import Held, Maximum, Refit
 from mixedlm_ext.inference.profile.scales import SCALES, Scale
 
@@ -129,7 +129,7 @@ def trace(
     kind: str,
     estimate: float,
     top: Maximum,
-    describe: Callable[[Estimates], Array],
+    describe: Callable[[NaturalParameters], Array],
     cutoff: float,
     first_step: float,
     ends: tuple[float, float] | None = None,

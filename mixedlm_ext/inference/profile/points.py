@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.estimation.fit import Fit
-from mixedlm_ext.inference.parameters import Estimates, Parameter
+from mixedlm_ext.inference.parameters import NaturalParameters, Parameter
 from mixedlm_ext.inference.profile.coordinates import (
     Coordinates,
     CorrelationHeld,
@@ -23,8 +25,6 @@ from mixedlm_ext.inference.profile.coordinates import (
 )
 from mixedlm_ext.inference.profile.restricted import ColumnRemoved, TermReordered
 from mixedlm_ext.inference.profile.search import minimize
-from mixedlm_ext.objective import Evaluation, Objective
-from mixedlm_ext.pls import Problem
 
 Array = NDArray[np.float64]
 
@@ -43,22 +43,22 @@ class Maximum:
         Standardized.
     objective : float
         Minus twice the log-likelihood.
-    estimates : Estimates
+    estimates : NaturalParameters
     """
 
     problem: Problem
     fixed_sigma: float | None
     theta: Array
     objective: float
-    estimates: Estimates
+    estimates: NaturalParameters
 
 
 def maximum(fit: Fit) -> Maximum:
     """Maximize the likelihood, from the estimate of a fit by either criterion."""
     problem = fit.problem
-    objective = Objective(problem, False, fit.fixed_sigma)
+    criterion = GaussianCriterion(problem, False, fit.fixed_sigma)
     best = minimize(
-        objective.at, problem.covariance.standardize(fit.theta), problem.covariance.ends
+        criterion.at, problem.covariance.standardize(fit.theta), problem.covariance.ends
     )
     estimates = _estimates(problem, best)
     return Maximum(problem, fit.fixed_sigma, best.theta, best.value, estimates)
@@ -76,13 +76,13 @@ class Refit:
         Minus twice the log-likelihood.
     slope : float
         Its derivative in t.
-    estimates : Estimates
+    estimates : NaturalParameters
     """
 
     x: Array
     objective: float
     slope: float
-    estimates: Estimates
+    estimates: NaturalParameters
 
 
 class Held(Protocol):
@@ -130,8 +130,8 @@ class _SigmaHeld:
 
     def refit(self, t: float, x: Array) -> Refit:
         """Minimize with σ = exp t; ∂d/∂log σ = 2(n - r²/σ²)."""
-        objective = Objective(self._problem, False, float(np.exp(t)))
-        e = minimize(objective.at, x, self._problem.covariance.ends)
+        criterion = GaussianCriterion(self._problem, False, float(np.exp(t)))
+        e = minimize(criterion.at, x, self._problem.covariance.ends)
         slope = 2.0 * (self._problem.cp.n - e.pls.pwrss / e.scale)
         return Refit(e.theta, e.value, slope, _estimates(self._problem, e))
 
@@ -150,7 +150,9 @@ class _BetaHeld:
     def refit(self, t: float, x: Array) -> Refit:
         """Minimize at one value of the coefficient."""
         problem = self._removed.at(t)
-        e = minimize(Objective(problem, False, self._fixed_sigma).at, x, problem.covariance.ends)
+        e = minimize(
+            GaussianCriterion(problem, False, self._fixed_sigma).at, x, problem.covariance.ends
+        )
         slope = self._removed.pwrss_slope(t, e.pls.b) / e.scale
         others = _estimates(problem, e)
         estimates = replace(others, beta=np.insert(others.beta, self._j, t))
@@ -187,7 +189,7 @@ class QuantityHeld:
             sigma = self._fixed_sigma
             if place.log_sigma is not None:
                 sigma = float(np.exp(place.log_sigma))
-            e = Objective(problem, False, sigma).at(place.theta)
+            e = GaussianCriterion(problem, False, sigma).at(place.theta)
             return _Point(x, t, e, place, self._coordinates, problem.cp.n)
 
         best = minimize(at, x, self._ends(x))
@@ -206,10 +208,16 @@ class QuantityHeld:
 
 
 class _Point:
-    """The criterion at one x; attributes as those of an `Evaluation`, in x instead of θ."""
+    """The criterion at one x; attributes as those of a `GaussianEvaluation`, in x instead of θ."""
 
     def __init__(
-        self, x: Array, t: float, e: Evaluation, place: Place, coordinates: Coordinates, n: int
+        self,
+        x: Array,
+        t: float,
+        e: GaussianEvaluation,
+        place: Place,
+        coordinates: Coordinates,
+        n: int,
     ) -> None:
         self.theta, self.value, self.evaluation = x, e.value, e
         self._t, self._place, self._coordinates, self._n = t, place, coordinates, n
@@ -255,10 +263,10 @@ class _Point:
         self.evaluation.release()
 
 
-def _estimates(problem: Problem, e: Evaluation) -> Estimates:
+def _estimates(problem: Problem, e: GaussianEvaluation) -> NaturalParameters:
     """Return the estimates at an evaluation, in the columns of its problem."""
     covariance = problem.covariance
     sigma = float(np.sqrt(e.scale))
     templates = covariance.term_templates(covariance.unstandardize(e.theta))
     beta = problem.cp.layout.coefficients(e.pls.beta)
-    return Estimates([sigma**2 * T @ T.T for T in templates], sigma, beta)
+    return NaturalParameters([sigma**2 * T @ T.T for T in templates], sigma, beta)

@@ -9,11 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
-from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.errors import FitError, check_choice, did_you_mean, warn_caller
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.parameters import (
-    Estimates,
+    NaturalParameters,
     Parameter,
     model_parameters,
     parameter_values,
@@ -22,6 +21,7 @@ from mixedlm_ext.inference.profile.path import ProfilePath, trace
 from mixedlm_ext.inference.profile.points import Maximum, Refit, held, maximum
 from mixedlm_ext.inference.profile.profile import Profile, check_level, cutoff
 from mixedlm_ext.linalg.triangular import lower_root
+from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
 
@@ -96,7 +96,7 @@ def profile(
     top = maximum(fit)
     power = [2.0 if scale == "variance" and p.kind in _SQUARED else 1.0 for p in parameters]
 
-    def describe(estimates: Estimates) -> Array:
+    def describe(estimates: NaturalParameters) -> Array:
         return np.asarray(parameter_values(parameters, estimates) ** power)
 
     params = pd.Series(describe(top.estimates), index=[_name(p, scale) for p in parameters])
@@ -185,7 +185,7 @@ def _choose(
     return [p for p, name in zip(parameters, names) if name in wanted or p.kind in kinds]
 
 
-def _first_step(parameter: Parameter, fit: Fit, estimates: Estimates) -> float:
+def _first_step(parameter: Parameter, fit: Fit, estimates: NaturalParameters) -> float:
     """Guess how far, in the working coordinate, ζ changes by a few tenths."""
     if parameter.kind == "cor":
         return 0.2
@@ -211,7 +211,7 @@ def _ends(parameter: Parameter, fit: Fit) -> tuple[float, float] | None:
     return low, high
 
 
-def _theta(estimates: Estimates, covariance: Covariance) -> Array:
+def _theta(estimates: NaturalParameters, covariance: Covariance) -> Array:
     """Return theta, in the user's units, of the covariance matrices."""
     parts = []
     for cov, term in zip(estimates.random_cov, covariance.terms):

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.covariance import Covariance
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.linalg.triangular import lower_root, solve_upper
-from mixedlm_ext.pls import Problem
 from mixedlm_ext.products.transform import place_of_columns, with_random_columns
+from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
 

@@ -28,7 +28,7 @@ _MOST_EVALUATIONS = 100
 
 
 class Evaluated(Protocol):
-    """A criterion at one point, as `mixedlm_ext.objective.Evaluation` is one."""
+    """A criterion at one point, as `mixedlm_ext.criteria.gaussian.GaussianEvaluation` is."""
 
     @property
     def theta(self) -> Array:

@@ -8,13 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-Self = TypeVar("Self", bound="Criterion")
+Self = TypeVar("Self", bound="Evaluation")
+E = TypeVar("E", covariant=True)
 
-__all__ = ["Criterion"]
+__all__ = ["Criterion", "Evaluation"]
 
 
-class Criterion(Protocol):
-    """A criterion at one point, as `mixedlm_ext.objective.Evaluation` is one."""
+class Criterion(Protocol[E]):
+    """A function to minimize, as `mixedlm_ext.criteria.gaussian.GaussianCriterion` is one."""
+
+    def at(self, theta: Array) -> E:
+        """Evaluate at a point; FitError where there is no value."""
+
+
+class Evaluation(Protocol):
+    """A criterion at one point; derivatives are computed when asked for."""
 
     @property
     def theta(self) -> Array:

@@ -6,7 +6,7 @@ share all matrices that depend on theta, so the sums over each such class of lev
 balanced data have one class, whatever the number of levels. It is called D_c.
 
 Arrays have the responses as their last axis: a, b count the columns of a level, i, j those of X, c
-the classes, r the responses. Notation and formulas are those of objective.py:
+the classes, r the responses. Notation and formulas are those of gaussian.py:
 
     M_c = T'D_cT + I    N_c = TM_c⁻¹T'    F_c = I - D_cN_c    v_l = F_c(Z_l'Wy - Z_l'WXβ)
 """
@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.linalg import small
-from mixedlm_ext.pls import Problem
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.responses import Reduced
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-__all__ = ["LevelClasses", "ManyEvaluations", "ManyObjectives"]
+__all__ = ["LevelClasses", "ManyCriteria", "ManyEvaluations"]
 
 
 class LevelClasses:
@@ -120,7 +120,7 @@ class ManyEvaluations:
 
 
 @dataclass(frozen=True, eq=False)
-class ManyObjectives:
+class ManyCriteria:
     """The criterion of many responses on one problem.
 
     Parameters
@@ -152,13 +152,13 @@ class ManyObjectives:
         reduced: Reduced,
         reml: bool,
         sigma: float | None,
-    ) -> ManyObjectives:
+    ) -> ManyCriteria:
         """Form the sums of some responses."""
         SXy, Syy = classes.quadratic_sums(reduced.Zy)
         return cls(problem, classes, reml, sigma, SXy, Syy, reduced.yy)
 
-    def take(self, where: Index | NDArray[np.bool_]) -> ManyObjectives:
-        """Return the objectives of the responses at `where`."""
+    def take(self, where: Index | NDArray[np.bool_]) -> ManyCriteria:
+        """Return the criteria of the responses at `where`."""
         return replace(
             self, SXy=self.SXy[..., where], Syy=self.Syy[..., where], yy=self.yy[..., where]
         )
@@ -172,9 +172,9 @@ class ManyObjectives:
 class _Evaluator:
     """The steps of one evaluation."""
 
-    def __init__(self, objectives: ManyObjectives, theta: Array) -> None:
-        self.o, self.theta = objectives, theta
-        covariance, classes = objectives.problem.covariance, objectives.classes
+    def __init__(self, criteria: ManyCriteria, theta: Array) -> None:
+        self.o, self.theta = criteria, theta
+        covariance, classes = criteria.problem.covariance, criteria.classes
         self.rows, self.columns = covariance.rows, covariance.columns
         self.k, self.r = covariance.block_sizes[0], theta.shape[1]
         self.T = np.zeros((self.k, self.k, self.r))
@@ -217,7 +217,7 @@ class _Evaluator:
 
     @cached_property
     def value(self) -> Array:
-        """The criterion, as objective.py defines it."""
+        """The criterion, as gaussian.py defines it."""
         o, cp = self.o, self.o.problem.cp
         log_determinants = self.logdet_L - cp.logdet_W
         if o.reml:
@@ -275,7 +275,7 @@ class _Evaluator:
         return out
 
     def _hessian(self) -> Array:
-        """The average-information Hessian, as in objective.py."""
+        """The average-information Hessian, as in gaussian.py."""
         H = self._information()
         if len(self.beta):
             FXr = np.einsum("abcr,bixcr->aixcr", self.F, self.SXr)

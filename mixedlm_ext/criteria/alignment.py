@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
-from mixedlm_ext.covariance import Covariance, TermCovariance
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.linalg.triangular import lower_root
-from mixedlm_ext.pls import Problem
 from mixedlm_ext.products.transform import with_random_columns
+from mixedlm_ext.structures.covariance import Covariance, TermCovariance
 
 Array = NDArray[np.float64]
 

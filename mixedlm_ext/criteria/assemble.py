@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.covariance import Covariance, TermCovariance
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import DesignError
-from mixedlm_ext.pls import Problem
 from mixedlm_ext.products.layout import Layout
+from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.products.rows import cross_products, lay_out, shared_groups
+from mixedlm_ext.structures.covariance import Covariance, TermCovariance
 
 Array = NDArray[np.float64]
 
@@ -34,8 +35,9 @@ def assemble(design: Design) -> Problem:
         If the response is of an extreme scale.
     """
     _check_scale(design)
-    places, blocks = lay_out(design.terms, shared_groups(design.terms), design.weights)
-    cp = cross_products(response(design), design.X, blocks, design.weights, places)
+    noise = noise_of(design)
+    places, blocks = lay_out(design.terms, shared_groups(design.terms), noise)
+    cp = cross_products(response(design), design.X, blocks, noise, places)
     return Problem.of(cp, _covariance(design, cp.layout))
 
 

@@ -13,33 +13,28 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.alignment import AlignedProblem, align
 from mixedlm_ext.caching import cached_property
-from mixedlm_ext.expected_information import (
+from mixedlm_ext.criteria.alignment import AlignedProblem, align
+from mixedlm_ext.criteria.expected_information import (
     traces_by_differences,
     traces_by_levels,
     traces_of_dense,
 )
+from mixedlm_ext.criteria.pls import PenalizedLeastSquares, Problem, solve
 from mixedlm_ext.linalg.blas import inner, matmul
 from mixedlm_ext.linalg.small import large_directions
 from mixedlm_ext.linalg.triangular import solve_upper
-from mixedlm_ext.pls import PenalizedLeastSquares, Problem, solve
-from mixedlm_ext.template_steps import TemplateSteps
+from mixedlm_ext.structures.steps import TemplateSteps
 
 Array = NDArray[np.float64]
 
-__all__ = ["Evaluation", "Objective"]
-
-_DENSE = 600
-"""Columns of Z up to which Z'PZ is formed to learn the second derivatives."""
+__all__ = ["GaussianCriterion", "GaussianEvaluation"]
 
 _STEP = 1e-4
 """Step of the differences of the gradient, relative to theta where that is large."""
-_LEVELWISE = 20_000
-"""Columns of Z up to which the factor of one block is kept for the same purpose."""
 
 
-class Objective:
+class GaussianCriterion:
     """The criterion of one model.
 
     Parameters
@@ -57,9 +52,9 @@ class Objective:
         self.df = cp.n - cp.p if reml else cp.n
         self.constant = (cp.layout.logdet_R if reml else 0.0) - cp.logdet_W
 
-    def at(self, theta: Array) -> Evaluation:
+    def at(self, theta: Array) -> GaussianEvaluation:
         """Evaluate at a standardized theta."""
-        return Evaluation(self, solve(self.problem, theta))
+        return GaussianEvaluation(self, solve(self.problem, theta))
 
     def hessian(self, theta: Array) -> Array:
         """Return the Hessian: exact, or by differences of the gradient where that is cheaper."""
@@ -87,7 +82,7 @@ class Objective:
         return np.asarray((4.0 * gradient(h) - gradient(2.0 * h) - 3.0 * gradient(0.0)) / (2.0 * h))
 
 
-class Evaluation:
+class GaussianEvaluation:
     """The criterion at one theta; derivatives are computed when asked for.
 
     Attributes
@@ -105,38 +100,38 @@ class Evaluation:
 
     has_exact = True
 
-    def __init__(self, objective: Objective, pls: PenalizedLeastSquares) -> None:
-        self._objective, self.pls = objective, pls
+    def __init__(self, criterion: GaussianCriterion, pls: PenalizedLeastSquares) -> None:
+        self._criterion, self.pls = criterion, pls
         self.theta = pls.theta
-        df, sigma = objective.df, objective.sigma
-        log_determinants = pls.logdet_L + (pls.logdet_RX if objective.reml else 0.0)
+        df, sigma = criterion.df, criterion.sigma
+        log_determinants = pls.logdet_L + (pls.logdet_RX if criterion.reml else 0.0)
         if sigma is None:
             self.scale = pls.pwrss / df
             rest = df * (1.0 + np.log(2.0 * np.pi * self.scale))
         else:
             self.scale = sigma**2
             rest = df * np.log(2.0 * np.pi * self.scale) + pls.pwrss / self.scale
-        self.value = float(log_determinants + objective.constant + rest)
+        self.value = float(log_determinants + criterion.constant + rest)
         # r² is what is left of y'Wy, and log r² counts df times
-        lost = float(np.finfo(float).eps) * objective.problem.cp.yy / pls.pwrss
+        lost = float(np.finfo(float).eps) * criterion.problem.cp.yy / pls.pwrss
         self.noise = 1e-13 * abs(self.value) + 10.0 * df * lost
 
     @property
     def most_noise(self) -> float:
         """The rounding error if solves with M lose all that its condition number allows."""
-        average = self._objective.problem.cp.A.average
+        average = self._criterion.problem.cp.A.average
         return self.noise * max(map(_condition, self.pls.factor.templates, average))
 
     @cached_property
     def v(self) -> Array:
         """v = Z'Py = Z'V⁻¹(y - Xβ)."""
-        cp, pls = self._objective.problem.cp, self.pls
+        cp, pls = self._criterion.problem.cp, self.pls
         Zr = cp.Zy - matmul(cp.ZX, pls.beta)
         return self._weighed(Zr[:, None], pls.b[:, None])[:, 0]
 
     def _weighed(self, ZH: Array, B: Array) -> Array:
         """Return Z'V⁻¹H = Z'W(H - ZB) = Γ⁻¹B from Z'WH and B = ΛM⁻¹Λ'Z'WH, each (q, c)."""
-        cp = self._objective.problem.cp
+        cp = self._criterion.problem.cp
         B = np.ascontiguousarray(B)
         out = np.ascontiguousarray(ZH - cp.ZZ @ B)
         if not out.size:
@@ -153,7 +148,7 @@ class Evaluation:
     @cached_property
     def U(self) -> Array:
         """Z'V⁻¹X R_X⁻¹, (q, p)."""
-        cp, pls = self._objective.problem.cp, self.pls
+        cp, pls = self._criterion.problem.cp, self.pls
         ZVX = self._weighed(cp.ZX, pls.NZX)
         return solve_upper(pls.RX, ZVX.T, transpose=True).T
 
@@ -162,7 +157,7 @@ class Evaluation:
         """The gradient of r² in theta: ∂r²/∂T_i = -2σ²S_iT_i, ∂r²/∂Γ_i = -σ²S_i."""
         T = self.pls.factor.templates
         parts = [-2.0 * self.scale * s @ t for s, t in zip(self._scores, T)]
-        return self._objective.problem.covariance.gradient(
+        return self._criterion.problem.covariance.gradient(
             self.theta, parts, lambda: [-self.scale * s for s in self._scores]
         )
 
@@ -170,8 +165,8 @@ class Evaluation:
     def _information(self) -> tuple[list[Array], list[Array]]:
         """K_i and K_iT_i, with Z'PZ for REML and Z'V⁻¹Z for ML."""
         K, KT = self.pls.factor.traces()
-        cp = self._objective.problem.cp
-        if self._objective.reml and cp.p:
+        cp = self._criterion.problem.cp
+        if self._criterion.reml and cp.p:
             U = np.ascontiguousarray(self.U)
             for i, T in enumerate(self.pls.factor.templates):
                 XX = _level_products(cp.block(U, i))
@@ -187,7 +182,7 @@ class Evaluation:
     @cached_property
     def _scores(self) -> list[Array]:
         """S_i = Σ_l v_lv_l'/σ²."""
-        cp = self._objective.problem.cp
+        cp = self._criterion.problem.cp
         blocks = (cp.block(self.v, i) for i in range(len(cp.shapes)))
         return [matmul(v, v.T) / self.scale for v in blocks]
 
@@ -201,7 +196,7 @@ class Evaluation:
     @property
     def gradient(self) -> Array:
         """The gradient in theta."""
-        return self._objective.problem.covariance.gradient(
+        return self._criterion.problem.covariance.gradient(
             self.theta, self._template_gradient, lambda: self._gamma_gradient
         )
 
@@ -219,10 +214,10 @@ class Evaluation:
         """
         E = self._working_vectors()
         information = self._quadratic_form(E) / self.scale
-        if self._objective.sigma is not None:
+        if self._criterion.sigma is not None:
             return information, np.zeros_like(information)
         s = matmul(E.T, self.v) / self.scale
-        return information, np.outer(s, s) / self._objective.df
+        return information, np.outer(s, s) / self._criterion.df
 
     @property
     def _gamma_information(self) -> Array:
@@ -239,26 +234,26 @@ class Evaluation:
     @property
     def exact_is_cheap(self) -> bool:
         """Whether the exact Hessian costs no further factorization and little memory."""
-        cp = self._objective.problem.cp
-        return cp.q <= _DENSE or (len(cp.shapes) == 1 and cp.q <= _LEVELWISE)
+        cp, costs = self._criterion.problem.cp, self._criterion.problem.costs
+        return cp.q <= costs.dense or (len(cp.shapes) == 1 and cp.q <= costs.levelwise)
 
     @cached_property
     def traces(self) -> Array:
         """tr(P ∂V P ∂V) of all pairs of coordinates of Γ; V⁻¹ for P under ML."""
-        objective, factor = self._objective, self.pls.factor
-        covariance, cp = objective.problem.covariance, objective.problem.cp
-        U = self.U if objective.reml and cp.p else np.zeros((cp.q, 0))
+        criterion, factor = self._criterion, self.pls.factor
+        covariance, cp = criterion.problem.covariance, criterion.problem.cp
+        U = self.U if criterion.reml and cp.p else np.zeros((cp.q, 0))
         levelwise = factor.level_information()
         if levelwise is not None:
             return traces_by_levels(covariance, self.theta, levelwise, cp.block(U, 0))
-        if cp.q <= _DENSE:
+        if cp.q <= criterion.problem.costs.dense:
             A = cp.ZZ.toarray()
             W = self._weighed(A, factor.apply(A)) - matmul(U, U.T)
             return traces_of_dense(covariance, self.theta, _by_blocks(W, cp.shapes))
         if not covariance.free:  # entries of Γ do not move alone: the average information stands in
             return self._working_information[0]
         return traces_by_differences(
-            covariance, factor.templates, lambda theta: objective.at(theta).information
+            covariance, factor.templates, lambda theta: criterion.at(theta).information
         )
 
     @cached_property
@@ -273,7 +268,7 @@ class Evaluation:
 
     def _in_theta(self, exact: bool) -> Array:
         """Carry second derivatives in Γ to theta."""
-        covariance = self._objective.problem.covariance
+        covariance = self._criterion.problem.covariance
         if self._aligned is None:
             e, chain, G = self, covariance.chain_rule(self.theta), self._gamma_gradient
         else:
@@ -286,14 +281,14 @@ class Evaluation:
     @cached_property
     def _steps(self) -> TemplateSteps:
         """The directions of a step from here."""
-        covariance = self._objective.problem.covariance
+        covariance = self._criterion.problem.covariance
         if self._aligned is None:
             return TemplateSteps(covariance, self.theta)
         aligned, _ = self._aligned
         return TemplateSteps(covariance, aligned.theta, [Q.T @ Q for Q in aligned.bases])
 
     def derivatives(self, exact: bool = False) -> tuple[Array, Array]:
-        """Return gradient and Hessian along the directions of a step (see template_steps.py).
+        """Return gradient and Hessian along the directions of a step (see structures/steps.py).
 
         Parameters
         ----------
@@ -316,22 +311,22 @@ class Evaluation:
         return theta if self._aligned is None else self._aligned[0].back(theta)
 
     @cached_property
-    def _aligned(self) -> tuple[AlignedProblem, Evaluation] | None:
+    def _aligned(self) -> tuple[AlignedProblem, GaussianEvaluation] | None:
         """The same point in columns that keep the digits of its derivatives, if it needs them."""
-        objective = self._objective
-        aligned = align(objective.problem, self.theta)
+        criterion = self._criterion
+        aligned = align(criterion.problem, self.theta)
         if aligned is None:
             return None
-        same = Objective(aligned.problem, objective.reml, objective.sigma)
+        same = GaussianCriterion(aligned.problem, criterion.reml, criterion.sigma)
         return aligned, same.at(aligned.theta)
 
-    def retract(self, step: Array) -> Evaluation:
+    def retract(self, step: Array) -> GaussianEvaluation:
         """Evaluate after a step along those directions."""
-        return self._objective.at(self.after(step))
+        return self._criterion.at(self.after(step))
 
-    def again(self) -> Evaluation:
+    def again(self) -> GaussianEvaluation:
         """Evaluate here once more, where the factor was released."""
-        return self._objective.at(self.theta)
+        return self._criterion.at(self.theta)
 
     def release(self) -> None:
         """Free the factor, which may be as large as all the rest; what is computed stays."""
@@ -346,7 +341,7 @@ class Evaluation:
 
         Of a shaped term, a column is (∂Γ/∂θ_j)v_l.
         """
-        cp, covariance = self._objective.problem.cp, self._objective.problem.covariance
+        cp, covariance = self._criterion.problem.cp, self._criterion.problem.covariance
         E = np.zeros((cp.q, covariance.n_coordinates))
         for j in np.concatenate(covariance.of_block):
             i, a, c = covariance.blocks[j], covariance.rows[j], covariance.columns[j]
@@ -363,7 +358,7 @@ class Evaluation:
 
     def _quadratic_form(self, E: Array) -> Array:
         """Return E'(Z'PZ)E."""
-        cp, pls = self._objective.problem.cp, self.pls
+        cp, pls = self._criterion.problem.cp, self.pls
         AE = cp.ZZ @ E
         out = matmul(E.T, AE) - pls.factor.quadratic(AE)
         if cp.p:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design, TermDesign
 from mixedlm_ext.errors import DesignError
 from mixedlm_ext.identification.directions import Image, inside_fixed
@@ -20,7 +21,6 @@ from mixedlm_ext.identification.parameters import (
     listed,
     parameters,
 )
-from mixedlm_ext.pls import Problem
 
 Array = NDArray[np.float64]
 

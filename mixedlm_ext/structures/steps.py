@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
-from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.linalg.blas import matmul
+from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
 
@@ -31,8 +31,8 @@ class TemplateSteps:
     theta : ndarray (m,)
         Standardized.
     metrics : list of ndarray (k, k), optional
-        Q'Q of each term if the templates are those of columns ZQ (see alignment.py): what does not
-        rotate is that of the first columns, T'Q'QΔT symmetric.
+        Q'Q of each term if the templates are those of columns ZQ (see criteria/alignment.py): what
+        does not rotate is that of the first columns, T'Q'QΔT symmetric.
     """
 
     def __init__(

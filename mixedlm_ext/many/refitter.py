@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.covariance import Covariance
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.many import LevelClasses, ManyCriteria
+from mixedlm_ext.criteria.pls import Problem, problem_with
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.estimation.estimates import Estimates
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.many.newton import minimize_many
-from mixedlm_ext.many.objective import LevelClasses, ManyObjectives
-from mixedlm_ext.objective import Evaluation, Objective
-from mixedlm_ext.pls import Problem, problem_with
 from mixedlm_ext.products.responses import Reduced, Reduction
 from mixedlm_ext.search import optimize
 from mixedlm_ext.search.start import several_minima
+from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
 
-__all__ = ["Estimates", "Refitter"]
+__all__ = ["Refitter"]
 
 _CELLS = 400_000
 """Numbers that an array of one chunk may hold: about what stays in the cache."""
@@ -30,62 +28,6 @@ _AT_ONCE = 1000
 """Responses of a chunk at most when all are fitted at once."""
 _ONE_BY_ONE = 20
 """Responses of a chunk when each has its own search."""
-
-
-@dataclass(frozen=True, eq=False)
-class Estimates:
-    """Estimates for r responses, in the user's units; nan where a response has none.
-
-    Attributes
-    ----------
-    theta : ndarray (r, m)
-    beta, bse : ndarray (r, p)
-    sigma, objective : ndarray (r,)
-    converged : ndarray of bool (r,)
-    failures : dict of int to str
-        What was wrong with the responses that could not be fitted.
-    """
-
-    theta: Array
-    beta: Array
-    bse: Array
-    sigma: Array
-    objective: Array
-    converged: NDArray[np.bool_]
-    failures: dict[int, str] = field(default_factory=dict)
-
-    @classmethod
-    def missing(cls, r: int, p: int, m: int) -> Estimates:
-        """Return room for r responses."""
-        theta, beta, bse, sigma, objective = (
-            np.full(shape, np.nan) for shape in ((r, m), (r, p), (r, p), (r,), (r,))
-        )
-        return cls(theta, beta, bse, sigma, objective, np.zeros(r, dtype=bool))
-
-    @classmethod
-    def of_fit(cls, fit: Fit) -> Estimates:
-        """Return those of one fit."""
-        return cls(
-            theta=fit.theta[None],
-            beta=fit.beta[None],
-            bse=fit.sigma * np.sqrt(np.diag(fit.unscaled_cov))[None],
-            sigma=np.array([fit.sigma]),
-            objective=np.array([fit.objective]),
-            converged=np.array([fit.optimization.converged]),
-        )
-
-    @classmethod
-    def join(cls, parts: list[Estimates]) -> Estimates:
-        """Put the estimates of several chunks together."""
-        names = [f.name for f in fields(cls) if f.name != "failures"]
-        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-        starts = np.cumsum([0, *(len(part.sigma) for part in parts)])
-        failures = {
-            int(start) + r: why
-            for start, part in zip(starts, parts)
-            for r, why in part.failures.items()
-        }
-        return cls(**joined, failures=failures)
 
 
 class Refitter:
@@ -149,9 +91,9 @@ class Refitter:
         """Fit all responses together and write down those that converged."""
         problem = self.problem
         covariance, cp = problem.covariance, problem.cp
-        objectives = ManyObjectives.of(problem, classes, reduced, self.reml, self.sigma)
+        criteria = ManyCriteria.of(problem, classes, reduced, self.reml, self.sigma)
         start = covariance.start() if self.start is None else self.start
-        best, converged = minimize_many(objectives, np.repeat(start[:, None], len(out.sigma), 1))
+        best, converged = minimize_many(criteria, np.repeat(start[:, None], len(out.sigma), 1))
         out.theta[:] = covariance.unstandardize(_canonical(covariance, best.theta)).T
         out.beta[:] = (reduced.beta0 + solve_upper(cp.R, best.beta)).T
         inverse = solve_upper(cp.R, np.eye(cp.p))
@@ -164,15 +106,14 @@ class Refitter:
     def _fit_one(self, reduced: Reduced, r: int, out: Estimates) -> None:
         """Fit the r-th response by its own search, as `MixedLM.fit` does."""
         try:
-            objective = Objective(problem_with(self.problem, reduced, r), self.reml, self.sigma)
-            e, log = optimize(objective, self.start, several=self.several)
+            criterion = GaussianCriterion(
+                problem_with(self.problem, reduced, r), self.reml, self.sigma
+            )
+            e, log = optimize(criterion, self.start, several=self.several)
         except FitError as error:
-            for name in ("theta", "beta", "bse", "sigma", "objective"):
-                getattr(out, name)[r] = np.nan
-            out.failures[r] = str(error)
+            out.strike([r], str(error))
             return
-        _write(objective.problem, e, r, out)
-        out.converged[r] = log.converged
+        out.write(r, criterion.problem, e, log.converged)
 
 
 def _canonical(covariance: Covariance, theta: Array) -> Array:
@@ -181,14 +122,3 @@ def _canonical(covariance: Covariance, theta: Array) -> Array:
     sign = np.ones((covariance.block_sizes[0], theta.shape[1]))
     sign[covariance.columns[diagonal]] = np.where(theta[diagonal] < 0, -1.0, 1.0)
     return theta * sign[covariance.columns] + 0.0
-
-
-def _write(problem: Problem, e: Evaluation, r: int, out: Estimates) -> None:
-    """Write one evaluation down in the user's units."""
-    layout = problem.cp.layout
-    root = layout.root(e.pls.RX)
-    out.theta[r] = problem.covariance.unstandardize(e.theta)
-    out.beta[r] = layout.coefficients(e.pls.beta)
-    out.bse[r] = np.sqrt(e.scale * np.einsum("pi,pi->p", root, root))
-    out.sigma[r] = np.sqrt(e.scale)
-    out.objective[r] = e.value

@@ -21,9 +21,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.covariance import Covariance
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.triangular import lower_root
+from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
 Blocks = Sequence[Array]

@@ -1,0 +1,193 @@
+"""The covariance of the residuals: Var(e) = σ²W⁻¹, by what multiplies rows and by log|W|.
+
+This is the only reader of `weights` below the design; everything else asks the `Noise` of its rows.
+A residual structure is a class here that offers the same, and a line in `noise_of`. The products of
+random effects are sums over the rows of a level: a structure whose W^½ mixes rows may mix those of
+one level only, of every grouping factor.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.caching import cached_property
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+__all__ = ["EqualVariances", "Noise", "Precisions", "Weighted", "noise_of"]
+
+
+class Noise(Protocol):
+    """W of n rows. Columns that it multiplies are of shape (n,) or (n, c)."""
+
+    @property
+    def equal(self) -> bool:
+        """Whether it is known that W = I."""
+
+    @property
+    def ones(self) -> Array | None:
+        """W^½ times a column of ones, (n,); None if that is ones."""
+
+    @property
+    def logdet(self) -> float:
+        """log|W|."""
+
+    @property
+    def variances(self) -> Array:
+        """The diagonal of W⁻¹, (n,): variances of the residuals over σ²."""
+
+    def root_times(self, H: Array) -> Array:
+        """Return W^½H, whose rows have independent residuals of the same variance."""
+
+    def root_solve(self, E: Array) -> Array:
+        """Return W^{-½}E: from independent residuals to those of the rows."""
+
+    def times(self, H: Array) -> Array:
+        """Return WH."""
+
+    def solve(self, H: Array) -> Array:
+        """Return W⁻¹H."""
+
+    def take(self, rows: slice | Index) -> Noise:
+        """Return the noise of some rows, which are independent of the others."""
+
+    def covariance(self, rows: Index) -> Array:
+        """Return the block of W⁻¹ of m rows, (m, m)."""
+
+    def logdets(self, codes: Index, count: int) -> Array:
+        """Return log|W| of each of `count` independent sets of rows, (count,)."""
+
+
+class Weighted(Protocol):
+    """What has rows with weights, as `mixedlm_ext.design.Design` has."""
+
+    @property
+    def y(self) -> Array:
+        """The response, (n,)."""
+
+    @property
+    def weights(self) -> Array | None:
+        """Precision weights (n,), or None."""
+
+
+def noise_of(design: Weighted) -> Noise:
+    """Return the noise of the rows of a design."""
+    if design.weights is None:
+        return EqualVariances(len(design.y))
+    return Precisions(design.weights)
+
+
+class EqualVariances:
+    """W = I: every residual has the variance σ².
+
+    Parameters
+    ----------
+    n : int
+        Number of rows.
+    """
+
+    equal = True
+    ones = None
+    logdet = 0.0
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+
+    @property
+    def variances(self) -> Array:
+        """Ones, (n,)."""
+        return np.ones(self._n)
+
+    def root_times(self, H: Array) -> Array:
+        """Return H itself."""
+        return H
+
+    root_solve = times = solve = root_times
+
+    def take(self, rows: slice | Index) -> EqualVariances:
+        """Return the noise of some rows."""
+        taken = range(self._n)[rows] if isinstance(rows, slice) else rows
+        return EqualVariances(len(taken))
+
+    def covariance(self, rows: Index) -> Array:
+        """Return the identity of m rows."""
+        return np.eye(len(rows))
+
+    def logdets(self, codes: Index, count: int) -> Array:
+        """Return zeros."""
+        return np.zeros(count)
+
+
+class Precisions:
+    """W is diagonal and known: the residual of row i has the variance σ²/w_i.
+
+    Parameters
+    ----------
+    w : ndarray (n,)
+        Positive.
+
+    Examples
+    --------
+    >>> noise = Precisions(np.array([4.0, 1.0]))
+    >>> noise.root_times(np.array([3.0, 3.0]))
+    array([6., 3.])
+    >>> noise.variances
+    array([0.25, 1.  ])
+    """
+
+    equal = False
+
+    def __init__(self, w: Array) -> None:
+        self._w = w
+
+    @cached_property
+    def ones(self) -> Array:
+        """√w, (n,)."""
+        return np.asarray(np.sqrt(self._w))
+
+    @property
+    def logdet(self) -> float:
+        """Σ log w."""
+        return float(np.log(self._w).sum())
+
+    @property
+    def variances(self) -> Array:
+        """1/w, (n,)."""
+        return 1.0 / self._w
+
+    def root_times(self, H: Array) -> Array:
+        """Return √w times the rows of H."""
+        return H * _along(self.ones, H)
+
+    def root_solve(self, E: Array) -> Array:
+        """Return the rows of E over √w."""
+        return E / _along(self.ones, E)
+
+    def times(self, H: Array) -> Array:
+        """Return w times the rows of H."""
+        return H * _along(self._w, H)
+
+    def solve(self, H: Array) -> Array:
+        """Return the rows of H over w."""
+        return H / _along(self._w, H)
+
+    def take(self, rows: slice | Index) -> Precisions:
+        """Return the noise of some rows."""
+        return Precisions(self._w[rows])
+
+    def covariance(self, rows: Index) -> Array:
+        """Return the diagonal matrix of 1/w, (m, m)."""
+        return np.diag(1.0 / self._w[rows])
+
+    def logdets(self, codes: Index, count: int) -> Array:
+        """Return the sums of log w over the sets."""
+        return np.bincount(codes, np.log(self._w), count).astype(float, copy=False)
+
+
+def _along(values: Array, H: Array) -> Array:
+    """Return the values as a column beside those of H."""
+    return values if H.ndim == 1 else values[:, None]

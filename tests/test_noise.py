@@ -1,0 +1,154 @@
+"""What every `Noise` promises, against the dense W; and that nothing else reads weights."""
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+
+import mixedlm_ext
+from mixedlm_ext import MixedLM
+from mixedlm_ext.criteria import assemble as assembly
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.products.noise import EqualVariances, Noise, Precisions
+
+N = 7
+W = np.random.default_rng(4).uniform(0.2, 5.0, N)
+
+# Each beside its W.
+NOISES: dict[str, tuple[Noise, np.ndarray]] = {
+    "equal": (EqualVariances(N), np.eye(N)),
+    "precisions": (Precisions(W), np.diag(W)),
+    "precisions of one": (Precisions(np.ones(N)), np.eye(N)),
+}
+
+
+@pytest.fixture(params=NOISES)
+def case(request: pytest.FixtureRequest) -> tuple[Noise, np.ndarray]:
+    return NOISES[request.param]
+
+
+@pytest.mark.parametrize("shape", [(N,), (N, 3), (N, 0), (N, N)])
+def test_what_multiplies_rows(case: tuple[Noise, np.ndarray], shape: tuple[int, ...]) -> None:
+    noise, dense = case
+    H = np.random.default_rng(1).standard_normal(shape)
+    before = H.copy()
+    assert_allclose(noise.times(H), dense @ H, rtol=1e-14)
+    assert_allclose(noise.solve(H), np.linalg.inv(dense) @ H, rtol=1e-13)
+    root = noise.root_times(np.eye(N))
+    assert_allclose(root.T @ root, dense, rtol=1e-14)
+    assert_allclose(noise.root_times(H), root @ H, rtol=1e-14)
+    assert_allclose(root @ noise.root_solve(H), H, rtol=1e-14)
+    assert (before == H).all()
+
+
+def test_ones_and_determinants(case: tuple[Noise, np.ndarray]) -> None:
+    noise, dense = case
+    ones = np.ones(N) if noise.ones is None else noise.ones
+    assert_allclose(ones, noise.root_times(np.ones(N)), rtol=1e-15)
+    assert_allclose(noise.logdet, np.linalg.slogdet(dense)[1], atol=1e-13)
+    assert_allclose(noise.variances, np.diag(np.linalg.inv(dense)), rtol=1e-14)
+    codes = np.array([2, 0, 0, 3, 2, 2, 0])
+    expected = [np.linalg.slogdet(dense[np.ix_(own, own)])[1] for own in codes == np.c_[:5]]
+    assert_allclose(noise.logdets(codes, 5), expected, atol=1e-13)
+
+
+@pytest.mark.parametrize("rows", [slice(None), slice(2, 20, 2), np.array([5, 1]), np.arange(0)])
+def test_some_rows(case: tuple[Noise, np.ndarray], rows: slice | np.ndarray) -> None:
+    noise, dense = case
+    part = np.diag(np.diag(dense)[rows])
+    taken = noise.take(rows)
+    assert_allclose(taken.times(np.eye(len(part))), part, rtol=1e-14)
+    assert taken.variances.shape == (len(part),)
+    assert taken.equal == noise.equal
+    at = np.arange(N)[rows]
+    assert_allclose(noise.covariance(at), np.linalg.inv(part) if len(at) else part, rtol=1e-14)
+
+
+def test_only_ones_that_nobody_gave_are_known_to_be_equal() -> None:
+    assert EqualVariances(N).equal
+    assert not Precisions(np.ones(N)).equal
+
+
+class Correlated:
+    """Any W, dense: what a residual structure would offer to the products of all rows."""
+
+    equal = False
+
+    def __init__(self, W: np.ndarray) -> None:
+        self.W, self.root = W, np.linalg.cholesky(W).T
+
+    @property
+    def ones(self) -> np.ndarray:
+        return self.root.sum(axis=1)
+
+    @property
+    def logdet(self) -> float:
+        return float(np.linalg.slogdet(self.W)[1])
+
+    def root_times(self, H: np.ndarray) -> np.ndarray:
+        return self.root @ H
+
+    def root_solve(self, E: np.ndarray) -> np.ndarray:
+        return np.linalg.solve(self.root, E)
+
+
+@pytest.mark.parametrize("formula", ["y ~ x + (1 | g)", "y ~ x + (x | g)", "y ~ x + (1 + z || g)"])
+@pytest.mark.parametrize("reml", [True, False])
+def test_residuals_correlated_within_levels(
+    formula: str, reml: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Serial correlation of unequal variances in each level of g, against the dense V."""
+    rng = np.random.default_rng(8)
+    g = np.repeat(np.arange(6), [3, 4, 5, 3, 6, 4])
+    n, order = len(g), rng.permutation(len(g))
+    data = pd.DataFrame({"g": g, "x": rng.normal(size=n), "z": rng.normal(size=n)})
+    data = data.assign(y=1e3 + rng.normal(size=n) + rng.normal(size=6)[g]).iloc[order]
+    lag = np.abs(np.subtract.outer(order, order))
+    same = np.equal.outer(g[order], g[order])
+    sd = rng.uniform(0.5, 2.0, n)
+    R = np.where(same, 0.6**lag, 0.0) * np.outer(sd, sd)
+    model = MixedLM.from_formula(formula, data)
+    noise = Correlated(np.linalg.inv(R))
+    monkeypatch.setattr(assembly, "noise_of", lambda design: noise)
+    problem = assembly.assemble(model.design)
+    theta = rng.uniform(0.3, 1.2, problem.covariance.n_theta)
+    V = R.copy()
+    for term, T in zip(model.design.terms, problem.covariance.term_templates(theta), strict=True):
+        V += same * (term.X @ T @ T.T @ term.X.T)
+    y, X = model.design.y, model.design.X
+    XVX = X.T @ np.linalg.solve(V, X)
+    beta = np.linalg.solve(XVX, X.T @ np.linalg.solve(V, y))
+    r = y - X @ beta
+    df = n - X.shape[1] if reml else n
+    expected = np.linalg.slogdet(V)[1] + (np.linalg.slogdet(XVX)[1] if reml else 0.0)
+    expected += df * (1.0 + np.log(2.0 * np.pi * (r @ np.linalg.solve(V, r)) / df))
+    found = GaussianCriterion(problem, reml).at(problem.covariance.standardize(theta))
+    assert_allclose(found.value, expected, rtol=1e-11)
+    assert_allclose(problem.cp.layout.coefficients(found.pls.beta), beta, rtol=1e-10)
+
+
+# Where rows change hands as the user's arguments, and numbers of quadratures.
+NO_NOISE = {
+    "inference/bootstrap/jackknife.py",
+    "inference/compare/regression.py",
+    "inference/means/multivariate_t.py",
+    "inference/update.py",
+    "products/noise.py",
+}
+
+
+def test_weights_are_read_by_noise_only() -> None:
+    package = Path(mixedlm_ext.__file__).parent
+    face = {"design", "shell"}
+    readers = set()
+    for path in package.rglob("*.py"):
+        place = path.relative_to(package)
+        if place.parts[0] in face or str(place) == "model.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr == "weights":
+                readers.add(place.as_posix())
+    assert readers <= NO_NOISE
