@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from mixedlm_ext import MixedLM, MixedLMResults, RandomTerm, datasets
 from mixedlm_ext.design import Design
-from mixedlm_ext.errors import DesignError
+from mixedlm_ext.errors import DesignError, FormulaError
 
 FORMULA = "Reaction ~ np.log(Days + 1) + (Days | Subject)"
 
@@ -105,6 +105,20 @@ def test_what_a_fit_computed_outlives_its_rows() -> None:
     assert_allclose(result.fit_record.unweighted_root, root)
     assert len(result.fit_record.design.y) == 0
     assert len(other.fit_record.design.y) == len(other.model.endog) == 180
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_errors_of_expressions_outlive_the_rows(removed: bool) -> None:
+    frame = data().assign(day=pd.date_range("2020", periods=180))
+    result = MixedLM.from_formula("Reaction ~ bs(Days, df=4) + (1 | Subject)", frame).fit()
+    if removed:
+        result.remove_data()
+    for fitted in (result, pickle.loads(pickle.dumps(result))):
+        with pytest.raises(FormulaError, match=r"cannot evaluate 'bs\(Days, df=4\)'"):
+            fitted.predict(frame.assign(Days=100))
+    dated = MixedLM.from_formula("Reaction ~ np.log(day.dt.day) + (1 | Subject)", frame).fit()
+    with pytest.raises(FormulaError, match="column 'day' is a date, no number"):
+        pickle.loads(pickle.dumps(dated)).predict(frame.assign(day="x"))
 
 
 # --- weights and offset of new rows ---------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -153,3 +153,16 @@ class NewData:
     estimable: npt.NDArray[np.bool_]
     y: Floats | None = None
     unseen: dict[str, pd.Index] = field(default_factory=dict)
+
+    def take(self, mask: npt.NDArray[np.bool_]) -> NewData:
+        """Return some of the rows; `unseen` stays what it is."""
+        return replace(
+            self,
+            X=self.X[mask],
+            terms={name: (X[mask], codes[mask]) for name, (X, codes) in self.terms.items()},
+            offset=self.offset[mask],
+            index=self.index[mask],
+            complete=self.complete[mask],
+            estimable=self.estimable[mask],
+            y=None if self.y is None else self.y[mask],
+        )

@@ -156,7 +156,7 @@ def prediction_results(
     fit = fitted.fit
     mean = predict_rows(fit, new, chosen, new_levels, random_only)
     used = np.isfinite(mean)
-    rows = new if used.all() else _take(new, used)
+    rows = new if used.all() else new.take(used)
     fixed = np.zeros_like(rows.X) if random_only else rows.X
     errors = PredictionErrors(fit, replace(rows, X=fixed), chosen)
     variance = errors.variance(fitted.method.cov())
@@ -165,18 +165,6 @@ def prediction_results(
     df, df_obs = _degrees(fitted, rows.X, errors, variance, residual[used], bool(chosen))
     variance, df, df_obs = (_spread(part, used) for part in (variance, df, df_obs))
     return PredictionResults(mean, variance, residual, df, df_obs, new.index)
-
-
-def _take(new: NewData, rows: NDArray[np.bool_]) -> NewData:
-    """Return some of the rows."""
-    return replace(
-        new,
-        X=new.X[rows],
-        terms={name: (Z[rows], codes[rows]) for name, (Z, codes) in new.terms.items()},
-        offset=new.offset[rows],
-        index=new.index[rows],
-        complete=new.complete[rows],
-    )
 
 
 def _spread(values: Array, used: NDArray[np.bool_]) -> Array:
