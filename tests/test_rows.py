@@ -3,6 +3,7 @@
 import copy
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from mixedlm_ext import MixedLM, MixedLMResults, RandomTerm, datasets
 from mixedlm_ext.design import Design
-from mixedlm_ext.errors import DesignError, FormulaError
+from mixedlm_ext.errors import DesignError, DesignWarning, FormulaError
 
 FORMULA = "Reaction ~ np.log(Days + 1) + (Days | Subject)"
 
@@ -74,10 +75,48 @@ def test_rows_of_rows_stand_in_the_data_of_the_first() -> None:
     assert first.frame is not None
     inner = first.frame.copy()
     inner.iloc[10, inner.columns.get_loc("Days")] = np.nan
-    second = MixedLM.from_formula(FORMULA, inner, weights="w", offset="o").design
-    rows = second.rows.within(first.rows)
-    assert_array_equal(rows.positions, np.delete(np.arange(180), [4, 11, 100]))
-    assert (rows.n_data, rows.n_missing) == (180, 3)
+    inner.iloc[[20, 21], inner.columns.get_loc("w")] = 0.0
+    with pytest.warns(DesignWarning, match="zero"):
+        second = MixedLM.from_formula(FORMULA, inner, weights="w", offset="o").design
+    rows = second.rows.within(replace(first.rows, n_zero_weight=5))
+    assert_array_equal(rows.positions, np.delete(np.arange(180), [4, 11, 21, 22, 100]))
+    assert (rows.n_data, rows.n_missing, rows.n_zero_weight) == (180, 3, 7)
+    assert rows.at_hand is first.rows.at_hand is not None
+
+
+def test_no_rows_know_no_labels() -> None:
+    frame = data()
+    frame.iloc[4, 0] = np.nan
+    rows = MixedLM.from_formula(FORMULA, frame, missing="exclude").design.rows
+    assert rows.full_index is not None and rows.at_hand is not None
+    gone = rows.none()
+    assert (len(gone), gone.full_index, gone.at_hand) == (0, None, None)
+    assert gone.frame is not None and list(gone.frame) == list(rows.frame)
+
+
+def test_another_response_may_have_another_name(named: MixedLMResults) -> None:
+    design = named.model.design
+    twice = design.with_response(2 * design.y, "twice")
+    assert_array_equal(twice.y, 2 * design.y)
+    assert (twice.endog_name, design.endog_name) == ("twice", "Reaction")
+    assert design.with_response(design.y).spec is design.spec
+
+
+def test_some_rows_of_new_data() -> None:
+    frame = data().assign(f="a")
+    frame.iloc[90:, -1] = "b"
+    frame.loc[frame["f"] == "b", "Days"] = 0.0
+    with pytest.warns(DesignWarning, match="rank deficient"):
+        model = MixedLM.from_formula("Reaction ~ f * Days + (1 | Subject)", frame, offset="o")
+    new = frame.iloc[80:100].assign(Days=3.0, Reaction=1.5)
+    new.iloc[3, new.columns.get_loc("o")] = np.nan
+    made, mask = model.design.new_data(new, need_response=True), np.arange(20) % 3 == 0
+    assert not made.estimable.all() and not made.complete.all()
+    part, expected = made.take(mask), model.design.new_data(new[mask], need_response=True)
+    for name in ("X", "offset", "index", "complete", "estimable", "y"):
+        assert_array_equal(getattr(part, name), getattr(expected, name))
+    for one, two in zip(part.terms["Subject"], expected.terms["Subject"], strict=True):
+        assert_array_equal(one, two)
 
 
 def test_names_of_coefficients_outlive_the_rows(named: MixedLMResults) -> None:
@@ -196,6 +235,7 @@ def test_weights_are_read_alike(named: MixedLMResults) -> None:
     ("values", "message"),
     [
         ([1.0, -2.0, 1.0, 1.0], "weights has a negative value: -2 at row 'r1'"),
+        ([np.nan, 1.0, -2.0, 1.0], "weights has a negative value: -2 at row 'r2'"),
         ([1.0, 1.0, np.inf, 1.0], "weights is not finite: inf at row 'r2'"),
         ([1.0, 1.0], "weights has 2 values; the data have 4 rows"),
         (["a", "b", "c", "d"], "weights is not numeric"),
@@ -244,5 +284,11 @@ def test_arrays_match_labels_only_where_the_rows_have_some() -> None:
     labelled = pd.Series([1.0, 2.0, 3.0, 4.0], index=list("abcd"))
     got = result.get_prediction(X[:4], random=new, weights=labelled).var_resid
     assert_allclose(got, result.scale / labelled)
+    assert_allclose(
+        result.predict(X[:4], random=new, offset=labelled),
+        result.predict(X[:4], random=new) + labelled.to_numpy(),
+    )
     with pytest.raises(DesignError, match="weights has another index"):
         result.get_prediction(pd.DataFrame(X[:4]), random=new, weights=labelled)
+    with pytest.raises(DesignError, match="offset has another index"):
+        result.predict(pd.DataFrame(X[:4]), random=new, offset=labelled)

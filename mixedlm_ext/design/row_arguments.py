@@ -85,8 +85,7 @@ class RowArgument:
             return table.column(str(name))
         if isinstance(given, int | float | np.number):
             given = np.full(m, float(given))
-        values = one_per_row(given, self.name, m, index)
-        return values if index is None else values.set_axis(index)
+        return one_per_row(given, self.name, m, index)
 
     def _check_column(self, name: str, table: Table) -> None:
         """Raise unless the data have a column."""
