@@ -1,4 +1,4 @@
-"""A cached property that takes no lock.
+"""Cached properties that take no lock: of one instance, or shared by copies of a record.
 
 Before Python 3.12 that of `functools` holds one lock for all instances of a class while it
 computes. A process that forks while another of its threads computes then hands a lock to the child
@@ -8,13 +8,12 @@ that nobody there ever releases, and fits of several threads wait for one anothe
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING or sys.version_info >= (3, 12):
     from functools import cached_property
 else:
-    from collections.abc import Callable
-    from typing import Any
 
     class cached_property:
         """Computed when first asked for, then an entry of the instance's ``__dict__``.
@@ -38,4 +37,47 @@ else:
             return instance.__dict__.setdefault(self.attrname, value)
 
 
-__all__ = ["cached_property"]
+T = TypeVar("T")
+
+__all__ = ["cached_property", "shared_property"]
+
+
+class shared_property(Generic[T]):
+    """Computed when first asked for, then an entry of the dict ``shared`` of the record.
+
+    `dataclasses.replace` hands that dict on: what it holds must not depend on the fields that are
+    replaced.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass, field, replace
+    >>> @dataclass(frozen=True)
+    ... class Square:
+    ...     side: float
+    ...     label: str
+    ...     shared: dict = field(default_factory=dict, repr=False)
+    ...     @shared_property
+    ...     def area(self):
+    ...         print("computed")
+    ...         return self.side**2
+    >>> one = Square(2.0, "one")
+    >>> one.area, replace(one, label="other").area
+    computed
+    (4.0, 4.0)
+    """
+
+    def __init__(self, func: Callable[[Any], T]) -> None:
+        self.func = func
+        self.__doc__ = func.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> T:
+        if instance is None:
+            return self  # type: ignore[return-value]
+        if self.name not in instance.shared:
+            # the first value stays, so that all threads share one
+            instance.shared.setdefault(self.name, self.func(instance))
+        value: T = instance.shared[self.name]
+        return value

@@ -283,7 +283,7 @@ class MixedLM(absent.NotOfModels, base.LikelihoodModel):
         """Return the results of a fit, with a model of their own."""
         face, fit = fitted.face, fitted.fit
         model = cls._of_design(fit.design, face.has_constant, as_arrays=not face.labelled)
-        model.__dict__["assembled"] = Assembled(fit.design, model.face, fit.problem)
+        model.assembled = Assembled(fit.design, model.face, fit.problem)
         return MixedLMResults(model, fitted)
 
     @classmethod
@@ -315,7 +315,7 @@ class MixedLM(absent.NotOfModels, base.LikelihoodModel):
         """
         other = self.assembled.with_response(endog, name)
         model = self.with_design(other.design)
-        model.__dict__["assembled"] = other
+        model.assembled = other
         return model
 
     # --- the criterion ------------------------------------------------------------------------
@@ -373,9 +373,14 @@ class MixedLM(absent.NotOfModels, base.LikelihoodModel):
 
     # --- pickling -----------------------------------------------------------------------------
 
+    @cached_property
+    def _served(self) -> WeakSet[MixedLMResults]:
+        """Results that use this model."""
+        return WeakSet()
+
     def serve(self, results: MixedLMResults) -> None:
         """Take note of results that use this model."""
-        self.__dict__.setdefault("_served", WeakSet()).add(results)
+        self._served.add(results)
 
     def drop_rows(self, results: MixedLMResults) -> Design:
         """Forget everything that has one entry a row, keeping what new predictions need.
@@ -388,7 +393,7 @@ class MixedLM(absent.NotOfModels, base.LikelihoodModel):
             The one of the model from now on.
         """
         problem = self.problem
-        others = [other for other in self.__dict__.get("_served", ()) if other is not results]
+        others = [other for other in self._served if other is not results]
         if others:
             twin = copy.copy(self)
             twin.data = copy.copy(self.data)
@@ -397,9 +402,9 @@ class MixedLM(absent.NotOfModels, base.LikelihoodModel):
                 twin.serve(other)
         self._served = WeakSet([results])
         self.design = self.design.without_rows()
-        self.__dict__["assembled"] = Assembled(self.design, self.face, problem)
+        self.assembled = Assembled(self.design, self.face, problem)
         self.data.drop_rows(self.design)
         return self.design
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_served"}
+        return {name: value for name, value in vars(self).items() if name != "_served"}

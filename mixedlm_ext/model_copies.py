@@ -55,7 +55,8 @@ class ModelFormula(str):
                 f"{len(self.design.y)}. Change values only, and make a new model for other rows."
             )
         assert new.y is not None
-        return replace(self.design, y=new.y, X=new.X)
+        design = self.design
+        return replace(design, rows=replace(design.rows, y=new.y, X=new.X))
 
 
 class OwnTerms(list[RandomTerm]):

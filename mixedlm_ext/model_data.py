@@ -75,10 +75,11 @@ class _DesignData(ModelData):
             self.k_constant = int(abs(implied - len(X)) < 1e-8 * len(X))
 
     def __getstate__(self) -> dict[str, Any]:
-        return dict(self.__dict__)
+        return dict(vars(self))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        for name, value in state.items():
+            setattr(self, name, value)
 
 
 class _FrameData(_DesignData, PandasData):

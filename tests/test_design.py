@@ -279,7 +279,7 @@ def test_missing_rows_are_dropped_before_stateful_transforms(frame: pd.DataFrame
     np.testing.assert_array_equal(d.terms[0].X, expected.terms[0].X)
     assert d.n_missing == 4
     assert d.index.equals(kept.index)
-    np.testing.assert_array_equal(d.rows, [i for i in range(60) if i not in (1, 2, 4, 9)])
+    np.testing.assert_array_equal(d.rows.positions, [i for i in range(60) if i not in (1, 2, 4, 9)])
 
 
 def test_columns_not_in_the_formula_may_be_missing(frame: pd.DataFrame) -> None:
@@ -301,7 +301,7 @@ def test_subset(kind: str, frame: pd.DataFrame) -> None:
     d = design("y ~ x + (1 | g)", frame, subset=subset, weights=np.arange(1.0, 61.0))
     assert d.index.equals(chosen.index)
     np.testing.assert_array_equal(d.y, chosen["y"])
-    np.testing.assert_array_equal(d.weights, d.rows + 1.0)
+    np.testing.assert_array_equal(d.weights, d.rows.positions + 1.0)
 
 
 def test_weights_and_offset(frame: pd.DataFrame) -> None:
@@ -310,7 +310,7 @@ def test_weights_and_offset(frame: pd.DataFrame) -> None:
     )
     np.testing.assert_array_equal(d.weights, frame["count"])
     np.testing.assert_allclose(d.offset, frame["x"] + 2 * frame["count"] + frame["odd name"])
-    assert (d.weights_name, d.offset_name) == ("count", "odd name")
+    assert (d.spec.weights.column, d.spec.offset.column) == ("count", "odd name")
     new = d.new_data(frame.head(3))
     np.testing.assert_allclose(new.offset, d.offset[:3])
     new = d.new_data(frame.head(3), offset=[0.0, 1.0, 2.0])
@@ -649,7 +649,7 @@ def test_arrays_drop_missing_rows(frame: pd.DataFrame) -> None:
     assert d.n_missing == (~kept).sum()
     assert d.index.equals(frame.index[kept])
     np.testing.assert_array_equal(d.X[:, 0], x[kept])
-    np.testing.assert_array_equal(d.rows, np.flatnonzero(kept))
+    np.testing.assert_array_equal(d.rows.positions, np.flatnonzero(kept))
 
 
 def test_new_arrays(frame: pd.DataFrame) -> None:

@@ -49,9 +49,6 @@ LAYERS: list[list[str]] = [
     ["__main__"],
 ]
 
-# Modules within a unit that name one another's types: a Design has methods that make NewData of it.
-TYPES_OF_ONE_UNIT = {("design.at_hand", "design.design"), ("design.new_data", "design.design")}
-
 # Data are for users: nothing in the package computes with them.
 NOT_IMPORTED_BELOW = {"datasets": ""}
 
@@ -191,9 +188,7 @@ def test_no_cycles() -> None:
         module: {
             target
             for found in imports_of(module)
-            if (target := inner(found.target)) is not None
-            and target != module
-            and (module, target) not in TYPES_OF_ONE_UNIT
+            if (target := inner(found.target)) is not None and target != module
         }
         for module in MODULES
     }

@@ -25,6 +25,7 @@ __all__ = [
     "check_matrix",
     "check_response",
     "check_term",
+    "check_weights",
     "number_vector",
     "offset_vector",
     "repeated_column",
@@ -142,17 +143,22 @@ def _check_finite(values: Floats, what: str, index: pd.Index) -> None:
 def weight_vector(values: pd.Series, what: str, index: pd.Index) -> Floats:
     """Precision weights of the rows; zeros are allowed, but not all of them."""
     weights = number_vector(values, what, len(index))
+    check_weights(weights, what, index, "; zero leaves a row out")
+    if not weights.any():
+        raise DesignError(f"{what}: all values are zero, no row is left.")
+    return weights
+
+
+def check_weights(weights: Floats, what: str, index: pd.Index, more: str = "") -> None:
+    """Refuse infinite, undefined and negative weights; `more` says what zero means."""
     _check_finite(weights, what, index)
     negative = np.flatnonzero(weights < 0)
     if len(negative):
         row = negative[0]
         raise DesignError(
             f"{what} has a negative value: {weights[row]:g} at row {quoted(index[row])}. "
-            "Precision weights are positive; zero leaves a row out."
+            f"Precision weights are positive{more}."
         )
-    if not weights.any():
-        raise DesignError(f"{what}: all values are zero, no row is left.")
-    return weights
 
 
 def offset_vector(values: Any, name: str, index: pd.Index) -> Floats:

@@ -25,7 +25,10 @@ from mixedlm_ext.design.grouping import combine_codes, level_codes
 from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.random_arrays import ArrayTerm, exog_columns, read_random_term
 from mixedlm_ext.design.records import RandomTerm, TermDesign
-from mixedlm_ext.design.rows import RowChoice, choose_rows
+from mixedlm_ext.design.row_arguments import OFFSET, WEIGHTS
+from mixedlm_ext.design.row_choice import RowChoice, choose_rows
+from mixedlm_ext.design.rows import Rows
+from mixedlm_ext.design.spec import Spec
 from mixedlm_ext.design.values import row_shape
 from mixedlm_ext.errors import DesignError
 
@@ -109,27 +112,32 @@ def design_from_arrays(
     check_matrix(X, names, "exog", choice.index)
     laid = _terms(terms, choice, n, checks, allow_saturated)
     fixed = keep_columns(X, names, choice.weights, checks=checks)
-    return Design(
-        y=response,
-        X=fixed.X,
+    spec = Spec(
         endog_name=name,
         x_names=fixed.names,
         dropped=fixed.dropped,
         all_x_names=tuple(names),
         column_map=fixed.column_map,
         null=fixed.null,
-        terms=laid,
+        terms=tuple(term.spec for term in laid),
+        weights=WEIGHTS.given_as(None, weights),
+        offset=OFFSET.given_as(None, offset),
+        checks=checks,
+    )
+    rows = Rows(
+        y=response,
+        X=fixed.X,
+        terms=tuple((term.X, term.codes) for term in laid),
         weights=choice.weights,
         offset=known,
         index=choice.index,
-        rows=choice.positions(n),
+        positions=choice.positions(n),
+        n_data=n,
         n_missing=choice.n_missing,
         n_zero_weight=choice.n_zero_weight,
-        n_data=n,
-        checks=checks,
         full_index=index if missing == "exclude" else None,
-        array_offset=offset is not None,
     )
+    return Design(spec, rows)
 
 
 def _endog(endog: Any) -> pd.Series:
@@ -206,7 +214,7 @@ def _terms(
         codes, levels = combine_codes(factors, term.group)
         name = unique_name(term.group, [other.name for other in laid])
         laid.append(
-            TermDesign(name, term.group, term.columns, X, codes, levels, term.structure, term.text)
+            TermDesign(name, term.group, term.columns, levels, term.structure, term.text, X, codes)
         )
         check_term(laid[-1], checks, allow_saturated=allow_saturated)
     repeated = repeated_column(laid)

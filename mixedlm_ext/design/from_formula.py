@@ -28,7 +28,10 @@ from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.names import code_names, list_names, quoted, resolve_names
 from mixedlm_ext.design.other_columns import expand_dot
 from mixedlm_ext.design.records import TermDesign
-from mixedlm_ext.design.rows import RowChoice, choose_rows, subset_rows
+from mixedlm_ext.design.row_arguments import OFFSET, WEIGHTS
+from mixedlm_ext.design.row_choice import RowChoice, choose_rows, subset_rows
+from mixedlm_ext.design.rows import Rows
+from mixedlm_ext.design.spec import Spec
 from mixedlm_ext.errors import DesignError, DesignWarning, FormulaError, did_you_mean, warn_caller
 from mixedlm_ext.formula.parser import MixedFormula
 
@@ -138,34 +141,38 @@ def design_from_formula(
     _check_one_level(matrices.without_columns(0), checks)
     _warn_of_times(matrices)
     fixed = keep_columns(X, matrices.names(0), choice.weights, drop_cols, checks)
-    return Design(
-        y=y,
-        X=fixed.X,
+    spec = Spec(
         endog_name=formula.shown(formula.response),
         x_names=fixed.names,
         dropped=fixed.dropped,
         all_x_names=matrices.names(0),
         column_map=fixed.column_map,
         null=fixed.null,
-        terms=terms,
+        terms=tuple(term.spec for term in terms),
+        formula=formula,
+        columns=tuple(frame.columns),
+        scope=scope,
+        weights=WEIGHTS.given_as(weights_name, weights),
+        offset=OFFSET.given_as(offset_name, offset),
+        checks=checks,
+        made=matrices,
+    )
+    rows = Rows(
+        y=y,
+        X=fixed.X,
+        terms=tuple((term.X, term.codes) for term in terms),
         weights=choice.weights,
         offset=total,
         index=choice.index,
-        rows=choice.positions(len(table)),
+        positions=choice.positions(len(table)),
+        n_data=len(table),
         n_missing=choice.n_missing,
         n_zero_weight=choice.n_zero_weight,
-        n_data=len(table),
-        formula=formula,
         frame=frame,
-        scope=scope,
-        weights_name=weights_name,
-        offset_name=offset_name,
-        at_hand=DataAtHand(table),
-        checks=checks,
         full_index=table.index if missing == "exclude" else None,
-        array_offset=offset is not None and offset_name is None,
-        _matrices=matrices,
+        at_hand=DataAtHand(table),
     )
+    return Design(spec, rows)
 
 
 def _extra_column(
@@ -263,7 +270,7 @@ def _terms(
         name = unique_name(spec.name or spec.group_name, [term.name for term in terms])
         columns = matrices.names(i)
         terms.append(
-            TermDesign(name, spec.group_name, columns, X, codes, levels, spec.structure, spec.text)
+            TermDesign(name, spec.group_name, columns, levels, spec.structure, spec.text, X, codes)
         )
     return tuple(terms)
 

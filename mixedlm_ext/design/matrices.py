@@ -83,6 +83,7 @@ class MatricesMemory:
 
     uses: dict[str, str]
     types: dict[str, ColumnType]
+    times: dict[str, str]
     sides: tuple[SideMemory, ...]
     expressions: tuple[ExpressionMemory, ...]
 
@@ -193,6 +194,7 @@ class FormulaMatrices:
         return MatricesMemory(
             self._uses,
             self._types,
+            self._times,
             tuple(SideMemory.of(info) for info in self.infos),
             tuple(ExpressionMemory.of(c, e.state) for c, e in self._expressions.items()),
         )
@@ -204,7 +206,8 @@ class FormulaMatrices:
         """Return the matrices that left a memory."""
         made = cls.__new__(cls)
         made.formula, made.code = formula, read_formula(formula)
-        made._uses, made._types, made._training = memory.uses, memory.types, None
+        made._uses, made._types, made._times = memory.uses, memory.types, memory.times
+        made._training = None
         made.infos = [side.info(scope) for side in memory.sides]
         made._expressions = {
             e.code: _Expression.from_state(e.code, e.state(scope)) for e in memory.expressions

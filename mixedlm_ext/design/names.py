@@ -289,17 +289,19 @@ class Scope:
     def __deepcopy__(self, memo: dict[int, Any]) -> Scope:
         return Scope(dict(self.values), self.lost)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __reduce__(self) -> tuple[Any, ...]:
         modules = {k: v.__name__ for k, v in self.values.items() if isinstance(v, types.ModuleType)}
         others = {k: v for k, v in self.values.items() if k not in modules}
         lost = tuple(name for name, value in others.items() if not _pickles(value))
         kept = {name: value for name, value in others.items() if name not in lost}
-        return {"modules": modules, "values": kept, "lost": self.lost + lost}
+        return Scope.with_modules, (kept, modules, self.lost + lost)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        values = {k: importlib.import_module(v) for k, v in state["modules"].items()}
-        object.__setattr__(self, "values", {**state["values"], **values})
-        object.__setattr__(self, "lost", state["lost"])
+    @classmethod
+    def with_modules(
+        cls, values: Mapping[str, Any], modules: Mapping[str, str], lost: tuple[str, ...]
+    ) -> Scope:
+        """Return the scope of some values and of modules by their import names."""
+        return cls({**values, **{k: importlib.import_module(v) for k, v in modules.items()}}, lost)
 
 
 def _pickles(value: Any) -> bool:

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from mixedlm_ext.design.checks import number_vector
-from mixedlm_ext.design.frame import Table, one_per_row, read_table
+from mixedlm_ext.design.frame import Table, read_table
 from mixedlm_ext.design.grouping import match_levels, unseen_levels
 from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.design.names import Piece, code_names, list_names
 from mixedlm_ext.design.random_arrays import exog_columns, read_random_term
 from mixedlm_ext.design.records import NewData, RandomTerm
-from mixedlm_ext.design.rows import missing_rows
+from mixedlm_ext.design.row_arguments import known_values
+from mixedlm_ext.design.row_choice import missing_rows
+from mixedlm_ext.design.spec import Spec
 from mixedlm_ext.errors import DesignError, did_you_mean
-
-if TYPE_CHECKING:
-    from mixedlm_ext.design.design import Design
 
 __all__ = ["array_new_data", "formula_new_data"]
 
@@ -30,17 +29,16 @@ Codes = npt.NDArray[np.intp]
 
 
 def formula_new_data(
-    design: Design, data: Any, *, need_response: bool, terms: Iterable[str] | None, offset: Any
+    spec: Spec, data: Any, *, need_response: bool, terms: Iterable[str] | None, offset: Any
 ) -> NewData:
     """Implementation of `Design.new_data`."""
-    matrices = design.matrices
+    matrices = spec.matrices
     table = read_table(data)
-    asked = _asked_terms(design, terms)
+    asked = _asked_terms(spec, terms)
     roles = {"fixed", "offset"} | ({"response"} if need_response else set())
     pieces = [p for p in matrices.code.pieces if p.role in roles or p.term in asked]
-    offset = design.offset_name if offset is None else offset
-    columns = _needed_columns(design, table, pieces)
-    given = _given_offset(design, table, offset)
+    columns = _needed_columns(spec, table, pieces)
+    given = spec.offset.of_new_rows(offset, len(table), table.index, table)
     lost, _ = missing_rows(columns if given is None else {**columns, "offset=": given})
     complete = ~lost if len(lost) else np.ones(len(table), dtype=bool)
     full = pd.DataFrame({k: v.array for k, v in columns.items()}, index=table.index, copy=False)
@@ -60,15 +58,15 @@ def formula_new_data(
         y = _spread(number_vector(value, f"response {piece.text!r}", m), complete)
     laid, unseen = {}, {}
     for i, Z in zip(asked, built[1:], strict=True):
-        name = design.terms[i].name
-        codes, unseen[name] = _codes(design, i, prepared, frame)
+        name = spec.terms[i].name
+        codes, unseen[name] = _codes(spec, i, prepared, frame)
         laid[name] = (_spread(Z, complete), _spread_codes(codes, complete))
-    return _new_data(design, X, laid, total, table.index, complete, y, unseen)
+    return _new_data(spec, X, laid, total, table.index, complete, y, unseen)
 
 
-def _asked_terms(design: Design, terms: Iterable[str] | None) -> list[int]:
+def _asked_terms(spec: Spec, terms: Iterable[str] | None) -> list[int]:
     """Positions of the random terms asked for."""
-    names = [term.name for term in design.terms]
+    names = [term.name for term in spec.terms]
     if terms is None:
         return list(range(len(names)))
     wanted = [terms] if isinstance(terms, str) else list(terms)
@@ -79,10 +77,9 @@ def _asked_terms(design: Design, terms: Iterable[str] | None) -> list[int]:
     return [i for i, name in enumerate(names) if name in wanted]
 
 
-def _needed_columns(design: Design, table: Table, pieces: Sequence[Piece]) -> dict[str, pd.Series]:
+def _needed_columns(spec: Spec, table: Table, pieces: Sequence[Piece]) -> dict[str, pd.Series]:
     """The columns that some pieces of the formula use."""
-    assert design.frame is not None
-    known = set(design.frame.columns)
+    known = set(spec.columns)
     needed: dict[str, str] = {}
     for piece in pieces:
         for name in sorted(code_names(piece.code).values & known):
@@ -96,46 +93,20 @@ def _needed_columns(design: Design, table: Table, pieces: Sequence[Piece]) -> di
     return {name: table.column(name) for name in needed}
 
 
-def _given_offset(design: Design, table: Table, offset: Any) -> pd.Series | None:
-    """The offset argument for the new rows."""
-    if offset is None:
-        _refuse_forgotten_offset(design)
-        return None
-    if isinstance(offset, int | float | np.number):
-        offset = np.full(len(table), float(offset))
-    if not isinstance(offset, str):
-        return one_per_row(offset, "offset", len(table), table.index).set_axis(table.index)
-    if offset not in table.names:
-        raise DesignError(
-            f"the new data have no column {offset!r}, the offset of the fit."
-            f"{did_you_mean(offset, table.names)} Add it, or pass offset=."
-        )
-    return table.column(offset)
-
-
-def _refuse_forgotten_offset(design: Design) -> None:
-    """Raise if the fit had an offset that the new rows cannot have under its name."""
-    if design.array_offset:
-        raise DesignError(
-            "the fit had an array as offset; give that of the new rows: offset=..., an array or "
-            "the name of a column; offset=0 if there is none."
-        )
-
-
 def _empty(matrices: FormulaMatrices, sides: Sequence[int]) -> list[Floats]:
     """Matrices without rows; stateful transforms refuse such data."""
     return [np.empty((0, len(matrices.names(side)))) for side in sides]
 
 
 def _codes(
-    design: Design, i: int, prepared: Mapping[str, Any], frame: pd.DataFrame
+    spec: Spec, i: int, prepared: Mapping[str, Any], frame: pd.DataFrame
 ) -> tuple[Codes, pd.Index]:
     """Level codes of one random term in complete rows, -1 where unseen, and the unseen levels."""
     if not len(frame):
-        return np.empty(0, dtype=np.intp), design.terms[i].levels[:0]
-    pieces = [p for p in design.matrices.pieces("group") if p.term == i]
-    values = [design.matrices.evaluate(piece, prepared, frame) for piece in pieces]
-    codes = match_levels(values, design.terms[i].levels)
+        return np.empty(0, dtype=np.intp), spec.terms[i].levels[:0]
+    pieces = [p for p in spec.matrices.pieces("group") if p.term == i]
+    values = [spec.matrices.evaluate(piece, prepared, frame) for piece in pieces]
+    codes = match_levels(values, spec.terms[i].levels)
     return codes, unseen_levels(values, codes)
 
 
@@ -156,7 +127,7 @@ def _spread(values: Floats, complete: npt.NDArray[np.bool_]) -> Floats:
 
 
 def _new_data(
-    design: Design,
+    spec: Spec,
     X: Floats,
     terms: dict[str, tuple[Floats, Codes]],
     offset: Floats,
@@ -169,8 +140,8 @@ def _new_data(
 
     `X` has all columns of the formula or of exog, those of the fit are kept.
     """
-    estimable = design.estimable(X)
-    X = X[:, design.column_map]
+    estimable = spec.estimable(X)
+    X = X[:, spec.column_map]
     parts = [X, offset, *(Z for Z, _ in terms.values()), *([] if y is None else [y])]
     for part in parts:
         finite = np.isfinite(part)
@@ -181,39 +152,38 @@ def _new_data(
 
 
 def array_new_data(
-    design: Design,
+    spec: Spec,
     exog: Any,
     random: Sequence[RandomTerm] | Mapping[str, RandomTerm] | None,
     *,
     offset: Any,
 ) -> NewData:
     """Implementation of `Design.new_arrays`."""
-    if design.formula is not None:
+    if spec.formula is not None:
         raise DesignError("the design comes from a formula: pass data to new_data.")
-    given = _matched_terms(design, random)
+    given = _matched_terms(spec, random)
     read = {i: read_random_term(term, i, len(given)) for i, term in given.items()}
     n_terms = next((len(term.factors[0]) for term in read.values()), 0)
-    p = len(design.all_x_names)
+    p = len(spec.all_x_names)
     if p > 1 and not hasattr(exog, "columns") and np.shape(exog) == (p,):
         exog = np.asarray(exog)[None, :]  # one row
     columns, names, index = exog_columns(exog, n_terms)
     m = len(index)
     X = np.column_stack([*columns, np.empty((m, 0))])
-    if isinstance(exog, pd.DataFrame) and _by_name(design.all_x_names, names):
-        X = X[:, [names.index(name) for name in design.all_x_names]]
-    if X.shape[1] != len(design.all_x_names):
+    if isinstance(exog, pd.DataFrame) and _by_name(spec.all_x_names, names):
+        X = X[:, [names.index(name) for name in spec.all_x_names]]
+    if X.shape[1] != len(spec.all_x_names):
         raise DesignError(
-            f"exog has {X.shape[1]} columns; the fit had {len(design.all_x_names)} "
-            f"({list_names(design.all_x_names)})."
+            f"exog has {X.shape[1]} columns; the fit had {len(spec.all_x_names)} "
+            f"({list_names(spec.all_x_names)})."
         )
-    if offset is None:
-        _refuse_forgotten_offset(design)
-        offset = 0
-    total = _offset_values(offset, m)
+    labels = index if isinstance(exog, pd.DataFrame | pd.Series) else None
+    known = spec.offset.of_new_rows(offset, m, labels)
+    total = np.zeros(m) if known is None else known_values(known, "offset")
     complete = np.ones(m, dtype=bool)
     terms, unseen = {}, {}
     for i, term in read.items():
-        fitted = design.terms[i]
+        fitted = spec.terms[i]
         if len(term.factors[0]) != m:
             raise DesignError(
                 f"groups of {fitted.name!r} have {len(term.factors[0])} values, not {m}."
@@ -233,7 +203,7 @@ def array_new_data(
         codes = match_levels(term.factors, fitted.levels)
         unseen[fitted.name] = unseen_levels(term.factors, codes)
         terms[fitted.name] = (np.column_stack(term.exog), codes)
-    return _new_data(design, X, terms, total, index, complete, None, unseen)
+    return _new_data(spec, X, terms, total, index, complete, None, unseen)
 
 
 def _by_name(fitted: Sequence[str], names: Sequence[str]) -> bool:
@@ -252,31 +222,20 @@ def _by_name(fitted: Sequence[str], names: Sequence[str]) -> bool:
     )
 
 
-def _offset_values(offset: Any, m: int) -> Floats:
-    """An offset that may have missing values."""
-    if isinstance(offset, int | float):
-        return np.full(m, float(offset))
-    given = one_per_row(offset, "offset", m)
-    known = given.notna().to_numpy()
-    values = np.full(m, np.nan)
-    values[known] = number_vector(given[known], "offset", int(np.count_nonzero(known)))
-    return values
-
-
 def _matched_terms(
-    design: Design, random: Sequence[RandomTerm] | Mapping[str, RandomTerm] | None
+    spec: Spec, random: Sequence[RandomTerm] | Mapping[str, RandomTerm] | None
 ) -> dict[int, RandomTerm]:
     """The random terms given, by the position of the term of the fit."""
     if random is None:
         return {}
     if isinstance(random, Mapping):
-        return {_asked_terms(design, [name])[0]: term for name, term in random.items()}
+        return {_asked_terms(spec, [name])[0]: term for name, term in random.items()}
     if not (isinstance(random, RandomTerm) or np.iterable(random)):
         raise DesignError(f"random={random!r} is no list of RandomTerm objects.")
     terms = [random] if isinstance(random, RandomTerm) else list(random)
-    if len(terms) != len(design.terms):
+    if len(terms) != len(spec.terms):
         raise DesignError(
-            f"random has {len(terms)} terms; the fit had {len(design.terms)} "
-            f"({list_names(term.name for term in design.terms)})."
+            f"random has {len(terms)} terms; the fit had {len(spec.terms)} "
+            f"({list_names(term.name for term in spec.terms)})."
         )
     return dict(enumerate(terms))

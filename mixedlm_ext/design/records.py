@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 
 from mixedlm_ext.structures import Structure, structure_of
 
-__all__ = ["NewData", "RandomTerm", "TermDesign"]
+__all__ = ["NewData", "RandomTerm", "TermDesign", "TermSpec"]
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
@@ -55,8 +55,8 @@ class RandomTerm:
 
 
 @dataclass(frozen=True, eq=False)
-class TermDesign:
-    """One random term in the data.
+class TermSpec:
+    """One random term without its rows.
 
     Attributes
     ----------
@@ -66,9 +66,6 @@ class TermDesign:
         Name of the grouping factor: "Subject", "a:b".
     columns : tuple of str
         Names of the k columns.
-    X : ndarray (n, k)
-    codes : ndarray of intp (n,)
-        Level of each row, 0..q-1.
     levels : Index (q,)
         Levels that occur, in the order of the categories or sorted; a MultiIndex of tuples for an
         interaction.
@@ -81,8 +78,6 @@ class TermDesign:
     name: str
     group: str
     columns: tuple[str, ...]
-    X: Floats
-    codes: Codes
     levels: pd.Index
     structure: str
     text: str
@@ -104,6 +99,26 @@ class TermDesign:
         Of two columns, "Intercept, Days"; of a structure, "rho".
         """
         return self.kind.correlations(self.columns)
+
+
+@dataclass(frozen=True, eq=False)
+class TermDesign(TermSpec):
+    """One random term in the data.
+
+    Attributes
+    ----------
+    X : ndarray (n, k)
+    codes : ndarray of intp (n,)
+        Level of each row, 0..q-1.
+    """
+
+    X: Floats
+    codes: Codes
+
+    @property
+    def spec(self) -> TermSpec:
+        """The term without its rows."""
+        return TermSpec(self.name, self.group, self.columns, self.levels, self.structure, self.text)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,3 +153,16 @@ class NewData:
     estimable: npt.NDArray[np.bool_]
     y: Floats | None = None
     unseen: dict[str, pd.Index] = field(default_factory=dict)
+
+    def take(self, mask: npt.NDArray[np.bool_]) -> NewData:
+        """Return some of the rows; `unseen` stays what it is."""
+        return replace(
+            self,
+            X=self.X[mask],
+            terms={name: (X[mask], codes[mask]) for name, (X, codes) in self.terms.items()},
+            offset=self.offset[mask],
+            index=self.index[mask],
+            complete=self.complete[mask],
+            estimable=self.estimable[mask],
+            y=None if self.y is None else self.y[mask],
+        )

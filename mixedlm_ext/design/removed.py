@@ -10,7 +10,7 @@ __all__ = ["has_rows", "require_rows"]
 
 def has_rows(design: Design) -> bool:
     """Say whether the rows are still there."""
-    return len(design.y) > 0
+    return len(design.rows) > 0
 
 
 def require_rows(design: Design, what: str = "") -> None:

@@ -50,7 +50,7 @@ def positions(
     if m == n:
         return slice(None)
     if m == total:
-        return design.rows
+        return design.rows.positions
     whole = f", or {total}, one for each row of the data" if total > n else ""
     raise DesignError(
         f"{what} has {m} rows; the fit used {n} rows. Pass {n} rows in the order of the fit{whole}."
@@ -61,8 +61,8 @@ def _labelled_positions(design: Design, index: pd.Index, what: str) -> slice | N
     """Find the labels of the fit; with repeated ones all must be there, in the same order."""
     if index.equals(design.index):
         return slice(None)
-    if len(index) == design.n_data and index.take(design.rows).equals(design.index):
-        return design.rows
+    if len(index) == design.n_data and index.take(design.rows.positions).equals(design.index):
+        return design.rows.positions
     found = index.get_indexer(design.index) if index.is_unique else np.array([-1])
     if (found >= 0).all() and design.index.is_unique:
         return found

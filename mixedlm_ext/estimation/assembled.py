@@ -86,9 +86,8 @@ class Assembled:
         design = self.design
         y = check_new_response(design, endog)
         reduce = Reduction(design, self.problem.cp.layout) if reduction is None else reduction
-        named = design.endog_name if name is None else name
         return replace(
             self,
-            design=replace(design, y=y, endog_name=named),
+            design=design.with_response(y, name),
             known=problem_with(self.problem, reduce(y[:, None])),
         )

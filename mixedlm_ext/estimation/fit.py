@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.caching import cached_property
+from mixedlm_ext.caching import shared_property
 from mixedlm_ext.criteria.assemble import response
 from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.criteria.pls import Problem
@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 __all__ = ["Fit"]
 
 _CACHED = ("engine", "conditional_cov")
-"""Properties of `Fit` that are computed once; none has rows."""
+"""Shared properties of `Fit` that can be computed again without rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +54,8 @@ class Fit:
     singular_terms : tuple of bool
         Whether each term's estimated covariance is singular.
     optimization : Optimization
+    shared : dict
+        What the shared properties computed; none of it has rows.
     """
 
     design: Design
@@ -72,6 +74,7 @@ class Fit:
     logdet_RX: float
     singular_terms: tuple[bool, ...]
     optimization: Optimization
+    shared: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_evaluation(
@@ -109,22 +112,20 @@ class Fit:
 
     def with_design(self, design: Design) -> Fit:
         """Return the same fit of the same design without its rows, or with them."""
-        other = replace(self, design=design)
-        kept = (*_CACHED, "unweighted_root")
-        vars(other).update({name: vars(self)[name] for name in kept if name in vars(self)})
-        return other
+        return replace(self, design=design)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what `engine` and `conditional_cov` can compute again."""
-        return {k: v for k, v in self.__dict__.items() if k not in _CACHED}
+        shared = {name: value for name, value in self.shared.items() if name not in _CACHED}
+        return {**vars(self), "shared": shared}
 
-    @cached_property
+    @shared_property
     def engine(self) -> GaussianEvaluation:
         """The criterion at the estimate, with its factor and derivatives."""
         criterion = GaussianCriterion(self.problem, self.reml, self.fixed_sigma)
         return criterion.at(self.problem.covariance.standardize(self.theta))
 
-    @cached_property
+    @shared_property
     def unweighted_root(self) -> Array:
         """R (p, p), upper triangular, with R'R = X'X; it needs the rows unless W = I."""
         if noise_of(self.design).equal:
@@ -142,7 +143,7 @@ class Fit:
         """Covariance matrix σ²TT' of each term's random effects."""
         return [self.sigma**2 * T @ T.T for T in self.templates]
 
-    @cached_property
+    @shared_property
     def conditional_cov(self) -> list[Array]:
         """Covariance (levels, k, k) of each term's b given y, with beta and theta as known."""
         blocks = self.engine.pls.factor.diagonal_blocks()

@@ -17,8 +17,8 @@ from mixedlm_ext.arguments import (
     scope_of_caller,
 )
 from mixedlm_ext.design import Design
-from mixedlm_ext.design.at_hand import with_more_columns
 from mixedlm_ext.design.frame import read_table
+from mixedlm_ext.design.more_columns import with_more_columns
 from mixedlm_ext.design.names import column_names, is_built_in, resolve_names
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.design.row_values import check_new_response
@@ -127,9 +127,9 @@ def _updated_design(
         _as_argument(parsed, arguments), frame if data is None else data, **arguments
     )
     if data is None:
-        new = _of_the_same_data(new, design)
+        new = replace(new, rows=new.rows.within(design.rows))
         if _holds_another_response(new, design):
-            return replace(new, y=check_new_response(new, design.y))
+            return new.with_response(check_new_response(new, design.y))
     return new
 
 
@@ -144,22 +144,10 @@ def _as_argument(formula: MixedFormula, arguments: Mapping[str, Any]) -> Any:
     return formula if names else formula.text
 
 
-def _of_the_same_data(new: Design, old: Design) -> Design:
-    """Return a design made from the rows of another as one of the user's data."""
-    return replace(
-        new,
-        rows=old.rows[new.rows],
-        n_data=old.n_data,
-        n_missing=old.n_missing + new.n_missing,
-        n_zero_weight=old.n_zero_weight + new.n_zero_weight,
-        at_hand=old.at_hand,
-    )
-
-
 def _column_names(design: Design) -> list[Any]:
     """Return the columns that the design keeps, then others of the data while those are there."""
     assert design.frame is not None
-    table = None if design.at_hand is None else design.at_hand.table()
+    table = None if design.rows.at_hand is None else design.rows.at_hand.table()
     return list(dict.fromkeys([*design.frame.columns, *(() if table is None else table.names)]))
 
 
@@ -172,12 +160,12 @@ def _with_new_columns(
     wanted = column_names(formula) | {name for name in named if isinstance(name, str)}
     there = _column_names(design)
     new = sorted(wanted.difference(design.frame.columns).intersection(there))
-    if design.at_hand is not None and design.at_hand.table() is not None:
+    if design.rows.at_hand is not None and design.rows.at_hand.table() is not None:
         resolve_names(formula, there, scope, len(design.frame))  # refuses unknown names
     else:
         absent = wanted.difference(there, scope)
         new = sorted(name for name in absent if not is_built_in(name))
-    return with_more_columns(design, new) if new else design.frame
+    return with_more_columns(design.rows, new) if new else design.frame
 
 
 def _holds_another_response(new: Design, old: Design) -> bool:
@@ -201,12 +189,12 @@ def _same_rows(design: Design) -> dict[str, Any]:
 def _same_columns(design: Design, changed: Mapping[str, Any]) -> dict[str, Any]:
     """Return the names of weights and offset, for other data."""
     for name, values, column in (
-        ("weights", design.weights, design.weights_name),
-        ("offset", design.offset, design.offset_name),
+        ("weights", design.weights, design.spec.weights.column),
+        ("offset", design.offset, design.spec.offset.column),
     ):
         lost = values is not None and column is None and name not in changed
         if lost and not (name == "offset" and design.formula and design.formula.offsets):
             raise DesignError(
                 f"the {name} of the model were an array. Pass {name}= of the new data."
             )
-    return {"weights": design.weights_name, "offset": design.offset_name}
+    return {"weights": design.spec.weights.column, "offset": design.spec.offset.column}

@@ -62,7 +62,12 @@ def fitted_lines(fit: Fit, name: str, lines: Sequence[Index], x: pd.Series) -> l
     design = fit.design
     observed = [_first_rows(x, rows) for rows in lines]
     frame = design.frame
-    if design.formula is None or design.array_offset or frame is None or name not in frame.columns:
+    if (
+        design.formula is None
+        or design.spec.offset.as_array
+        or frame is None
+        or name not in frame.columns
+    ):
         return [_through_means(fit, x, rows, at) for rows, at in zip(lines, observed)]
     own = frame[name].reset_index(drop=True)
     if is_number(x) and not any(name in _words(term.group) for term in design.terms):

@@ -23,7 +23,7 @@ from mixedlm_ext.prediction.vetting import parse_expression
 Array = NDArray[np.float64]
 Record = dict[str, Any]
 
-__all__ = ["Rows", "Side", "Term", "number_levels", "prepare"]
+__all__ = ["PreparedRows", "Side", "Term", "number_levels", "prepare"]
 
 _PYTHON = "builtins."
 
@@ -38,7 +38,7 @@ class Side:
         ]
 
 
-class Rows:
+class PreparedRows:
     """New rows, and the values of the formula's expressions in them."""
 
     def __init__(
@@ -116,7 +116,7 @@ class Term:
         b = np.array(record["b"]).reshape(len(self.levels), -1)
         self.b = np.vstack([b, np.zeros(b.shape[1])])  # the last row is for levels not seen
 
-    def contribution(self, rows: Rows, new_levels: str) -> Array:
+    def contribution(self, rows: PreparedRows, new_levels: str) -> Array:
         """Return the part of Zb that the term contributes."""
         values = [_plain_list(rows.evaluate(code)) for code in self.groups]
         codes = self._codes(values)

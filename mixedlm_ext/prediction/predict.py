@@ -111,7 +111,7 @@ def predict(
     """
     chosen = choose_terms(fitted.design, which, terms)
     check_random_only(random_only, chosen)
-    new = _rows(fitted, exog, chosen, offset, random, random_only)
+    new = _rows(fitted, _as_data(fitted, exog), chosen, offset, random, random_only)
     fit = fitted.fit if newparams is None else _with(fitted.fit, newparams)
     values = predict_rows(fit, new, chosen, new_levels, random_only)
     if new_levels == "population":
@@ -187,6 +187,7 @@ def get_prediction(
     """
     chosen = choose_terms(fitted.design, which, terms)
     check_random_only(random_only, chosen)
+    exog = _as_data(fitted, exog)
     new = _rows(fitted, exog, chosen, offset, random, random_only)
     out = prediction_results(fitted, new, chosen, new_levels, exog, weights, random_only)
     if new_levels == "population":
@@ -226,15 +227,20 @@ def to_predictor(fit: Fit, terms: str | Sequence[str] | None = None) -> Predicto
     return Predictor(predictor_record(fit, chosen), trusted=None)
 
 
+def _as_data(fitted: Fitted, exog: Any) -> Any:
+    """Return new data for a formula as a frame where they are one row of a frame."""
+    if isinstance(exog, pd.Series) and fitted.design.formula is not None:
+        return exog.to_frame().T.infer_objects()
+    return exog
+
+
 def _rows(
     fitted: Fitted, exog: Any, chosen: Chosen, offset: Any, random: Any, random_only: bool
 ) -> NewData:
     """Return the matrices of the new rows, or of the rows of the fit."""
     design = fitted.design
-    if isinstance(exog, pd.Series) and design.formula is not None:  # one row of a frame
-        exog = exog.to_frame().T.infer_objects()
     if exog is not None:
-        if random_only and offset is None and design.array_offset:
+        if random_only and offset is None and design.spec.offset.as_array:
             offset = 0.0
         new = rows_to_predict(design, exog, chosen, offset, random)
         if not random_only:

@@ -12,11 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.design.checks import number_vector
-from mixedlm_ext.design.frame import ColumnType, evaluation_columns_like, one_per_row, read_table
+from mixedlm_ext.design.frame import ColumnType, evaluation_columns_like, read_table
 from mixedlm_ext.design.rank import NullSpace
-from mixedlm_ext.design.rows import missing_rows
+from mixedlm_ext.design.row_arguments import RowArgument
+from mixedlm_ext.design.row_choice import missing_rows
 from mixedlm_ext.errors import DesignError, check_choice, did_you_mean
-from mixedlm_ext.prediction.evaluation import Rows, Side, Term, number_levels, prepare
+from mixedlm_ext.prediction.evaluation import PreparedRows, Side, Term, number_levels, prepare
 from mixedlm_ext.prediction.means import NEW_LEVELS, mark_not_estimable
 from mixedlm_ext.prediction.portable import decode
 from mixedlm_ext.prediction.terms import WHICH
@@ -76,8 +77,9 @@ class Predictor:
         self.columns: list[str] = list(record["columns"])
         self._places = {n: (c["place"], c["random_only"]) for n, c in record["columns"].items()}
         self._offsets: list[str] = [str(code) for code in record["offsets"]]
-        self._offset_name: str | None = record["offset_name"]
-        self._array_offset = bool(record.get("array_offset"))
+        self._offset = RowArgument(
+            "offset", record["offset_name"], bool(record.get("array_offset"))
+        )
         self._uses = {n: c["use"] for n, c in record["columns"].items() if "use" in c}
         self._types = {
             name: _column_type(column)
@@ -237,24 +239,9 @@ class Predictor:
                     f"{did_you_mean(name, table.names)}"
                 )
             columns[name] = table.column(name).rename(name)
-        offset = self._offset_name if offset is None else offset
-        if offset is None and self._array_offset:
-            raise DesignError(
-                "the fit had an array as offset; give that of the new rows: offset=..., an array "
-                "or the name of a column; offset=0 if there is none."
-            )
-        if isinstance(offset, int | float):
-            offset = np.full(len(table), float(offset))
-        if isinstance(offset, str):
-            if offset not in table.names:
-                raise DesignError(
-                    f"the new data have no column {offset!r}, the offset of the fit."
-                    f"{did_you_mean(offset, table.names)} Add it, or pass offset=."
-                )
-            columns[_OFFSET] = table.column(offset)
-        elif offset is not None:
-            values = one_per_row(offset, "offset", len(table), table.index)
-            columns[_OFFSET] = values.set_axis(table.index)
+        given = self._offset.of_new_rows(offset, len(table), table.index, table)
+        if given is not None:
+            columns[_OFFSET] = given
         return columns, table.index
 
     def _needed(self, which: str) -> list[str]:
@@ -284,7 +271,7 @@ class Predictor:
         others = {name: use for name, use in uses.items() if name not in raw}
         data = evaluation_columns_like(columns, others, self._types, self._keys)  # type: ignore[arg-type]
         data |= {name: columns[name].tolist() for name in raw}
-        rows = Rows(self._code, self._globals, self._categories, data, columns, n)
+        rows = PreparedRows(self._code, self._globals, self._categories, data, columns, n)
         with np.errstate(all="ignore"):
             X = rows.matrix(self._fixed)
             out = np.where(self._estimable(X, index), X @ self._beta, np.nan)

@@ -63,8 +63,8 @@ def predictor_record(fit: Fit, chosen: Chosen) -> Record:
         "factors": _factors([matrices.infos[i] for i in (0, *(i + 1 for i in positions))]),
         "fixed": {"sides": _side(matrices.infos[0]), "beta": beta.tolist(), **_null(design)},
         "offsets": [piece.code for piece in pieces if piece.role == "offset"],
-        "offset_name": design.offset_name,
-        "array_offset": design.array_offset,
+        "offset_name": design.spec.offset.column,
+        "array_offset": design.spec.offset.as_array,
         "terms": [_term(fit, i, chosen) for i in positions],
     }
 
@@ -88,11 +88,10 @@ def _pieces(matrices: FormulaMatrices, positions: Sequence[int]) -> list[Piece]:
 
 def _columns(design: Design, pieces: Iterable[Piece]) -> Record:
     """Return for each column of the data where it stands, how it is used, and its type."""
-    assert design.frame is not None
     matrices = design.matrices
     out: dict[str, Record] = {}
     for piece in pieces:
-        for name in sorted(code_names(piece.code).values & set(design.frame.columns)):
+        for name in sorted(code_names(piece.code).values & set(design.spec.columns)):
             entry = out.setdefault(name, {"place": piece.place, "random_only": True})
             entry["random_only"] &= piece.term >= 0
             kind = matrices._types.get(name)

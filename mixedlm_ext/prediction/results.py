@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mixedlm_ext.design import Design, NewData
-from mixedlm_ext.design.checks import number_vector
-from mixedlm_ext.design.frame import one_per_row, read_table
-from mixedlm_ext.design.names import quoted
+from mixedlm_ext.design.frame import read_table
+from mixedlm_ext.design.row_arguments import new_weights
 from mixedlm_ext.display import page
-from mixedlm_ext.errors import DesignError, FitError, did_you_mean
+from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.fixed.satterthwaite import Satterthwaite
@@ -158,7 +157,7 @@ def prediction_results(
     fit = fitted.fit
     mean = predict_rows(fit, new, chosen, new_levels, random_only)
     used = np.isfinite(mean)
-    rows = new if used.all() else _take(new, used)
+    rows = new if used.all() else new.take(used)
     fixed = np.zeros_like(rows.X) if random_only else rows.X
     errors = PredictionErrors(fit, replace(rows, X=fixed), chosen)
     variance = errors.variance(fitted.method.cov())
@@ -167,18 +166,6 @@ def prediction_results(
     df, df_obs = _degrees(fitted, rows.X, errors, variance, residual[used], bool(chosen))
     variance, df, df_obs = (_spread(part, used) for part in (variance, df, df_obs))
     return PredictionResults(mean, variance, residual, df, df_obs, new.index)
-
-
-def _take(new: NewData, rows: NDArray[np.bool_]) -> NewData:
-    """Return some of the rows."""
-    return replace(
-        new,
-        X=new.X[rows],
-        terms={name: (Z[rows], codes[rows]) for name, (Z, codes) in new.terms.items()},
-        offset=new.offset[rows],
-        index=new.index[rows],
-        complete=new.complete[rows],
-    )
 
 
 def _spread(values: Array, used: NDArray[np.bool_]) -> Array:
@@ -190,37 +177,15 @@ def _spread(values: Array, used: NDArray[np.bool_]) -> Array:
 
 def _weights(fit: Fit, new: NewData, data: Any, weights: Any) -> Array:
     """Return the precision weights of the rows; nan where one is missing."""
-    m, design = len(new.X), fit.design
+    design = fit.design
     if data is None and weights is None:
         return 1.0 / noise_of(design).variances
-    if weights is None and design.weights_name is None and not noise_of(design).equal:
-        raise DesignError(
-            "the fit had an array of weights; give those of the new rows: weights=..., an array or "
-            "the name of a column; np.ones(len(data)) if they have weight one."
-        )
-    if weights is None or isinstance(weights, str):
-        name = design.weights_name if weights is None else weights
-        names = () if data is None or design.formula is None else read_table(data).names
-        if name is None or (weights is None and name not in names):
-            return np.ones(m)
-        if name not in names:
-            raise DesignError(
-                f"the new data have no column {name!r} for weights=.{did_you_mean(name, names)}"
-            )
-        values = read_table(data).column(name)
-    else:
-        values = one_per_row(weights, "weights", m)
-    present = values.notna().to_numpy()
-    out = np.full(m, np.nan)
-    out[present] = number_vector(values[present], "weights", int(present.sum()))
-    negative = np.flatnonzero(out < 0)
-    if len(negative):
-        row = negative[0]
-        raise DesignError(
-            f"weights has a negative value: {out[row]:g} at row {quoted(new.index[row])}. "
-            "Precision weights are positive."
-        )
-    return out
+    data = design.frame if data is None else data
+    table = None if design.formula is None else read_table(data)
+    labelled = table is not None or isinstance(data, pd.DataFrame | pd.Series)
+    return new_weights(
+        design.spec.weights, weights, new.index, new.index if labelled else None, table, False
+    )
 
 
 def _degrees(

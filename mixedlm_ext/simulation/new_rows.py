@@ -11,15 +11,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design, NewData
-from mixedlm_ext.design.checks import weight_vector
-from mixedlm_ext.design.frame import Table, one_per_row, read_table
+from mixedlm_ext.design.frame import Table, read_table
 from mixedlm_ext.design.grouping import combine_codes, level_codes
 from mixedlm_ext.design.names import code_names
-from mixedlm_ext.errors import DesignError, did_you_mean
+from mixedlm_ext.design.row_arguments import new_weights
+from mixedlm_ext.errors import DesignError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.prediction.means import mark_not_estimable
 from mixedlm_ext.prediction.new_levels import warn_of_new_levels
-from mixedlm_ext.products.noise import Precisions, noise_of
+from mixedlm_ext.products.noise import Precisions
 from mixedlm_ext.simulation.simulate import (
     Parameters,
     RandomPart,
@@ -84,7 +84,7 @@ def new_simulator(
             mean = mean + np.where(seen >= 0, np.einsum("nk,nk->n", X, modes), 0.0)
             X = np.where(seen[:, None] >= 0, 0.0, X)
         parts.append(RandomPart(X, codes, levels, parameters.roots[i]))
-    w = _weights(design, table, weights)
+    w = new_weights(design.spec.weights, weights, table.index, table.index, table)
     noise = Precisions(np.where(w > 0, w, np.nan))
     return Simulator(mean, parts, parameters.sigma, noise), new
 
@@ -96,8 +96,7 @@ def _group_codes(design: Design, i: int, table: Table, new: NewData) -> tuple[In
     """
     matrices = design.matrices
     pieces = [p for p in matrices.pieces("group") if p.term == i]
-    assert design.frame is not None
-    used = sorted({n for p in pieces for n in code_names(p.code).values} & set(design.frame))
+    used = sorted({n for p in pieces for n in code_names(p.code).values} & set(design.spec.columns))
     columns = {name: table.column(name).array for name in used}
     frame = pd.DataFrame(columns, index=table.index)[new.complete]
     codes = np.zeros(len(table), dtype=np.intp)
@@ -110,29 +109,6 @@ def _group_codes(design: Design, i: int, table: Table, new: NewData) -> tuple[In
     seen = new.terms[term.name][1][new.complete]
     codes[new.complete] = np.where(seen >= 0, seen, len(term.levels) + own)
     return codes, len(term.levels) + len(levels)
-
-
-def _weights(design: Design, table: Table, weights: Any) -> Array:
-    """Return the precision weights of the new rows, ones if the fit had none."""
-    given = design.weights_name if weights is None else weights
-    if given is None and noise_of(design).equal:
-        return np.ones(len(table))
-    if given is None:
-        raise DesignError(
-            "the fit had an array of weights; give those of the new rows: weights=..., an array or "
-            "the name of a column; np.ones(len(data)) if they have weight one."
-        )
-    if isinstance(given, str):
-        if given not in table.names:
-            near = did_you_mean(given, table.names)
-            raise DesignError(
-                f"the new data have no column {given!r}, the weights of the fit.{near} "
-                "Add it, or pass weights=."
-            )
-        values = table.column(given)
-    else:
-        values = one_per_row(given, "weights", len(table), table.index)
-    return weight_vector(values, "weights", table.index)
 
 
 def simulate(

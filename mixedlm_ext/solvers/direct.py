@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +85,8 @@ class Factor:
 
     def release(self) -> None:
         """Free the memory; solves are no longer possible."""
-        self.__dict__.pop("_stages", None)
+        with suppress(AttributeError):  # released before
+            del self._stages
 
     def solve(self, H: Array) -> tuple[Array, Array]:
         """Return H'NH and NH for H (q, c), N = ΛM⁻¹Λ'."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.design import Design
 from mixedlm_ext.errors import MixedLMError
 from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.fitted import Fitted
@@ -76,21 +74,7 @@ def _leave_out(fitted: Fitted, removal: Removal, codes: NDArray[np.intp]) -> Ite
         try:
             problem = removal.without(np.flatnonzero(member == one))
             if problem.cp.n > problem.cp.p:
-                part = without_rows_of(fitted.design, member != one)
+                part = fitted.design.take(member != one)
                 yield fit_again(fitted, Assembled(part, fitted.face, problem), robust=False)
         except MixedLMError:
             continue
-
-
-def without_rows_of(design: Design, keep: NDArray[np.bool_]) -> Design:
-    """Return a design with some of its rows; levels that lose all of theirs stay."""
-    return replace(
-        design,
-        y=design.y[keep],
-        X=design.X[keep],
-        terms=tuple(replace(t, X=t.X[keep], codes=t.codes[keep]) for t in design.terms),
-        weights=None if design.weights is None else design.weights[keep],
-        offset=None if design.offset is None else design.offset[keep],
-        index=design.index[keep],
-        rows=design.rows[keep],
-    )

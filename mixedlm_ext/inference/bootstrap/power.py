@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -194,7 +194,7 @@ class _Study:
         """Fit and test one response (n,)."""
         problem = problem_with(self.problem, self.reduce(y[:, None]))
         try:
-            fit = estimate(replace(self.design, y=y), GaussianCriterion(problem, self.reml))
+            fit = estimate(self.design.with_response(y), GaussianCriterion(problem, self.reml))
             if not fit.optimization.converged:
                 return _Outcome(np.nan, fit.optimization.message)
             return _Outcome(self._pvalue(fit))
