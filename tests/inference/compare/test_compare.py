@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
+from lme4_reference import REFERENCE, fit, unbalanced
 from numpy.testing import assert_allclose
 from statsmodels.stats.anova import anova_lm
-from test_anova import REFERENCE, fit, unbalanced
 
 import mixedlm_ext
 from mixedlm_ext import MixedLM, anova, datasets

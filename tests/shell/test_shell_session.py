@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from mixedlm_ext import datasets
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
 
-ROOT = Path(__file__).parents[1]
 MIXEDLM = f"{shlex.quote(sys.executable)} -m mixedlm_ext"
 FORMULA = "'Reaction ~ Days + (Days | Subject)'"
 

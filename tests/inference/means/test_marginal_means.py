@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from lme4_reference import REFERENCE, SPLIT_PLOT, fit, unbalanced
 from numpy.testing import assert_allclose
-from test_anova import REFERENCE, SPLIT_PLOT, fit, unbalanced
 
 from mixedlm_ext import MixedLM, RandomTerm
 from mixedlm_ext.errors import DesignWarning, FitError

@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from pathlib import Path
 
 import numpy as np
 import oracle
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from places import DATA
 from scipy.optimize import minimize
 from simulation import quietly
 
 from mixedlm_ext import MixedLM, MixedLMResults, RandomTerm, datasets
 from mixedlm_ext.errors import DesignError, FitError, FormulaError, SingularFitWarning
 
-HERE = Path(__file__).parent / "data" / "structured"
+HERE = DATA / "structured"
 
 SLEEP = "Reaction ~ Days + "
 # formula, REML criterion, -2 log-likelihood, standard deviations and correlations and sigma (REML),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -16,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
+from lme4_reference import CASES
 from numpy.testing import assert_allclose
 from scipy import stats
 
@@ -35,7 +34,6 @@ DYESTUFF = "Yield ~ 1 + (1 | Batch)"
 PENICILLIN = "diameter ~ 1 + (1 | plate) + (1 | sample)"
 PASTES = "strength ~ 1 + (1 | batch / cask)"
 CAKE = "angle ~ recipe + temp + (1 | replicate)"
-CASES = json.loads((Path(__file__).parent / "data" / "lme4.json").read_text())["cases"]
 
 
 @lru_cache

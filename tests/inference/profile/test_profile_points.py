@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from places import DATA
 from scipy.optimize import minimize
 from scipy.stats import chi2
-from test_reference import DATA
 
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import SingularFitWarning

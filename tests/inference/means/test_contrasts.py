@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from lme4_reference import SPLIT_PLOT, fit, unbalanced
 from numpy.testing import assert_allclose
 from scipy import integrate, stats
 from statsmodels.stats.multitest import multipletests
-from test_anova import SPLIT_PLOT, fit, unbalanced
 
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.inference.means.multiplicity import Family, adjusted_pvalues

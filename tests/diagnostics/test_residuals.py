@@ -7,9 +7,9 @@ import numpy as np
 import oracle
 import pandas as pd
 import pytest
+from lme4_reference import CASES, Case, case_id
 from numpy.testing import assert_allclose
 from simulation import Example, example, fit, quietly
-from test_reference import CASES, Case, case_id
 
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import DesignError, FitError

@@ -9,9 +9,9 @@ import numpy as np
 import oracle
 import pandas as pd
 import pytest
+from lme4_reference import REFERENCE, fit, unbalanced
 from numpy.testing import assert_allclose
 from scipy import stats
-from test_anova import REFERENCE, fit, unbalanced
 
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import FitError

@@ -5,18 +5,18 @@ from __future__ import annotations
 import copy
 import pickle
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from places import ROOT
 
 import mixedlm_ext
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.tables import OTHER_NAMES, Row, Table
 
-GLOSSARY = Path(__file__).parents[1] / "GLOSSARY.rst"
+GLOSSARY = ROOT / "GLOSSARY.rst"
 
 
 @pytest.fixture

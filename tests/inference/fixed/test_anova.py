@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import re
-import warnings
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
+from lme4_reference import (
+    CASES,
+    REFERENCE,
+    SPLIT_PLOT,
+    Case,
+    as_list,
+    case_id,
+    fit,
+    r_column,
+    unbalanced,
+)
 from numpy.testing import assert_allclose
 from scipy import stats
-from test_reference import CASES, DATA, Case, as_list, case_id, our_formula, r_column
 
 from mixedlm_ext import MixedLM, RandomTerm, datasets
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.inference.fixed.hypotheses import echelon
 
-REFERENCE = json.loads((DATA / "inference.json").read_text())
-SPLIT_PLOT = "angle ~ recipe * temperature + (1 | recipe:replicate)"
 WITH_ANOVA = [c for c in CASES if c.get("anova")]
 WITH_RANOVA = [c for c in CASES if c.get("ranova")]
-
-
-def unbalanced(name: str) -> pd.DataFrame:
-    """The data of the reference: some rows left out, for "cells" whole combinations too."""
-    source = "cake" if name == "cells" else name
-    data = getattr(datasets, source).load_pandas().data
-    data = data.drop(index=data.index[np.array(REFERENCE["left_out"][source]) - 1])
-    if name == "cells":
-        levels = data["recipe"].astype(str) + data["temperature"].astype(str)
-        data = data[~levels.isin(["B185", "A175"])]
-    return data
-
-
-def fit(formula: str, data: pd.DataFrame, **arguments: Any) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # dropped columns, singular fits
-        return MixedLM.from_formula(our_formula(formula), data).fit(**arguments)
 
 
 def same_effect(ours: str, theirs: str) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+from places import ROOT
 from simulation import fit
 
 from mixedlm_ext import MixedLM, MixedLMResults, datasets
@@ -150,12 +151,11 @@ def checked(source: str, path: Path) -> list[str]:
     pytest.importorskip("mypy")
     file = path / "user.py"
     file.write_text(textwrap.dedent(source), encoding="utf-8")
-    root = Path(__file__).parents[1]
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--config-file", str(root / "pyproject.toml"), str(file)],
+        [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), str(file)],
         capture_output=True,
         text=True,
-        cwd=root,
+        cwd=ROOT,
         check=False,
     )
     return [line for line in done.stdout.splitlines() if ": error: " in line]

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from places import ROOT
 
 from mixedlm_ext import __version__, datasets
 from mixedlm_ext.__main__ import main
@@ -44,7 +45,7 @@ def test_without_arguments_in_a_process_of_its_own() -> None:
         capture_output=True,
         text=True,
         check=False,
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
     )
     assert (run.returncode, run.stderr) == (0, "")
     assert "Dep. Variable: Reaction REML criterion: 1743.628" in squeezed(run.stdout)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from lme4_reference import CASES, Case, case_id, r_column, r_group
 from numpy.testing import assert_allclose
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
-from test_reference import CASES, Case, case_id, r_column, r_group
 
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import FitError, SingularFitWarning

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from lme4_reference import fit, unbalanced
 from numpy.testing import assert_allclose
 from scipy import special
-from test_anova import fit, unbalanced
 
 from mixedlm_ext import MixedLM
 from mixedlm_ext.errors import DesignWarning, FitError

@@ -12,12 +12,12 @@ import oracle
 import pandas as pd
 import pytest
 import statsmodels.formula.api as statsmodels_smf
+from lme4_reference import CASES, Case, as_list, case_id, r_column
 from numpy.testing import assert_allclose
 from scipy import linalg, stats
 from simulation import Example, example
 from statsmodels.stats.anova import anova_lm
 from statsmodels.tools.sm_exceptions import ValueWarning
-from test_reference import CASES, Case, as_list, case_id, r_column
 
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import DesignWarning, FitError

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from places import DATA
 from scipy.optimize import brentq, minimize
 from scipy.special import expit, logit
 from scipy.stats import chi2, norm
-from test_reference import DATA
 
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import DesignError, FitError, SingularFitWarning
