@@ -33,11 +33,6 @@ def design(formula: str, data: object, **arguments: object) -> Design:
 
 
 @pytest.fixture(scope="module")
-def sleepstudy() -> pd.DataFrame:
-    return datasets.sleepstudy.load_pandas().data
-
-
-@pytest.fixture(scope="module")
 def frame() -> pd.DataFrame:
     rng = np.random.default_rng(20)
     n = 60

@@ -37,11 +37,6 @@ ONE_FACTOR = {
 
 
 @pytest.fixture(scope="module")
-def sleepstudy() -> pd.DataFrame:
-    return datasets.sleepstudy.load_pandas().data
-
-
-@pytest.fixture(scope="module")
 def model(sleepstudy: pd.DataFrame) -> MixedLM:
     return MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", sleepstudy)
 

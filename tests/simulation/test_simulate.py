@@ -25,13 +25,8 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def data() -> pd.DataFrame:
-    return datasets.sleepstudy.load_pandas().data
-
-
-@pytest.fixture(scope="module")
-def result(data: pd.DataFrame):
-    return MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+def data(sleepstudy: pd.DataFrame) -> pd.DataFrame:
+    return sleepstudy
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))

@@ -26,13 +26,8 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def data() -> pd.DataFrame:
-    return datasets.sleepstudy.load_pandas().data
-
-
-@pytest.fixture(scope="module")
-def result(data: pd.DataFrame):
-    return MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+def data(sleepstudy: pd.DataFrame) -> pd.DataFrame:
+    return sleepstudy
 
 
 def other(case: Example) -> np.ndarray:

@@ -33,24 +33,8 @@ NAMES = [
 
 
 @pytest.fixture(scope="module")
-def sleepstudy() -> pd.DataFrame:
-    return datasets.sleepstudy.load_pandas().data
-
-
-@pytest.fixture(scope="module")
-def result(sleepstudy: pd.DataFrame):
-    return MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", sleepstudy).fit()
-
-
-@pytest.fixture(scope="module")
 def boot(result):
     return result.bootstrap(1000, rng=1)
-
-
-@pytest.fixture(scope="module")
-def penicillin():
-    data = datasets.penicillin.load_pandas().data
-    return MixedLM.from_formula("diameter ~ 1 + (1 | plate) + (1 | sample)", data).fit()
 
 
 # ---------------------------------------------------------------- replicates

@@ -13,14 +13,8 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
-from mixedlm_ext import Bootstrap, MixedLM, datasets
+from mixedlm_ext import Bootstrap
 from mixedlm_ext.errors import DesignError, FitError
-
-
-@pytest.fixture(scope="module")
-def result() -> Any:
-    data = datasets.sleepstudy.load_pandas().data
-    return MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
 
 
 @pytest.fixture(scope="module")

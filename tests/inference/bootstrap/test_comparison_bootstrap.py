@@ -17,24 +17,8 @@ from mixedlm_ext.many import Estimates
 
 
 @pytest.fixture(scope="module")
-def sleepstudy() -> pd.DataFrame:
-    return datasets.sleepstudy.load_pandas().data
-
-
-@pytest.fixture(scope="module")
-def result(sleepstudy: pd.DataFrame):
-    return MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", sleepstudy).fit()
-
-
-@pytest.fixture(scope="module")
 def small(sleepstudy: pd.DataFrame):
     return MixedLM.from_formula("Reaction ~ Days + (1 | Subject)", sleepstudy).fit()
-
-
-@pytest.fixture(scope="module")
-def penicillin():
-    data = datasets.penicillin.load_pandas().data
-    return MixedLM.from_formula("diameter ~ 1 + (1 | plate) + (1 | sample)", data).fit()
 
 
 def test_comparison_is_pbkrtests(result, sleepstudy: pd.DataFrame) -> None:

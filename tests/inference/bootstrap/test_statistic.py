@@ -13,21 +13,11 @@ import pytest
 from numpy.testing import assert_allclose
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
-from mixedlm_ext import MixedLM, datasets
+from mixedlm_ext import MixedLM
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.inference.bootstrap.resampling import resampler
 from mixedlm_ext.simulation.simulate import draw
-
-
-@pytest.fixture(scope="module")
-def sleepstudy() -> pd.DataFrame:
-    return datasets.sleepstudy.load_pandas().data
-
-
-@pytest.fixture(scope="module")
-def result(sleepstudy: pd.DataFrame):
-    return MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", sleepstudy).fit()
 
 
 def _params(fitted: Any) -> pd.Series:
