@@ -232,7 +232,15 @@ def contrast(color: Any, ax: Any) -> float:
     return float(np.abs(np.subtract(to_rgb(color), to_rgb(ax.get_facecolor()))).max())
 
 
-@pytest.mark.parametrize("style", ["default", "dark_background", "ggplot", "Solarize_Light2"])
+@pytest.mark.parametrize(
+    "style",
+    [
+        "default",
+        "dark_background",
+        pytest.param("ggplot", marks=pytest.mark.slow),
+        pytest.param("Solarize_Light2", marks=pytest.mark.slow),
+    ],
+)
 def test_everything_stands_out_from_the_background(style: str) -> None:
     result = fit("Reaction ~ Days + (Days | Subject)")
     with plt.style.context(style):

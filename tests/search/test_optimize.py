@@ -98,6 +98,7 @@ def maximal(factors: int, subjects: int, items: int, rank: int, seed: int) -> Mi
     return MixedLM(y, X, [RandomTerm(subject, X, "subject"), RandomTerm(item, X, "item")])
 
 
+@pytest.mark.slow
 @REML
 @pytest.mark.parametrize("seed", range(3))
 def test_maximal_model(seed: int, reml: bool) -> None:
@@ -109,6 +110,7 @@ def test_maximal_model(seed: int, reml: bool) -> None:
     assert result.optimization.evaluations <= 28
 
 
+@pytest.mark.slow
 def test_nothing_better_near_a_maximal_model() -> None:
     """L-BFGS, from beside the optimum."""
     model = maximal(3, 56, 32, 2, seed=1)

@@ -68,7 +68,7 @@ class Dense:
                 for j in range(i + 1, len(sd)):
                     name = f"cor({term.name}, {term.columns[i]}, {term.columns[j]})"
                     R[i, j] = R[j, i] = np.nan_to_num(value.get(name, 0.0))
-            V += np.einsum("nla,ab,mlb->nm", Z, sd[:, None] * R * sd, Z)
+            V += (Z @ (sd[:, None] * R * sd)).reshape(n, -1) @ Z.reshape(n, -1).T
         beta = np.array([value[x] for x in self.model.exog_names])
         mean = np.asarray(self.model.exog) @ beta
         L = np.linalg.cholesky(2 * np.pi * V)
