@@ -1,0 +1,209 @@
+"""What every solver keeps to: its protocol, on any pattern, against dense algebra.
+
+A new solver is one line of `SOLVERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from dense_solver import DenseFactor, DenseSolver
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from mixedlm_ext.errors import FitError
+from mixedlm_ext.products.layout import BlockData
+from mixedlm_ext.products.products import BlockMatrix
+from mixedlm_ext.products.rows import cross_products
+from mixedlm_ext.solvers.base import FactorProtocol, SolverProtocol
+from mixedlm_ext.solvers.costs import Costs
+from mixedlm_ext.solvers.direct import DirectSolver
+from mixedlm_ext.solvers.symbolic import Symbolic
+
+Array = np.ndarray
+
+
+def direct(costs: Costs) -> Callable[[BlockMatrix], SolverProtocol]:
+    """The direct solver whose order of elimination these costs choose."""
+    return lambda A: DirectSolver(Symbolic(A, costs=costs), A)
+
+
+SOLVERS: dict[str, Callable[[BlockMatrix], SolverProtocol]] = {
+    "direct": DirectSolver.of,
+    "direct, a stage": direct(Costs(small=0)),
+    "direct, chains": direct(Costs(small=0, small_rest=0, stage=0.0, pair=0.0, dense_flop=1.0)),
+    "dense": DenseSolver,
+}
+of_patterns = [name for name in SOLVERS if name != "dense"]  # a dense matrix joins all levels
+solvers = pytest.mark.parametrize("name", SOLVERS)
+quickly = settings(deadline=None, max_examples=25)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Which levels meet in which row; the numbers are drawn when asked for."""
+
+    codes: tuple[Array, ...]
+    k: tuple[int, ...]
+
+    def numbers(self, seed: int, rows: slice = slice(None)) -> BlockMatrix:
+        """Z'WZ of some rows, with random weights and columns."""
+        rng = np.random.default_rng(seed)
+        n = len(self.codes[0])
+        columns = [rng.standard_normal((k - 1, n)) for k in self.k]
+        w = rng.uniform(0.3, 3.0, n)
+        blocks = [
+            BlockData(c[rows], [None, *x[:, rows]], int(c.max()) + 1)
+            for c, x in zip(self.codes, columns, strict=True)
+        ]
+        blocks.sort(key=lambda block: -block.size)
+        y = rng.standard_normal(n)
+        return cross_products(y[rows], np.ones((n, 1))[rows], blocks, w[rows]).A
+
+
+@st.composite
+def patterns(draw: st.DrawFn) -> Pattern:
+    """One to four factors, crossed or nested at random, few rows for their levels."""
+    n = draw(st.integers(5, 60))
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    codes: list[Array] = []
+    for _ in range(draw(st.integers(1, 4))):
+        if codes and draw(st.booleans()):
+            values = codes[-1] // draw(st.integers(2, 4))
+        else:
+            values = rng.integers(0, draw(st.integers(2, 30)), n)
+        codes.append(np.unique(values, return_inverse=True)[1])
+    return Pattern(tuple(codes), tuple(draw(st.integers(1, 3)) for _ in codes))
+
+
+def templates_of(A: BlockMatrix, kind: str) -> list[Array]:
+    """Lower-triangular templates: ordinary, large, or of deficient rank."""
+    rng = np.random.default_rng(6)
+    out = [np.tril(rng.standard_normal((k, k))) for k, _ in A.shapes]
+    if kind == "large":
+        return [100.0 * T for T in out]
+    for i, T in enumerate(out):
+        if kind == "zero" or (kind == "first zero" and i == 0):
+            T[:] = 0.0
+        if kind == "corner zero":
+            T[0, 0] = 0.0
+    return out
+
+
+kinds = st.sampled_from(["ordinary", "large", "zero", "first zero", "corner zero"])
+
+
+def close(found: Any, expected: Any, scale: float | None = None) -> None:
+    """Agreement relative to the largest entry, or to what was subtracted to get there."""
+    size = float(np.max(np.abs(expected), initial=0.0)) if scale is None else scale
+    assert np.shape(found) == np.shape(expected)
+    assert_allclose(found, expected, rtol=0, atol=1e-8 * max(size, 1e-6))
+
+
+def check(factor: FactorProtocol, A: BlockMatrix, templates: list[Array]) -> None:
+    """Every method of the protocol, but `release`."""
+    dense = DenseFactor(A, templates)
+    assert_allclose(factor.logdet, dense.logdet, rtol=1e-10, atol=1e-9)
+    assert [np.shape(T) for T in factor.templates] == [(k, k) for k, _ in A.shapes]
+    assert all((one == two).all() for one, two in zip(factor.templates, templates))
+    q = int(A.offsets[-1])
+    for columns in (1, 3):
+        H = np.random.default_rng(columns).standard_normal((q, columns))
+        kept = H.copy()
+        both = factor.solve(H)
+        close(both[0], dense.quadratic(kept))
+        close(both[1], dense.apply(kept))
+        close(factor.apply(H), dense.apply(kept))
+        close(factor.quadratic(H), dense.quadratic(kept))
+        close(factor.quadratic_diagonal(H), dense.quadratic_diagonal(kept))
+        assert (kept == H).all()
+    for found, expected in zip(factor.diagonal_blocks(), dense.diagonal_blocks(), strict=True):
+        close(found, expected)
+    largest = [float(np.abs(D).sum()) for D in A.diagonal]  # Z'V⁻¹Z is what is left of Z'WZ
+    for found, expected in zip(factor.traces(), dense.traces(), strict=True):
+        for one, two, T, scale in zip(found, expected, templates, largest, strict=True):
+            close(one, two, scale * max(1.0, float(np.abs(T).max())))
+    by_level = factor.level_information()
+    if by_level is not None:
+        (expected,) = dense.information_blocks()
+        close(by_level, expected, largest[0])
+
+
+@solvers
+@quickly
+@given(patterns(), kinds, st.integers(0, 100))
+def test_every_method(name: str, pattern: Pattern, kind: str, seed: int) -> None:
+    A = pattern.numbers(seed)
+    solver, templates = SOLVERS[name](A), templates_of(A, kind)
+    assert 0 <= solver.root_size <= A.offsets[-1]
+    check(solver.factor(templates), A, templates)
+
+
+@solvers
+@quickly
+@given(patterns(), kinds)
+def test_numbers_of_the_same_pattern(name: str, pattern: Pattern, kind: str) -> None:
+    """Those loaded count, and the solver that loaded them keeps its own."""
+    first, second = pattern.numbers(1), pattern.numbers(2)
+    solver, templates = SOLVERS[name](first), templates_of(first, kind)
+    before = solver.factor(templates)
+    loaded = solver.load(second)
+    assert loaded.root_size == solver.root_size
+    check(loaded.factor(templates), second, templates)
+    check(loaded.load(first).factor(templates), first, templates)
+    check(solver.factor(templates), first, templates)
+    check(before, first, templates)
+
+
+@solvers
+@quickly
+@given(patterns())
+def test_numbers_of_fewer_rows(name: str, pattern: Pattern) -> None:
+    """Pairs of levels that no row joins any more are zeros of the pattern."""
+    whole, part = pattern.numbers(1), pattern.numbers(1, slice(None, None, 2))
+    templates = templates_of(whole, "ordinary")
+    check(SOLVERS[name](whole).load(part).factor(templates), part, templates)
+
+
+def pairs(A: BlockMatrix) -> int:
+    return sum(len(c.rows) for c in A.couplings.values())
+
+
+@pytest.mark.parametrize("name", of_patterns)
+@quickly
+@given(patterns())
+def test_numbers_of_another_pattern_are_refused(name: str, pattern: Pattern) -> None:
+    whole, part = pattern.numbers(1), pattern.numbers(1, slice(None, None, 2))
+    assume(pairs(whole) > pairs(part))
+    solver = SOLVERS[name](part)
+    with pytest.raises(FitError, match="join levels that the pattern of the factor does not"):
+        solver.load(whole)
+
+
+@solvers
+def test_factors_of_one_solver_do_not_share_numbers(name: str) -> None:
+    A = Pattern((np.arange(40) % 10, np.arange(40) // 10), (2, 1)).numbers(3)
+    solver = SOLVERS[name](A)
+    every = {kind: templates_of(A, kind) for kind in ("ordinary", "large", "corner zero")}
+    factors = {kind: solver.factor(templates) for kind, templates in every.items()}
+    for kind, templates in every.items():
+        check(factors[kind], A, templates)
+
+
+@solvers
+def test_a_released_factor_solves_no_more(name: str) -> None:
+    """Its determinant stays, and other factors of the solver do not mind."""
+    A = Pattern((np.arange(40) % 10, np.arange(40) // 10), (2, 1)).numbers(4)
+    solver, templates = SOLVERS[name](A), templates_of(A, "ordinary")
+    one, other = solver.factor(templates), solver.factor(templates)
+    one.release()
+    one.release()
+    assert one.logdet == other.logdet
+    with pytest.raises(AttributeError):
+        one.apply(np.ones((int(A.offsets[-1]), 1)))
+    check(other, A, templates)
