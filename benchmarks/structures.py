@@ -16,7 +16,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from test_structured_fits import REFERENCE, fitted  # noqa: E402  (found by the line above)
+from test_structured_fits import REFERENCE, fitted
 
 
 def main() -> None:

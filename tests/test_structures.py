@@ -198,6 +198,16 @@ def test_toeplitz_searches_leave_an_end_before_the_last_lag_both_ways() -> None:
     assert_allclose(one, [2.0, 0.3, -0.9, 0.5])
     assert_allclose(two, [2.0, 0.3, -0.9, -0.5])
     assert structure.further_starts(np.array([2.0, 0.3, 0.2, -1.0])) == []
+    own = structure_of("toep", 3)
+    starts = own.further_starts(np.array([0.0, 1.0, 1.0, 1.0, 0.0]))
+    assert_allclose(starts, [[1, 1, 1, 0.5, 0.5], [1, 1, 1, -0.5, -0.5]])
+
+
+def test_a_lag_that_no_columns_show_has_no_partial_autocorrelation() -> None:
+    structure = structure_of("toep", 4)
+    theta = np.array([0.0, 1.0, 2.0, 1.5, 0.7, 0.3, 0.9])
+    back = structure.theta_of(structure.template(theta))
+    assert_allclose(back, [0.0, 1.0, 2.0, 1.5, 0.7, 0.3, 0.0], atol=1e-12)
 
 
 def test_toeplitz_covers_what_depends_on_the_lag_alone() -> None:
