@@ -121,8 +121,10 @@ STRUCTURES = {
     "homcs": (True, 1),
     "ar1": (True, 1),
     "hetar1": (False, 1),
+    "toep": (False, None),
+    "homtoep": (True, None),
 }
-"""Whether all columns have one standard deviation, and the number of correlations."""
+"""Whether all columns have one standard deviation, and the number of correlations (None: k - 1)."""
 
 
 def gamma(structure: str, k: int, theta_i: np.ndarray) -> np.ndarray:
@@ -138,17 +140,36 @@ def gamma(structure: str, k: int, theta_i: np.ndarray) -> np.ndarray:
                 r = 0.0
             elif structure.endswith("cs"):
                 r = rho[0]
+            elif structure.endswith("toep"):
+                r = correlations_by_lag(rho)[abs(a - b)]
             else:
                 r = rho[0] ** abs(a - b)
             out[a, b] = r * theta_i[0 if one else a] * theta_i[0 if one else b]
     return out
 
 
+def correlations_by_lag(partial: np.ndarray) -> list[float]:
+    """Return the correlations that have given partial autocorrelations, by linear regressions.
+
+    The columns between two others explain some of both; what is left has the partial correlation.
+    """
+    r = [1.0]
+    for h, pi in enumerate(partial, start=1):
+        between = [[r[abs(a - b)] for a in range(1, h)] for b in range(1, h)]
+        R = np.array(between).reshape(h - 1, h - 1)
+        first, last = np.array(r[1:h]), np.array(r[1:h])[::-1]
+        explained = np.linalg.pinv(R, rcond=1e-12, hermitian=True) @ last
+        left = max(1.0 - last @ explained, 0.0)
+        r.append(float(first @ explained + pi * left))
+    return r
+
+
 def n_parameters(term: Term) -> int:
     """Return how many parameters a term has."""
     if term.structure in STRUCTURES:
         one, correlations = STRUCTURES[term.structure]
-        return (1 if one else term.X.shape[1]) + correlations
+        k = term.X.shape[1]
+        return (1 if one else k) + (k - 1 if correlations is None else correlations)
     return len(free_entries(term))
 
 

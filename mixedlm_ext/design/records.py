@@ -34,11 +34,11 @@ class RandomTerm:
     columns : sequence of str, optional
         Names of the columns of `exog`. Those of a Series or DataFrame by default; a column of
         ones is "Intercept".
-    structure : {"us", "diag", "iid", "cs", "homcs", "ar1", "hetar1"}
+    structure : {"us", "diag", "iid", "cs", "homcs", "ar1", "hetar1", "toep", "homtoep"}
         Covariance of the coefficients of one level: unstructured; diagonal; one variance for all of
         them; compound symmetry (equal correlations) with a variance each or with one ("hom"); first
         order autoregression of the columns in their order, with one variance or with one each
-        ("het").
+        ("het"); Toeplitz, a correlation for each distance of the columns in their order.
 
     Examples
     --------

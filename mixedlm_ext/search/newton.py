@@ -85,7 +85,9 @@ def newton(current: E, tol: float, log: Log, rival: float = np.inf) -> tuple[E, 
             or (converged and full.decrease <= 1e-15 * abs(current.value))
         ):
             return current, full
-        step = full if full.length <= radius else _model(current, exact).step(radius)
+        # with negative curvature the ends of the domain may have cut the endless step to nothing
+        fits = full.curvature >= 0 and full.length <= radius
+        step = full if fits else _model(current, exact).step(radius)
         trial = log.attempt(partial(current.retract, step.vector))
         gained = current.value - trial.value if trial is not None else -np.inf
         ratio = step.gain_ratio(gained, current.noise)

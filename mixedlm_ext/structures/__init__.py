@@ -11,6 +11,7 @@ from mixedlm_ext.structures.correlated import CorrelatedStructure
 from mixedlm_ext.structures.cs import CompoundSymmetry
 from mixedlm_ext.structures.diag import Diagonal, OneVariance
 from mixedlm_ext.structures.linear import LinearStructure
+from mixedlm_ext.structures.toep import Toeplitz
 from mixedlm_ext.structures.us import Unstructured
 
 __all__ = ["KEYWORDS", "STRUCTURES", "LinearStructure", "Structure", "structure_of"]
@@ -18,6 +19,7 @@ __all__ = ["KEYWORDS", "STRUCTURES", "LinearStructure", "Structure", "structure_
 _CORRELATED: tuple[type[CorrelatedStructure], ...] = (
     CompoundSymmetry,
     Autoregressive,
+    Toeplitz,
 )
 """Standard deviations and correlations, each with a variance for every column or with one."""
 

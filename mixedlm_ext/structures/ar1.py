@@ -19,6 +19,7 @@ class Autoregressive(CorrelatedStructure):
 
     word: ClassVar[str] = "ar1"
     hom_by_default: ClassVar[bool] = True
+    stationary: ClassVar[bool] = True
     ordered: ClassVar[bool] = True
 
     @property

@@ -57,6 +57,8 @@ class Structure(ABC):
     least_columns : int
     ordered : bool
         Whether the order of the columns matters, so that one without rows keeps its place.
+    stationary : bool
+        Whether correlations depend on how many places two columns are apart, on nothing else.
     """
 
     linear: ClassVar[bool]
@@ -66,6 +68,7 @@ class Structure(ABC):
     one_variance: bool = False
     least_columns: ClassVar[int] = 1
     ordered: ClassVar[bool] = False
+    stationary: ClassVar[bool] = False
 
     def __init__(self, k: int, name: str) -> None:
         self.k, self.name = k, name

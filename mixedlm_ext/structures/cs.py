@@ -19,6 +19,7 @@ class CompoundSymmetry(CorrelatedStructure):
 
     word: ClassVar[str] = "cs"
     hom_by_default: ClassVar[bool] = False
+    stationary: ClassVar[bool] = True
 
     @property
     def rho_range(self) -> tuple[Array, Array]:

@@ -70,6 +70,14 @@ REFERENCE = {
         208.335178350612, 216.446900268316, [4.0455409, 8.6252896, 4.4267396, 0.786832, 0.9615595],
         [1.6670633, 2.4653278],
     ),
+    "machines: toep(0 + Machine | Worker)": (
+        208.334856531368, 216.446628130515,
+        [4.0459582, 8.6252917, 4.4262686, 0.7868046, 0.6222791, 0.9615526], [1.6672319, 2.4653156],
+    ),
+    "machines: toep(0 + Machine | Worker, hom=True)": (
+        215.161137867279, 224.637730770643, [6.4506071, 0.6158553, 0.812964, 0.9615766],
+        [2.6431844, 2.3304218],
+    ),
     "machines: diag(0 + Machine | Worker, hom=True)": (
         221.25559004957, 231.951073389392, [6.0636541, 0.9615766], [2.4858302, 3.5154948],
     ),
@@ -198,7 +206,8 @@ def at_boundary(kind: str, seed: int) -> pd.DataFrame:
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("random", ["cs(0 + f | g)", "cs(0 + f | g, hom=True)",
-                                    "ar1(0 + f | g)", "ar1(0 + f | g, hom=False)"])  # fmt: skip
+                                    "ar1(0 + f | g)", "ar1(0 + f | g, hom=False)",
+                                    "toep(0 + f | g)", "toep(0 + f | g, hom=True)"])  # fmt: skip
 @pytest.mark.parametrize(
     "kind", ["alike", "summing to zero", "alternating", "one constant", "nothing"]
 )
@@ -220,7 +229,8 @@ def test_boundary_optima(kind: str, random: str, seed: int) -> None:
     if kind != "nothing":
         rng = np.random.default_rng(9)
         for _ in range(3):
-            start = np.append(rng.uniform(0.2, 3, len(low) - 1), rng.uniform(-0.3, 0.9))
+            n_rho = int(np.isfinite(high).sum())
+            start = np.append(rng.uniform(0.2, 3, len(low) - n_rho), rng.uniform(-0.3, 0.9, n_rho))
             other = quietly(model, start_params=start)
             assert result.objective < other.objective + 1e-6
     slope, inside = model.score(result.theta), ~on_end
@@ -410,6 +420,49 @@ def test_the_rest_of_the_house() -> None:
     assert np.ptp(everything["objective"]) < 1e-5
 
 
+def test_toeplitz_in_the_rest_of_the_house() -> None:
+    result = fitted("machines: toep(0 + Machine | Worker)")
+    assert result.varcorr()["name"].tolist()[3:5] == ["toep rho_1", "toep rho_2"]
+    assert_allclose(result.varcorr()["corr_1"][3:5], [0.7868046, 0.6222791], atol=1e-6)
+    assert result.tidy("ran_pars")["term"].tolist()[3:5] == ["cor__rho_1", "cor__rho_2"]
+    for j, df in enumerate(result.df_resid_inference):
+        assert_allclose(df, dense_df(result, np.eye(3)[j]), rtol=1e-3)
+    again = pickle.loads(pickle.dumps(result))
+    assert_allclose(again.predict(read("machines").head()), result.fittedvalues[:5])
+    assert_allclose(result.refit(2 * result.model.endog).sigma, 2 * result.sigma, rtol=1e-6)
+    draws = result.bootstrap(n=5, rng=1).conf_int()
+    assert {"cor(Worker, rho_1)", "cor(Worker, rho_2)"} <= set(draws.index)
+    shorter = result.update(". ~ . - Machine")
+    assert shorter.model.formula_full == "score ~ 1 + toep(0 + Machine | Worker)"
+    ml = [fitted(f"machines: {w}(0 + Machine | Worker)", reml=False) for w in ("cs", "toep")]
+    assert ml[0].compare(ml[1])["Pr(>Chisq)"].notna().sum() == 1
+    Y = np.asarray(result.simulate(n=6000, rng=1))
+    design = result.model.design
+    residual = Y - (design.X @ result.params.to_numpy())[:, None]
+    terms = [oracle.Term(t.X, t.codes, len(t.levels), t.structure) for t in design.terms]
+    V = result.sigma**2 * oracle.covariance(terms, result.theta, None)
+    assert_allclose(residual @ residual.T / Y.shape[1], V, atol=0.06 * V.max())
+
+
+def test_profiles_of_a_toeplitz_correlation() -> None:
+    """Lag 1 is held as any correlation; what the fit cannot hold is refused before it starts."""
+    result = fitted("machines: toep(0 + Machine | Worker, hom=True)", reml=False)
+    with pytest.raises(FitError, match=r"(?s)no profile .* cor\(Worker, rho_2\).*bootstrap.*rho_1"):
+        result.profile()
+    high = result.profile("cor(Worker, rho_1)").conf_int().loc["cor(Worker, rho_1)", 1]
+    design = result.model.design
+    terms = [oracle.Term(t.X, t.codes, len(t.levels), t.structure) for t in design.terms]
+
+    def held(x: np.ndarray) -> float:
+        theta = np.array([x[0], high, np.tanh(x[1])])
+        return oracle.objective(
+            design.y, design.X, terms, theta, reml=False, sigma=float(np.exp(x[2]))
+        )
+
+    found = minimize(held, [5.0, 0.5, 0.0], method="Nelder-Mead", options={"maxfev": 2000})
+    assert_allclose(found.fun - result.objective, 3.841459, atol=2e-3)
+
+
 def test_nested_models() -> None:
     order = ["diag(0 + Machine | Worker)", "cs(0 + Machine | Worker)", "(0 + Machine | Worker)"]
     models = [fitted("machines: " + random, reml=False) for random in order]
@@ -450,7 +503,10 @@ def test_random_term_by_arrays() -> None:
         ("cs(Days | )", "no grouping factor"),
         ("cs(Days | Subject) + cs(Days | Subject)", "there twice"),
         ("(1 | cs(Days | Subject))", "a random term within a random term"),
-        ("ar2(0 + C(Days) | Subject)", r"Structures are us, diag, cs, ar1.*Did you mean 'ar1'"),
+        (
+            "ar2(0 + C(Days) | Subject)",
+            r"Structures are us, diag, cs, ar1, toep.*Did you mean 'ar1'",
+        ),
     ],
 )
 def test_bad_formulas(random: str, message: str) -> None:
@@ -462,6 +518,11 @@ def test_bad_formulas(random: str, message: str) -> None:
     ("random", "message"),
     [
         ("ar1(Days | Subject)", "an intercept beside others"),
+        ("toep(Days | Subject)", "an intercept beside others"),
+        (
+            "toep(0 + C(Days) | Subject, hom=True)",
+            "cannot tell the correlation in toep.* and the residual variance",
+        ),
         ("ar1(0 + Days:C(Days > 4) | Subject)", "no indicators"),
         ("ar1(0 + Days | Subject)", "one column; a correlation needs two"),
         ("cs(1 | Subject)", r"one column.*\n.*\(1 \| Subject\)"),

@@ -192,6 +192,39 @@ def test_searches_that_ended_at_an_end_look_the_other_way(name: str) -> None:
     assert structure.further_starts(np.append(sd, 0.3)) == []
 
 
+def test_toeplitz_searches_leave_an_end_before_the_last_lag_both_ways() -> None:
+    structure = structure_of("homtoep", 4)
+    one, two = structure.further_starts(np.array([2.0, 0.3, -1.0, 0.1]))
+    assert_allclose(one, [2.0, 0.3, -0.9, 0.5])
+    assert_allclose(two, [2.0, 0.3, -0.9, -0.5])
+    assert structure.further_starts(np.array([2.0, 0.3, 0.2, -1.0])) == []
+    own = structure_of("toep", 3)
+    starts = own.further_starts(np.array([0.0, 1.0, 1.0, 1.0, 0.0]))
+    assert_allclose(starts, [[1, 1, 1, 0.5, 0.5], [1, 1, 1, -0.5, -0.5]])
+
+
+def test_a_lag_that_no_columns_show_has_no_partial_autocorrelation() -> None:
+    structure = structure_of("toep", 4)
+    theta = np.array([0.0, 1.0, 2.0, 1.5, 0.7, 0.3, 0.9])
+    back = structure.theta_of(structure.template(theta))
+    assert_allclose(back, [0.0, 1.0, 2.0, 1.5, 0.7, 0.3, 0.0], atol=1e-12)
+
+
+def test_toeplitz_covers_what_depends_on_the_lag_alone() -> None:
+    k = 4
+    toep, hom = structure_of("toep", k), structure_of("homtoep", k)
+    for name in ("ar1", "hetar1", "cs", "homcs", "iid", "diag", "homtoep"):
+        other = structure_of(name, k)
+        assert toep.contains(other)
+        assert hom.contains(other) is other.one_variance
+        assert other.contains(toep) is False
+        theta = points(other, np.random.default_rng(1))[0]
+        T = other.template(theta)
+        nearest = hom if other.one_variance else toep
+        assert_allclose(gamma(nearest, nearest.theta_of(T)), T @ T.T, atol=1e-12)
+    assert not toep.contains(structure_of("us", k))
+
+
 def test_the_table() -> None:
     assert {name for words in KEYWORDS.values() for name in words.values()} == set(STRUCTURES)
 
@@ -266,6 +299,9 @@ MODELS = [
     (("ar1", "cs"), False),
     (("us", "homcs"), False),
     (("hetar1", "iid"), True),
+    (("toep",), True),
+    (("homtoep", "us"), True),
+    (("toep", "cs"), False),
 ]
 
 

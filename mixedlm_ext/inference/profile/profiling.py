@@ -93,6 +93,7 @@ def profile(
     check_choice("scale", scale, _SCALES, FitError)
     parameters = model_parameters(fit.design, fit.fixed_sigma is None)
     chosen = _choose(parameters, which, scale)
+    _refuse_unheld(chosen, parameters, fit)
     top = maximum(fit)
     power = [2.0 if scale == "variance" and p.kind in _SQUARED else 1.0 for p in parameters]
 
@@ -183,6 +184,23 @@ def _choose(
             )
     kinds = {kind for name in wanted if name not in names for kind in _GROUPS[name]}
     return [p for p, name in zip(parameters, names) if name in wanted or p.kind in kinds]
+
+
+def _refuse_unheld(chosen: Sequence[Parameter], every: Sequence[Parameter], fit: Fit) -> None:
+    """Refuse correlations of a structure that are functions of several of its parameters."""
+    terms = fit.problem.covariance.terms
+
+    def is_unheld(p: Parameter) -> bool:
+        structure = terms[p.term].structure if p.kind == "cor" else None
+        return structure is not None and not structure.linear and structure.place(p.columns) is None
+
+    unheld = [p.name for p in chosen if is_unheld(p)]
+    if unheld:
+        others = [p.name for p in every if not is_unheld(p)]
+        raise FitError(
+            f"no profile is there of {', '.join(unheld)}: the fit cannot hold a correlation at a "
+            f"lag beyond the first.\nUse bootstrap(), or profile the others, which={others}."
+        )
 
 
 def _first_step(parameter: Parameter, fit: Fit, estimates: NaturalParameters) -> float:
