@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Concatenate, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec
 
 import numpy as np
 import pandas as pd
@@ -142,8 +142,10 @@ class MixedLMResults(absent.NotOfResults, LabelledEffects):
         self.model = model
         self.k_constant = model.k_constant
 
-    def __getattr__(self, name: str) -> Any:
-        return attribute_again(self, name, absent.RESULTS, absent.R_RESULTS)
+    if not TYPE_CHECKING:  # which refuse what is not there before it is asked for
+
+        def __getattr__(self, name: str) -> Any:
+            return attribute_again(self, name, absent.RESULTS, absent.R_RESULTS)
 
     # --- what the methods read ----------------------------------------------------------------
 
