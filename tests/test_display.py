@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from mixedlm_ext import MixedLM, RandomTerm, datasets
+from mixedlm_ext.diagnostics.check import Check, Finding
 from mixedlm_ext.display import page
 from mixedlm_ext.tables import Table
 
@@ -167,3 +168,14 @@ def test_other_results_in_a_notebook() -> None:
     ]
     for one in shown:
         assert "<table" in one._repr_html_()
+
+
+def test_check_in_a_notebook() -> None:
+    found = Check([Finding("rows", "1 < 2 & so on."), Finding("levels", "x")], "Ask influence().")
+    shown = found._repr_html_()
+    assert "<li>1 &lt; 2 &amp; so on.</li>\n<li>x</li>" in shown
+    assert shown.count("<ol>") == shown.count("</ol>") == 1
+    assert shown.endswith("<p>Ask influence().</p>")
+    nothing = fit("diameter ~ 1 + (1 | plate) + (1 | sample)", "penicillin").check()._repr_html_()
+    assert nothing.endswith("<p>Nothing stands out.</p>")
+    assert "<ol>" not in nothing
