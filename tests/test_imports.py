@@ -43,7 +43,7 @@ LAYERS: list[list[str]] = [
     ["prediction.predict"],
     ["labelled_effects", "report"],
     ["results"],
-    ["model", "plots"],
+    ["model", "plots", "stages"],
     ["formula.api", "sklearn"],
     [""],
     ["shell"],
