@@ -101,8 +101,6 @@ FORMULAS = [
     ("y ~ x + (1 | g)«\u200b»", "'\\u200b' has no meaning", "Remove it."),
     ("y ~ «as».factor(x) + (1 | g)", "are R's", "Write C(x)"),
     ("y ~ x + «{»1 | g}", "no random-effects term", "round parentheses"),
-    ("y ~ x + diag«(»x | g)", "no random-effects term", "Write (x || group)"),
-    ("y ~ x + us«(»x | g)", "no random-effects term", "Write (x | group)"),
     ("y ~ x + (1 | plant«-»id)", "'-' has no meaning", "Q('plant-id')"),
     ("y ~ x/«10» + (1 | g)", "cannot evaluate '10'", "I(x / 10)"),
     ("y ~ (x | g) + «-x»", "cannot evaluate '-x' in the fixed part", "I(-x)"),

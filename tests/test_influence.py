@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 from simulation import example, fit, quietly
 
 from mixedlm_ext import MixedLM, datasets
-from mixedlm_ext.diagnostics import held_theta
+from mixedlm_ext.diagnostics import deletion_at_theta
 from mixedlm_ext.errors import DesignError, FitError
 
 SLEEPSTUDY = "Reaction ~ Days + (Days | Subject)"
@@ -94,7 +94,7 @@ def test_the_two_closed_forms_agree(name: str, monkeypatch: Any) -> None:
     result = quietly(example(kind, terms, seed=4, **options).model())
     groups = np.arange(60) % 7
     one = result.influence(groups)
-    monkeypatch.setattr(held_theta, "_MOST_ROWS", 0)
+    monkeypatch.setattr(deletion_at_theta, "_MOST_ROWS", 0)
     two = result.influence(groups)
     for frame in FRAMES:
         assert_allclose(getattr(one, frame), getattr(two, frame), rtol=1e-7, atol=1e-8)

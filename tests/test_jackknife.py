@@ -118,12 +118,12 @@ def test_a_set_that_a_coefficient_needs_is_passed_over(frame: pd.DataFrame) -> N
     assert_allclose(found, acceleration([np.array([params(fit) for fit in fits])]), rtol=1e-4)
 
 
-def counted(calls: list[int], missing: int | None = None) -> Callable[[Fit], Array]:
+def counted(calls: list[int], missing: int | None = None) -> Callable[[Any], Array]:
     """A statistic that counts its calls and has no value at one of them."""
 
-    def evaluate(fit: Fit) -> Array:
-        calls.append(len(fit.design.y))
-        return np.array([np.nan if len(calls) == missing else fit.beta[1], 1.0])
+    def evaluate(result: Any) -> Array:
+        calls.append(result.nobs)
+        return np.array([np.nan if len(calls) == missing else result.params["x"], 1.0])
 
     return evaluate
 

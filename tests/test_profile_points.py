@@ -219,7 +219,7 @@ def test_minimize_is_the_global_one_here() -> None:
 def test_removed_column_is_the_model_without_it() -> None:
     data = SLEEPSTUDY.assign(x=np.random.default_rng(3).normal(size=len(SLEEPSTUDY)))
     whole = MixedLM.from_formula("Reaction ~ Days + x + (Days | Subject)", data)
-    theta = whole._standardize([0.9, 0.1, 0.3])
+    theta = whole.problem.covariance.standardize([0.9, 0.1, 0.3])
     for j, rest in enumerate(["0 + Days + x", "x", "Days"]):
         value = 3.7
         column = np.asarray(whole.exog)[:, j]
@@ -236,7 +236,7 @@ def test_only_column_removed() -> None:
     none = MixedLM.from_formula(
         "Yield ~ 0 + (1 | Batch)", data.assign(Yield=data["Yield"] - 1500.0)
     )
-    theta = whole._standardize([0.8])
+    theta = whole.problem.covariance.standardize([0.8])
     value = Objective(problem, False).at(theta).value
     assert_allclose(value, none.objective([0.8], reml=False), rtol=1e-12)
 
@@ -244,7 +244,7 @@ def test_only_column_removed() -> None:
 def test_reordered_term_is_the_same_model() -> None:
     model = MixedLM.from_formula("score ~ Machine + (0 + Machine | Worker)", MACHINES)
     rng = np.random.default_rng(5)
-    theta = model._standardize(rng.normal(size=6))
+    theta = model.problem.covariance.standardize(rng.normal(size=6))
     covariance = model.problem.covariance
     for first in ((1,), (2,), (2, 0), (1, 2)):
         turned = TermReordered.of(model.problem, 0, first)

@@ -13,6 +13,7 @@ from simulation import quietly
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext import MixedLM, datasets
+from mixedlm_ext.assemble import assemble
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.objective import Evaluation, Objective
 from mixedlm_ext.search import METHODS, optimize
@@ -136,22 +137,18 @@ def test_reading_the_rows_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     model = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data)
     now = [100.0]
     clock = SimpleNamespace(monotonic=lambda: now[0])
-    for module in ("model", "search.log"):
+    for module in ("fitting", "search.log"):
         monkeypatch.setattr(f"mixedlm_ext.{module}.time", clock)
-    problem = model.problem
-    del model.__dict__["problem"]
 
-    class Slow(MixedLM):
-        @property
-        def problem(self) -> Any:
-            now[0] += 60.0
-            return problem
+    def slow(design: Any) -> Any:
+        now[0] += 60.0
+        return assemble(design)
 
-    model.__class__ = Slow
+    monkeypatch.setattr("mixedlm_ext.estimation.assembled.assemble", slow)
     with pytest.warns(ConvergenceWarning, match="max_time"):
         assert quietly(model, max_time=59.0).optimization.verdict == "time limit"
-    now[0] = 100.0
-    assert model.fit(max_time=1e6).converged
+    again = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data)
+    assert again.fit(max_time=1e6).converged
 
 
 @pytest.mark.parametrize("max_time", [0, -1.0, np.nan, np.inf, "10", True])

@@ -183,7 +183,7 @@ def test_a_replicate_that_did_not_converge_has_no_statistic(
             return estimate(design, objective, start)
         return estimate(design, objective, np.full(3, 9.0), maxiter=1)
 
-    monkeypatch.setattr("mixedlm_ext.inference.again.estimate", stop_every_third)
+    monkeypatch.setattr("mixedlm_ext.many.similar.estimate", stop_every_third)
     with pytest.warns(ConvergenceWarning, match="4 of 13 bootstrap refits failed") as caught:
         boot = result.bootstrap(13, rng=1, statistic=_params)
     assert [warning.filename for warning in caught] == [__file__]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.checks import check_levels
+from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.identification import check_not_reproduced, check_told_from_residual
 from mixedlm_ext.objective import Objective
@@ -21,6 +22,9 @@ from mixedlm_ext.search import optimize
 Array = NDArray[np.float64]
 
 __all__ = ["estimate"]
+
+_LITTLE = 1e-6
+"""Share of y'Wy below which what is left may be rounding of a response that is reproduced."""
 
 
 def estimate(
@@ -65,6 +69,13 @@ def estimate(
             for term in design.terms:
                 check_levels(term, design.checks)
         check_told_from_residual(design, objective.problem)
+        check_not_reproduced(design, objective.problem, random=False)
+    try:
+        evaluation, log = optimize(objective, start, **search)
+    except FitError:
+        if objective.sigma is None:
+            check_not_reproduced(design, objective.problem)
+        raise
+    if objective.sigma is None and evaluation.pls.pwrss < _LITTLE * objective.problem.cp.yy:
         check_not_reproduced(design, objective.problem)
-    evaluation, log = optimize(objective, start, **search)
     return Fit.from_evaluation(design, objective, evaluation, log)

@@ -24,7 +24,7 @@ _DEPENDENT = 1e-11
 """Singular value, relative to the largest, below which columns count as dependent."""
 
 
-def check_not_reproduced(design: Design, problem: Problem) -> None:
+def check_not_reproduced(design: Design, problem: Problem, random: bool = True) -> None:
     """Refuse a response that the fixed part, or the fixed and random parts, reproduce exactly.
 
     Parameters
@@ -33,6 +33,8 @@ def check_not_reproduced(design: Design, problem: Problem) -> None:
         Its `checks` say whether to raise, to warn or to say nothing: "reproduced".
     problem : Problem
         Assembled from the design, of its response.
+    random : bool
+        Whether the random parts count, which takes a projection on all columns.
 
     Raises
     ------
@@ -48,7 +50,7 @@ def check_not_reproduced(design: Design, problem: Problem) -> None:
     parts = ""
     if is_rounding(np.sqrt(problem.cp.yy / _weight(design)), _size(design)):
         parts = "the fixed part"
-    elif _is_reproduced(design):
+    elif random and _is_reproduced(design):
         terms = " and ".join(term.text for term in design.terms)
         parts = f"the fixed part and {terms} together"
     if parts:

@@ -100,7 +100,10 @@ def newton(current: E, tol: float, log: Log, rival: float = np.inf) -> tuple[E, 
             return current, full
         if converged:
             return current, full
-        surprises = 0 if 0.5 < ratio < 1.5 else surprises + 1
+        if 0.5 < ratio < 1.5:
+            surprises = 0
+        elif current.exact_is_cheap or ratio > ACCEPTED:  # a step too long is no fault of the model
+            surprises += 1
         if surprises >= _SURPRISES and improvable:
             exact = True
             if current is not trial:  # its factor was released
