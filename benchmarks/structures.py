@@ -2,8 +2,8 @@
 
     python benchmarks/structures.py
 
-The models are those with reference numbers in tests/structures/test_structured_fits.py, by REML and by ML. The
-last line is the median and the largest number, the targets being at most 12 and 40.
+The models are those with reference numbers in tests/structures/test_structured_fits.py, by REML and
+by ML. The last line is the median and the largest number, the targets being at most 12 and 40.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import numpy as np
 TESTS = Path(__file__).parents[1] / "tests"
 sys.path[:0] = [str(TESTS), str(TESTS / "structures")]
 
-from test_structured_fits import REFERENCE, fitted
-
 
 def main() -> None:
     """Fit every model and print one line for each fit."""
+    from test_structured_fits import REFERENCE, fitted
+
     counts = []
     print(f"{'evaluations':>11} {'off by':>9}")
     for case, (reml, ml, *_) in REFERENCE.items():

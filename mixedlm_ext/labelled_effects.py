@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import statsmodels.base.model as base
 from numpy.typing import NDArray
 
+from mixedlm_ext.bases import LikelihoodModelResults, ResultMixin
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.fixed.coefficients import Coefficients
 
@@ -18,12 +18,13 @@ Array = NDArray[np.float64]
 __all__ = ["LabelledEffects"]
 
 
-class LabelledEffects(base.LikelihoodModelResults, base.ResultMixin):
+class LabelledEffects(LikelihoodModelResults, ResultMixin):
     """What statsmodels' results say of the coefficients, as pandas' objects.
 
     They are plain arrays for a model made from arrays.
     """
 
+    model: Any
     _fitted: Fitted
     _coefficients: Coefficients
 
@@ -49,7 +50,7 @@ class LabelledEffects(base.LikelihoodModelResults, base.ResultMixin):
     @property
     def params(self) -> pd.Series:
         """The fixed effects."""
-        return self._named(self.fit_record.beta)
+        return self._named(self._fitted.fit.beta)
 
     @property
     def bse(self) -> pd.Series:
@@ -103,4 +104,4 @@ class LabelledEffects(base.LikelihoodModelResults, base.ResultMixin):
     @property
     def k_fe(self) -> int:
         """Number of fixed effects."""
-        return len(self.fit_record.beta)
+        return len(self._fitted.fit.beta)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakSet
 
 import numpy as np
 import pandas as pd
-import statsmodels.base.model as base
 from numpy.typing import NDArray
 from scipy import sparse
 from statsmodels.base.data import ModelData
@@ -24,6 +23,7 @@ from mixedlm_ext.arguments import (
     read_formula,
     refuse_unknown,
 )
+from mixedlm_ext.bases import LikelihoodModel
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design, RandomTerm, TermDesign, design_from_arrays
@@ -62,7 +62,7 @@ def of_model(function: Callable[Concatenate[Assembled, P], R]) -> Callable[Conca
     return as_method(function, lambda own: own.assembled)
 
 
-class MixedLM(absent.NotOfModels, base.LikelihoodModel):
+class MixedLM(absent.NotOfModels, LikelihoodModel):
     """Linear mixed model with any number of nested, crossed or partially crossed random effects.
 
     y given b is normal with mean Xβ + Zb + offset and variance σ²/w; b is normal with mean zero and
@@ -348,8 +348,10 @@ class MixedLM(absent.NotOfModels, base.LikelihoodModel):
 
     # --- what statsmodels' Mediation, MICE and their kind use -----------------------------------
 
-    def __getattr__(self, name: str) -> Any:
-        return attribute_again(self, name, absent.MODEL)
+    if not TYPE_CHECKING:  # which refuse what is not there before it is asked for
+
+        def __getattr__(self, name: str) -> Any:
+            return attribute_again(self, name, absent.MODEL)
 
     @property
     def k_fe(self) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Concatenate, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec
 
 import numpy as np
 import pandas as pd
@@ -36,7 +36,7 @@ from mixedlm_ext.inference.profile import derived, profiling
 from mixedlm_ext.labelled_effects import LabelledEffects
 from mixedlm_ext.method import as_method, of_fit, of_fitted
 from mixedlm_ext.prediction import predict
-from mixedlm_ext.report import summary, tidy
+from mixedlm_ext.report import columns, summary, tidy
 from mixedlm_ext.report.summary import headline, summary_notes
 from mixedlm_ext.search import Optimization
 from mixedlm_ext.simulation import new_rows
@@ -142,8 +142,10 @@ class MixedLMResults(absent.NotOfResults, LabelledEffects):
         self.model = model
         self.k_constant = model.k_constant
 
-    def __getattr__(self, name: str) -> Any:
-        return attribute_again(self, name, absent.RESULTS, absent.R_RESULTS)
+    if not TYPE_CHECKING:  # which refuse what is not there before it is asked for
+
+        def __getattr__(self, name: str) -> Any:
+            return attribute_again(self, name, absent.RESULTS, absent.R_RESULTS)
 
     # --- what the methods read ----------------------------------------------------------------
 
@@ -386,6 +388,14 @@ class MixedLMResults(absent.NotOfResults, LabelledEffects):
     glance = of_fitted(tidy.glance)
     augment = of_fitted(tidy.augment)
     tidy = of_fitted(tidy.tidy)
+
+    @property
+    def default_model_infos(self) -> dict[str, Callable[[Any], str]]:
+        """Rows of the random effects that statsmodels' ``summary_col`` puts below the coefficients.
+
+        Where its ``info_dict`` is given, that takes their place.
+        """
+        return columns.model_infos(self.fitted)
 
     def summary2(
         self,

@@ -69,6 +69,14 @@ def test_code_of_a_page_is_found_and_reads(page: str) -> None:
         ast.parse(block)
 
 
+def test_code_of_the_stages_runs() -> None:
+    """It names more of the package's inside than other pages do."""
+    pytest.importorskip("matplotlib")
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for block in run_blocks(text_of("stages")):
+        exec(compile(block, "stages.rst", "exec"), namespace)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_references_of_a_page_exist(page: str) -> None:
     for target in re.findall(r":doc:`(?:[^`<]*<)?/?([\w/]+)>?`", text_of(page)):

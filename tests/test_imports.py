@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # units of strictly lower layers, and itself. The longest matching name counts, so formula.api is
 # not part of formula. The empty name is the package's own __init__.
 LAYERS: list[list[str]] = [
-    ["caching", "compat", "errors", "datasets", "tables"],
+    ["bases", "caching", "compat", "errors", "datasets", "tables"],
     ["absent", "display", "linalg", "parallel"],
     ["structures"],
     ["formula"],
@@ -42,7 +42,7 @@ LAYERS: list[list[str]] = [
     ["prediction.predict"],
     ["labelled_effects", "report"],
     ["results"],
-    ["model", "plots"],
+    ["model", "plots", "stages"],
     ["formula.api", "sklearn"],
     [""],
     ["shell"],

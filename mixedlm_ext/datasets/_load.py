@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from statsmodels.datasets.utils import Dataset, process_pandas
+from statsmodels.datasets.utils import process_pandas
 
-__all__ = ["read_dataset"]
+if TYPE_CHECKING:
+
+    class Dataset(dict[str, Any]):
+        """statsmodels' container, with the types of what is in it."""
+
+        data: pd.DataFrame
+        endog: pd.Series
+        exog: pd.DataFrame
+        names: list[str]
+        endog_name: str
+        exog_name: list[str]
+
+else:
+    from statsmodels.datasets.utils import Dataset
+
+__all__ = ["Dataset", "read_dataset"]
 
 
 def read_dataset(module: str, filename: str, response: str, factors: Iterable[str]) -> Dataset:
@@ -37,7 +53,8 @@ def read_dataset(module: str, filename: str, response: str, factors: Iterable[st
         data[name] = labels.cat.reorder_categories(
             sorted(labels.cat.categories, key=_natural_order)
         )
-    return process_pandas(data, endog_idx=list(data.columns).index(response))
+    found: Dataset = process_pandas(data, endog_idx=list(data.columns).index(response))
+    return found
 
 
 def _natural_order(level: str) -> tuple[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,11 +23,13 @@ from mixedlm_ext.diagnostics.check_model import (
     single_rows,
     singularity,
 )
+from mixedlm_ext.display import page
 from mixedlm_ext.estimation.fitted import Fitted
 
 __all__ = ["Check", "Finding", "check"]
 
 _WIDTH = 78
+_NOTHING = "Nothing stands out."
 _DEAR = (
     "Not looked at, because it takes a while in a model of this size: whether results depend on "
     "single levels. Ask influence(groups=...)."
@@ -47,7 +50,7 @@ _LOOKS = (
 
 @dataclass(frozen=True)
 class Check:
-    """What a look at a fit found; prints as text.
+    """What a look at a fit found; prints as text, and is a list in a notebook.
 
     Attributes
     ----------
@@ -61,11 +64,17 @@ class Check:
     not_looked_at: str = ""
 
     def __str__(self) -> str:
-        found = list(self._paragraphs()) or ["Nothing stands out."]
+        found = list(self._paragraphs()) or [_NOTHING]
         note = [textwrap.fill(self.not_looked_at, _WIDTH)] if self.not_looked_at else []
         return "\n\n".join(found + note)
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        items = "".join(f"<li>{html.escape(finding.text)}</li>\n" for finding in self.findings)
+        found = f"<ol>\n{items}</ol>" if items else f"<p>{_NOTHING}</p>"
+        note = f"\n<p>{html.escape(self.not_looked_at)}</p>" if self.not_looked_at else ""
+        return f"{page('Check of the fit')}\n{found}{note}"
 
     def _paragraphs(self) -> Iterator[str]:
         """Number and wrap the findings."""

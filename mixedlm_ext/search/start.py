@@ -72,7 +72,9 @@ def start_values(
     best: GaussianEvaluation | None = None
     values: list[float] = []
     candidates = _candidates(criterion, several)
-    probes = _probes(criterion.problem.covariance) if several else []
+    covariance = criterion.problem.covariance
+    # correlations that are parameters of a structure have starts of their own
+    probes = _probes(covariance) if several and not covariance.shaped else []
     for theta in [*candidates, *probes]:
         if values and log.spent():
             break

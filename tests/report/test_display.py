@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from mixedlm_ext import MixedLM, RandomTerm, datasets
+from mixedlm_ext.diagnostics.check import Check, Finding
 from mixedlm_ext.display import page
 from mixedlm_ext.tables import Table
 
@@ -167,3 +168,45 @@ def test_other_results_in_a_notebook() -> None:
     ]
     for one in shown:
         assert "<table" in one._repr_html_()
+
+
+def test_check_in_a_notebook() -> None:
+    found = Check([Finding("rows", "1 < 2 & so on."), Finding("levels", "x")], "Ask influence().")
+    shown = found._repr_html_()
+    assert "<li>1 &lt; 2 &amp; so on.</li>\n<li>x</li>" in shown
+    assert shown.count("<ol>") == shown.count("</ol>") == 1
+    assert shown.endswith("<p>Ask influence().</p>")
+    nothing = fit("diameter ~ 1 + (1 | plate) + (1 | sample)", "penicillin").check()._repr_html_()
+    assert nothing.endswith("<p>Nothing stands out.</p>")
+    assert "<ol>" not in nothing
+
+
+def test_summary_col_has_the_random_effects() -> None:
+    summary_col = pytest.importorskip("statsmodels.iolib.summary2").summary_col
+    results = [fit(), fit("Reaction ~ Days + (1 | Subject)")]
+    table = summary_col(results, model_names=["slopes", "intercepts"], include_r2=False).tables[0]
+    rows = {
+        "Days": ["10.4673", "10.4673"],
+        "sd Subject Intercept": ["24.7405", "37.1238"],
+        "sd Subject Days": ["5.9221", ""],
+        "corr Subject Intercept, Days": ["0.0656", ""],
+        "sd Residual": ["25.5918", "30.9912"],
+        "N": ["180", "180"],
+        "N Subject": ["18", "18"],
+        "REML criterion": ["1743.6", "1786.5"],
+    }
+    for label, values in rows.items():
+        assert list(table.loc[label]) == values, label
+    own = summary_col(results, info_dict={"mine": lambda r: f"{r.sigma:.1f}"}).tables[0]
+    assert list(own.loc["mine"]) == ["25.6", "31.0"]
+    assert "sd Residual" not in own.index
+
+
+def test_summary_col_of_a_structure() -> None:
+    formula = "score ~ Machine + cs(0 + Machine | Worker)"
+    rows = {k: f(None) for k, f in fit(formula, "machines").default_model_infos.items()}
+    assert rows["corr Worker cs rho"] == "0.7357"
+    assert rows["sd Worker Machine[B]"] == "8.4197"
+    assert list(rows)[-3:] == ["N", "N Worker", "REML criterion"]
+    by_ml = fit(reml=False).default_model_infos
+    assert by_ml["AIC"](None) == "1763.9"

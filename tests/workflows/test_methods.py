@@ -4,15 +4,10 @@ import doctest
 import inspect
 import pickle
 import pydoc
-import subprocess
-import sys
-import textwrap
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
-from places import ROOT
 from simulation import fit
 
 from mixedlm_ext import MixedLM, MixedLMResults, datasets
@@ -115,62 +110,3 @@ def test_names_that_a_user_gives_are_kept() -> None:
     assert list(r.conf_int().index) == ["base", "slope"]
     assert r.t_test("slope = 0").pvalue == before
     assert "slope" in str(r.summary())
-
-
-RIGHT = """
-    import pandas as pd
-    from mixedlm_ext import MixedLM, MixedLMResults, anova, datasets
-
-    data = datasets.sleepstudy.load_pandas().data
-    result = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit(reml=False)
-    same: MixedLMResults = result.with_ddf("normal").refit(2.0 * data["Reaction"])
-    table: pd.DataFrame = result.anova(type=3)
-    compared: pd.DataFrame = result.compare(same)
-    slope: float = result.params["Days"]
-    means = result.emmeans("Days", at={"Days": [0, 9]}).summary_frame(alpha=0.1)
-    boot = result.bootstrap(10, statistic=lambda r: r.params, rng=1).conf_int()
-    power = result.model.power("Days = 0", [250.0, 10.0], theta=[1.0, 0.0, 0.2], n=10)
-    model = MixedLM.from_formula("Reaction ~ Days + (1 | Subject)", data)
-    many = model.fit_many(data[["Reaction"]])
-    print(many.params, anova(result, same), result.summary(alpha=0.1), result.sigma + 1.0)
-"""
-WRONG = {
-    "result.anova(type=[1])": 'has incompatible type "list[int]"; expected "int | str"',
-    "result.anova(tpye=1)": 'Unexpected keyword argument "tpye"',
-    "result.ranova(1, 2, 3)": "Too many arguments",
-    "result.emtrends('a')": "Too few arguments",
-    "result.refit_ml().profile(alpha_max='small')": 'expected "float"',
-    "model.simulate(n='three', beta=[0.0])": 'expected "int"',
-    "x: int = result.drop1()": "Incompatible types in assignment",
-    "y: str = result.sigma": "Incompatible types in assignment",
-}
-
-
-def checked(source: str, path: Path) -> list[str]:
-    """What mypy says about a user's file, line by line."""
-    pytest.importorskip("mypy")
-    file = path / "user.py"
-    file.write_text(textwrap.dedent(source), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), str(file)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    )
-    return [line for line in done.stdout.splitlines() if ": error: " in line]
-
-
-@pytest.mark.slow
-def test_mypy_on_a_users_file(tmp_path: Path) -> None:
-    head = """
-        from mixedlm_ext import MixedLM, MixedLMResults
-
-        def wrong(model: MixedLM, result: MixedLMResults) -> None:
-    """
-    lines = textwrap.dedent(head) + "".join(f"    {line}\n" for line in WRONG)
-    assert checked(RIGHT, tmp_path) == []
-    found = checked(lines, tmp_path)
-    for number, (line, message) in enumerate(WRONG.items(), start=5):
-        own = [text for text in found if f":{number}: " in text]
-        assert any(message in text for text in own), (line, found)

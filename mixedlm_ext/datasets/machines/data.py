@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from statsmodels.datasets.utils import Dataset
-
-from mixedlm_ext.datasets._load import read_dataset
+from mixedlm_ext.datasets._load import Dataset, read_dataset
 
 __all__ = [
     "COPYRIGHT",
