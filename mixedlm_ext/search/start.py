@@ -24,6 +24,8 @@ Array = NDArray[np.float64]
 
 __all__ = ["reflections", "several_minima", "start_values"]
 
+_SCALES = (30.0, 1000.0)
+"""Standard deviations in those of the noise that are tried beside moments, columns whitened."""
 _DEAR = 1000
 """Columns of Z from which an evaluation costs more than fitting each block alone."""
 _MISSING = 1e-6
@@ -64,12 +66,14 @@ def start_values(objective: Objective, log: Log, several: bool) -> tuple[Evaluat
     Where there may be several minima, each block is once the one that means go to which several
     could explain, and these moments are taken with what the fixed part explains left out of the
     coefficients in two ways. Beside them stand corners: variances of confounded columns next to
-    zero, and those with one of these columns alone.
+    zero, and those with one of these columns alone. Effects of one block with 30 and 1,000 times
+    the noise's standard deviation are tried, too, and followed if nothing is more promising.
     """
     best: Evaluation | None = None
     values: list[float] = []
     candidates = _candidates(objective, several)
-    for theta in candidates:
+    probes = _probes(objective.problem.covariance) if several else []
+    for theta in [*candidates, *probes]:
         if values and log.spent():
             break
         e = log.evaluate(objective, theta)
@@ -79,7 +83,22 @@ def start_values(objective: Objective, log: Log, several: bool) -> tuple[Evaluat
     if best is None:
         raise degenerate()
     order = np.argsort(values, kind="stable")[1:]
-    return best, [candidates[i] for i in order if values[i] < np.inf]
+    others = [i for i in order if i < len(candidates) and values[i] < np.inf]
+    return best, [candidates[i] for i in others]
+
+
+def _probes(covariance: Covariance) -> list[Array]:
+    """Return theta with the effects of one block, after the other, on several scales."""
+    out = []
+    for block in range(len(covariance.block_sizes)):
+        for scale in _SCALES:
+            scaled = covariance.scaled(covariance.start(), scale)
+            theta = covariance.start()
+            for term, part in zip(covariance.terms, covariance.slices):
+                if term.block == block:
+                    theta[part] = scaled[part]
+            out.append(theta)
+    return out
 
 
 def _candidates(objective: Objective, several: bool) -> list[Array]:

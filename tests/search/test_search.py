@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -241,3 +243,14 @@ def test_many_responses_find_the_best_minimum_too() -> None:
     models = [MixedLM.from_formula("y ~ x + (x || g)", data.assign(y=y)) for y in Y.T]
     alone = [quietly(one).objective for one in models]
     assert_allclose(together.objective, alone, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_large_effects_that_moments_do_not_see() -> None:
+    """Five groups, a covariate far from zero: other starts end at variances of zero, 40.57."""
+    data = pd.read_csv(Path(__file__).parent / "data" / "search" / "scales.csv")
+    model = MixedLM.from_formula("y ~ x + (x || g) + (1 | h)", data)
+    result = quietly(model, reml=False)
+    assert result.converged and result.optimization.evaluations <= 60
+    assert_allclose(result.objective, best_of_many(model, reml=False, starts=20), atol=1e-5)
+    assert result.objective < 21.1
