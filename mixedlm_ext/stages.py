@@ -7,7 +7,7 @@ warnings: text -> formula -> design -> cross-products -> criterion -> fit -> tes
 >>> data = datasets.dyestuff.load_pandas().data
 >>> design = stages.read_formula("Yield ~ 1 + (1 | Batch)", data, eval_env={})
 >>> problem = stages.Assembled(design).problem
->>> criterion = stages.Objective(problem, reml=True)
+>>> criterion = stages.GaussianCriterion(problem, reml=True)
 >>> fit = stages.estimate(design, criterion)
 >>> fitted = stages.Fitted.by(fit, stages.degrees_of_freedom(fit, "kenward-roger"))
 >>> round(float(stages.t_test(fitted, "Intercept = 1500").pvalue), 3)
@@ -17,6 +17,8 @@ warnings: text -> formula -> design -> cross-products -> criterion -> fit -> tes
 from __future__ import annotations
 
 from mixedlm_ext.arguments import read_formula
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design, RandomTerm, design_from_arrays
 from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.estimate import estimate
@@ -26,16 +28,14 @@ from mixedlm_ext.formula import MixedFormula, parse_formula
 from mixedlm_ext.inference.fixed.anova import anova
 from mixedlm_ext.inference.fixed.ddf import degrees_of_freedom
 from mixedlm_ext.inference.fixed.wald import t_test
-from mixedlm_ext.objective import Objective
-from mixedlm_ext.pls import Problem
 
 __all__ = [
     "Assembled",
     "Design",
     "Fit",
     "Fitted",
+    "GaussianCriterion",
     "MixedFormula",
-    "Objective",
     "Problem",
     "RandomTerm",
     "anova",
