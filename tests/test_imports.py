@@ -1,6 +1,7 @@
 """The arrows between modules point one way, and only known packages are imported."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -249,3 +250,13 @@ def test_nothing_below_the_face_knows_it() -> None:
     }
     above = {"", "__main__", "formula.api", "model", "sklearn"}
     assert {module for module in knowing if not module.startswith("plots")} <= above
+
+
+def test_nothing_is_written_behind_the_back_of_a_record() -> None:
+    """Only what makes objects anew, and the cache itself, writes into an object's dict."""
+    makers = {"caching", "design.memory", "prediction.portable"}
+    back_door = re.compile(
+        r"object\.__setattr__|(__dict__|vars\([^()]*\))(\[[^]]*\] = |\.(update|setdefault|pop)\()"
+    )
+    found = {m for m, path in MODULES.items() if back_door.search(path.read_text(encoding="utf-8"))}
+    assert found == makers
