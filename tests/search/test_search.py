@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from places import DATA
 from simulation import quietly
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
@@ -248,7 +247,7 @@ def test_many_responses_find_the_best_minimum_too() -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_large_effects_that_moments_do_not_see() -> None:
     """Five groups, a covariate far from zero: other starts end at variances of zero, 40.57."""
-    data = pd.read_csv(Path(__file__).parent / "data" / "search" / "scales.csv")
+    data = pd.read_csv(DATA / "search" / "scales.csv")
     model = MixedLM.from_formula("y ~ x + (x || g) + (1 | h)", data)
     result = quietly(model, reml=False)
     assert result.converged and result.optimization.evaluations <= 60
