@@ -18,6 +18,7 @@ from numpy.testing import assert_allclose
 
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.products.layout import BlockData
+from mixedlm_ext.products.noise import Precisions
 from mixedlm_ext.products.products import BlockMatrix
 from mixedlm_ext.products.rows import cross_products
 from mixedlm_ext.solvers.base import FactorProtocol, SolverProtocol
@@ -63,7 +64,7 @@ class Pattern:
         ]
         blocks.sort(key=lambda block: -block.size)
         y = rng.standard_normal(n)
-        return cross_products(y[rows], np.ones((n, 1))[rows], blocks, w[rows]).A
+        return cross_products(y[rows], np.ones((n, 1))[rows], blocks, Precisions(w[rows])).A
 
 
 @st.composite
