@@ -45,8 +45,8 @@ __all__ = ["cached_property", "shared_property"]
 class shared_property(Generic[T]):
     """Computed when first asked for, then an entry of the dict ``shared`` of the record.
 
-    `dataclasses.replace` hands that dict on: what it holds must not depend on the fields that are
-    replaced.
+    A copy by `dataclasses.replace` has a dict of its own, as it may have other fields. What makes a
+    copy in which nothing changes that the properties depend on hands the entries on.
 
     Examples
     --------
@@ -55,15 +55,22 @@ class shared_property(Generic[T]):
     ... class Square:
     ...     side: float
     ...     label: str
-    ...     shared: dict = field(default_factory=dict, repr=False)
+    ...     shared: dict = field(default_factory=dict, init=False, repr=False)
     ...     @shared_property
     ...     def area(self):
     ...         print("computed")
     ...         return self.side**2
+    ...     def relabelled(self, label):
+    ...         other = replace(self, label=label)
+    ...         other.shared.update(self.shared)
+    ...         return other
     >>> one = Square(2.0, "one")
-    >>> one.area, replace(one, label="other").area
+    >>> one.area, one.relabelled("other").area
     computed
     (4.0, 4.0)
+    >>> replace(one, side=3.0).area
+    computed
+    9.0
     """
 
     def __init__(self, func: Callable[[Any], T]) -> None:

@@ -50,84 +50,104 @@ class Design:
 
     @property
     def y(self) -> Floats:
+        """The response (n,)."""
         return self.rows.y
 
     @property
     def X(self) -> Floats:
+        """The estimable columns of the fixed part (n, p)."""
         return self.rows.X
 
     @property
     def weights(self) -> Floats | None:
+        """Precision weights (n,), if there are any."""
         return self.rows.weights
 
     @property
     def offset(self) -> Floats | None:
+        """The known part of the linear predictor (n,), if there is one."""
         return self.rows.offset
 
     @property
     def index(self) -> pd.Index:
+        """Labels of the rows."""
         return self.rows.index
 
     @property
     def n_data(self) -> int:
+        """Rows of the user's data."""
         return self.rows.n_data
 
     @property
     def n_missing(self) -> int:
+        """Rows left out for missing values."""
         return self.rows.n_missing
 
     @property
     def n_zero_weight(self) -> int:
+        """Rows left out for a weight of zero."""
         return self.rows.n_zero_weight
 
     @property
     def frame(self) -> pd.DataFrame | None:
+        """The columns of the data that the formula uses, for these rows."""
         return self.rows.frame
 
     @property
     def full_index(self) -> pd.Index | None:
+        """Labels of all rows of the data, if values are aligned with them."""
         return self.rows.full_index
 
     # --- of the specification --------------------------------------------------------------------
 
     @property
     def endog_name(self) -> str:
+        """Name of the response."""
         return self.spec.endog_name
 
     @property
     def x_names(self) -> tuple[str, ...]:
+        """Names of the estimable columns."""
         return self.spec.x_names
 
     @property
     def dropped(self) -> tuple[str, ...]:
+        """Names of the columns that are not estimable."""
         return self.spec.dropped
 
     @property
     def all_x_names(self) -> tuple[str, ...]:
+        """Names of all columns of the fixed part."""
         return self.spec.all_x_names
 
     @property
     def column_map(self) -> Codes:
+        """Which of all columns the estimable ones are (p,)."""
         return self.spec.column_map
 
     @property
     def null(self) -> NullSpace | None:
+        """What the data do not determine; None if X has full rank."""
         return self.spec.null
 
     @property
     def formula(self) -> MixedFormula | None:
+        """The formula; None for a model from arrays."""
         return self.spec.formula
 
     @property
     def scope(self) -> Scope:
+        """What the formula uses from the caller's scope."""
         return self.spec.scope
 
     @property
     def checks(self) -> Checks:
+        """What to do with what the checks find."""
         return self.spec.checks
 
     @property
     def matrices(self) -> FormulaMatrices:
+        """The matrices of the formula, or what remembers them."""
         return self.spec.matrices
 
     @property

@@ -126,10 +126,12 @@ def new_weights(
     ----------
     weights : RowArgument
         Of the fit.
-    given, index, table, needed
-        As for `RowArgument.of_new_rows`.
+    given : object
+        As for `RowArgument.of_new_rows`, like `index`, `table` and `needed`.
     rows : Index (m,)
         Labels of the rows in messages.
+    index, table, needed
+        See `given`.
 
     Raises
     ------

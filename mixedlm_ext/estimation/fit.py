@@ -74,7 +74,7 @@ class Fit:
     logdet_RX: float
     singular_terms: tuple[bool, ...]
     optimization: Optimization
-    shared: dict[str, Any] = field(default_factory=dict, repr=False)
+    shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def from_evaluation(
@@ -112,7 +112,9 @@ class Fit:
 
     def with_design(self, design: Design) -> Fit:
         """Return the same fit of the same design without its rows, or with them."""
-        return replace(self, design=design)
+        same = replace(self, design=design)
+        same.shared.update(self.shared)
+        return same
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what `engine` and `conditional_cov` can compute again."""
