@@ -57,13 +57,12 @@ class AlignedProblem:
     def chain_rule(self, theta: Array) -> Array:
         """Return ∂Γ here / ∂T at a theta of the first model, as `Covariance.chain_rule` has it."""
         covariance = self.problem.covariance
-        inverses = self._inverses
+        inverses, templates = self._inverses, covariance.templates(theta)
         out = np.eye(covariance.n_coordinates)
         zero = [np.zeros_like(inverse) for inverse in inverses]
         for j in np.concatenate(covariance.of_block):
             i, a, b = covariance.blocks[j], covariance.rows[j], covariance.columns[j]
-            T = covariance.templates(theta)[i]
-            half = np.outer(inverses[i][:, a], inverses[i] @ T[:, b])  # Q⁻¹ ∂T T'Q⁻¹'
+            half = np.outer(inverses[i][:, a], inverses[i] @ templates[i][:, b])  # Q⁻¹ ∂T T'Q⁻¹'
             change = half + half.T - np.diag(np.diag(half))
             out[j] = covariance.free_entries([*zero[:i], change, *zero[i + 1 :]])
         return out
@@ -114,6 +113,5 @@ def _block_bases(covariance: Covariance, bases: list[Array]) -> list[Array]:
     """Put the terms' bases into those of the blocks."""
     out = [np.eye(k) for k in covariance.block_sizes]
     for term, Q in zip(covariance.terms, bases):
-        own = slice(term.first, term.first + term.k)
-        out[term.block][own, own] = Q
+        out[term.block][term.own, term.own] = Q
     return out

@@ -38,7 +38,8 @@ def fit_similar(fit: Fit, design: Design, problem: Problem, reml: bool | None = 
     """
     criterion = GaussianCriterion(problem, fit.reml if reml is None else reml, fit.fixed_sigma)
     several = several_minima(problem)  # the new problem may have its best elsewhere
-    return estimate(design, criterion, None if several else warm_start(problem, fit.theta))
+    start = None if several else warm_start(problem, fit.theta)
+    return estimate(design, criterion, start, several=several)
 
 
 def warm_start(problem: Problem, theta: Array) -> Array:

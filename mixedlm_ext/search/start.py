@@ -94,11 +94,10 @@ def _probes(covariance: Covariance) -> list[Array]:
     out = []
     for block in range(len(covariance.block_sizes)):
         for scale in _SCALES:
-            scaled = covariance.scaled(covariance.start(), scale)
             theta = covariance.start()
             for term, part in zip(covariance.terms, covariance.slices):
                 if term.block == block:
-                    theta[part] = scaled[part]
+                    theta[part] *= scale
             out.append(theta)
     return out
 

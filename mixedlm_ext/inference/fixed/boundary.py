@@ -31,7 +31,7 @@ def zero_columns(fit: Fit) -> list[NDArray[np.bool_]]:
     zero = []
     for term in problem.covariance.terms:
         T = fit.engine.pls.factor.templates[term.block]
-        own = slice(term.first, term.first + term.k)
+        own = term.own
         total = T[own] @ T[own].T
         terms = [other for other in problem.covariance.terms if other.block == term.block]
         if len(terms) > 1:
@@ -51,12 +51,12 @@ def _of_others(
     N are the combinations of another term's columns within the span of this one's, and Γ_s is what
     of their covariance is free of the combinations beyond: that much could stand in either term.
     """
-    own = slice(term.first, term.first + term.k)
+    own = term.own
     out = np.zeros((term.k, term.k))
     for other in terms:
         if other is term:
             continue
-        theirs = slice(other.first, other.first + other.k)
+        theirs = other.own
         C = np.linalg.lstsq(gram[own, own], gram[own, theirs], rcond=None)[0]
         rest, V = np.linalg.eigh(gram[theirs, theirs] - gram[theirs, own] @ C)
         shared = rest <= _OUTSIDE * np.diag(gram[theirs, theirs]).max()

@@ -167,10 +167,10 @@ def test_a_replicate_that_did_not_converge_has_no_statistic(
 ) -> None:
     calls: list[int] = []
 
-    def stop_every_third(design: Any, objective: Any, start: Any) -> Any:
+    def stop_every_third(design: Any, objective: Any, start: Any, **search: Any) -> Any:
         calls.append(1)
         if len(calls) % 3:
-            return estimate(design, objective, start)
+            return estimate(design, objective, start, **search)
         return estimate(design, objective, np.full(3, 9.0), maxiter=1)
 
     monkeypatch.setattr("mixedlm_ext.many.similar.estimate", stop_every_third)
