@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Real
 from types import FrameType
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "RowsRemovedError",
     "SingularFitWarning",
     "check_choice",
+    "check_probability",
     "did_you_mean",
     "outside_frame",
     "shown",
@@ -147,6 +149,12 @@ def check_choice(
     raise error(
         f"{what}={shown(value)} is not known.{near} Use one of {listed}.{more and f' {more}'}"
     )
+
+
+def check_probability(what: str, value: object, example: float = 0.05) -> None:
+    """Raise FitError unless `value` lies between 0 and 1; `what` names the argument."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < 1:
+        raise FitError(f"{what}={shown(value)} is no probability. Pass a number such as {example}.")
 
 
 def shown(value: object) -> str:

@@ -14,7 +14,7 @@ from mixedlm_ext.design import Design, NewData
 from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.row_arguments import new_weights
 from mixedlm_ext.display import page
-from mixedlm_ext.errors import FitError
+from mixedlm_ext.errors import check_probability
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.fixed.satterthwaite import Satterthwaite
@@ -112,8 +112,7 @@ class PredictionResults:
         FitError
             If alpha is no probability.
         """
-        if not 0 < alpha < 1:
-            raise FitError(f"alpha={alpha!r} is no probability. Pass a number such as 0.05.")
+        check_probability("alpha", alpha)
         se, df = (self.se_obs, self.df_obs) if obs else (self.se_mean, self.df)
         half = stats.t.ppf(1 - alpha / 2, df) * se
         return np.column_stack([self.predicted_mean - half, self.predicted_mean + half])

@@ -13,7 +13,7 @@ from scipy.stats import norm
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.names import code_names
-from mixedlm_ext.errors import DesignError, FitError, check_choice
+from mixedlm_ext.errors import DesignError, check_choice, check_probability
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.estimation.varcorr import RESIDUAL, correlations
@@ -79,8 +79,7 @@ def tidy(
     wanted = name_list(effects, "effects", "['fixed', 'ran_pars']")
     for effect in wanted:
         check_choice("effects", effect, EFFECTS)
-    if not 0 < conf_level < 1:
-        raise FitError(f"conf_level={conf_level!r} is no probability. Pass a number such as 0.95.")
+    check_probability("conf_level", conf_level, 0.95)
     rows: list[dict[str, Any]] = []
     for effect in EFFECTS:
         if effect in wanted:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext.display import page
-from mixedlm_ext.errors import FitError, MixedLMError, check_choice, warn_caller
+from mixedlm_ext.errors import FitError, MixedLMError, check_choice, check_probability, warn_caller
 from mixedlm_ext.estimation.estimates import Estimates
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
@@ -136,8 +136,7 @@ class Bootstrap:
         from one order statistic to the n(1 - alpha)-th after it.
         """
         check_choice("kind", kind, INTERVALS, FitError)
-        if not 0 < alpha < 1:
-            raise FitError(f"alpha={alpha!r} is no probability. Pass a number such as 0.05.")
+        check_probability("alpha", alpha)
         acceleration = np.zeros(len(self.estimates))
         if kind == "bca":
             acceleration = jackknife_accelerations(self._fit_for_bca(), self._evaluate)

@@ -18,7 +18,7 @@ from mixedlm_ext.criteria.pls import Problem, problem_with
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.rank import independent_columns
 from mixedlm_ext.display import page
-from mixedlm_ext.errors import FitError, MixedLMError, warn_caller
+from mixedlm_ext.errors import FitError, MixedLMError, check_probability, warn_caller
 from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.estimation.fit import Fit
@@ -138,8 +138,7 @@ def power(
     check_method(ddf)
     parameters = stated(model, beta, theta, covariances, sigma)
     n = check_count(n)
-    if not 0 < alpha < 1:
-        raise FitError(f"alpha={alpha!r} is no probability. Pass a number such as 0.05.")
+    check_probability("alpha", alpha)
     constraints = _independent(*read_hypothesis(model.design, model.design.x_names, hypothesis))
     seeds = spawn_seeds(rng, n)
     study = _Study(

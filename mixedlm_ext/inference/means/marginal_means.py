@@ -13,40 +13,23 @@ from scipy import stats
 
 from mixedlm_ext.arguments import refuse_unknown
 from mixedlm_ext.caching import cached_property
-from mixedlm_ext.design.names import list_names
 from mixedlm_ext.display import page
-from mixedlm_ext.errors import FitError, check_choice, did_you_mean
+from mixedlm_ext.errors import FitError, check_choice, check_probability
 from mixedlm_ext.estimation.fitted import Fitted
-from mixedlm_ext.inference.means.averaging import cell_weights
 from mixedlm_ext.inference.means.contrast_tables import contrast_table, interaction_table
 from mixedlm_ext.inference.means.linear_functions import estimate, lost_note, mark_lost
-from mixedlm_ext.inference.means.reference_grid import ReferenceGrid, reference_grid
+from mixedlm_ext.inference.means.reference_grid import average_cells
 from mixedlm_ext.inference.means.response_scale import ResponseScale, response_scale
+from mixedlm_ext.inference.means.specs import read_specs, refuse_later
 from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 
-__all__ = [
-    "MarginalMeans",
-    "average_cells",
-    "check_alpha",
-    "emmeans",
-    "read_names",
-    "read_specs",
-    "refuse_later",
-]
+__all__ = ["MarginalMeans", "emmeans"]
 
 TYPES = ("link", "response")
 _MEANS_ARGUMENTS = ("specs", "by", "at", "weights", "type", "bias_adjust")
-_LATER: dict[str, dict[str, str]] = {
-    "contrasts": {
-        "adjust": "adjust", "kind": "kind", "method": "kind", "reference": "reference",
-        "ref": "reference", "interaction": "interaction",
-    },
-    "summary_frame": {"alpha": "alpha", "level": "alpha"},
-}  # fmt: skip
-"""Arguments that come after the means, by R's names too."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -136,7 +119,7 @@ class MarginalMeans:
         With ``type="response"`` the standard errors are by the delta method, and the intervals are
         those of the model's scale transformed back.
         """
-        check_alpha(alpha)
+        check_probability("alpha", alpha)
         found = estimate(self.fitted, self.rows, self.offset)
         mark_lost(self.fitted, found.estimable, self.levels, f"{self.what}s of")
         return self._frame(alpha)
@@ -222,12 +205,8 @@ class MarginalMeans:
         C vs others     9.933  0.913
         """
         known = ("kind", "reference", "adjust", "alpha", "interaction")
-        for name in unknown:
-            raise TypeError(
-                f"contrasts() got an unexpected keyword argument {name!r}."
-                f"{did_you_mean(name, known)} It takes {', '.join(known)}."
-            )
-        check_alpha(alpha)
+        refuse_unknown("contrasts", unknown, known)
+        check_probability("alpha", alpha)
         if interaction is not None:
             return interaction_table(self, interaction, reference, adjust, alpha)
         return contrast_table(self, kind, reference, adjust, alpha)
@@ -330,110 +309,6 @@ def emmeans(
     )
 
 
-def refuse_later(function: str, given: Mapping[str, Any]) -> None:
-    """Refuse arguments of the methods of what is returned."""
-    for name in given:
-        for method, names in _LATER.items():
-            if name in names:
-                raise TypeError(
-                    f"{function}() takes no {name!r}; that belongs to what it returns: "
-                    f"result.{function}(...).{method}({names[name]}=...)."
-                )
-
-
-def read_specs(
-    fitted: Fitted,
-    specs: Any,
-    by: Any,
-    at: Mapping[str, Any] | None,
-    some: bool = True,
-) -> tuple[ReferenceGrid, list[str], list[str]]:
-    """Return the grid, the variables of `by`, and those of `specs` with what they are nested in.
-
-    With `some` there has to be one.
-    """
-    design = fitted.design
-    if design.formula is None:
-        raise FitError(
-            "marginal means need a formula, to know which columns of X belong to a factor. "
-            "Use t_test() with a row for each mean, or MixedLM.from_formula."
-        )
-    fitted.rows("the means of its covariates")
-    groups, wanted = read_names("by", by), read_names("specs", specs)
-    grid = reference_grid(design, {} if at is None else at, [*groups, *wanted])
-    _check_factors([*groups, *wanted], grid.cells, some)
-    for name in list(wanted):
-        missing = [p for p in grid.nesting.get(name, ()) if p not in [*groups, *wanted]]
-        wanted[wanted.index(name) : wanted.index(name)] = missing
-    return grid, groups, wanted
-
-
-def read_names(argument: str, given: Any) -> list[str]:
-    """Return one or several names of variables as a list."""
-    if given is None or isinstance(given, str):
-        return [] if given is None else [given]
-    names = list(given) if hasattr(given, "__iter__") and not isinstance(given, bytes) else [given]
-    for name in names:
-        if not isinstance(name, str):
-            raise FitError(
-                f"{argument}= has {name!r}, which is no name of a variable. Give a name or a list "
-                "of names; levels and values of variables go into at=."
-            )
-    return [str(name) for name in names]
-
-
-def average_cells(
-    grid: ReferenceGrid, wanted: list[str], weights: Any
-) -> tuple[pd.Index, Array, tuple[str, ...]]:
-    """Return the levels of the means, the weights (means, cells) of the cells, and notes."""
-    averaged = [name for name in map(str, grid.codes) if name not in wanted]
-    w = cell_weights(weights, grid.codes, averaged, wanted, grid.data, grid.nesting)
-    members = _members(grid.codes[wanted]) if wanted else [np.arange(len(w))]
-    A = np.zeros((len(members), len(w)))
-    for row, cells in zip(A, members):
-        total = w[cells].sum()
-        row[cells] = w[cells] / total if total > 0 else np.nan
-    first = grid.cells.iloc[[cells[0] for cells in members]]
-    labels = [first[name].tolist() for name in wanted]
-    if len(wanted) > 1:
-        levels: pd.Index = pd.MultiIndex.from_arrays(labels, names=wanted)
-    elif wanted:
-        levels = pd.Index(labels[0], name=wanted[0])
-    else:
-        levels = pd.Index(["overall"])
-    notes = [f"Nested: {name} in {', '.join(parents)}." for name, parents in grid.nesting.items()]
-    several = [name for name in averaged if grid.codes[name].nunique() > 1]
-    if several:
-        how = weights if isinstance(weights, str) else "given"
-        notes.append(f"Averaged over {', '.join(several)} ({how} weights).")
-    return levels, A, tuple(notes)
-
-
-def _members(codes: pd.DataFrame) -> list[NDArray[np.intp]]:
-    """Return the rows of each combination of levels; the first column varies slowest."""
-    columns = np.array([pd.factorize(codes[name])[0] for name in codes])
-    distinct, place = np.unique(columns, axis=1, return_inverse=True)
-    return [np.flatnonzero(np.ravel(place) == i) for i in range(distinct.shape[1])]
-
-
-def _check_factors(wanted: Sequence[str], cells: pd.DataFrame, some: bool) -> None:
-    """Refuse names that are no variables of the fixed part, and repeated ones."""
-    if not len(cells.columns):
-        raise FitError("the fixed part has no variables, so there are no means by their levels.")
-    if some and not wanted:
-        raise FitError(f"no factor is named. Choose among {list_names(cells)}.")
-    for name in wanted:
-        if name not in cells:
-            formula = any(sign in name for sign in "~|*:")
-            hint = " Write emmeans(['a', 'b'], by='c') for R's ~ a * b | c." if formula else ""
-            raise FitError(
-                f"{name!r} is no variable of the fixed part ({list_names(cells)})."
-                f"{hint or did_you_mean(name, map(str, cells))}"
-            )
-        if wanted.count(name) > 1:
-            raise FitError(f"{name!r} is named twice. Put it either first or into by=.")
-
-
 def _bias_variance(fitted: Fitted, given: bool | float) -> float:
     """Return the variance of the response about its mean: σ², and the random effects' average."""
     if given is False:
@@ -451,10 +326,3 @@ def _bias_variance(fitted: Fitted, given: bool | float) -> float:
     for term, cov in zip(design.terms, fit.random_cov):
         total += float(np.einsum("nk,kl,nl->n", term.X, cov, term.X).mean())
     return total
-
-
-def check_alpha(alpha: Any) -> None:
-    """Refuse a level that is no probability."""
-    number = isinstance(alpha, (int, float, np.number)) and not isinstance(alpha, bool)
-    if not number or not 0 < alpha < 1:
-        raise FitError(f"alpha={alpha!r} is no probability. Pass a number such as 0.05.")

@@ -16,11 +16,11 @@ from mixedlm_ext.design.grouping import level_codes
 from mixedlm_ext.design.names import code_names, list_names
 from mixedlm_ext.design.times import TIMES, has_time_zone, in_days, time_kind
 from mixedlm_ext.errors import FitError, did_you_mean
-from mixedlm_ext.inference.means.averaging import find_nesting, occurring
+from mixedlm_ext.inference.means.averaging import cell_weights, find_nesting, occurring
 
 Array = NDArray[np.float64]
 
-__all__ = ["ReferenceGrid", "evaluate_cells", "reference_grid"]
+__all__ = ["ReferenceGrid", "average_cells", "evaluate_cells", "reference_grid"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,3 +246,37 @@ def _mean_offset(design: Design) -> float:
         return 0.0
     written = design.new_data(design.frame, terms=(), offset=np.zeros(len(design.y))).offset
     return float((design.offset - written).mean())
+
+
+def average_cells(
+    grid: ReferenceGrid, wanted: list[str], weights: Any
+) -> tuple[pd.Index, Array, tuple[str, ...]]:
+    """Return the levels of the means, the weights (means, cells) of the cells, and notes."""
+    averaged = [name for name in map(str, grid.codes) if name not in wanted]
+    w = cell_weights(weights, grid.codes, averaged, wanted, grid.data, grid.nesting)
+    members = _members(grid.codes[wanted]) if wanted else [np.arange(len(w))]
+    A = np.zeros((len(members), len(w)))
+    for row, cells in zip(A, members):
+        total = w[cells].sum()
+        row[cells] = w[cells] / total if total > 0 else np.nan
+    first = grid.cells.iloc[[cells[0] for cells in members]]
+    labels = [first[name].tolist() for name in wanted]
+    if len(wanted) > 1:
+        levels: pd.Index = pd.MultiIndex.from_arrays(labels, names=wanted)
+    elif wanted:
+        levels = pd.Index(labels[0], name=wanted[0])
+    else:
+        levels = pd.Index(["overall"])
+    notes = [f"Nested: {name} in {', '.join(parents)}." for name, parents in grid.nesting.items()]
+    several = [name for name in averaged if grid.codes[name].nunique() > 1]
+    if several:
+        how = weights if isinstance(weights, str) else "given"
+        notes.append(f"Averaged over {', '.join(several)} ({how} weights).")
+    return levels, A, tuple(notes)
+
+
+def _members(codes: pd.DataFrame) -> list[NDArray[np.intp]]:
+    """Return the rows of each combination of levels; the first column varies slowest."""
+    columns = np.array([pd.factorize(codes[name])[0] for name in codes])
+    distinct, place = np.unique(columns, axis=1, return_inverse=True)
+    return [np.flatnonzero(np.ravel(place) == i) for i in range(distinct.shape[1])]

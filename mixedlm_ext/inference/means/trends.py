@@ -13,13 +13,9 @@ from mixedlm_ext.design import Design
 from mixedlm_ext.design.names import list_names
 from mixedlm_ext.errors import FitError, did_you_mean, shown
 from mixedlm_ext.estimation.fitted import Fitted
-from mixedlm_ext.inference.means.marginal_means import (
-    MarginalMeans,
-    average_cells,
-    read_specs,
-    refuse_later,
-)
-from mixedlm_ext.inference.means.reference_grid import ReferenceGrid, evaluate_cells
+from mixedlm_ext.inference.means.marginal_means import MarginalMeans
+from mixedlm_ext.inference.means.reference_grid import ReferenceGrid, average_cells, evaluate_cells
+from mixedlm_ext.inference.means.specs import read_specs, refuse_later
 
 Array = NDArray[np.float64]
 
