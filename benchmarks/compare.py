@@ -39,7 +39,7 @@ from typing import Any
 import pandas as pd
 from problems import PROBLEMS, Problem
 
-from mixedlm_ext.formula import parse_formula
+from mixedlm_ext.language import parse_formula
 
 PACKAGES = ("mixedlm_ext", "statsmodels", "lme4")
 WARM_BELOW = 5.0

@@ -27,7 +27,7 @@ from mixedlm_ext.criteria.assemble import assemble
 from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.design import design_from_formula
 from mixedlm_ext.estimation.fit import Fit
-from mixedlm_ext.formula import parse_formula
+from mixedlm_ext.language import parse_formula
 from mixedlm_ext.search import optimize
 from mixedlm_ext.solvers.symbolic import Symbolic
 

@@ -15,8 +15,8 @@ from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.named_checks import read_checks
 from mixedlm_ext.design.statsmodels_arrays import is_groups, terms_of_groups
 from mixedlm_ext.errors import DesignError, FitError, did_you_mean, outside_frame
-from mixedlm_ext.formula import MixedFormula, parse_formula, translate_statsmodels
-from mixedlm_ext.formula.parser import check_is_text
+from mixedlm_ext.language import MixedFormula, parse_formula, translate_statsmodels
+from mixedlm_ext.language.parser import check_is_text
 
 __all__ = [
     "ARRAY_ARGUMENTS",

@@ -24,10 +24,10 @@ from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
-from mixedlm_ext.formula import MixedFormula, parse_formula
 from mixedlm_ext.inference.fixed.anova import anova
 from mixedlm_ext.inference.fixed.ddf import degrees_of_freedom
 from mixedlm_ext.inference.fixed.wald import t_test
+from mixedlm_ext.language import MixedFormula, parse_formula
 
 __all__ = [
     "Assembled",

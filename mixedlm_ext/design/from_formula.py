@@ -33,7 +33,7 @@ from mixedlm_ext.design.row_choice import RowChoice, choose_rows, subset_rows
 from mixedlm_ext.design.rows import Rows
 from mixedlm_ext.design.spec import Spec
 from mixedlm_ext.errors import DesignError, DesignWarning, FormulaError, did_you_mean, warn_caller
-from mixedlm_ext.formula.parser import MixedFormula
+from mixedlm_ext.language.parser import MixedFormula
 
 __all__ = ["design_from_formula", "unique_name"]
 
@@ -98,7 +98,7 @@ def design_from_formula(
 
     Examples
     --------
-    >>> from mixedlm_ext.formula.parser import parse_formula
+    >>> from mixedlm_ext.language.parser import parse_formula
     >>> data = {"y": [1.0, 2.0, 4.0, 4.0, 5.0, 9.0], "g": ["a", "a", "b", "b", "c", "c"]}
     >>> design = design_from_formula(parse_formula("y ~ 1 + (1 | g)"), data, env={})
     >>> design.terms[0].name, list(design.terms[0].levels), design.terms[0].codes

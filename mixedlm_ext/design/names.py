@@ -27,8 +27,8 @@ from mixedlm_ext.design.messages import (
     unknown_name,
 )
 from mixedlm_ext.errors import DesignError, FormulaError, did_you_mean
-from mixedlm_ext.formula.description import describe_side
-from mixedlm_ext.formula.parser import MixedFormula
+from mixedlm_ext.language.description import describe_side
+from mixedlm_ext.language.parser import MixedFormula
 
 __all__ = [
     "CodeNames",
@@ -125,7 +125,7 @@ def needed_names(formula: MixedFormula) -> set[str]:
 
     Examples
     --------
-    >>> from mixedlm_ext.formula.parser import parse_formula
+    >>> from mixedlm_ext.language.parser import parse_formula
     >>> sorted(needed_names(parse_formula("np.log(y) ~ x + (1 | Q('my group'))")))
     ['Q', 'my group', 'np', 'x', 'y']
     """

@@ -8,8 +8,8 @@ from typing import Any
 
 from mixedlm_ext.design.names import column_names
 from mixedlm_ext.errors import DesignError, FormulaError
-from mixedlm_ext.formula.columns import OTHERS, Columns, spelled
-from mixedlm_ext.formula.parser import MixedFormula
+from mixedlm_ext.language.columns import OTHERS, Columns, spelled
+from mixedlm_ext.language.parser import MixedFormula
 
 __all__ = ["expand_dot"]
 

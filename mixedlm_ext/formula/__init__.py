@@ -1,6 +1,1 @@
-"""The formula language: a patsy formula plus parenthesised random terms, read without any data."""
-
-from mixedlm_ext.formula.parser import MixedFormula, RandomTermSpec, parse_formula
-from mixedlm_ext.formula.translate import translate_statsmodels
-
-__all__ = ["MixedFormula", "RandomTermSpec", "parse_formula", "translate_statsmodels"]
+"""Where statsmodels' users look for the formula interface: ``import mixedlm_ext.formula.api``."""

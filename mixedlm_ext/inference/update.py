@@ -27,8 +27,8 @@ from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.fit_arguments import FIT_ARGUMENTS
 from mixedlm_ext.fitting import fit
-from mixedlm_ext.formula import MixedFormula
-from mixedlm_ext.formula.update import update_formula
+from mixedlm_ext.language import MixedFormula
+from mixedlm_ext.language.update import update_formula
 
 __all__ = ["update", "updated"]
 

@@ -19,7 +19,7 @@ from mixedlm_ext.design import (
     design_from_formula,
 )
 from mixedlm_ext.errors import DesignError, DesignWarning, FormulaError, MixedLMError
-from mixedlm_ext.formula.parser import parse_formula
+from mixedlm_ext.language.parser import parse_formula
 
 N = 40
 RNG = np.random.default_rng(4)

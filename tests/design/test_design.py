@@ -24,7 +24,7 @@ from mixedlm_ext.design import (
 from mixedlm_ext.design.grouping import combine_codes, level_codes, match_levels
 from mixedlm_ext.design.rank import independent_columns
 from mixedlm_ext.errors import DesignWarning
-from mixedlm_ext.formula.parser import parse_formula
+from mixedlm_ext.language.parser import parse_formula
 
 
 def design(formula: str, data: object, **arguments: object) -> Design:

@@ -12,8 +12,8 @@ from simulation import Example, example, quietly
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.criteria.pls import problem_with
 from mixedlm_ext.errors import DesignError, FormulaError
-from mixedlm_ext.formula.parser import parse_formula
-from mixedlm_ext.formula.update import update_formula
+from mixedlm_ext.language.parser import parse_formula
+from mixedlm_ext.language.update import update_formula
 from mixedlm_ext.products.responses import Reduction
 
 CASES = {

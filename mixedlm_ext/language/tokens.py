@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mixedlm_ext.errors import FormulaError, did_you_mean
-from mixedlm_ext.formula.columns import EXPRESSION_KEYWORDS, Columns, is_lone_dot, shown
-from mixedlm_ext.formula.scan import CLOSER, EXAMPLE, Span, Token, check_brackets, scan
+from mixedlm_ext.language.columns import EXPRESSION_KEYWORDS, Columns, is_lone_dot, shown
+from mixedlm_ext.language.scan import CLOSER, EXAMPLE, Span, Token, check_brackets, scan
 from mixedlm_ext.structures import KEYWORDS
 
 __all__ = [

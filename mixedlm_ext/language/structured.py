@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mixedlm_ext.errors import did_you_mean
-from mixedlm_ext.formula.syntax import Node
-from mixedlm_ext.formula.tokens import Source, Token, structured_arguments
+from mixedlm_ext.language.syntax import Node
+from mixedlm_ext.language.tokens import Source, Token, structured_arguments
 from mixedlm_ext.structures import KEYWORDS
 
 __all__ = ["structure_name"]

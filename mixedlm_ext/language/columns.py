@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
-from mixedlm_ext.formula.scan import CLOSER, Token
+from mixedlm_ext.language.scan import CLOSER, Token
 
 __all__ = ["EXPRESSION_KEYWORDS", "OTHERS", "Columns", "is_lone_dot", "shown", "spelled"]
 

@@ -15,9 +15,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import DesignError, FormulaError, MixedLMError, SingularFitWarning
-from mixedlm_ext.formula.columns import Columns, spelled
-from mixedlm_ext.formula.parser import parse_formula
-from mixedlm_ext.formula.update import update_formula
+from mixedlm_ext.language.columns import Columns, spelled
+from mixedlm_ext.language.parser import parse_formula
+from mixedlm_ext.language.update import update_formula
 from mixedlm_ext.prediction.predictor import Predictor
 
 MICRO, MU = "\u00b5", "\u03bc"

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mixedlm_ext.errors import FormulaError
-from mixedlm_ext.formula import MixedFormula, parse_formula, translate_statsmodels
+from mixedlm_ext.language import MixedFormula, parse_formula, translate_statsmodels
 
 
 def terms(formula: MixedFormula) -> list[str]:

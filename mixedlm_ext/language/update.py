@@ -10,10 +10,10 @@ from dataclasses import replace
 import patsy
 
 from mixedlm_ext.errors import FormulaError
-from mixedlm_ext.formula.columns import Columns, shown
-from mixedlm_ext.formula.parser import MixedFormula, RandomTermSpec, parse_formula
-from mixedlm_ext.formula.syntax import Node, parse_one_side
-from mixedlm_ext.formula.tokens import Source
+from mixedlm_ext.language.columns import Columns, shown
+from mixedlm_ext.language.parser import MixedFormula, RandomTermSpec, parse_formula
+from mixedlm_ext.language.syntax import Node, parse_one_side
+from mixedlm_ext.language.tokens import Source
 from mixedlm_ext.structures import structure_of
 
 __all__ = ["update_formula"]

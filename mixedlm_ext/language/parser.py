@@ -10,11 +10,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from mixedlm_ext.errors import FormulaError, did_you_mean
-from mixedlm_ext.formula.columns import OTHERS, Columns, shown
-from mixedlm_ext.formula.factors import Factor, expand_group
-from mixedlm_ext.formula.structured import structure_name
-from mixedlm_ext.formula.syntax import Node, parse_two_sides
-from mixedlm_ext.formula.tokens import (
+from mixedlm_ext.language.columns import OTHERS, Columns, shown
+from mixedlm_ext.language.factors import Factor, expand_group
+from mixedlm_ext.language.structured import structure_name
+from mixedlm_ext.language.syntax import Node, parse_two_sides
+from mixedlm_ext.language.tokens import (
     EXAMPLE,
     Source,
     Span,

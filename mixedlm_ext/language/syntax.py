@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mixedlm_ext.errors import FormulaError
-from mixedlm_ext.formula.tokens import (
+from mixedlm_ext.language.tokens import (
     EXAMPLE,
     STRUCTURED,
     Lexeme,

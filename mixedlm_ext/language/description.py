@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import patsy
 
-from mixedlm_ext.formula.columns import shown
+from mixedlm_ext.language.columns import shown
 
 __all__ = ["describe_side"]
 

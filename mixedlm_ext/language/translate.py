@@ -6,15 +6,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from mixedlm_ext.errors import FormulaError
-from mixedlm_ext.formula.columns import Columns, spelled
-from mixedlm_ext.formula.parser import (
+from mixedlm_ext.language.columns import Columns, spelled
+from mixedlm_ext.language.parser import (
     MixedFormula,
     RandomTermSpec,
     has_columns,
     parse_formula,
 )
-from mixedlm_ext.formula.syntax import Node, parse_one_side
-from mixedlm_ext.formula.tokens import Source, call_arguments, spell_columns
+from mixedlm_ext.language.syntax import Node, parse_one_side
+from mixedlm_ext.language.tokens import Source, call_arguments, spell_columns
 
 __all__ = ["translate_statsmodels"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mixedlm_ext.errors import FormulaError
-from mixedlm_ext.formula.syntax import Node
-from mixedlm_ext.formula.tokens import Source
+from mixedlm_ext.language.syntax import Node
+from mixedlm_ext.language.tokens import Source
 
 __all__ = ["Factor", "Group", "expand_group"]
 
