@@ -21,7 +21,7 @@ from mixedlm_ext.design.rank import NullSpace
 from mixedlm_ext.design.records import NewData, RandomTerm, TermDesign
 from mixedlm_ext.design.rows import Rows
 from mixedlm_ext.design.spec import Spec
-from mixedlm_ext.language.parser import MixedFormula
+from mixedlm_ext.language.mixed_formula import MixedFormula
 
 __all__ = ["Design"]
 

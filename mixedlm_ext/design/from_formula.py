@@ -33,7 +33,7 @@ from mixedlm_ext.design.row_choice import RowChoice, choose_rows, subset_rows
 from mixedlm_ext.design.rows import Rows
 from mixedlm_ext.design.spec import Spec
 from mixedlm_ext.errors import DesignError, DesignWarning, FormulaError, did_you_mean, warn_caller
-from mixedlm_ext.language.parser import MixedFormula
+from mixedlm_ext.language.mixed_formula import MixedFormula
 
 __all__ = ["design_from_formula", "unique_name"]
 

@@ -19,7 +19,7 @@ from mixedlm_ext.design.misfit import misfit_error
 from mixedlm_ext.design.names import Piece, Scope, code_names, patsy_error, read_formula
 from mixedlm_ext.design.times import TIMES, time_kind
 from mixedlm_ext.errors import DesignError, FormulaError, MixedLMError
-from mixedlm_ext.language.parser import MixedFormula
+from mixedlm_ext.language.mixed_formula import MixedFormula
 from mixedlm_ext.structures import structure_of
 
 __all__ = ["FormulaMatrices", "MatricesMemory"]

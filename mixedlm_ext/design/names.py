@@ -28,7 +28,7 @@ from mixedlm_ext.design.messages import (
 )
 from mixedlm_ext.errors import DesignError, FormulaError, did_you_mean
 from mixedlm_ext.language.description import describe_side
-from mixedlm_ext.language.parser import MixedFormula
+from mixedlm_ext.language.mixed_formula import MixedFormula
 
 __all__ = [
     "CodeNames",

@@ -16,7 +16,7 @@ from mixedlm_ext.design.rank import NullSpace
 from mixedlm_ext.design.records import TermSpec
 from mixedlm_ext.design.row_arguments import OFFSET, WEIGHTS, RowArgument
 from mixedlm_ext.errors import DesignError
-from mixedlm_ext.language.parser import MixedFormula
+from mixedlm_ext.language.mixed_formula import MixedFormula
 
 __all__ = ["Spec"]
 

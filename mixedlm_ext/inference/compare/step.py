@@ -19,7 +19,7 @@ from mixedlm_ext.inference.compare.drop1 import drop1
 from mixedlm_ext.inference.compare.ranova import deletion_terms, ranova
 from mixedlm_ext.inference.fixed.fixed_terms import fixed_terms
 from mixedlm_ext.inference.update import updated
-from mixedlm_ext.language.parser import RandomTermSpec
+from mixedlm_ext.language.mixed_formula import RandomTermSpec
 
 __all__ = ["StepResults", "step"]
 
