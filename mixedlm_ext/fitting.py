@@ -28,6 +28,7 @@ from mixedlm_ext.fit_arguments import (
 )
 from mixedlm_ext.inference.fixed.ddf import check_usable, degrees_of_freedom
 from mixedlm_ext.inference.fixed.robust import check_cov_type, get_robustcov_results
+from mixedlm_ext.structures.given_theta import read_theta
 
 Array = NDArray[np.float64]
 
@@ -207,7 +208,7 @@ def _standardize(model: Assembled, theta: Any) -> Array:
             f"theta; these are {p} numbers, as many as fixed effects. If statsmodels' "
             "MLEInfluence asked: Use get_influence() for rows and influence(groups=...) for groups."
         )
-    return covariance.standardize(covariance.check(theta))
+    return covariance.standardize(read_theta(covariance, theta))
 
 
 def _are_fixed_effects(model: Assembled, values: Any) -> bool:

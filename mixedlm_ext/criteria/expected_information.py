@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.triangular import lower_root
 from mixedlm_ext.structures.covariance import Covariance
+from mixedlm_ext.structures.derivatives import coordinate_directions
 
 Array = NDArray[np.float64]
 Blocks = Sequence[Array]
@@ -50,7 +51,7 @@ def traces_by_levels(covariance: Covariance, theta: Array, D: Array, U: Array) -
     """
     UU = np.einsum("alp,blp->abl", U, U)
     if covariance.shaped:
-        return _along(covariance.directions(theta), D, U, UU)
+        return _along(coordinate_directions(covariance, theta), D, U, UU)
     across = np.einsum("alp,blq->abpq", U, U)
     products = np.einsum("abl,cdl->abcd", D, D)
     products -= np.einsum("abl,cdl->abcd", D, UU) + np.einsum("abl,cdl->abcd", UU, D)
@@ -98,7 +99,7 @@ def traces_of_dense(
     """
 
     if covariance.shaped:
-        return _along_dense(covariance.directions(theta), blocks)
+        return _along_dense(coordinate_directions(covariance, theta), blocks)
 
     def products(i: int, j: int) -> Array:
         ki, kj = covariance.block_sizes[i], covariance.block_sizes[j]

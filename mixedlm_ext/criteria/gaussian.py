@@ -24,6 +24,7 @@ from mixedlm_ext.criteria.pls import PenalizedLeastSquares, Problem, solve
 from mixedlm_ext.linalg.blas import inner, matmul
 from mixedlm_ext.linalg.small import large_directions
 from mixedlm_ext.linalg.triangular import solve_upper
+from mixedlm_ext.structures.derivatives import chain_rule, curvature, theta_gradient
 from mixedlm_ext.structures.steps import TemplateSteps
 
 Array = NDArray[np.float64]
@@ -157,8 +158,11 @@ class GaussianEvaluation:
         """The gradient of r² in theta: ∂r²/∂T_i = -2σ²S_iT_i, ∂r²/∂Γ_i = -σ²S_i."""
         T = self.pls.factor.templates
         parts = [-2.0 * self.scale * s @ t for s, t in zip(self._scores, T)]
-        return self._criterion.problem.covariance.gradient(
-            self.theta, parts, lambda: [-self.scale * s for s in self._scores]
+        return theta_gradient(
+            self._criterion.problem.covariance,
+            self.theta,
+            parts,
+            lambda: [-self.scale * s for s in self._scores],
         )
 
     @cached_property
@@ -196,8 +200,11 @@ class GaussianEvaluation:
     @property
     def gradient(self) -> Array:
         """The gradient in theta."""
-        return self._criterion.problem.covariance.gradient(
-            self.theta, self._template_gradient, lambda: self._gamma_gradient
+        return theta_gradient(
+            self._criterion.problem.covariance,
+            self.theta,
+            self._template_gradient,
+            lambda: self._gamma_gradient,
         )
 
     @cached_property
@@ -270,12 +277,12 @@ class GaussianEvaluation:
         """Carry second derivatives in Γ to theta."""
         covariance = self._criterion.problem.covariance
         if self._aligned is None:
-            e, chain, G = self, covariance.chain_rule(self.theta), self._gamma_gradient
+            e, chain, G = self, chain_rule(covariance, self.theta), self._gamma_gradient
         else:
             aligned, e = self._aligned
             chain, G = aligned.chain_rule(self.theta), aligned.gradient_back(e._gamma_gradient)
         second = e._gamma_hessian if exact else e._gamma_information
-        H = chain @ second @ chain.T + covariance.curvature(self.theta, G)
+        H = chain @ second @ chain.T + curvature(covariance, self.theta, G)
         return covariance.tie(covariance.tie(H), axis=1)
 
     @cached_property

@@ -10,7 +10,7 @@ import numpy as np
 import patsy
 
 from mixedlm_ext.errors import DesignError, FormulaError, did_you_mean
-from mixedlm_ext.language.parser import MixedFormula
+from mixedlm_ext.language.mixed_formula import MixedFormula
 
 __all__ = ["blank_strings", "list_names", "locate", "patsy_error", "quoted", "unknown_name"]
 

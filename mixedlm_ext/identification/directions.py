@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.products.products import CrossProducts
+from mixedlm_ext.structures.derivatives import parameter_directions
 
 Array = NDArray[np.float64]
 
@@ -83,7 +84,7 @@ class Image:
         self._problem, self._residual, self._fixed = problem, residual, fixed
         self._rng = np.random.default_rng(0)
         self._share = _shares(problem.cp)
-        self._changes = problem.covariance.parameter_directions()
+        self._changes = parameter_directions(problem.covariance)
         self.m = len(self._changes) + residual
         vector = self._vector()
         self._scale, self._size = self._sizes(vector)

@@ -7,12 +7,9 @@ from dataclasses import replace
 
 from mixedlm_ext.errors import FormulaError
 from mixedlm_ext.language.columns import Columns, spelled
-from mixedlm_ext.language.parser import (
-    MixedFormula,
-    RandomTermSpec,
-    has_columns,
-    parse_formula,
-)
+from mixedlm_ext.language.mixed_formula import MixedFormula, RandomTermSpec
+from mixedlm_ext.language.parser import parse_formula
+from mixedlm_ext.language.right_side import has_columns
 from mixedlm_ext.language.syntax import Node, parse_one_side
 from mixedlm_ext.language.tokens import Source, call_arguments, spell_columns
 

@@ -11,7 +11,8 @@ import patsy
 
 from mixedlm_ext.errors import FormulaError
 from mixedlm_ext.language.columns import Columns, shown
-from mixedlm_ext.language.parser import MixedFormula, RandomTermSpec, parse_formula
+from mixedlm_ext.language.mixed_formula import MixedFormula, RandomTermSpec
+from mixedlm_ext.language.parser import parse_formula
 from mixedlm_ext.language.syntax import Node, parse_one_side
 from mixedlm_ext.language.tokens import Source
 from mixedlm_ext.structures import structure_of

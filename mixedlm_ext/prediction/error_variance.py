@@ -32,6 +32,7 @@ from mixedlm_ext.design import NewData
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.prediction.terms import Chosen
+from mixedlm_ext.structures.derivatives import gamma_derivatives
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -156,7 +157,7 @@ class PredictionErrors:
     @cached_property
     def _directions(self) -> list[tuple[int, Array]]:
         """∂Γ/∂θ_j of one level, each with its block."""
-        return self._fit.problem.covariance.gamma_derivatives(self._pls.theta)
+        return gamma_derivatives(self._fit.problem.covariance, self._pls.theta)
 
     def _template(self, part: _Part) -> Array:
         return self._pls.factor.templates[part.block][part.columns, part.columns]

@@ -18,6 +18,7 @@ from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.products.noise import Noise, noise_of
 from mixedlm_ext.structures.covariance import Covariance
+from mixedlm_ext.structures.given_theta import read_theta
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -196,7 +197,7 @@ def given_parameters(
             "(their covariance matrices). Pass one of the two."
         )
     if covariances is None:
-        templates = covariance.term_templates(covariance.check(theta))
+        templates = covariance.term_templates(read_theta(covariance, theta))
         roots = [sigma * T for T in templates]
     else:
         roots = _roots(design, covariances)

@@ -11,14 +11,13 @@ Z'WZ averages to the identity, and estimates T_std = R T, where R is the whiteni
 lower triangular, so T_std is too, and theta_std is a linear function of theta. A covariate in other
 units gives the same standardized problem; one measured from another origin gives it rotated.
 
-Derivatives are taken in the *coordinates* of the terms: entries of the template for linear
-structures, theta itself for others. A term whose columns have one variance has the template θI: all
-its entries are tied to one theta, and `Covariance.tie` adds up derivatives in those.
+A *coordinate* is an entry of a template for linear structures, a theta for others; derivatives are
+taken in coordinates (see structures/derivatives.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,7 +25,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
-from mixedlm_ext.errors import FitError
 from mixedlm_ext.structures import LinearStructure, Structure
 
 Array = NDArray[np.float64]
@@ -79,7 +77,7 @@ class _Shaped(NamedTuple):
 
 
 class Covariance:
-    """All terms together: theta, templates, and the derivatives of Lambda's pattern.
+    """All terms together: where each theta stands in the templates of the blocks.
 
     Parameters
     ----------
@@ -168,48 +166,6 @@ class Covariance:
         stops = np.cumsum(counts)
         return [slice(int(stop) - count, int(stop)) for stop, count in zip(stops, counts)]
 
-    def check(self, theta: object) -> Array:
-        """Return `theta` as a float vector of the right length, or say what is wrong with it."""
-        vector = _as_numbers(theta)
-        if vector is None:
-            raise FitError(
-                f"theta must hold numbers, not {type(theta).__name__}. Pass {self.n_theta} numbers."
-            )
-        if vector.shape != (self.n_theta,):
-            raise FitError(
-                f"theta has shape {vector.shape}; this model has {self.n_theta} covariance "
-                f"parameters. Pass {self.n_theta} numbers, {self._what_theta_is()}."
-            )
-        if not np.isfinite(vector).all():
-            raise FitError("theta has values that are not finite. Pass finite numbers.")
-        for term, part, _ in self.shaped:
-            self._check_domain(term.structure, vector, part)
-        return vector
-
-    def _what_theta_is(self) -> str:
-        """Say what the numbers in theta are."""
-        triangles = (
-            "the lower triangles of the terms' relative covariance factors, column by column"
-        )
-        if not self.shaped:
-            return triangles
-        names = ", ".join(dict.fromkeys(shaped.term.structure.name for shaped in self.shaped))
-        own = f"standard deviations relative to sigma, then correlations, for {names}"
-        return own if len(self.shaped) == len(self.terms) else f"{own}; {triangles}, for others"
-
-    @staticmethod
-    def _check_domain(structure: Structure, theta: Array, part: slice) -> None:
-        """Refuse standard deviations below zero and correlations out of their range."""
-        low, high = structure.domain
-        outside = np.flatnonzero((theta[part] < low) | (theta[part] > high))
-        if outside.size:
-            j = int(outside[0])
-            raise FitError(
-                f"theta[{part.start + j}] is {theta[part][j]:g}; in a term of structure "
-                f"{structure.name!r} it lies between {low[j]:g} and {high[j]:g}. Pass a number in "
-                "this range."
-            )
-
     def start(self) -> Array:
         """Return the standardized start: T = I, each whitened column as variable as the noise."""
         return np.concatenate([term.structure.start() for term in self.terms])
@@ -283,87 +239,6 @@ class Covariance:
             [t.structure.theta_of(templates[t.block][t.own, t.own]) for t in self.terms]
         )
 
-    def gamma_derivatives(self, theta: Array) -> list[tuple[int, Array]]:
-        """Return for each theta its block and ∂Γ (k, k) of one level of the block."""
-        out = []
-        for term, part in zip(self.terms, self.slices):
-            for own in term.structure.gamma_derivatives(theta[part]):
-                whole = np.zeros((self.block_sizes[term.block],) * 2)
-                whole[term.own, term.own] = own
-                out.append((term.block, whole))
-        return out
-
-    def parameter_directions(self) -> list[tuple[int, Array]]:
-        """Return for each parameter of Γ its block and the change of Γ (k, k) along it."""
-        out = []
-        for term in self.terms:
-            for own in term.structure.parameter_directions():
-                whole = np.zeros((self.block_sizes[term.block],) * 2)
-                whole[term.own, term.own] = own
-                out.append((term.block, whole))
-        return out
-
-    def gradient(
-        self, theta: Array, matrices: Sequence[Array], by_gamma: Callable[[], Sequence[Array]]
-    ) -> Array:
-        """Return the gradient in theta.
-
-        Parameters
-        ----------
-        theta : ndarray (m,)
-        matrices : sequence of ndarray
-            ∂d/∂T_i, in all entries of each block's template.
-        by_gamma : callable
-            Gives ∂d/∂Γ_i of each block; it is not called if all structures are linear.
-        """
-        out = self.free_entries(matrices)
-        if self.shaped:
-            G = by_gamma()
-            for term, part, coordinates in self.shaped:
-                D = term.structure.gamma_derivatives(theta[part])
-                out[coordinates] = np.einsum("jab,ab->j", D, G[term.block][term.own, term.own])
-        return self.tie(out)
-
-    def curvature(self, theta: Array, matrices: Sequence[Array]) -> Array:
-        """Return Σ G_ac ∂²Γ_ac in the coordinates.
-
-        For entries of a template this is C_(ab),(cd) = 2 [G_i]_ac δ_bd inside each block i.
-        """
-        out = np.zeros((self.n_coordinates, self.n_coordinates))
-        for matrix, index in zip(matrices, self.of_block):
-            rows, columns = self.rows[index], self.columns[index]
-            same_column = columns[:, None] == columns[None, :]
-            out[np.ix_(index, index)] = 2.0 * same_column * matrix[np.ix_(rows, rows)]
-        for term, part, own in self.shaped:
-            G = matrices[term.block][term.own, term.own]
-            out[own, own] = term.structure.curvature(theta[part], G)
-        return out
-
-    def chain_rule(self, theta: Array) -> Array:
-        """Return ∂Γ/∂T in the coordinates, Γ's entries off the diagonal counted once."""
-        out = np.eye(self.n_coordinates)
-        for term, part, own in zip(self.terms, self.slices, self.coordinate_slices):
-            if isinstance(term.structure, LinearStructure):
-                out[own, own] = term.structure.chain(theta[part], *term.structure.entries)
-        return out
-
-    def directions(self, theta: Array) -> list[tuple[int, Array]]:
-        """Return for each coordinate its block and the change of Γ along it.
-
-        That is e_ae_c' + e_ce_a' for entries (a, c) of Γ, and ∂Γ/∂θ for shaped terms.
-        """
-        out = []
-        for i, a, c in zip(self.blocks, self.rows, self.columns):
-            whole = np.zeros((self.block_sizes[i],) * 2)
-            if a >= 0:
-                whole[a, c] += 1.0
-                whole[c, a] += 1.0
-            out.append((int(i), whole))
-        for term, part, own in self.shaped:
-            for (_, whole), D in zip(out[own], term.structure.gamma_derivatives(theta[part])):
-                whole[term.own, term.own] = D
-        return out
-
     def canonical(self, theta: Array) -> Array:
         """Flip signs of template columns so that every diagonal entry is non-negative."""
         sign = np.ones((len(self.block_sizes), max(self.block_sizes)))
@@ -392,16 +267,3 @@ class Covariance:
         """Say of each term whether its covariance is at the boundary, relative to its scale."""
         parts = zip(self.terms, self.slices)
         return [term.structure.is_singular(theta_std[part], tol) for term, part in parts]
-
-
-def _as_numbers(values: object) -> Array | None:
-    """Read a vector of numbers from an array or column of any library; None if it holds others."""
-    try:
-        listed = values.to_list() if hasattr(values, "to_list") else values
-        found = np.ma.asarray(listed) if np.ma.isMaskedArray(listed) else np.asarray(listed)
-        if found.dtype.kind in "cmM" or found.dtype.names:
-            return None
-        numbers = found.astype(np.float64)
-        return np.atleast_1d(np.ma.filled(numbers, np.nan))
-    except Exception:  # each library has its own for what it cannot convert
-        return None

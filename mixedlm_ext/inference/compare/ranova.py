@@ -18,7 +18,7 @@ from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.choices import check_flag
 from mixedlm_ext.inference.compare.submodel import Likelihood, maximum, reduce_random
 from mixedlm_ext.inference.fixed.fixed_terms import INTERCEPT, constant_coefficients
-from mixedlm_ext.language.parser import RandomTermSpec
+from mixedlm_ext.language.mixed_formula import RandomTermSpec
 from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]

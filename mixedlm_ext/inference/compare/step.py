@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import patsy
 
-from mixedlm_ext.design.names import list_names
+from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.display import page
 from mixedlm_ext.errors import FitError, did_you_mean, shown
 from mixedlm_ext.estimation.fitted import Fitted
@@ -19,7 +19,7 @@ from mixedlm_ext.inference.compare.drop1 import drop1
 from mixedlm_ext.inference.compare.ranova import deletion_terms, ranova
 from mixedlm_ext.inference.fixed.fixed_terms import fixed_terms
 from mixedlm_ext.inference.update import updated
-from mixedlm_ext.language.parser import RandomTermSpec
+from mixedlm_ext.language.mixed_formula import RandomTermSpec
 
 __all__ = ["StepResults", "step"]
 

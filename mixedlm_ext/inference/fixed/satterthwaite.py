@@ -22,6 +22,7 @@ from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.fixed.boundary import zero_variances
+from mixedlm_ext.structures.derivatives import gamma_derivatives
 
 Array = NDArray[np.float64]
 
@@ -71,7 +72,7 @@ class Satterthwaite:
         M = cp.layout.root(e.pls.RX).T
         U = np.ascontiguousarray(e.U)
         out = []
-        for block, D in covariance.gamma_derivatives(e.theta):
+        for block, D in gamma_derivatives(covariance, e.theta):
             u = cp.block(U, block)
             UDU = np.einsum("alp,alq->pq", u, np.tensordot(D, u, axes=1))
             out.append(fit.sigma**2 * M.T @ UDU @ M)

@@ -33,6 +33,7 @@ from mixedlm_ext.inference.profile.profile import check_level, cutoff
 from mixedlm_ext.inference.profile.profiling import better_maximum, profile_note, warn_of_better
 from mixedlm_ext.inference.profile.restricted import TermReordered
 from mixedlm_ext.products.noise import noise_of
+from mixedlm_ext.structures.derivatives import curvature, gamma_derivatives
 from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
@@ -223,7 +224,7 @@ class _Parts:
     def A_of(self, group: str | None) -> Array:
         """Return A of the terms of one grouping factor, whose structures are linear."""
         covariance = self.fit.problem.covariance
-        C = covariance.curvature(self.theta, self.N_of(group))
+        C = curvature(covariance, self.theta, self.N_of(group))
         return 0.5 * covariance.tie(covariance.tie(C), axis=1)
 
     def N_of(self, group: str | None) -> list[Array]:
@@ -243,7 +244,7 @@ class _Parts:
 
     def slope(self, theta: Array, N: Sequence[Array]) -> Array:
         """Return the gradient of that in θ."""
-        directions = self.fit.problem.covariance.gamma_derivatives(theta)
+        directions = gamma_derivatives(self.fit.problem.covariance, theta)
         return np.array([(N[i] * D).sum() for i, D in directions])
 
     @cached_property
