@@ -33,7 +33,7 @@ __all__ = [
 
 FORMULA_ARGUMENTS = (
     "formula", "data", "subset", "drop_cols", "weights", "offset", "missing", "groups",
-    "re_formula", "vc_formula", "hasconst", "eval_env", "check",
+    "re_formula", "vc_formula", "hasconst", "eval_env", "check", "correlation", "variance",
 )  # fmt: skip
 ARRAY_ARGUMENTS = (
     "endog", "exog", "random", "weights", "offset", "missing", "hasconst", "groups", "exog_re",
@@ -121,6 +121,8 @@ def read_formula(
     vc_formula: Mapping[str, str] | None = None,
     eval_env: Mapping[str, Any],
     check: Mapping[str, str] | None = None,
+    correlation: str | None = None,
+    variance: str | None = None,
     **kwargs: Any,
 ) -> Design:
     """Create a model from a formula and data.
@@ -149,6 +151,12 @@ def read_formula(
         variables themselves.
     check : mapping of str to {"error", "warn", "ignore"}, optional
         What to do with what single checks find, ``{"levels": "warn"}``; see the notes.
+    correlation : str, optional
+        How the residuals of a group are correlated: ``"ar1(week | subject)"`` by whole numbers,
+        ``"car1(time | subject)"`` by any, ``"cs(1 | subject)"`` equally.
+    variance : str, optional
+        What the standard deviation of the residuals follows: ``"sex"`` (one in each level),
+        ``"power(x)"``, ``"exp(x)"``, or a product, ``"sex * power(x)"``.
 
     Returns
     -------
@@ -231,6 +239,8 @@ def read_formula(
         drop_cols=drop_cols,
         allow_saturated=weights is not None,
         checks=read_checks(check),
+        correlation=correlation,
+        variance=variance,
     )
 
 

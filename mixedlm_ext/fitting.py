@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.arguments import refuse_unknown
 from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.residual import ResidualCriterion, criterion_of
 from mixedlm_ext.errors import FitError, shown
 from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.estimate import estimate
@@ -112,7 +113,7 @@ def fit(
     check_usable(model.problem.covariance, ddf)
     found = estimate(
         model.design,
-        GaussianCriterion(model.problem, bool(reml), sigma),
+        criterion_of(model.problem, bool(reml), sigma),
         None if start_params is None else _standardize(model, start_params),
         method=method,
         maxiter=maxiter,
@@ -194,7 +195,8 @@ def loglike(model: Assembled, theta: Any, reml: bool = True) -> float:
 
 def _criterion(model: Assembled, reml: bool, sigma: float | None) -> GaussianCriterion:
     check_sigma(sigma)
-    return GaussianCriterion(model.problem, bool(reml), sigma)
+    criterion = criterion_of(model.problem, bool(reml), sigma)
+    return criterion.in_user_scale() if isinstance(criterion, ResidualCriterion) else criterion
 
 
 def _standardize(model: Assembled, theta: Any) -> Array:

@@ -207,6 +207,8 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
         hasconst: bool | None = None,
         eval_env: int | Mapping[str, Any] = 0,
         check: Mapping[str, str] | None = None,
+        correlation: str | None = None,
+        variance: str | None = None,
         **kwargs: Any,
     ) -> MixedLM:
         model = cls.__new__(cls)
@@ -227,6 +229,8 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
             vc_formula=vc_formula,
             eval_env=scope,
             check=check,
+            correlation=correlation,
+            variance=variance,
             **kwargs,
         )
         model._set_up(design, hasconst, as_arrays=False)

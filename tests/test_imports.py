@@ -21,7 +21,7 @@ LAYERS: list[list[str]] = [
     ["bases", "caching", "compat", "errors", "datasets", "tables"],
     ["absent", "display", "linalg", "parallel"],
     ["structures"],
-    ["language"],
+    ["language", "residual"],
     ["design"],
     ["products"],
     ["solvers"],

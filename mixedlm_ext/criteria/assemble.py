@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import DesignError
 from mixedlm_ext.products.layout import Layout
-from mixedlm_ext.products.noise import noise_of
+from mixedlm_ext.products.noise import noise_of_weights
+from mixedlm_ext.products.residual_sums import ResidualSums
+from mixedlm_ext.products.responses import columns_of_Z
 from mixedlm_ext.products.rows import cross_products, lay_out, shared_groups
 from mixedlm_ext.structures.covariance import Covariance, TermCovariance
 
 Array = NDArray[np.float64]
 
-__all__ = ["assemble", "response"]
+__all__ = ["assemble", "response", "sums_of"]
 
 
 def assemble(design: Design) -> Problem:
@@ -35,10 +41,39 @@ def assemble(design: Design) -> Problem:
         If the response is of an extreme scale.
     """
     _check_scale(design)
-    noise = noise_of(design)
+    noise = noise_of_weights(design)
     places, blocks = lay_out(design.terms, shared_groups(design.terms), noise)
     cp = cross_products(response(design), design.X, blocks, noise, places)
-    return Problem.of(cp, _covariance(design, cp.layout))
+    if design.residual is None:
+        return Problem.of(cp, _covariance(design, cp.layout))
+    sums = sums_of(design, cp.layout)
+    problem = Problem.of(sums.at(sums.structure.neutral).cp, _covariance(design, cp.layout))
+    return replace(problem, residual=sums)
+
+
+def sums_of(design: Design, layout: Layout) -> ResidualSums:
+    """Sum over the rows of a design with a residual structure, in a layout."""
+    assert design.residual is not None and design.residual_rows is not None
+    root_w = np.ones(len(design.y)) if design.weights is None else np.sqrt(design.weights)
+    Q = layout.basis.coordinates(design.X)
+    residual = layout.residual(response(design), design.X, Q)
+    Z = columns_of_Z(design.terms, layout)
+    H = sparse.hstack([Z, sparse.csr_array(np.column_stack([Q, residual]))])
+    starts = np.cumsum([0, *(levels for _, levels in layout.shapes)])
+    blocks: list[Any] = [None] * len(layout.shapes)
+    codes = [term.codes for term in design.terms]
+    for place, own in zip(layout.places, codes):
+        blocks[place.block] = starts[place.block] + own
+    n, columns = len(design.y), np.concatenate(blocks)
+    cells = (np.ones(len(columns)), (np.tile(np.arange(n), len(blocks)), columns))
+    return ResidualSums(
+        layout,
+        sparse.csr_array(sparse.diags_array(root_w) @ H),
+        sparse.csr_array(cells, shape=(n, int(starts[-1]))),
+        design.residual.with_values(None),
+        design.residual_rows,
+        2.0 * float(np.log(root_w).sum()),
+    )
 
 
 def _covariance(design: Design, layout: Layout) -> Covariance:

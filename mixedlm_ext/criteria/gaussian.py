@@ -25,6 +25,7 @@ from mixedlm_ext.linalg.blas import inner, matmul
 from mixedlm_ext.linalg.small import large_directions
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.structures.derivatives import chain_rule, curvature, theta_gradient
+from mixedlm_ext.structures.covariance import Covariance
 from mixedlm_ext.structures.steps import TemplateSteps
 
 Array = NDArray[np.float64]
@@ -52,6 +53,11 @@ class GaussianCriterion:
         cp = problem.cp
         self.df = cp.n - cp.p if reml else cp.n
         self.constant = (cp.layout.logdet_R if reml else 0.0) - cp.logdet_W
+
+    @property
+    def space(self) -> Covariance:
+        """Where its points are."""
+        return self.problem.covariance
 
     def at(self, theta: Array) -> GaussianEvaluation:
         """Evaluate at a standardized theta."""
@@ -160,7 +166,7 @@ class GaussianEvaluation:
         parts = [-2.0 * self.scale * s @ t for s, t in zip(self._scores, T)]
         return theta_gradient(
             self._criterion.problem.covariance,
-            self.theta,
+            self.pls.theta,
             parts,
             lambda: [-self.scale * s for s in self._scores],
         )
@@ -202,7 +208,7 @@ class GaussianEvaluation:
         """The gradient in theta."""
         return theta_gradient(
             self._criterion.problem.covariance,
-            self.theta,
+            self.pls.theta,
             self._template_gradient,
             lambda: self._gamma_gradient,
         )
@@ -252,11 +258,11 @@ class GaussianEvaluation:
         U = self.U if criterion.reml and cp.p else np.zeros((cp.q, 0))
         levelwise = factor.level_information()
         if levelwise is not None:
-            return traces_by_levels(covariance, self.theta, levelwise, cp.block(U, 0))
+            return traces_by_levels(covariance, self.pls.theta, levelwise, cp.block(U, 0))
         if cp.q <= criterion.problem.costs.dense:
             A = cp.ZZ.toarray()
             W = self._weighed(A, factor.apply(A)) - matmul(U, U.T)
-            return traces_of_dense(covariance, self.theta, _by_blocks(W, cp.shapes))
+            return traces_of_dense(covariance, self.pls.theta, _by_blocks(W, cp.shapes))
         if not covariance.free:  # entries of Γ do not move alone: the average information stands in
             return self._working_information[0]
         return traces_by_differences(
@@ -277,12 +283,12 @@ class GaussianEvaluation:
         """Carry second derivatives in Γ to theta."""
         covariance = self._criterion.problem.covariance
         if self._aligned is None:
-            e, chain, G = self, chain_rule(covariance, self.theta), self._gamma_gradient
+            e, chain, G = self, chain_rule(covariance, self.pls.theta), self._gamma_gradient
         else:
             aligned, e = self._aligned
-            chain, G = aligned.chain_rule(self.theta), aligned.gradient_back(e._gamma_gradient)
+            chain, G = aligned.chain_rule(self.pls.theta), aligned.gradient_back(e._gamma_gradient)
         second = e._gamma_hessian if exact else e._gamma_information
-        H = chain @ second @ chain.T + curvature(covariance, self.theta, G)
+        H = chain @ second @ chain.T + curvature(covariance, self.pls.theta, G)
         return covariance.tie(covariance.tie(H), axis=1)
 
     @cached_property
@@ -290,7 +296,7 @@ class GaussianEvaluation:
         """The directions of a step from here."""
         covariance = self._criterion.problem.covariance
         if self._aligned is None:
-            return TemplateSteps(covariance, self.theta)
+            return TemplateSteps(covariance, self.pls.theta)
         aligned, _ = self._aligned
         return TemplateSteps(covariance, aligned.theta, [Q.T @ Q for Q in aligned.bases])
 
@@ -321,7 +327,7 @@ class GaussianEvaluation:
     def _aligned(self) -> tuple[AlignedProblem, GaussianEvaluation] | None:
         """The same point in columns that keep the digits of its derivatives, if it needs them."""
         criterion = self._criterion
-        aligned = align(criterion.problem, self.theta)
+        aligned = align(criterion.problem, self.pls.theta)
         if aligned is None:
             return None
         same = GaussianCriterion(aligned.problem, criterion.reml, criterion.sigma)
@@ -357,7 +363,7 @@ class GaussianEvaluation:
             column[a] += v[c]
             column[c] += v[a]
         for term, part, own in covariance.shaped:
-            D = term.structure.gamma_derivatives(self.theta[part])
+            D = term.structure.gamma_derivatives(self.pls.theta[part])
             v = cp.block(self.v, term.block)[term.own]
             for j, d in zip(range(own.start, own.stop), D):
                 cp.block(E[:, j], term.block)[term.own] = d @ v

@@ -8,7 +8,7 @@ R_ZX'R_ZX = X'WZ N Z'WX and c_u'c_u = y'WZ N Z'Wy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from mixedlm_ext.errors import FitError
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.products.products import CrossProducts
+from mixedlm_ext.products.residual_sums import ResidualSums
 from mixedlm_ext.products.responses import Reduced, with_response
 from mixedlm_ext.solvers.base import FactorProtocol, SolverProtocol
 from mixedlm_ext.solvers.costs import Costs
@@ -40,6 +41,8 @@ class Problem:
     cp: CrossProducts
     covariance: Covariance
     solver: SolverProtocol
+    residual: ResidualSums | None = None
+    """What gives the cross-products where the residuals have a structure."""
 
     @classmethod
     def of(cls, cp: CrossProducts, covariance: Covariance) -> Problem:
@@ -53,7 +56,7 @@ class Problem:
 
     def with_products(self, cp: CrossProducts) -> Problem:
         """Return the problem of other numbers on the same pattern."""
-        return Problem(cp, self.covariance, self.solver.load(cp.A))
+        return replace(self, cp=cp, solver=self.solver.load(cp.A))
 
 
 def problem_with(problem: Problem, reduced: Reduced, r: int = 0) -> Problem:

@@ -30,6 +30,7 @@ from mixedlm_ext.design.messages import list_names, quoted
 from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.other_columns import expand_dot
 from mixedlm_ext.design.records import TermDesign
+from mixedlm_ext.design.residual_rows import ResidualText, read_residual_text, residual_of
 from mixedlm_ext.design.row_arguments import OFFSET, WEIGHTS
 from mixedlm_ext.design.row_choice import RowChoice, choose_rows, subset_rows
 from mixedlm_ext.design.scope import Scope, resolve_names
@@ -54,6 +55,8 @@ def design_from_formula(
     drop_cols: Collection[str] | None = None,
     allow_saturated: bool = False,
     checks: Checks | None = None,
+    correlation: Any = None,
+    variance: Any = None,
 ) -> Design:
     """Evaluate a formula in data.
 
@@ -81,6 +84,8 @@ def design_from_formula(
         Accept as many random effects as observations, which is right when sigma is known.
     checks : Checks, optional
         What to do with what the checks find.
+    correlation, variance : str, optional
+        The structure of the residuals.
 
     Returns
     -------
@@ -109,8 +114,11 @@ def design_from_formula(
     checks = Checks() if checks is None else checks
     table = read_table(data)
     arguments = [name for name in (weights, offset) if isinstance(name, str)]
-    formula = expand_dot(formula, table.names, arguments)
+    text = read_residual_text(correlation, variance)
+    formula = expand_dot(formula, table.names, [*arguments, *text.groups])
     used = _look_up(formula, table, env, weights, offset)
+    if text:
+        used = used.and_residuals(text, table, env)
     choice = choose_rows(
         used.response_first(formula),
         table.index,
@@ -132,6 +140,7 @@ def design_from_formula(
     _check_one_level(matrices.without_columns(0), checks)
     _warn_of_times(matrices)
     fixed = keep_columns(X, matrices.names(0), choice.weights, drop_cols, checks)
+    structure, residual = residual_of(text, frame, used.scope) if text else (None, None)
     spec = Spec(
         endog_name=formula.shown(formula.response),
         **fixed.told(),
@@ -143,10 +152,11 @@ def design_from_formula(
         offset=OFFSET.given_as(used.offset.column, offset),
         checks=checks,
         made=matrices,
+        residual=structure,
     )
     columns = [(term.X, term.codes) for term in terms]
     rows = choice.rows_of(y, fixed.X, columns, total, table.index, missing)
-    return Design(spec, replace(rows, frame=frame, at_hand=DataAtHand(table)))
+    return Design(spec, replace(rows, frame=frame, at_hand=DataAtHand(table), residual=residual))
 
 
 class _Argument(NamedTuple):
@@ -180,6 +190,12 @@ class _Used:
             if values is not None and not any(values is c for c in self.columns.values()):
                 every[name if name not in every else f"{name}="] = values
         return every
+
+    def and_residuals(self, text: ResidualText, table: Table, env: Mapping[str, Any]) -> _Used:
+        """Return what a model with a residual structure uses."""
+        names, scope = text.names(table, env)
+        columns = {**self.columns, **{name: table.column(name) for name in names}}
+        return replace(self, columns=columns, scope=Scope({**self.scope.values, **scope}))
 
     def frame(self, choice: RowChoice) -> pd.DataFrame:
         """Return the used rows of the columns."""

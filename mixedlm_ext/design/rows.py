@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mixedlm_ext.design.at_hand import DataAtHand
+from mixedlm_ext.residual.structure import ResidualRows
 
 __all__ = ["Rows"]
 
@@ -43,6 +44,8 @@ class Rows:
         Labels of all rows of the user's data, if values for the rows are to be aligned with them.
     at_hand : DataAtHand or None
         Where the user's data are, while the user keeps them; not pickled.
+    residual : ResidualRows or None
+        What the rows have to do with the structure of the residuals.
     """
 
     y: Floats
@@ -58,6 +61,7 @@ class Rows:
     frame: pd.DataFrame | None = None
     full_index: pd.Index | None = None
     at_hand: DataAtHand | None = field(default=None, repr=False)
+    residual: ResidualRows | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -77,6 +81,7 @@ class Rows:
             index=self.index[mask],
             positions=self.positions[mask],
             frame=None if self.frame is None else self.frame.iloc[mask],
+            residual=None if self.residual is None else self.residual.take(mask),
         )
 
     def none(self) -> Rows:

@@ -12,9 +12,11 @@ from mixedlm_ext.caching import shared_property
 from mixedlm_ext.criteria.assemble import response
 from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.criteria.pls import Problem
+from mixedlm_ext.criteria.residual import ResidualCriterion, ResidualEvaluation
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.products.noise import noise_of
+from mixedlm_ext.products.transform import orthonormal
 from mixedlm_ext.search import Optimization
 
 Array = NDArray[np.float64]
@@ -54,6 +56,9 @@ class Fit:
     singular_terms : tuple of bool
         Whether each term's estimated covariance is singular.
     optimization : Optimization
+    z : ndarray or None
+        Where the parameters of a residual structure are, for the engine; `design.residual.values`
+        has them in the user's words. `problem` has their noise, and so has `design`.
     shared : dict
         What the shared properties computed; none of it has rows.
     """
@@ -74,6 +79,7 @@ class Fit:
     logdet_RX: float
     singular_terms: tuple[bool, ...]
     optimization: Optimization
+    z: Array | None = None
     shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
@@ -85,6 +91,8 @@ class Fit:
         optimization: Optimization,
     ) -> Fit:
         """Carry the engine's solution back to the user's units."""
+        if isinstance(criterion, ResidualCriterion) and isinstance(evaluation, ResidualEvaluation):
+            return cls._with_residuals(design, criterion, evaluation, optimization)
         problem, pls = criterion.problem, evaluation.pls
         cp, covariance = problem.cp, problem.covariance
         beta, unscaled_cov = _fixed_effects(problem, evaluation)
@@ -108,6 +116,28 @@ class Fit:
             logdet_RX=pls.logdet_RX + cp.layout.logdet_R,
             singular_terms=tuple(covariance.singular_terms(pls.theta)),
             optimization=optimization,
+        )
+
+    @classmethod
+    def _with_residuals(
+        cls,
+        design: Design,
+        criterion: ResidualCriterion,
+        e: ResidualEvaluation,
+        optimization: Optimization,
+    ) -> Fit:
+        """Hold the parameters of the residuals where they are: all else is as with known weights.
+
+        Standard deviations are those of the user from here on, relative to the first stratum.
+        """
+        level = criterion.sums.level(e.z)
+        cp = orthonormal(e.products.cp * float(np.exp(-2.0 * level)))
+        problem = criterion.problem.with_products(cp)
+        plain = GaussianCriterion(problem, criterion.reml, criterion.sigma)
+        theta = problem.covariance.scaled(e.pls.theta, float(np.exp(level)))
+        known = design.with_residual(criterion.sums.structure.values_of(e.z))
+        return replace(
+            cls.from_evaluation(known, plain, plain.at(theta), optimization), z=e.z.copy()
         )
 
     def with_design(self, design: Design) -> Fit:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.criteria.pls import Problem
+from mixedlm_ext.criteria.residual import ResidualCriterion, criterion_of
 from mixedlm_ext.design import Design
 from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.estimation.fit import Fit
@@ -14,10 +15,12 @@ from mixedlm_ext.search.start import several_minima
 
 Array = NDArray[np.float64]
 
-__all__ = ["fit_similar", "warm_start"]
+__all__ = ["fit_similar", "start_of", "warm_start"]
 
 _LEAST = 0.05
 """Smallest diagonal of a template to start from: at zero the criterion is stationary."""
+_INSIDE = 0.02
+"""How far from the ends of their ranges parameters of the residuals start."""
 
 
 def fit_similar(fit: Fit, design: Design, problem: Problem, reml: bool | None = None) -> Fit:
@@ -36,10 +39,22 @@ def fit_similar(fit: Fit, design: Design, problem: Problem, reml: bool | None = 
     -------
     Fit
     """
-    criterion = GaussianCriterion(problem, fit.reml if reml is None else reml, fit.fixed_sigma)
+    criterion = criterion_of(problem, fit.reml if reml is None else reml, fit.fixed_sigma)
     several = several_minima(problem)  # the new problem may have its best elsewhere
-    start = None if several else warm_start(problem, fit.theta)
+    start = None if several else start_of(criterion, fit)
     return estimate(design, criterion, start, several=several)
+
+
+def start_of(criterion: GaussianCriterion, fit: Fit) -> Array:
+    """Return the point to start from after a fit of a similar problem."""
+    if not isinstance(criterion, ResidualCriterion) or fit.z is None:
+        return warm_start(criterion.problem, fit.theta)
+    structure = criterion.sums.structure
+    low, high = structure.z_range
+    z = np.clip(fit.z, low + _INSIDE, high - _INSIDE)
+    level = float(np.exp(-criterion.sums.level(z)))
+    theta = criterion.problem.covariance.scaled(fit.theta, level)
+    return criterion.space.join(warm_start(criterion.problem, theta), z)
 
 
 def warm_start(problem: Problem, theta: Array) -> Array:

@@ -14,12 +14,12 @@ from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.linalg.orthogonal import constant_coefficients, project
 from mixedlm_ext.products.basis import column_basis
 from mixedlm_ext.products.layout import Layout
-from mixedlm_ext.products.noise import Noise, noise_of
+from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.products.products import CrossProducts
 
 Array = NDArray[np.float64]
 
-__all__ = ["Reduced", "Reduction", "with_response"]
+__all__ = ["Reduced", "Reduction", "columns_of_Z", "with_response"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,10 +59,14 @@ class Reduction:
         require_rows(design)
         self.offset = design.offset
         self.noise = noise_of(design)
-        self.Q, basis, _ = column_basis(design.X, self.noise)
+        if design.residual is None:
+            self.Q, basis, _ = column_basis(design.X, self.noise)
+        else:
+            basis = layout.basis
+            self.Q = self.noise.root_times(basis.coordinates(design.X))
         self.R = basis.R
         self.constant = constant_coefficients(design.X)
-        self.Zt = _weighted_Z(design.terms, layout, self.noise).T.tocsr()
+        self.Zt = self.noise.root_of_sparse(columns_of_Z(design.terms, layout)).T.tocsr()
 
     def __call__(self, Y: Array) -> Reduced:
         """Reduce the columns of Y (n, r), offsets included."""
@@ -89,14 +93,14 @@ def with_response(cp: CrossProducts, reduced: Reduced, r: int = 0) -> CrossProdu
     )
 
 
-def _weighted_Z(terms: Sequence[TermDesign], layout: Layout, noise: Noise) -> sparse.csr_array:
-    """Return W^½Z with the columns and the order of the cross-products, (n, q)."""
+def columns_of_Z(terms: Sequence[TermDesign], layout: Layout) -> sparse.csr_array:
+    """Return Z with the columns and the order of the cross-products, (n, q)."""
     offsets = np.concatenate([[0], np.cumsum([k * levels for k, levels in layout.shapes])])
     n = len(terms[0].codes)
     values: list[Array] = []
     columns: list[NDArray[np.intp]] = []
     for term, place in zip(terms, layout.places, strict=True):
-        X = noise.root_times(place.columns(term.X))
+        X = place.columns(term.X)
         levels = layout.shapes[place.block][1]
         for a in range(place.k):
             values.append(X[:, a])

@@ -22,7 +22,7 @@ from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
 
-__all__ = ["reflections", "several_minima", "start_values"]
+__all__ = ["several_minima", "start_values"]
 
 _SCALES = (30.0, 1000.0)
 """Standard deviations in those of the noise that are tried beside moments, columns whitened."""
@@ -165,7 +165,7 @@ def several_minima(problem: Problem) -> bool:
         apart = (inside < (1.0 - _MISSING) * np.einsum("aal->a", D)).any()
         if apart or _dependent(problem, i).any():
             return True
-    return any(_nearly_one(cp, i, j) for i, j in cp.couplings)
+    return any(_nearly_one(cp, i, j) for i, j in cp.couplings if i < j)
 
 
 def _dependent(problem: Problem, i: int) -> NDArray[np.bool_]:
@@ -195,20 +195,6 @@ def _nearly_one(cp: CrossProducts, i: int, j: int) -> bool:
     d1, d2 = cp.diagonal[i][0, 0][c.rows], cp.diagonal[j][0, 0][c.columns]
     squared = c.values[0, 0] ** 2 / np.maximum(d1 * d2, 1e-300)
     return float(squared.sum()) - 1.0 > _ALIKE * (most - 1)
-
-
-def reflections(covariance: Covariance, theta: Array) -> list[Array]:
-    """Return theta with correlations of other signs, DΓD with D = ±1, term by term.
-
-    Where a mean is left to the random columns, the signs of their correlations may be left open.
-    """
-    out = []
-    for term, part in zip(covariance.terms, covariance.slices):
-        for own in term.structure.reflections(theta[part]):
-            other = theta.copy()
-            other[part] = own
-            out.append(other)
-    return out
 
 
 def _alone(criterion: GaussianCriterion, block: int) -> Array:

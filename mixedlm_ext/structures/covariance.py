@@ -180,6 +180,20 @@ class Covariance:
                 out.append(other)
         return out
 
+    def reflections(self, theta: Array) -> list[Array]:
+        """Return theta with correlations of other signs, DΓD with D = ±1, term by term.
+
+        Where a mean is left to the random columns, the signs of their correlations may be left
+        open.
+        """
+        out = []
+        for term, part in zip(self.terms, self.slices):
+            for own in term.structure.reflections(theta[part]):
+                other = theta.copy()
+                other[part] = own
+                out.append(other)
+        return out
+
     @cached_property
     def domain(self) -> tuple[Array, Array]:
         """Lower and upper ends of theta."""

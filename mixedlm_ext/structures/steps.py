@@ -91,6 +91,18 @@ class TemplateSteps:
         H += matmul(matmul(chain, information), chain.T)
         return matmul(matmul(self._basis.T, H), self._basis)
 
+    def across(self, mixed: Array) -> Array:
+        """Carry second derivatives in the coordinates of Γ and in others, (coordinates, others)."""
+        out = np.zeros((self._changes[-1].stop, mixed.shape[1]))
+        for own, (term, theta, coordinates) in zip(self._changes, self._terms):
+            out[own] = term.structure.step_chain(theta) @ mixed[coordinates]
+        return matmul(self._basis.T, out)
+
+    @property
+    def count(self) -> int:
+        """Number of directions."""
+        return int(self._basis.shape[1])
+
     @property
     def room(self) -> tuple[Array, Array] | None:
         """How far a step may go down and up each direction; None if there are no ends."""
