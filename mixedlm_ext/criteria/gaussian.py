@@ -24,8 +24,8 @@ from mixedlm_ext.criteria.pls import PenalizedLeastSquares, Problem, solve
 from mixedlm_ext.linalg.blas import inner, matmul
 from mixedlm_ext.linalg.small import large_directions
 from mixedlm_ext.linalg.triangular import solve_upper
-from mixedlm_ext.structures.derivatives import chain_rule, curvature, theta_gradient
 from mixedlm_ext.structures.covariance import Covariance
+from mixedlm_ext.structures.derivatives import chain_rule, curvature, theta_gradient
 from mixedlm_ext.structures.steps import TemplateSteps
 
 Array = NDArray[np.float64]
@@ -59,6 +59,10 @@ class GaussianCriterion:
         """Where its points are."""
         return self.problem.covariance
 
+    def inside(self, theta: Array) -> Array:
+        """Return the point of a standardized theta of the user's scale."""
+        return theta
+
     def at(self, theta: Array) -> GaussianEvaluation:
         """Evaluate at a standardized theta."""
         return GaussianEvaluation(self, solve(self.problem, theta))
@@ -75,7 +79,7 @@ class GaussianCriterion:
 
     def _difference(self, theta: Array, j: int) -> Array:
         """Return ∂g/∂θ_j by a central difference, or a one-sided one at an end of the range."""
-        low, high = (end[j] for end in self.problem.covariance.domain)
+        low, high = (end[j] for end in self.space.domain)
         h = _STEP * max(1.0, abs(theta[j]))
 
         def gradient(change: float) -> Array:

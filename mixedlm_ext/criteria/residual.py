@@ -2,7 +2,7 @@
 
 R = W⁻¹ moves with z. With e = RPy = y - Xβ - Zb, the conditional residuals, and W' = ∂W/∂z,
 
-    ∂r²/∂z = e'W'e                                   (the coefficients of e are those of the minimum)
+    ∂r²/∂z = e'W'e                                    (b and β are those of the minimum)
     ∂log|M|/∂z = tr(N Z'W'Z)                         N = ΛM⁻¹Λ' on the pattern of Z'WZ
     ∂log|R_X|²/∂z = tr((R_X'R_X)⁻¹ S'[Z X]'W'[Z X]S)   S = [-NZ'WX; I]
 
@@ -23,7 +23,7 @@ from mixedlm_ext.criteria.space import JointSpace
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.products.residual_sums import ResidualProducts, ResidualSums
-from mixedlm_ext.structures.derivatives import coordinate_directions
+from mixedlm_ext.structures.derivatives import chain_rule, coordinate_directions
 from mixedlm_ext.structures.steps import TemplateSteps
 
 Array = NDArray[np.float64]
@@ -34,9 +34,7 @@ _STEP = 1e-4
 """Step of the differences in z."""
 
 
-def criterion_of(
-    problem: Problem, reml: bool, sigma: float | None = None
-) -> GaussianCriterion:
+def criterion_of(problem: Problem, reml: bool, sigma: float | None = None) -> GaussianCriterion:
     """Return the criterion of a problem: of θ, or of θ and the parameters of the residuals."""
     if problem.residual is None:
         return GaussianCriterion(problem, reml, sigma)
@@ -67,6 +65,12 @@ class ResidualCriterion(GaussianCriterion):
     def space(self) -> JointSpace:  # type: ignore[override]
         """Where its points are."""
         return JointSpace(self.problem.covariance, self.sums.structure)
+
+    def inside(self, point: Array) -> Array:
+        """Return the point of one whose θ is relative to σ as users see it."""
+        theta, z = self.space.split(point)
+        factor = float(np.exp(-self.sums.level(z)))
+        return self.space.join(self.problem.covariance.scaled(theta, factor), z)
 
     def at(self, point: Array) -> ResidualEvaluation:
         """Evaluate at a point (θ, z), θ standardized."""
@@ -146,18 +150,41 @@ class ResidualEvaluation(GaussianEvaluation):
         out = []
         for dA in self.products.derivatives:
             value = N.dot(dA.A) - dA.logdet_W
-            if self._criterion.reml and cp.p:
-                across = matmul(dA.ZX.T, pls.NZX)
-                K = dA.XX - across - across.T + matmul(pls.NZX.T, dA.ZZ @ pls.NZX)
-                half = solve_upper(pls.RX, np.ascontiguousarray(K), transpose=True)
-                value += float(np.trace(solve_upper(pls.RX, half.T, transpose=True)))
             out.append(value)
+        if self._criterion.reml and cp.p:
+            out = [v + float(np.trace(self._whitened(K)))
+                   for v, K in zip(out, self._precision_changes)]  # fmt: skip
         return np.array(out)
 
     @property
     def gradient(self) -> Array:
         """The gradient in (θ, z)."""
         return np.concatenate([super().gradient, self.z_gradient])
+
+    @property
+    def pwrss_gradient(self) -> Array:
+        """The gradient of r² in (θ, z)."""
+        return np.concatenate([super().pwrss_gradient, self._images[2]])
+
+    @property
+    def cov_derivatives(self) -> list[Array]:
+        """∂(X'V⁻¹X)⁻¹/∂z of the user's X, (p, p) for each z."""
+        root = self._criterion.problem.cp.layout.root(self.pls.RX)
+        return [-root @ self._whitened(K) @ root.T for K in self._precision_changes]
+
+    @cached_property
+    def _precision_changes(self) -> list[Array]:
+        """∂(X'V⁻¹X)/∂z = S'(∂A)S in the coordinates of X."""
+        NZX, out = self.pls.NZX, []
+        for dA in self.products.derivatives:
+            across = matmul(dA.ZX.T, NZX)
+            out.append(dA.XX - across - across.T + matmul(NZX.T, dA.ZZ @ NZX))
+        return out
+
+    def _whitened(self, K: Array) -> Array:
+        """Return R_X⁻ᵀ K R_X⁻¹."""
+        half = solve_upper(self.pls.RX, np.ascontiguousarray(K), transpose=True)
+        return solve_upper(self.pls.RX, np.ascontiguousarray(half.T), transpose=True)
 
     # --- second derivatives -----------------------------------------------------------------------
 
@@ -189,6 +216,14 @@ class ResidualEvaluation(GaussianEvaluation):
     def _coefficients(self) -> Array:
         """(-b, -β, 1): [Z X y] times them are the conditional residuals."""
         return np.concatenate([-self.pls.b, -self.pls.beta, [1.0]])
+
+    @cached_property
+    def hessian_model(self) -> Array:
+        """The average information in (θ, z), plus the curvature of Γ = TT'."""
+        covariance = self._criterion.problem.covariance
+        mixed, own = self._z_information
+        across = covariance.tie(chain_rule(covariance, self.pls.theta) @ mixed)
+        return np.block([[self._in_theta(exact=False), across], [across.T, own]])
 
     @cached_property
     def _by_differences(self) -> tuple[Array, Array]:

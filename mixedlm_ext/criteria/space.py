@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.errors import FitError
 from mixedlm_ext.residual.structure import ResidualStructure
 from mixedlm_ext.structures.covariance import Covariance
+from mixedlm_ext.structures.given_theta import read_theta
 
 Array = NDArray[np.float64]
 
-__all__ = ["JointSpace"]
+__all__ = ["JointSpace", "read_point"]
 
 
 class JointSpace:
@@ -87,6 +91,49 @@ class JointSpace:
         theta, z = self.split(point)
         return self.join(self.covariance.unstandardize(theta), self.structure.values_of(z))
 
+    def jacobian_at(self, point: Array) -> Array:
+        """Return the derivatives of a point in θ of the user's units and in the parameters."""
+        _, z = self.split(point)
+        with np.errstate(divide="ignore"):
+            rates = 1.0 / self.structure.slopes(z)
+        m = self.covariance.n_theta
+        out = np.diag(np.concatenate([np.zeros(m), rates]))
+        out[:m, :m] = self.covariance.jacobian
+        return out
+
+    def standardize(self, point: Array) -> Array:
+        """Return the point of θ in the user's units and parameters of the residuals."""
+        theta, values = self.split(point)
+        return self.join(self.covariance.standardize(theta), self.structure.z_of(values))
+
     def term_templates(self, point: Array) -> list[Array]:
         """Return the template of each term."""
         return self.covariance.term_templates(self.split(point)[0])
+
+
+def read_point(covariance: Covariance, structure: ResidualStructure, given: Any) -> Array:
+    """Return (θ, z) of theta followed by the parameters of the residuals, or say what is wrong.
+
+    Raises
+    ------
+    FitError
+    """
+    names = [p.name for p in structure.parameters]
+    m, K = covariance.n_theta, len(names)
+    try:
+        point = np.asarray(given, dtype=float)
+    except (TypeError, ValueError):
+        point = np.zeros(0)
+    if point.shape != (m + K,) or not np.isfinite(point).all():
+        raise FitError(
+            f"the criterion of this model is a function of {m + K} numbers: {m} of theta, then "
+            f"{', '.join(names)} of the residuals. Pass these, in this order."
+        )
+    for parameter, value in zip(structure.parameters, point[m:]):
+        if not parameter.low < value < parameter.high and value != 0.0:
+            raise FitError(
+                f"{parameter.name} = {value:g} of the residuals is out of its range, from "
+                f"{parameter.low:g} to {parameter.high:g}. Pass a number between."
+            )
+    theta = covariance.standardize(read_theta(covariance, point[:m]))
+    return JointSpace(covariance, structure).join(theta, structure.z_of(point[m:]))

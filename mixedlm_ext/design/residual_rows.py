@@ -288,9 +288,7 @@ def _check_neighbours(text: CorrelationText, gaps: Floats) -> None:
 # --- variances --------------------------------------------------------------------------------
 
 
-def _variance(
-    text: VarianceText, frame: pd.DataFrame, scope: Scope
-) -> tuple[VariancePart, Floats]:
+def _variance(text: VarianceText, frame: pd.DataFrame, scope: Scope) -> tuple[VariancePart, Floats]:
     """Return one factor of the standard deviations, and its columns of log D."""
     if text.word != "strata":
         x = _covariate(text.word, text.text, text.codes[0], frame, scope)
@@ -391,4 +389,3 @@ def _check_told_apart(variances: tuple[VarianceText, ...], x: Floats) -> None:
             f"variance={names!r} says the same twice: the rows do not tell its factors apart. "
             "Leave one of them out."
         )
-

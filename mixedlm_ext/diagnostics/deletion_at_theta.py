@@ -57,6 +57,8 @@ def delete_at_theta(fit: Fit, codes: Index) -> Deleted:
     Deleted
     """
     counts = np.bincount(codes)
+    if noise_of(fit.design).mixes:
+        return refit_without(fit, codes, range(len(counts)), fixed_theta=True)
     geometry = RowGeometry(fit)
     if _independent(fit, codes) and (
         len(fit.problem.cp.shapes) == 1 or counts.max() <= LARGEST_BLOCK

@@ -12,7 +12,7 @@ from mixedlm_ext.caching import shared_property
 from mixedlm_ext.criteria.assemble import response
 from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.criteria.pls import Problem
-from mixedlm_ext.criteria.residual import ResidualCriterion, ResidualEvaluation
+from mixedlm_ext.criteria.residual import ResidualCriterion, ResidualEvaluation, criterion_of
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.products.noise import noise_of
@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 __all__ = ["Fit"]
 
-_CACHED = ("engine", "conditional_cov")
+_CACHED = ("engine", "joint", "conditional_cov")
 """Shared properties of `Fit` that can be computed again without rows."""
 
 
@@ -142,8 +142,12 @@ class Fit:
 
     def with_design(self, design: Design) -> Fit:
         """Return the same fit of the same design without its rows, or with them."""
-        same = replace(self, design=design)
-        same.shared.update(self.shared)
+        problem, shared = self.problem, self.shared
+        if not len(design.rows):  # the sums of a residual structure have rows
+            problem = replace(problem, residual=None)
+            shared = {name: value for name, value in shared.items() if name != "joint"}
+        same = replace(self, design=design, problem=problem)
+        same.shared.update(shared)
         return same
 
     def __getstate__(self) -> dict[str, Any]:
@@ -164,6 +168,24 @@ class Fit:
             return self.problem.cp.R
         require_rows(self.design, "hypotheses of types I and II")
         return np.asarray(np.linalg.qr(self.design.X, mode="r"), dtype=float)
+
+    @property
+    def n_covariance(self) -> int:
+        """Number of covariance parameters beside sigma: theta and those of the residuals."""
+        return len(self.theta) + (0 if self.z is None else len(self.z))
+
+    @shared_property
+    def joint(self) -> ResidualEvaluation:
+        """The criterion as a function of the parameters of the residuals, too, at the estimate.
+
+        In the user's scale, where `engine` holds these parameters.
+        """
+        require_rows(self.design, "derivatives in the parameters of the residuals")
+        criterion = criterion_of(self.problem, self.reml, self.fixed_sigma)
+        assert isinstance(criterion, ResidualCriterion) and self.z is not None
+        own = criterion.in_user_scale()
+        theta = self.problem.covariance.standardize(self.theta)
+        return own.at(own.space.join(theta, self.z))
 
     @property
     def templates(self) -> list[Array]:

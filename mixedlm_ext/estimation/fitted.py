@@ -153,8 +153,8 @@ class Fitted:
 
     @property
     def n_parameters(self) -> int:
-        """Fixed effects, theta, and sigma unless it was fixed."""
-        return len(self.fit.beta) + len(self.fit.theta) + int(self.fit.fixed_sigma is None)
+        """Fixed effects, covariance parameters, and sigma unless it was fixed."""
+        return len(self.fit.beta) + self.fit.n_covariance + int(self.fit.fixed_sigma is None)
 
     @property
     def aic(self) -> float:

@@ -26,7 +26,9 @@ _CELLS = 4_000_000
 
 
 def independent_sets(design: Design) -> Index:
-    """Return for each row the number of its set, (n,): rows of two sets share no random effect.
+    """Return for each row the number of its set, (n,): rows of two sets are independent.
+
+    They share no random effect, and their residuals are not correlated.
 
     The levels of the outermost factor when all others are nested in it; with crossed factors often
     one set of all rows.
@@ -36,6 +38,10 @@ def independent_sets(design: Design) -> Index:
     starts = n + np.cumsum([0, *(len(term.levels) for term in design.terms)])
     ends = [start + term.codes for start, term in zip(starts, design.terms)]
     size = int(starts[-1])
+    groups = noise_of(design).groups
+    if groups is not None:
+        ends.append(size + groups)
+        size += int(groups.max()) + 1
     edges = (np.ones(n * len(ends)), (np.tile(rows, len(ends)), np.concatenate(ends)))
     graph = sparse.csr_array(edges, shape=(size, size))
     _, labels = csgraph.connected_components(graph, directed=False)
@@ -73,6 +79,8 @@ def rows_by_size(codes: Index, largest: int) -> Iterator[tuple[Index, Index]]:
 def cholesky_blocks(fit: Fit, codes: Index, what: str) -> Iterator[tuple[Index, Index, Array]]:
     """Factor V = I + √WZΛΛ'Z'√W, relative to σ², by independent sets of rows.
 
+    Where W joins rows, V = W⁻¹ + ZΛΛ'Z'.
+
     Parameters
     ----------
     fit : Fit
@@ -107,9 +115,12 @@ def _factored(fit: Fit, codes: Index) -> Iterator[tuple[Index, Index, Array]]:
     """Do the work of `cholesky_blocks`."""
     design = fit.design
     noise = noise_of(design)
-    half = [noise.root_times(term.X @ T) for term, T in zip(design.terms, fit.templates)]
+    half = [term.X @ T for term, T in zip(design.terms, fit.templates)]
+    if not noise.mixes:
+        half = [noise.root_times(F) for F in half]
     for sets, rows in rows_by_size(codes, _CELLS):
-        V = np.zeros((*rows.shape, rows.shape[1])) + np.eye(rows.shape[1])
+        own = noise.covariance(rows) if noise.mixes else np.eye(rows.shape[1])
+        V = np.zeros((*rows.shape, rows.shape[1])) + own
         for term, F in zip(design.terms, half):
             level = term.codes[rows]
             shared = level[:, :, None] == level[:, None, :]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.residual import criterion_of
 from mixedlm_ext.errors import MixedLMError
 from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.estimation.fit import Fit
@@ -66,18 +66,23 @@ def _columns(fit: Fit) -> list[str]:
     """Name the columns of the table."""
     theta = [f"theta[{j}]" for j in range(len(fit.theta))]
     head = ["objective", "evaluations", "converged", "verdict", "sigma"]
-    return [*head, *fit.design.x_names, *theta]
+    structure = fit.design.residual
+    residual = [] if structure is None else [p.name for p in structure.parameters]
+    return [*head, *fit.design.x_names, *theta, *residual]
 
 
 def _row(fit: Fit, method: str, maxiter: int | None) -> list[Any]:
     """Fit by one method from where the fit began."""
-    criterion = GaussianCriterion(fit.problem, fit.reml, fit.fixed_sigma)
-    start = fit.problem.covariance.standardize(fit.optimization.theta[0])
+    criterion = criterion_of(fit.problem, fit.reml, fit.fixed_sigma)
+    start = criterion.space.standardize(fit.optimization.theta[0])
     try:
         found = estimate(fit.design, criterion, start, method=method, maxiter=maxiter)
     except MixedLMError as error:
-        nothing = [np.nan] * (1 + len(fit.beta) + len(fit.theta))
+        nothing = [np.nan] * (1 + len(fit.beta) + fit.n_covariance)
         return [np.nan, 0, False, str(error), *nothing]
     log = found.optimization
     head = [found.objective, log.evaluations, log.converged, log.verdict, found.sigma]
-    return [*head, *found.beta, *found.theta]
+    structure = found.design.residual
+    none = structure is None or structure.values is None
+    residual: Any = [] if none or structure is None else structure.values
+    return [*head, *found.beta, *found.theta, *residual]

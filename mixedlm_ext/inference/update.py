@@ -184,7 +184,12 @@ def _same_rows(design: Design) -> dict[str, Any]:
         zero = np.zeros(len(design.y))
         in_formula = design.new_data(design.frame, terms=(), offset=zero).offset
         offset = offset - in_formula
-    return {"weights": design.weights, "offset": offset}
+    return {"weights": design.weights, "offset": offset, **_residuals(design)}
+
+
+def _residuals(design: Design) -> dict[str, str]:
+    """Return the arguments of the structure of the residuals."""
+    return {} if design.residual is None else design.residual.arguments
 
 
 def _same_columns(design: Design, changed: Mapping[str, Any]) -> dict[str, Any]:

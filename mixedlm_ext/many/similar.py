@@ -52,9 +52,8 @@ def start_of(criterion: GaussianCriterion, fit: Fit) -> Array:
     structure = criterion.sums.structure
     low, high = structure.z_range
     z = np.clip(fit.z, low + _INSIDE, high - _INSIDE)
-    level = float(np.exp(-criterion.sums.level(z)))
-    theta = criterion.problem.covariance.scaled(fit.theta, level)
-    return criterion.space.join(warm_start(criterion.problem, theta), z)
+    theta = warm_start(criterion.problem, fit.theta)
+    return criterion.inside(criterion.space.join(theta, z))
 
 
 def warm_start(problem: Problem, theta: Array) -> Array:

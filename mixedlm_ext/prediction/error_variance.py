@@ -90,7 +90,8 @@ class PredictionErrors:
     @cached_property
     def one_level(self) -> bool:
         """Whether the model has one block, and all of each z belongs to one level of it."""
-        return len(self._cp.shapes) == 1 and self._same_level
+        joined = (0, 0) in self._cp.couplings
+        return len(self._cp.shapes) == 1 and not joined and self._same_level
 
     @cached_property
     def _same_level(self) -> bool:
@@ -197,6 +198,26 @@ class PredictionErrors:
                     s -= self._fit.engine.U @ w[:, rows]
                 out[rows] = self._along_theta(s)
         return out + self._unseen_gradient()
+
+    def residual_gradient(self) -> Array:
+        """Return the derivatives of the relative variances in z of a residual structure, (m, K).
+
+        They are -t'(∂A)t for t = H⁻¹(x, z).
+        """
+        fit = self._fit
+        joint, R = fit.joint, self._cp.R
+        w = solve_upper(self._pls.RX, solve_upper(R, self._a.T, transpose=True), transpose=True)
+        gamma = solve_upper(self._pls.RX, w)  # in this basis of X
+        other = joint.problem.cp.R @ solve_upper(R, gamma)  # in that of the derivatives
+        out = np.empty((len(self._X), len(joint.products.derivatives)))
+        for rows in self._chunks():
+            g, h = gamma[:, rows], other[:, rows]
+            t = self._pls.factor.apply(self._z(rows)) - self._pls.NZX @ g
+            for k, dA in enumerate(joint.products.derivatives):
+                own = np.einsum("qm,qm->m", t, dA.ZZ @ t)
+                across = np.einsum("qm,qm->m", t, dA.ZX @ h)
+                out[rows, k] = -own - 2.0 * across - np.einsum("pm,pm->m", h, dA.XX @ h)
+        return out
 
     def _along_theta(self, s: Array) -> Array:
         """Return s'dΓs for each theta, s (q, m)."""

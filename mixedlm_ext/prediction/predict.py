@@ -24,6 +24,7 @@ from mixedlm_ext.prediction.means import (
 from mixedlm_ext.prediction.new_levels import warn_of_new_levels
 from mixedlm_ext.prediction.predictor import Predictor
 from mixedlm_ext.prediction.record import predictor_record
+from mixedlm_ext.prediction.residual_rows import check_errors, predicted_errors
 from mixedlm_ext.prediction.results import PredictionResults, prediction_results
 from mixedlm_ext.prediction.terms import Chosen, choose_terms
 from mixedlm_ext.simulation.simulate import fit_parameters
@@ -43,6 +44,7 @@ def predict(
     random: Sequence[RandomTerm] | None = None,
     random_only: bool = False,
     newparams: Mapping[str, Any] | None = None,
+    errors: bool = False,
 ) -> pd.Series | Array:
     """Predict the response.
 
@@ -71,6 +73,9 @@ def predict(
     newparams : mapping, optional
         Other parameters than the estimates: "beta", "theta" or both. Conditional modes are then
         b = Λû with the new Λ and the spherical random effects û of the fit, as in lme4.
+    errors : bool
+        Where residuals are correlated, add the best prediction of each new row's residual from
+        those of its group in the fit: the prediction of the next observation of a known group.
 
     Returns
     -------
@@ -114,6 +119,8 @@ def predict(
     new = _rows(fitted, _as_data(fitted, exog), chosen, offset, random, random_only)
     fit = fitted.fit if newparams is None else _with(fitted.fit, newparams)
     values = predict_rows(fit, new, chosen, new_levels, random_only)
+    if check_errors(fit, errors, exog, chosen, newparams):
+        values = values + predicted_errors(fit, _as_data(fitted, exog), new.complete)
     if new_levels == "population":
         warn_of_new_levels(fit.design, new, chosen)
     return fitted.labelled(values, new.index, isinstance(getattr(exog, "index", None), pd.Index))

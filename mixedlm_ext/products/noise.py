@@ -157,7 +157,7 @@ class EqualVariances:
     def covariance(self, rows: Index) -> Array:
         """Return the identity of m rows."""
         m = rows.shape[-1]
-        return np.broadcast_to(np.eye(m), (*rows.shape, m))
+        return np.zeros((*rows.shape, m)) + np.eye(m)
 
     def logdets(self, codes: Index, count: int) -> Array:
         """Return zeros."""

@@ -23,7 +23,7 @@ from scipy import sparse
 
 from mixedlm_ext.products.layout import Layout
 from mixedlm_ext.products.products import BlockMatrix, Coupling, CrossProducts
-from mixedlm_ext.residual.correlation import CorrelatedRows, Piece
+from mixedlm_ext.residual.correlation import Piece
 from mixedlm_ext.residual.structure import ResidualRows, ResidualStructure
 
 Array = NDArray[np.float64]

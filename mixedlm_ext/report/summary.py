@@ -148,15 +148,19 @@ def _variance_table(fitted: Fitted) -> SimpleTable:
         group = record["group"]
         stubs.append(group if group != previous else "")
         cells = [record["name"], _number(record["variance"], 4), _number(record["std_dev"], 3)]
-        rows.append(cells + [_correlation(record[name]) for name in corr])
+        cells += [_correlation(record[name]) for name in corr]
+        rows.append(cells + ([_correlation(record["value"])] if "value" in frame else []))
         previous = group
     stub = max(10, *(len(s) for s in stubs))
-    numbers = [12, 10] + [7] * len(corr)
+    valued = "value" in frame
+    numbers = [12, 10] + [7] * (len(corr) + valued)
     spare = _WIDTH - stub - sum(numbers) - len(numbers) - 1
     name = max(spare, *(len(row[0]) for row in rows))
     header = ["Name".ljust(name), "variance", "std dev"]
     if corr:
         header += ["corr", *[""] * (len(corr) - 1)]
+    if valued:
+        header.append("value")
     return SimpleTable(
         [[group, *row] for group, row in zip(stubs, rows)],
         ["Groups".ljust(stub), *header],
@@ -200,6 +204,14 @@ def summary_notes(fitted: Fitted) -> list[str]:
     design = fitted.design
     if fitted.fit.fixed_sigma is not None:
         notes.append(f"The residual standard deviation was fixed at {fitted.fit.sigma:g}.")
+    if design.residual is not None:
+        notes.append(f"Residuals: {design.residual.text}.")
+        ends = design.residual.at_ends(fitted.fit.z) if fitted.fit.z is not None else []
+        if ends:
+            notes.append(
+                f"At the end of its range: {', '.join(ends)} of the residuals. Compare with a "
+                "simpler structure."
+            )
     singular = [term.name for term, flag in zip(design.terms, fitted.fit.singular_terms) if flag]
     if singular:
         notes.append(

@@ -214,6 +214,30 @@ class ResidualStructure:
         """Return the correlation of some rows."""
         return correlated_rows(self.kind, len(rows.x), rows.codes, rows.positions)
 
+    # --- what a fit says --------------------------------------------------------------------------
+
+    def value_of(self, parameter: ResidualParameter) -> float:
+        """Return the value of a parameter in the fit."""
+        assert self.values is not None
+        return float(self.values[self.parameters.index(parameter)])
+
+    def strata_ratios(self) -> list[tuple[str, float]]:
+        """Return the standard deviations of all strata over that of the first, by name.
+
+        Strata of several factors are combined; one without a name if there are none.
+        """
+        out = [("", 1.0)]
+        for part in self.variances:
+            if part.levels is None:
+                continue
+            own = [1.0, *(self.value_of(p) for p in part.parameters)]
+            out = [
+                (f"{name}:{stratum}" if name else stratum, ratio * r)
+                for name, ratio in out
+                for stratum, r in zip(part.strata, own)
+            ]
+        return out
+
     # --- from z to the parameters and back --------------------------------------------------------
 
     @property
@@ -229,6 +253,11 @@ class ResidualStructure:
         if self.kind is not None:
             low[0], high[0] = self.kind.z_range
         return low, high
+
+    @property
+    def slopes_of_eta(self) -> Array:
+        """∂η/∂z of the variances."""
+        return 1.0 / self._scales
 
     def r_of(self, z: Array) -> tuple[float, float]:
         """Return r and its derivative in the first z; zeros without a correlation."""

@@ -91,12 +91,15 @@ def optimize(
         The log, theta in the user's units.
     """
     check_optimizer(method)
+    first: GaussianEvaluation
     m = criterion.space.n_theta
     log = Log(maxiter or (200 if method == "newton" else 1000 * m), deadline, progress)
     if start is None:
         several = several_minima(criterion.problem) if several is None else several
-        find = residual_starts if isinstance(criterion, ResidualCriterion) else start_values
-        first, others = find(criterion, log, several)
+        if isinstance(criterion, ResidualCriterion):
+            first, others = residual_starts(criterion, log, several)
+        else:
+            first, others = start_values(criterion, log, several)
     else:
         first, others, several = _given_start(criterion, start, log), [], False
     if method != "newton":

@@ -269,6 +269,10 @@ class Covariance:
             out[part, part] = term.structure.standardizer(term.whitening)
         return out
 
+    def jacobian_at(self, theta: Array) -> Array:
+        """Return J, which is the same at every theta."""
+        return self.jacobian
+
     def standardize(self, theta: Array) -> Array:
         """Return theta_std = J theta."""
         return self.jacobian @ theta

@@ -112,7 +112,7 @@ def test_residuals_correlated_within_levels(
     R = np.where(same, 0.6**lag, 0.0) * np.outer(sd, sd)
     model = MixedLM.from_formula(formula, data)
     noise = Correlated(np.linalg.inv(R))
-    monkeypatch.setattr(assembly, "noise_of", lambda design: noise)
+    monkeypatch.setattr(assembly, "noise_of_weights", lambda design: noise)
     problem = assembly.assemble(model.design)
     theta = rng.uniform(0.3, 1.2, problem.covariance.n_theta)
     V = R.copy()

@@ -12,6 +12,7 @@ from numpy.random import SeedSequence
 from numpy.typing import NDArray
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
+from mixedlm_ext.criteria.residual import criterion_of
 from mixedlm_ext.errors import FitError, MixedLMError, check_choice, warn_caller
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
@@ -25,7 +26,7 @@ from mixedlm_ext.inference.bootstrap.statistic import (
     own_values,
     values_like,
 )
-from mixedlm_ext.many import Refitter, all_values, warm_start
+from mixedlm_ext.many import Refitter, all_values, start_of
 from mixedlm_ext.parallel import pieces, run
 from mixedlm_ext.products.responses import Reduction
 from mixedlm_ext.simulation.simulate import check_count, draw, seed_text, spawn_seeds
@@ -143,7 +144,7 @@ def bootstrap(
 
 def fit_refitter(fit: Fit) -> Refitter:
     """Return the refitter of a fit's model, started from its estimates."""
-    start = warm_start(fit.problem, fit.theta)
+    start = start_of(criterion_of(fit.problem, fit.reml, fit.fixed_sigma), fit)
     return Refitter(fit.design, fit.problem, fit.reml, fit.fixed_sigma, start)
 
 

@@ -77,10 +77,7 @@ def drop1(
         return f_table(fitted, hypotheses, "Single term deletions")
     table = deletion_table(
         maximum(fit.problem, False, fit.fixed_sigma),
-        {
-            name: maximum(reduce_fixed(fit.problem, C), False, fit.fixed_sigma)
-            for name, C in kept.items()
-        },
+        {name: maximum(reduce_fixed(fit, C), False, fit.fixed_sigma) for name, C in kept.items()},
     )
     note = ", refitted by ML" if fit.reml else ""
     table.attrs["title"] = f"Single term deletions, likelihood-ratio tests{note}"

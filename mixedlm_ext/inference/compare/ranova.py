@@ -182,7 +182,7 @@ def _likelihood(fit: Fit, deletion: _Deletion) -> Likelihood:
     """Fit the model with one deletion."""
     C = [np.eye(term.k) for term in fit.problem.covariance.terms]
     C[deletion.term] = deletion.C
-    reduced = reduce_random(fit.problem, C)
+    reduced = reduce_random(fit, C)
     if reduced is None:
         return maximum(fit.problem, fit.reml, fit.fixed_sigma, random=False)
     return maximum(reduced, fit.reml, fit.fixed_sigma)

@@ -10,6 +10,7 @@ from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.design.partition import Partition, is_finer
 from mixedlm_ext.design.row_values import values_of_rows
 from mixedlm_ext.errors import DesignError, FitError, did_you_mean
+from mixedlm_ext.products.noise import noise_of
 
 __all__ = ["find_clusters"]
 
@@ -40,6 +41,12 @@ def find_clusters(design: Design, cluster: Any = None) -> Partition:
             f"cluster {found.name!r} splits levels of {list_names(dict.fromkeys(broken))}, so its "
             "clusters are not independent. Pass a coarser one, in which every grouping factor "
             "is nested, as cluster=."
+        )
+    groups = noise_of(design).groups
+    if groups is not None and not is_finer(groups, found.codes):
+        raise FitError(
+            f"cluster {found.name!r} splits groups of correlated residuals, so its clusters are "
+            "not independent. Pass a coarser one as cluster=."
         )
     if found.count < 2:
         raise FitError(

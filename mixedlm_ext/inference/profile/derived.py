@@ -205,6 +205,12 @@ class _Parts:
     """What the quantities are made of: functions of ψ = (θ, log σ, β), θ standardized."""
 
     def __init__(self, fit: Fit) -> None:
+        if fit.design.residual is not None:
+            raise FitError(
+                "shares of the variance and their intervals are for residuals without a structure; "
+                f"those of this model have {fit.design.residual.text}. Take them from varcorr(), "
+                "and intervals from bootstrap(statistic=...)."
+            )
         require_rows(fit.design)
         self.fit = fit
         self.theta = fit.problem.covariance.standardize(fit.theta)
