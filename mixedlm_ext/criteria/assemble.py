@@ -54,7 +54,7 @@ def assemble(design: Design) -> Problem:
 def sums_of(design: Design, layout: Layout) -> ResidualSums:
     """Sum over the rows of a design with a residual structure, in a layout."""
     assert design.residual is not None and design.residual_rows is not None
-    root_w = np.ones(len(design.y)) if design.weights is None else np.sqrt(design.weights)
+    root_w = noise_of_weights(design).root_times(np.ones(len(design.y)))
     Q = layout.basis.coordinates(design.X)
     residual = layout.residual(response(design), design.X, Q)
     Z = columns_of_Z(design.terms, layout)
@@ -72,7 +72,7 @@ def sums_of(design: Design, layout: Layout) -> ResidualSums:
         sparse.csr_array(cells, shape=(n, int(starts[-1]))),
         design.residual.with_values(None),
         design.residual_rows,
-        2.0 * float(np.log(root_w).sum()),
+        root_w,
     )
 
 

@@ -20,9 +20,12 @@ from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.criteria.pls import PenalizedLeastSquares, Problem, degenerate, solve
 from mixedlm_ext.criteria.space import JointSpace
+from mixedlm_ext.design import Design
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.triangular import solve_upper
+from mixedlm_ext.products.noise import structured_noise
 from mixedlm_ext.products.residual_sums import ResidualProducts, ResidualSums
+from mixedlm_ext.residual.structure import ResidualStructure
 from mixedlm_ext.structures.derivatives import chain_rule, coordinate_directions
 from mixedlm_ext.structures.steps import TemplateSteps
 
@@ -114,6 +117,17 @@ class ResidualEvaluation(GaussianEvaluation):
         self.theta = np.concatenate([pls.theta, z])
         if not np.isfinite(self.value):
             raise degenerate()
+
+    @property
+    def structure(self) -> ResidualStructure:
+        """The structure of the residuals."""
+        return self._joint.sums.structure
+
+    def weighed_residuals(self, design: Design) -> Array:
+        """Return We = Py of the rows of a design, (n,), in the user's scale."""
+        return structured_noise(design, self.z).times(
+            self._joint.sums.residuals(self._coefficients)
+        )
 
     @property
     def problem(self) -> Problem:

@@ -16,7 +16,7 @@ from mixedlm_ext.design.residual_rows import new_residual_rows
 from mixedlm_ext.errors import DesignError, did_you_mean
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.prediction.terms import Chosen
-from mixedlm_ext.products.noise import noise_of
+from mixedlm_ext.products.noise import noise_of, noise_of_weights
 from mixedlm_ext.products.structured_noise import StructuredNoise
 from mixedlm_ext.residual.structure import ResidualRows, ResidualStructure
 
@@ -153,7 +153,8 @@ def predicted_errors(fit: Fit, data: Any, complete: Mask) -> Array:
     weighed = noise_of(design).times(design.y - fit.fitted())
     own, z = design.residual_rows, structure.z_of(structure.values)
     out = np.full(len(complete), np.nan)
-    out[present] = _between(structure, rows, own, z, design.weights, weighed)
+    weights = 1.0 / noise_of_weights(design).variances
+    out[present] = _between(structure, rows, own, z, weights, weighed)
     return out
 
 
@@ -162,15 +163,13 @@ def _between(
     new: ResidualRows,
     old: ResidualRows,
     z: Array,
-    weights: Array | None,
+    weights: Array,
     v: Array,
 ) -> Array:
     """Return Cov(e_new, e)v/σ²; new rows have the weight one."""
     assert structure.kind is not None and new.codes is not None and old.codes is not None
     r, eta = structure.r_of(z)[0], structure.eta_of(z)
-    sd_new, sd_old = np.exp(new.x @ eta), np.exp(old.x @ eta)
-    if weights is not None:
-        sd_old = sd_old / np.sqrt(weights)
+    sd_new, sd_old = np.exp(new.x @ eta), np.exp(old.x @ eta) / np.sqrt(weights)
     out = np.empty(len(sd_new))
     for i, code in enumerate(new.codes):
         same = np.flatnonzero(old.codes == code)

@@ -21,7 +21,15 @@ from mixedlm_ext.residual.structure import ResidualRows, ResidualStructure
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-__all__ = ["EqualVariances", "Noise", "Precisions", "Weighted", "noise_of", "noise_of_weights"]
+__all__ = [
+    "EqualVariances",
+    "Noise",
+    "Precisions",
+    "Weighted",
+    "noise_of",
+    "noise_of_weights",
+    "structured_noise",
+]
 
 
 class Noise(Protocol):
@@ -103,10 +111,14 @@ def noise_of(design: Weighted) -> Noise:
     variance.
     """
     if design.residual is not None and design.residual.values is not None:
-        assert design.residual_rows is not None
-        z = design.residual.z_of(design.residual.values)
-        return StructuredNoise(design.residual, design.residual_rows, z, design.weights)
+        return structured_noise(design, design.residual.z_of(design.residual.values))
     return noise_of_weights(design)
+
+
+def structured_noise(design: Weighted, z: Array) -> StructuredNoise:
+    """Return the noise of residuals with a structure, at a z."""
+    assert design.residual is not None and design.residual_rows is not None
+    return StructuredNoise(design.residual, design.residual_rows, z, design.weights)
 
 
 def noise_of_weights(design: Weighted) -> EqualVariances | Precisions:

@@ -130,8 +130,8 @@ class ResidualSums:
         Which levels of all blocks, one after the other, each row has.
     structure : ResidualStructure
     rows : ResidualRows
-    logdet_weights : float
-        Σ log w.
+    root_weights : ndarray (n,)
+        √w.
     """
 
     def __init__(
@@ -141,14 +141,15 @@ class ResidualSums:
         nodes: sparse.csr_array,
         structure: ResidualStructure,
         rows: ResidualRows,
-        logdet_weights: float = 0.0,
+        root_weights: Array,
     ) -> None:
         self.layout, self.structure, self._H = layout, structure, H
         self.n = H.shape[0]
         self.center = rows.x.mean(axis=0) if self.n else np.zeros(rows.x.shape[1])
         self._rows = replace(rows, x=rows.x - self.center)
         self._correlated = structure.correlated(rows)
-        self._logdet_weights = logdet_weights
+        self._root_weights = root_weights
+        self._logdet_weights = 2.0 * float(np.log(root_weights).sum())
         self._cells = _Cells(layout, _pairs(layout, nodes, self._correlated.pieces))
         classes, self._class = np.unique(self._rows.x, axis=0, return_inverse=True)
         self._class = np.asarray(self._class, dtype=np.intp).ravel()
@@ -256,6 +257,10 @@ class ResidualSums:
             out += 0.5 * self._cells.take(_product(L1, weights @ R2))
             out += 0.5 * self._cells.take(_product(R1, weights @ L2))
         return out
+
+    def residuals(self, coefficients: Array) -> Array:
+        """Return y - Xβ - Zb of the rows from (-b, -β, 1), without weights."""
+        return np.asarray(self._H @ coefficients) / self._root_weights
 
     # --- working vectors of the average information -----------------------------------------------
 
