@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,14 +81,15 @@ class Symbolic:
         self._first, self._stride, self._count = self.plan.node_columns()
         self.top = self._build()
         self.places: Index = np.zeros(0, np.intp)
-        self._take_values: Callable[[BlockMatrix], Array] = _nothing
+        self._cells = _Cells([], {})
+        self.first_coupling: dict[tuple[int, int], list[Index]] = {}
         if isinstance(self.top, DenseRoot):
-            self.places, self._take_values = self._constant_cells(self.top, 0)
+            self.places, self._cells = self._constant_cells(self.top, 0)
         else:
-            self._take_coupling = self._first_coupling(self.top)
+            self.first_coupling = self._first_coupling(self.top)
             if self.top.rest is not None:
                 start = self.top.part.stop
-                self.places, self._take_values = self._constant_cells(self.top.rest, start)
+                self.places, self._cells = self._constant_cells(self.top.rest, start)
 
     def _build(self) -> Elimination | DenseRoot:
         """Build the structures from the root up."""
@@ -158,7 +159,7 @@ class Symbolic:
 
     def _constant_cells(
         self, rest: Elimination | DenseRoot, start: int
-    ) -> tuple[Index, Callable[[BlockMatrix], Array]]:
+    ) -> tuple[Index, _Cells]:
         """Return the cells of A among the columns from `start` on, and what takes their values."""
         offsets = node_offsets(self.shapes)
         places: list[Index] = []
@@ -183,7 +184,11 @@ class Symbolic:
                     rows = self._first[u] + a * self._stride[u] - start
                     columns = self._first[v] + b * self._stride[v] - start
                     places.append(rest.cells(rows, columns))
-        return np.concatenate(places), _Take(levels_of, kept)
+        return np.concatenate(places), _Cells(levels_of, kept)
+
+    def put(self, values: Array, out: BlockMatrix) -> None:
+        """Write values for the cells `places` into a symmetric matrix of this pattern."""
+        self._cells.put(values, out)
 
     def load(self, A: BlockMatrix) -> Numbers:
         """Put the numbers of a matrix of this pattern, or of a part of it, in their places.
@@ -195,15 +200,15 @@ class Symbolic:
         """
         A = self._on_pattern(A)
         if isinstance(self.top, DenseRoot):
-            return Numbers(np.zeros((0, 0, 0)), np.zeros((0, 0)), self._take_values(A))
+            return Numbers(np.zeros((0, 0, 0)), np.zeros((0, 0)), self._cells.take(A))
         i = self.top.part.block
         C = np.zeros((self.shapes[i][0], len(self.top.rows)))
-        for (one, two), places in self._take_coupling.items():
+        for (one, two), places in self.first_coupling.items():
             values = A.couplings[one, two].values
             values = values if one == i else values.transpose(1, 0, 2)
             for b, where in enumerate(places):
                 C[:, where] = values[:, b]
-        return Numbers(A.diagonal[i], C, self._take_values(A))
+        return Numbers(A.diagonal[i], C, self._cells.take(A))
 
     def _on_pattern(self, A: BlockMatrix) -> BlockMatrix:
         """Return the matrix with the pairs of levels of this pattern, zeros where it has none."""
@@ -229,18 +234,13 @@ def _same(c: Coupling, rows: Index, columns: Index) -> bool:
     return np.array_equal(c.rows, rows) and np.array_equal(c.columns, columns)
 
 
-def _nothing(A: BlockMatrix) -> Array:
-    """Return no values: nothing remains."""
-    return np.zeros(0)
-
-
-class _Take:
-    """Takes the values of some levels' diagonal blocks and of some pairs, in a fixed order."""
+class _Cells:
+    """The values of some levels' diagonal blocks and of some pairs, in a fixed order."""
 
     def __init__(self, levels: list[Index], pairs: Mapping[tuple[int, int], Index]) -> None:
         self.levels, self.pairs = levels, pairs
 
-    def __call__(self, A: BlockMatrix) -> Array:
+    def take(self, A: BlockMatrix) -> Array:
         """Return the values."""
         out = []
         for (k, _), D, own in zip(A.shapes, A.diagonal, self.levels):
@@ -248,4 +248,19 @@ class _Take:
         for key, keep in self.pairs.items():
             values = A.couplings[key].values
             out += [values[a, b][keep] for a in range(len(values)) for b in range(values.shape[1])]
-        return np.concatenate(out)
+        return np.concatenate(out) if out else np.zeros(0)
+
+    def put(self, values: Array, A: BlockMatrix) -> None:
+        """Write the values, as `take` returns them, into a matrix."""
+        start = 0
+        for (k, _), D, own in zip(A.shapes, A.diagonal, self.levels):
+            for a in range(k):
+                for b in range(a + 1):
+                    D[a, b, own] = D[b, a, own] = values[start : start + len(own)]
+                    start += len(own)
+        for key, keep in self.pairs.items():
+            block = A.couplings[key].values
+            for a in range(len(block)):
+                for b in range(block.shape[1]):
+                    block[a, b, keep] = values[start : start + len(keep)]
+                    start += len(keep)
