@@ -5,6 +5,7 @@ meet in some row. A set of nodes that are not joined to one another is eliminate
 level, which joins the neighbours of each. The largest block goes first; then whole blocks that are
 still unjoined (nested factors), or unjoined subsets of a block with few neighbours (sparsely
 crossed factors), as long as that is cheaper than to factor what remains as one dense matrix.
+What a plan takes of memory is estimated here too, as nothing has been allocated for it yet.
 """
 
 from __future__ import annotations
@@ -17,10 +18,18 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.linalg.keys import distinct_keys
 from mixedlm_ext.solvers.costs import Costs
+from mixedlm_ext.solvers.gram import prefer_pairs
 
 Index = NDArray[np.intp]
 
 __all__ = ["Part", "Plan", "Stage", "dense_plan", "make_plan", "node_offsets", "pairs_in_rows"]
+
+_ROOT_COPIES = 4
+"""Dense matrices of the root at once: its numbers, the factor, the inverse, those of a trial."""
+_PAIR = 80
+"""Bytes of one pair of neighbours: its entries, its cell, and what is made of them on the way."""
+_CELL = 48
+"""Bytes of one cell of a sparse remaining matrix and of what finds it."""
 
 Shapes = tuple[tuple[int, int], ...]
 Pairs = Mapping[tuple[int, int], tuple[Index, Index]]
@@ -97,6 +106,22 @@ class Plan:
         """All parts in the order of elimination."""
         return [stage.part for stage in self.stages] + self.root
 
+    @property
+    def root_size(self) -> int:
+        """Columns of the dense root."""
+        return sum(part.k * part.n for part in self.root)
+
+    def memory(self, costs: Costs) -> float:
+        """Return the bytes of a factor, its derivatives and their patterns, roughly."""
+        out = 8.0 * _ROOT_COPIES * float(self.root_size) ** 2
+        widths = np.repeat([k for k, _ in self.shapes], [levels for _, levels in self.shapes])
+        for number, stage in enumerate(self.stages):
+            entries = np.repeat(stage.rows, widths[stage.nodes])
+            before_root = number == len(self.stages) - 1 and bool(self.root)
+            if not before_root or prefer_pairs(entries, self.root_size, stage.part.k, costs):
+                out += _PAIR * _count_pairs(entries)
+        return out + _CELL * sum(float(len(u)) for u, _ in self.edges)
+
     def node_columns(self) -> tuple[Index, Index, Index]:
         """Return for every node its first column, their stride, and their number."""
         first, stride, count = (np.empty(sum(n for _, n in self.shapes), np.intp) for _ in range(3))
@@ -124,6 +149,12 @@ def pairs_in_rows(rows: Index) -> tuple[Index, Index]:
     ends = np.cumsum(below)
     t = np.arange(len(s)) - np.repeat(ends - below, below) + np.repeat(first, below)
     return s, t
+
+
+def _count_pairs(rows: Index) -> float:
+    """Return how many pairs of entries share a row."""
+    counts = np.bincount(rows).astype(float)
+    return float((counts * (counts + 1.0)).sum()) / 2.0
 
 
 def make_plan(shapes: Shapes, pairs: Pairs, costs: Costs) -> Plan:
@@ -215,6 +246,8 @@ class _Planner:
             return None
         width = np.bincount(stage.rows, self.k_of[stage.nodes], minlength=stage.part.n)
         if (width**2).sum() >= 0.25 * columns**2:
+            return None
+        if _PAIR * _count_pairs(stage.rows) > self.costs.memory:
             return None
         self._fill(stage)
         n = len(self.alive)

@@ -13,6 +13,7 @@ from mixedlm_ext.linalg.keys import distinct_keys
 from mixedlm_ext.products.products import BlockMatrix, Coupling
 from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.elimination import Elimination, Storage
+from mixedlm_ext.solvers.memory import in_words
 from mixedlm_ext.solvers.plan import Plan, Stage, make_plan, node_offsets
 from mixedlm_ext.solvers.root import DenseRoot
 
@@ -70,6 +71,7 @@ class Symbolic:
         self.pairs = {key: (c.rows, c.columns) for key, c in A.couplings.items()}
         self.costs = Costs() if costs is None else costs
         self.plan = make_plan(self.shapes, self.pairs, self.costs) if plan is None else plan
+        _check_memory(self.plan, self.costs)
         order = np.concatenate(
             [
                 A.offsets[p.block]
@@ -225,6 +227,23 @@ class Symbolic:
                     )
             couplings[i, j] = c
         return BlockMatrix(A.shapes, A.diagonal, couplings)
+
+
+def _check_memory(plan: Plan, costs: Costs) -> None:
+    """Refuse a plan that memory does not hold, before anything is allocated for it."""
+    needed, size = plan.memory(costs), plan.root_size
+    if needed <= costs.memory:
+        return
+    # levels that are eliminated one by one cost little; whose effects meet in the root cost much
+    shapes = plan.shapes
+    numbers = ", ".join(f"{k * levels:,}" for k, levels in shapes)
+    dense = f", {size:,} of them in one dense matrix" if size else ""
+    raise FitError(
+        f"the exact solver needs about {in_words(needed)} of memory for this model and "
+        f"{in_words(costs.memory)} are free: its factors have {numbers} random effects, which meet "
+        f"in too many combinations to be solved one after the other{dense}. Put levels with few "
+        "rows together, or leave out the random effects of one of the factors."
+    )
 
 
 def _same(c: Coupling, rows: Index, columns: Index) -> bool:
