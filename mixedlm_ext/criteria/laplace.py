@@ -27,12 +27,13 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.generalized import GeneralizedProblem
-from mixedlm_ext.criteria.pirls import find_modes
+from mixedlm_ext.criteria.pirls import find_modes, fixed_start
 from mixedlm_ext.criteria.working_information import WorkingInformation
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.solvers.direct import Factor
 from mixedlm_ext.solvers.selected import inverse_on_pattern
+from mixedlm_ext.structures.derivatives import theta_gradient
 from mixedlm_ext.structures.steps import TemplateSteps
 
 Array = NDArray[np.float64]
@@ -64,6 +65,11 @@ class LaplaceCriterion:
     def n_extra(self) -> int:
         """Estimated parameters beside θ and ζ."""
         return 0 if self.fixed_omega is not None else self.problem.n_extra
+
+    @cached_property
+    def start_zeta(self) -> Array:
+        """Where ζ starts if nothing better is known: the fit without random effects."""
+        return fixed_start(self.problem)[0]
 
     def split(self, point: Array) -> tuple[Array, Array, Array]:
         """Return θ, ζ (empty for the fast criterion) and ω of a point."""
@@ -110,7 +116,7 @@ class LaplaceEvaluation:
         problem = criterion.problem
         self.theta_part, own, self.omega = criterion.split(point)
         self.templates = problem.covariance.templates(self.theta_part)
-        start = own if not criterion.fast else (np.zeros(problem.p) if zeta is None else zeta)
+        start = own if not criterion.fast else (criterion.start_zeta if zeta is None else zeta)
         try:
             self.modes = find_modes(
                 problem, self.templates, start, self.omega, u, joint=criterion.fast
@@ -227,8 +233,11 @@ class LaplaceEvaluation:
     @cached_property
     def gradient(self) -> Array:
         """The gradient in the point."""
-        own = self._problem.covariance.gradient(
-            self.theta_part, self._template_gradient(self.templates), lambda: self.gamma_gradient
+        own = theta_gradient(
+            self._problem.covariance,
+            self.theta_part,
+            self._template_gradient(self.templates),
+            lambda: self.gamma_gradient,
         )
         return np.concatenate([own, self._fixed_gradient, self._extra_gradient])
 
