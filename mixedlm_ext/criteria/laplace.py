@@ -112,7 +112,7 @@ class LaplaceEvaluation:
     def __init__(
         self, criterion: LaplaceCriterion, point: Array, u: Array | None, zeta: Array | None
     ) -> None:
-        self._criterion, self.theta = criterion, point
+        self.criterion, self.theta = criterion, point
         problem = criterion.problem
         self.theta_part, own, self.omega = criterion.split(point)
         self.templates = problem.covariance.templates(self.theta_part)
@@ -144,7 +144,7 @@ class LaplaceEvaluation:
 
     @property
     def _problem(self) -> GeneralizedProblem:
-        return self._criterion.problem
+        return self.criterion.problem
 
     @cached_property
     def h(self) -> Array:
@@ -173,7 +173,7 @@ class LaplaceEvaluation:
         problem, (w, factor) = self._problem, self._observed_factor
         rows = problem.rows
         b = factor.apply((rows.Zt @ r)[:, None])[:, 0]
-        if not self._criterion.fast or not problem.p:
+        if not self.criterion.fast or not problem.p:
             return np.asarray(rows.Z @ b)
         WQ = problem.Q * w[:, None]
         ZWQ = rows.Zt @ WQ
@@ -213,14 +213,14 @@ class LaplaceEvaluation:
     @cached_property
     def _fixed_gradient(self) -> Array:
         """∂d/∂ζ = Q'(q - 2s); nothing for the fast criterion."""
-        if self._criterion.fast:
+        if self.criterion.fast:
             return np.zeros(0)
         return np.asarray(self._problem.Q.T @ (self.q - 2.0 * self.modes.at.score))
 
     @cached_property
     def _extra_gradient(self) -> Array:
         """∂d/∂ω."""
-        if not self._criterion.n_extra:
+        if not self.criterion.n_extra:
             return np.zeros(0)
         at, observed = self.modes.at, self._problem.observed
         direct = -2.0 * at.extra_score.sum() + self.h @ at.weights_extra(observed)
@@ -271,9 +271,9 @@ class LaplaceEvaluation:
         """Average information of the working linear model, and the curvature in ω."""
         information = WorkingInformation(self._problem, self.factor, self.w, self.v)
         H = information.hessian(
-            self.theta_part, self._steps, self.gamma_gradient, fast=self._criterion.fast
+            self.theta_part, self._steps, self.gamma_gradient, fast=self.criterion.fast
         )
-        e = self._criterion.n_extra
+        e = self.criterion.n_extra
         out = np.zeros((len(H) + e, len(H) + e))
         out[: len(H), : len(H)] = H
         if e:
@@ -334,15 +334,15 @@ class LaplaceEvaluation:
 
     def retract(self, step: Array) -> LaplaceEvaluation:
         """Evaluate after a step along those directions."""
-        return self._evaluate(self.after(step))
+        return self.at_point(self.after(step))
 
     def again(self) -> LaplaceEvaluation:
         """Evaluate here once more."""
-        return self._evaluate(self.theta)
+        return self.at_point(self.theta)
 
-    def _evaluate(self, point: Array) -> LaplaceEvaluation:
+    def at_point(self, point: Array) -> LaplaceEvaluation:
         """Evaluate near by, the modes started from those here."""
-        return self._criterion.at(point, self.modes.u, self.modes.zeta)
+        return self.criterion.at(point, self.modes.u, self.modes.zeta)
 
     def release(self) -> None:
         """Keep everything: second derivatives start from here."""
