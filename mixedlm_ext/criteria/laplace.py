@@ -32,7 +32,6 @@ from mixedlm_ext.criteria.working_information import WorkingInformation
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.solvers.direct import Factor
-from mixedlm_ext.solvers.selected import inverse_on_pattern
 from mixedlm_ext.structures.derivatives import theta_gradient
 from mixedlm_ext.structures.steps import TemplateSteps
 
@@ -149,7 +148,7 @@ class LaplaceEvaluation:
     @cached_property
     def h(self) -> Array:
         """The diagonal of ZNZ', (n,)."""
-        return self._problem.rows.diagonal(inverse_on_pattern(self.factor))
+        return self._problem.rows.diagonal(self.factor.inverse())
 
     @cached_property
     def v(self) -> Array:

@@ -91,14 +91,14 @@ class Factor:
         stages: EliminationFactor | DenseFactor,
         templates: Sequence[Array],
     ) -> None:
-        self.symbolic, self.stages = symbolic, stages
+        self._symbolic, self._stages = symbolic, stages
         self.templates = templates
         self.logdet = stages.logdet
 
     def release(self) -> None:
         """Free the memory; solves are no longer possible."""
         with suppress(AttributeError):  # released before
-            del self.stages
+            del self._stages
 
     def solve(self, H: Array) -> tuple[Array, Array]:
         """Return H'NH and NH for H (q, c), N = ΛM⁻¹Λ'."""
@@ -121,13 +121,13 @@ class Factor:
 
     def half_solve(self, r: Array) -> Array:
         """Return L⁻¹Λ'r for r (q, c), rows in the order of elimination."""
-        order = self.symbolic.order
-        return self.stages.half_solve(r if order is None else r[order])
+        order = self._symbolic.order
+        return self._stages.half_solve(r if order is None else r[order])
 
     def back_solve(self, c: Array) -> Array:
         """Return ΛL⁻ᵀc for c (q, c) in the order of elimination, as `half_solve` gives it."""
-        order = self.symbolic.order
-        b = self.stages.back_solve(c)
+        order = self._symbolic.order
+        b = self._stages.back_solve(c)
         if order is None:
             return b
         out = np.empty_like(b)
@@ -136,21 +136,30 @@ class Factor:
 
     def traces(self) -> tuple[list[Array], list[Array]]:
         """Return K_i = Σ_l [Z'V⁻¹Z]_ll and K_iT_i for every block i."""
-        sizes = [k for k, _ in self.symbolic.shapes]
+        sizes = [k for k, _ in self._symbolic.shapes]
         K = [np.zeros((k, k)) for k in sizes]
         KT = [np.zeros((k, k)) for k in sizes]
-        self.stages.add_information(K, KT)
+        self._stages.add_information(K, KT)
         return K, KT
 
     def level_information(self) -> Array | None:
         """Return every Z_l'V⁻¹Z_l, (k, k, levels), where one unjoined block is all of Z."""
-        stages = self.stages
+        stages = self._stages
         if isinstance(stages, DenseFactor) or stages.rest is not None:
             return None
         return stages.level_information()
 
     def diagonal_blocks(self) -> list[Array]:
         """Return the diagonal blocks of ΛM⁻¹Λ', (k, k, levels) for every block."""
-        out = [np.empty((k, k, levels)) for k, levels in self.symbolic.shapes]
-        self.stages.diagonal_blocks(out)
+        out = [np.empty((k, k, levels)) for k, levels in self._symbolic.shapes]
+        self._stages.diagonal_blocks(out)
         return out
+
+    def inverse(self) -> BlockMatrix:
+        """Return the entries of ΛM⁻¹Λ' on the pattern of Z'WZ."""
+        symbolic, stages = self._symbolic, self._stages
+        if isinstance(stages, DenseFactor):
+            values = stages.inverse_at(symbolic.places)
+            return symbolic.unload(np.zeros((0, 0, 0)), np.zeros((0, 0)), values)
+        D, C, rest = stages.inverse_entries(symbolic.places)
+        return symbolic.unload(D, C, rest)

@@ -278,33 +278,34 @@ class EliminationFactor:
         return self._expand(self._N)
 
     @cached_property
-    def own_inverse(self) -> Array:
+    def _own_inverse(self) -> Array:
         """The k × k diagonal blocks N_l + N_lC_l N_rest C_l'N_l of the whole inverse."""
         if self.rest is None:
             return self._N
         return self._N + self.stage.gram.levelwise(self._Psi, self.rest)
 
-    @property
-    def coupled_inverse(self) -> Array:
-        """The entries -N_lC_l N_rest of the whole inverse on the coupling, (k, entries)."""
-        assert self.rest is not None
-        return -self.stage.gram.times_inverse(self._Psi, self.rest)
-
     def diagonal_blocks(self, out: list[Array]) -> None:
         """Write the k × k diagonal blocks of ΛM⁻¹Λ' into `out`, (k, k, levels) for each block."""
         part = self.stage.part
-        out[part.block][:, :, part.levels] = self.own_inverse
+        out[part.block][:, :, part.levels] = self._own_inverse
         if self.rest is not None:
             self.rest.diagonal_blocks(out)
+
+    def inverse_entries(self, places: Index) -> tuple[Array, Array, Array]:
+        """Return ΛM⁻¹Λ' on the diagonal, on the coupling, and on the cells `places` of the rest."""
+        if self.rest is None:
+            return self._own_inverse, np.zeros_like(self.C), np.zeros(0)
+        coupling = -self.stage.gram.times_inverse(self._Psi, self.rest)
+        return self._own_inverse, coupling, self.rest.inverse_at(places)
 
     @cached_property
     def _inverse_cells(self) -> Array:
         """The inverse ΛM⁻¹Λ' on every cell of the storage."""
         stage = self.stage
         out = np.empty(stage.n_cells)
-        out[stage.diagonal_cells] = self.own_inverse
+        out[stage.diagonal_cells] = self._own_inverse
         if self.rest is not None:
-            out[stage.coupling_cells] = self.coupled_inverse
+            out[stage.coupling_cells] = -stage.gram.times_inverse(self._Psi, self.rest)
             out[stage.rest_cells] = self.rest.inverse_at(stage.rest_places)
         return out
 

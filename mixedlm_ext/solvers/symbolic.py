@@ -83,15 +83,14 @@ class Symbolic:
         self._first, self._stride, self._count = self.plan.node_columns()
         self.top = self._build()
         self.places: Index = np.zeros(0, np.intp)
-        self._cells = _Cells([], {})
-        self.first_coupling: dict[tuple[int, int], list[Index]] = {}
+        self._taken = _Take([np.zeros(0, np.intp)] * len(self.shapes), {})
         if isinstance(self.top, DenseRoot):
-            self.places, self._cells = self._constant_cells(self.top, 0)
+            self.places, self._taken = self._constant_cells(self.top, 0)
         else:
-            self.first_coupling = self._first_coupling(self.top)
+            self._take_coupling = self._first_coupling(self.top)
             if self.top.rest is not None:
                 start = self.top.part.stop
-                self.places, self._cells = self._constant_cells(self.top.rest, start)
+                self.places, self._taken = self._constant_cells(self.top.rest, start)
 
     def _build(self) -> Elimination | DenseRoot:
         """Build the structures from the root up."""
@@ -159,9 +158,7 @@ class Symbolic:
             ]
         return out
 
-    def _constant_cells(
-        self, rest: Elimination | DenseRoot, start: int
-    ) -> tuple[Index, _Cells]:
+    def _constant_cells(self, rest: Elimination | DenseRoot, start: int) -> tuple[Index, _Take]:
         """Return the cells of A among the columns from `start` on, and what takes their values."""
         offsets = node_offsets(self.shapes)
         places: list[Index] = []
@@ -186,11 +183,7 @@ class Symbolic:
                     rows = self._first[u] + a * self._stride[u] - start
                     columns = self._first[v] + b * self._stride[v] - start
                     places.append(rest.cells(rows, columns))
-        return np.concatenate(places), _Cells(levels_of, kept)
-
-    def put(self, values: Array, out: BlockMatrix) -> None:
-        """Write values for the cells `places` into a symmetric matrix of this pattern."""
-        self._cells.put(values, out)
+        return np.concatenate(places), _Take(levels_of, kept)
 
     def load(self, A: BlockMatrix) -> Numbers:
         """Put the numbers of a matrix of this pattern, or of a part of it, in their places.
@@ -202,15 +195,35 @@ class Symbolic:
         """
         A = self._on_pattern(A)
         if isinstance(self.top, DenseRoot):
-            return Numbers(np.zeros((0, 0, 0)), np.zeros((0, 0)), self._cells.take(A))
+            return Numbers(np.zeros((0, 0, 0)), np.zeros((0, 0)), self._taken(A))
         i = self.top.part.block
         C = np.zeros((self.shapes[i][0], len(self.top.rows)))
-        for (one, two), places in self.first_coupling.items():
+        for (one, two), places in self._take_coupling.items():
             values = A.couplings[one, two].values
             values = values if one == i else values.transpose(1, 0, 2)
             for b, where in enumerate(places):
                 C[:, where] = values[:, b]
-        return Numbers(A.diagonal[i], C, self._cells.take(A))
+        return Numbers(A.diagonal[i], C, self._taken(A))
+
+    def unload(self, D: Array, C: Array, values: Array) -> BlockMatrix:
+        """Return the matrix of this pattern whose numbers `load` would put in these places."""
+        diagonal = [np.zeros((k, k, levels)) for k, levels in self.shapes]
+        couplings = {
+            (i, j): Coupling(r, c, np.zeros((self.shapes[i][0], self.shapes[j][0], len(r))))
+            for (i, j), (r, c) in self.pairs.items()
+        }
+        out = BlockMatrix(self.shapes, diagonal, couplings)
+        if not isinstance(self.top, DenseRoot):
+            i = self.top.part.block
+            diagonal[i][:] = D
+            for (one, two), places in self._take_coupling.items():
+                own = couplings[one, two].values
+                own = own if one == i else own.transpose(1, 0, 2)
+                for b, where in enumerate(places):
+                    own[:, b] = C[:, where]
+        if len(values):
+            self._taken.put(values, out)
+        return out
 
     def _on_pattern(self, A: BlockMatrix) -> BlockMatrix:
         """Return the matrix with the pairs of levels of this pattern, zeros where it has none."""
@@ -253,13 +266,13 @@ def _same(c: Coupling, rows: Index, columns: Index) -> bool:
     return np.array_equal(c.rows, rows) and np.array_equal(c.columns, columns)
 
 
-class _Cells:
-    """The values of some levels' diagonal blocks and of some pairs, in a fixed order."""
+class _Take:
+    """Takes the values of some levels' diagonal blocks and of some pairs, in a fixed order."""
 
     def __init__(self, levels: list[Index], pairs: Mapping[tuple[int, int], Index]) -> None:
         self.levels, self.pairs = levels, pairs
 
-    def take(self, A: BlockMatrix) -> Array:
+    def __call__(self, A: BlockMatrix) -> Array:
         """Return the values."""
         out = []
         for (k, _), D, own in zip(A.shapes, A.diagonal, self.levels):
@@ -267,19 +280,19 @@ class _Cells:
         for key, keep in self.pairs.items():
             values = A.couplings[key].values
             out += [values[a, b][keep] for a in range(len(values)) for b in range(values.shape[1])]
-        return np.concatenate(out) if out else np.zeros(0)
+        return np.concatenate(out)
 
     def put(self, values: Array, A: BlockMatrix) -> None:
-        """Write the values, as `take` returns them, into a matrix."""
-        start = 0
+        """Write values in that order into a matrix."""
+        at = 0
         for (k, _), D, own in zip(A.shapes, A.diagonal, self.levels):
             for a in range(k):
                 for b in range(a + 1):
-                    D[a, b, own] = D[b, a, own] = values[start : start + len(own)]
-                    start += len(own)
+                    D[a, b][own] = D[b, a][own] = values[at : at + len(own)]
+                    at += len(own)
         for key, keep in self.pairs.items():
-            block = A.couplings[key].values
-            for a in range(len(block)):
-                for b in range(block.shape[1]):
-                    block[a, b, keep] = values[start : start + len(keep)]
-                    start += len(keep)
+            C = A.couplings[key].values
+            for a in range(len(C)):
+                for b in range(C.shape[1]):
+                    C[a, b][keep] = values[at : at + len(keep)]
+                    at += len(keep)
