@@ -24,9 +24,9 @@ from mixedlm_ext.criteria.pls import PenalizedLeastSquares, Problem, solve
 from mixedlm_ext.linalg.blas import inner, matmul
 from mixedlm_ext.linalg.small import large_directions
 from mixedlm_ext.linalg.triangular import solve_upper
-from mixedlm_ext.structures.derivatives import chain_rule, curvature, theta_gradient
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.structures.covariance import Covariance
+from mixedlm_ext.structures.derivatives import chain_rule, curvature, theta_gradient
 from mixedlm_ext.structures.steps import TemplateSteps
 
 Array = NDArray[np.float64]

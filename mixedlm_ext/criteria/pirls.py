@@ -221,7 +221,7 @@ def fixed_start(problem: GeneralizedProblem) -> tuple[Array, Array, Array]:
     likelihood, Q = problem.likelihood, problem.Q
     eta = likelihood.start_eta()
     omega = likelihood.start_omega(eta)
-    zeta = np.linalg.lstsq(Q, eta - problem.offset, rcond=None)[0] if problem.p else np.zeros(0)
+    zeta = _fitted_to(Q, eta - problem.offset)
     at = likelihood.at(Q @ zeta + problem.offset, omega)
     if not np.isfinite(at.loglike.sum()):
         zeta, at = _inside(problem, omega)
@@ -249,11 +249,16 @@ _START_STEPS = 15
 """Steps of the fit without random effects: where classes are separated it has no end."""
 
 
+def _fitted_to(Q: Array, eta: Array) -> Array:
+    """Return ζ of Qζ nearest to η; the columns are orthogonal, of mean square one."""
+    return np.asarray(Q.T @ eta / max(len(Q), 1))
+
+
 def _inside(problem: GeneralizedProblem, omega: Array) -> tuple[Array, RowsAt]:
     """Return a constant mean inside the range of the family."""
     likelihood = problem.likelihood
     eta = np.full(problem.n, float(np.median(likelihood.start_eta())))
-    zeta = np.linalg.lstsq(problem.Q, eta - problem.offset, rcond=None)[0]
+    zeta = _fitted_to(problem.Q, eta - problem.offset)
     at = likelihood.at(problem.Q @ zeta + problem.offset, omega)
     if not np.isfinite(at.loglike.sum()):
         raise FitError(

@@ -42,9 +42,7 @@ class WorkingInformation:
     def __init__(self, problem: GeneralizedProblem, factor: Factor, w: Array, v: Array) -> None:
         self._problem, self._factor, self._w, self._v = problem, factor, w, v
 
-    def hessian(
-        self, theta: Array, steps: TemplateSteps, G: Sequence[Array], fast: bool
-    ) -> Array:
+    def hessian(self, theta: Array, steps: TemplateSteps, G: Sequence[Array], fast: bool) -> Array:
         """Return H along the directions of a step in θ, and ζ unless the criterion is fast."""
         problem, rows, w = self._problem, self._problem.rows, self._w
         E = working_vectors(problem.covariance, problem.linear.cp, theta, self._v)

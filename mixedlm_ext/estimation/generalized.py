@@ -6,27 +6,33 @@ scale of the linear predictor, so that σ = 1 wherever a linear model would mult
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import shared_property
-from mixedlm_ext.criteria.generalized import GeneralizedProblem
+from mixedlm_ext.criteria.generalized import GeneralizedProblem, generalized_problem
 from mixedlm_ext.criteria.laplace import LaplaceCriterion, LaplaceEvaluation
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.removed import require_rows
-from mixedlm_ext.estimation.fit import Fit, _by_term, _modes
+from mixedlm_ext.estimation.fit import Fit, by_term, modes_by_term
+from mixedlm_ext.families.choose import extra_of, likelihood_of
+from mixedlm_ext.families.curves import mean_of
 from mixedlm_ext.families.prior import PriorWeights
 from mixedlm_ext.search.verdict import Optimization
 
 Array = NDArray[np.float64]
 
-__all__ = ["GeneralizedFit", "generalized_fit"]
+__all__ = ["GeneralizedFit", "criterion_of", "generalized_fit"]
 
 _FLAT = 1e-7
 """Eigenvalues of the information this small, relative to the largest, count as none."""
+_UNKNOWN = 1e-11
+"""The same of the information about fixed effects, each scaled to one."""
+_SHARE = 1e-4
+"""A parameter's share of a direction from which on it is lost with it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,22 +64,22 @@ class GeneralizedFit(Fit):
     """
 
     family: Any = None
-    prior: PriorWeights = PriorWeights()
-    omega: Array = None  # type: ignore[assignment]
+    prior: PriorWeights = field(default_factory=PriorWeights)
+    omega: Array = field(default_factory=lambda: np.zeros(0))
     extra_estimated: bool = False
     nagq: int = 1
     observed: bool = False
-    information: Array = None  # type: ignore[assignment]
-    extra_cov: Array = None  # type: ignore[assignment]
+    information: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    extra_cov: Array = field(default_factory=lambda: np.zeros((0, 0)))
     conditional: tuple[Array, ...] = ()
     count: float = 0.0
 
-    has_residual = False
+    has_residual: ClassVar[bool] = False
 
     @property
-    def n(self) -> float:
+    def n(self) -> int:
         """The number of observations."""
-        return self.count
+        return round(self.count)
 
     @property
     def n_parameters(self) -> int:
@@ -92,28 +98,31 @@ class GeneralizedFit(Fit):
 
     @property
     def _kind(self) -> str:
-        from mixedlm_ext.families.choose import extra_of
-
         return extra_of(self.family)
 
     @shared_property
-    def conditional_cov(self) -> list[Array]:  # type: ignore[override]
+    def conditional_cov(self) -> list[Array]:
         """Covariance (levels, k, k) of each term's b given y, the parameters as known."""
         return list(self.conditional)
 
     @shared_property
     def rows_problem(self) -> GeneralizedProblem:
         """The rows in the engine's layout, with their likelihood."""
-        from mixedlm_ext.criteria.generalized import generalized_problem
-        from mixedlm_ext.families.choose import likelihood_of
-
         require_rows(self.design, "what is computed from them")
         likelihood = likelihood_of(self.family, self.design.y, self.prior)
         return generalized_problem(self.design, likelihood, self.observed)
 
+    def without_rows(self, design: Design) -> GeneralizedFit:
+        """Return the same fit without its rows."""
+        return replace(self, design=design, prior=self.prior.without_rows())
+
     def linear_predictor(self) -> Array:
-        """Return Xβ + Zb + offset at the conditional modes, (n,)."""
+        """Return η = Xβ + Zb + offset at the conditional modes, (n,)."""
         return super().fitted()
+
+    def fitted(self) -> Array:
+        """Return the means at the conditional modes, (n,)."""
+        return mean_of(self.family, self.linear_predictor())
 
 
 def generalized_fit(
@@ -148,8 +157,8 @@ def generalized_fit(
         sigma=1.0,
         beta=problem.beta(e.modes.zeta),
         unscaled_cov=cov[:p, :p],
-        b=_modes(linear, e.modes.b),
-        u=_by_term(linear, [linear.cp.block(e.modes.u, i) for i in range(len(linear.cp.shapes))]),
+        b=modes_by_term(linear, e.modes.b),
+        u=by_term(linear, [linear.cp.block(e.modes.u, i) for i in range(len(linear.cp.shapes))]),
         pwrss=e.modes.penalized,
         logdet_L=e.factor.logdet,
         logdet_RX=logdet_RX,
@@ -178,17 +187,28 @@ def _parameter_cov(problem: GeneralizedProblem, e: LaplaceEvaluation, informatio
     """
     p, J = problem.p, problem.to_beta
     if e.criterion.fast:
-        return np.asarray(J @ np.linalg.pinv(e.fixed_information, hermitian=True) @ J.T)
+        return np.asarray(J @ _inverse(e.fixed_information) @ J.T)
     d = len(information) - p - e.criterion.n_extra
     T, C, B = information[:d, :d], information[:d, d:], information[d:, d:]
     values, vectors = np.linalg.eigh(T)
     kept = values > _FLAT * max(float(np.abs(values).max(initial=0.0)), 1e-300)
     R = vectors[:, kept].T @ C
     S = B - (R.T / values[kept]) @ R
-    cov = np.linalg.pinv(0.5 * (S + S.T), hermitian=True)
+    cov = _inverse(0.5 * (S + S.T))
     K = np.eye(len(cov))
     K[:p, :p] = J
     return np.asarray(K @ cov @ K.T)
+
+
+def _inverse(S: Array) -> Array:
+    """Return S⁻¹; nan for the parameters of which the likelihood says nothing."""
+    scale = 1.0 / np.sqrt(np.maximum(np.diag(S), 1e-300))
+    values, vectors = np.linalg.eigh(S * np.outer(scale, scale)) if len(S) else (scale, S)
+    known = values > _UNKNOWN
+    out = scale[:, None] * ((vectors[:, known] / values[known]) @ vectors[:, known].T) * scale
+    lost = (np.abs(vectors[:, ~known]) > _SHARE).any(axis=1)
+    out[lost, :] = out[:, lost] = np.nan
+    return np.asarray(out)
 
 
 def criterion_of(fit: GeneralizedFit) -> LaplaceCriterion:

@@ -165,9 +165,7 @@ class _AnyLink(RowsAt):
     @cached_property
     def observed(self) -> Array:
         """-m[y r₁' - (1 - y) r₀']."""
-        return np.asarray(
-            -self._m * (self._y * self._r1_slope - (1.0 - self._y) * self._r0_slope)
-        )
+        return np.asarray(-self._m * (self._y * self._r1_slope - (1.0 - self._y) * self._r0_slope))
 
     @cached_property
     def observed_slope(self) -> Array:

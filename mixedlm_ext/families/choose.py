@@ -23,7 +23,14 @@ from mixedlm_ext.families.variances import (
 
 Array = NDArray[np.float64]
 
-__all__ = ["check_family", "check_response_of", "likelihood_of", "observed_by_default"]
+__all__ = [
+    "check_family",
+    "check_response_of",
+    "extra_of",
+    "likelihood_of",
+    "observed_by_default",
+    "with_extra",
+]
 
 _KINDS: dict[type, type[Conditional]] = {
     families.Binomial: BinomialRows,
@@ -58,6 +65,18 @@ def check_family(family: Any) -> None:
 def likelihood_of(family: Any, y: Array, prior: PriorWeights) -> Conditional:
     """Return the likelihood of rows by a statsmodels family."""
     return _KINDS[type(family)](y, prior, family)
+
+
+def extra_of(family: Any) -> str:
+    """Return what a family has beside its mean: "dispersion", "size" or ""."""
+    return _KINDS[type(family)].extra
+
+
+def with_extra(family: Any, omega: Array) -> Any:
+    """Return the family with the size that was estimated, as statsmodels' alpha."""
+    if extra_of(family) != "size" or not len(omega):
+        return family
+    return families.NegativeBinomial(link=family.link, alpha=float(np.exp(-omega[0])))
 
 
 def observed_by_default(family: Any) -> bool:

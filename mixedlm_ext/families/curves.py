@@ -19,7 +19,7 @@ from mixedlm_ext.caching import cached_property
 
 Array = NDArray[np.float64]
 
-__all__ = ["Curve"]
+__all__ = ["Curve", "mean_of"]
 
 _STEP = 2e-3
 """Of the differences, relative to η where that is large."""
@@ -104,3 +104,8 @@ class Curve:
         """Return the values without numpy's warnings: what overflows is found out by ℓ."""
         with np.errstate(all="ignore"):
             return np.asarray(compute(), dtype=float)
+
+
+def mean_of(family: Any, eta: Array) -> Array:
+    """Return the means of a statsmodels family at linear predictors."""
+    return Curve(family.link, eta).mu

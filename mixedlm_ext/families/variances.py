@@ -22,7 +22,13 @@ from mixedlm_ext.families.prior import PriorWeights
 
 Array = NDArray[np.float64]
 
-__all__ = ["GammaRows", "GaussianRows", "InverseGaussianRows", "NegativeBinomialRows", "PoissonRows"]
+__all__ = [
+    "GammaRows",
+    "GaussianRows",
+    "InverseGaussianRows",
+    "NegativeBinomialRows",
+    "PoissonRows",
+]
 
 _LEAST_DISPERSION = 1e-6
 
@@ -168,8 +174,14 @@ class _VarianceRows(RowsAt):
             return self.expected_slope
         c = self._curve
         return self._quiet(
-            lambda: self._m
-            * (c.d2 * self._kappa + 2.0 * c.d1 * self._kappa_slope - self._rest * self._kappa_bend)
+            lambda: (
+                self._m
+                * (
+                    c.d2 * self._kappa
+                    + 2.0 * c.d1 * self._kappa_slope
+                    - self._rest * self._kappa_bend
+                )
+            )
         )
 
     # --- in ω: all weights are divided by φ, or V = μ + μ²/size changes ---------------------------
@@ -200,8 +212,7 @@ class _VarianceRows(RowsAt):
             return -self.observed
         c, (D, slope) = self._curve, self._inverse_extra
         return self._quiet(
-            lambda: self.expected_extra
-            - self._m * self._rest * (c.d2 * D + c.d1**2 * slope)
+            lambda: self.expected_extra - self._m * self._rest * (c.d2 * D + c.d1**2 * slope)
         )
 
     @cached_property

@@ -37,7 +37,7 @@ class WorkingRows:
     """
 
     def __init__(self, blocks: Sequence[BlockData]) -> None:
-        self._blocks = list(blocks)
+        self.blocks = list(blocks)
         self.shapes = tuple((b.k, b.levels) for b in blocks)
         self._pairs: dict[tuple[int, int], tuple[Index, Index, Index]] = {}
         for j, two in enumerate(blocks):
@@ -50,12 +50,12 @@ class WorkingRows:
     def Z(self) -> sparse.csr_array:
         """Z, sparse (n, q)."""
         columns, values, start = [], [], 0
-        for block in self._blocks:
+        for block in self.blocks:
             for a, column in enumerate(block.columns):
                 columns.append(start + a * block.levels + block.codes)
                 values.append(np.ones(len(block.codes)) if column is None else column)
             start += block.size
-        n = len(self._blocks[0].codes)
+        n = len(self.blocks[0].codes)
         indptr = np.arange(n + 1) * len(columns)
         entries = (np.column_stack(values).ravel(), np.column_stack(columns).ravel(), indptr)
         return sparse.csr_array(entries, shape=(n, start))
@@ -68,17 +68,17 @@ class WorkingRows:
     def products(self, w: Array) -> BlockMatrix:
         """Return Z'WZ for weights (n,), which may be of either sign."""
         diagonal = []
-        for block in self._blocks:
+        for block in self.blocks:
             D = np.empty((block.k, block.k, block.levels))
-            for a, one in enumerate(block.columns):
-                left = w if one is None else w * one
-                for b, two in enumerate(block.columns[: a + 1]):
-                    values = left if two is None else left * two
+            for a, x in enumerate(block.columns):
+                left = w if x is None else w * x
+                for b, y in enumerate(block.columns[: a + 1]):
+                    values = left if y is None else left * y
                     D[a, b] = D[b, a] = np.bincount(block.codes, values, block.levels)
             diagonal.append(D)
         couplings = {}
         for (i, j), (pair, rows, columns) in self._pairs.items():
-            one, two = self._blocks[i], self._blocks[j]
+            one, two = self.blocks[i], self.blocks[j]
             out = np.empty((one.k, two.k, len(rows)))
             for a, x in enumerate(one.columns):
                 left = w if x is None else w * x
@@ -90,15 +90,15 @@ class WorkingRows:
 
     def diagonal(self, N: BlockMatrix) -> Array:
         """Return the diagonal of ZNZ', (n,), for N on the pattern of Z'WZ."""
-        out = np.zeros(len(self._blocks[0].codes))
-        for block, D in zip(self._blocks, N.diagonal):
+        out = np.zeros(len(self.blocks[0].codes))
+        for block, D in zip(self.blocks, N.diagonal):
             for a, one in enumerate(block.columns):
                 for b, two in enumerate(block.columns[: a + 1]):
                     out += _times(D[a, b][block.codes], one, two, 1.0 if a == b else 2.0)
         for (i, j), (pair, _, _) in self._pairs.items():
             values = N.couplings[i, j].values
-            for a, x in enumerate(self._blocks[i].columns):
-                for b, y in enumerate(self._blocks[j].columns):
+            for a, x in enumerate(self.blocks[i].columns):
+                for b, y in enumerate(self.blocks[j].columns):
                     out += _times(values[a, b][pair], x, y, 2.0)
         return out
 

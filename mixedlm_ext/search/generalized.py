@@ -101,9 +101,7 @@ def _start_theta(problem: GeneralizedProblem, w: Array) -> Array:
     sd = 1.0 / np.sqrt(weight) if weight > 0 else 1.0
     like = problem.likelihood
     free = like.extra == "dispersion" and type(like.family.link).__name__ == "Identity"
-    return problem.covariance.scaled(
-        problem.covariance.start(), sd if free else min(sd, _MOST_SD)
-    )
+    return problem.covariance.scaled(problem.covariance.start(), sd if free else min(sd, _MOST_SD))
 
 
 def _evaluated(
