@@ -1,8 +1,9 @@
 """What a likelihood is: the distribution of y given the linear predictor η, row by row.
 
 Rows are independent given η. ω is the logarithm of a parameter beside the mean, if there is one:
-the dispersion φ, or the size of the negative binomial. Below, ℓ is the log-likelihood of a row with all
-its constants, s = ∂ℓ/∂η, and weights are information: *observed* -∂²ℓ/∂η², *expected* its mean.
+the dispersion φ, or the size of the negative binomial. Below, ℓ is the log-likelihood of a row
+with all its constants, s = ∂ℓ/∂η, and weights are information: *observed* -∂²ℓ/∂η², *expected*
+its mean.
 """
 
 from __future__ import annotations

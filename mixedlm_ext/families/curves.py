@@ -42,6 +42,8 @@ class Curve:
         """μ."""
         if type(self.link) is links.Logit:
             return np.asarray(expit(self.eta))
+        if type(self.link) is links.CLogLog:
+            return self._quiet(lambda: -np.expm1(-np.exp(self.eta)))
         return self._quiet(lambda: self.link.inverse(self.eta))
 
     @cached_property
