@@ -134,10 +134,18 @@ def _rank(
 ) -> int:
     """Return about the rank of [Z X]: columns less those that others are known to hold."""
     nested_in = {j: i for i, others in enumerate(outer) for j in others}
-    repeated = sum(W.shape[1] for i, W in enumerate(fixed) if i not in nested_in)
+    repeated = sum(_seen(cp, i, W) for i, W in enumerate(fixed) if i not in nested_in)
     for j, i in nested_in.items():
         repeated += min(cp.shapes[i][0], cp.shapes[j][0]) * cp.shapes[j][1]
     return cp.p + sum(int(rank.sum()) for rank in ranks) - repeated
+
+
+def _seen(cp: CrossProducts, i: int, W: Array) -> int:
+    """Return how many of some combinations (k, d) of a block's columns are not zero in all rows."""
+    if len(W) == 1:
+        return W.shape[1]
+    total = cp.diagonal[i].sum(axis=2)
+    return int((np.linalg.eigvalsh(W.T @ total @ W) > MISSING * np.diag(total).max()).sum())
 
 
 def _determined(rank: NDArray[np.intp], k: int) -> Mask:
