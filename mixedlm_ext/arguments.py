@@ -121,6 +121,7 @@ def read_formula(
     vc_formula: Mapping[str, str] | None = None,
     eval_env: Mapping[str, Any],
     check: Mapping[str, str] | None = None,
+    saturated: bool | None = None,
     **kwargs: Any,
 ) -> Design:
     """Create a model from a formula and data.
@@ -229,7 +230,7 @@ def read_formula(
         missing=missing,
         subset=subset,
         drop_cols=drop_cols,
-        allow_saturated=weights is not None,
+        allow_saturated=weights is not None if saturated is None else saturated,
         checks=read_checks(check),
     )
 
