@@ -123,6 +123,7 @@ def read_formula(
     check: Mapping[str, str] | None = None,
     correlation: str | None = None,
     variance: str | None = None,
+    saturated: bool | None = None,
     **kwargs: Any,
 ) -> Design:
     """Create a model from a formula and data.
@@ -237,7 +238,7 @@ def read_formula(
         missing=missing,
         subset=subset,
         drop_cols=drop_cols,
-        allow_saturated=weights is not None,
+        allow_saturated=weights is not None if saturated is None else saturated,
         checks=read_checks(check),
         correlation=correlation,
         variance=variance,

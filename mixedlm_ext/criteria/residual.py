@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
-from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
+from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation, working_vectors
 from mixedlm_ext.criteria.pls import PenalizedLeastSquares, Problem, degenerate, solve
 from mixedlm_ext.criteria.space import JointSpace
 from mixedlm_ext.design import Design
@@ -207,8 +207,9 @@ class ResidualEvaluation(GaussianEvaluation):
         """The average information of Γ's coordinates with z (coordinates, K), and of z (K, K)."""
         pls, scale = self.pls, self.scale
         Ze, Xe, square = self._images
-        E = self._working_vectors()
-        cp = self._criterion.problem.cp
+        problem = self._criterion.problem
+        cp = problem.cp
+        E = working_vectors(problem.covariance, cp, pls.theta, self.v)
         AE = cp.ZZ @ E
         XE = matmul(cp.ZX.T, E) - matmul(pls.NZX.T, AE)
         Xf = -(Xe - matmul(pls.NZX.T, Ze))

@@ -52,7 +52,7 @@ def varcorr(fit: Fit) -> pd.DataFrame:
                 (term.name, f"{kind.word} {name}", np.nan, corr[pair][None])
                 for name, pair in term.correlations
             ]
-    residuals, values = _residual_rows(fit)
+    residuals, values = _residual_rows(fit) if fit.has_residual else ([], {})
     records += residuals
     n_corr = max(len(shown) for *_, shown in records)
     rows = [

@@ -123,7 +123,8 @@ def _parameter_rows(fitted: Fitted, conf_level: float) -> Iterable[dict[str, Any
                 yield {**one, "term": f"cor__{name}.{term.columns[j]}", "estimate": corr[i, j]}
         for label, pair in () if kind.linear else term.correlations:
             yield {**one, "term": f"cor__{label}", "estimate": corr[pair]}
-    yield from _residual_rows(fit)
+    if fit.has_residual:
+        yield from _residual_rows(fit)
 
 
 def _residual_rows(fit: Fit) -> Iterable[dict[str, Any]]:
