@@ -142,7 +142,9 @@ class Fit:
 
     def with_design(self, design: Design) -> Fit:
         """Return the same fit of the same design without its rows, or with them."""
-        problem, shared = self.problem, self.shared
+        problem, shared, own = self.problem, self.shared, self.design.residual
+        if own is not None and own.values is not None:
+            design = design.with_residual(own.values)
         if not len(design.rows):  # the sums of a residual structure have rows
             problem = replace(problem, residual=None)
             shared = {name: value for name, value in shared.items() if name != "joint"}

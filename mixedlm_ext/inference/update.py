@@ -17,10 +17,11 @@ from mixedlm_ext.arguments import (
     scope_of_caller,
 )
 from mixedlm_ext.design import Design
-from mixedlm_ext.design.formula_code import column_names
+from mixedlm_ext.design.formula_code import code_names, column_names
 from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.more_columns import with_more_columns
 from mixedlm_ext.design.removed import require_rows
+from mixedlm_ext.design.residual_rows import read_residual_text
 from mixedlm_ext.design.row_values import check_new_response
 from mixedlm_ext.design.scope import is_built_in, resolve_names
 from mixedlm_ext.errors import DesignError, FormulaError
@@ -159,6 +160,8 @@ def _with_new_columns(
     assert design.frame is not None
     named = [arguments.get(name) for name in ("weights", "offset", "groups")]
     wanted = column_names(formula) | {name for name in named if isinstance(name, str)}
+    text = read_residual_text(arguments.get("correlation"), arguments.get("variance"))
+    wanted |= {name for code in text.codes for name in code_names(code).values}
     there = _column_names(design)
     new = sorted(wanted.difference(design.frame.columns).intersection(there))
     if design.rows.at_hand is not None and design.rows.at_hand.table() is not None:

@@ -77,4 +77,5 @@ class Removal:
         share = np.linalg.solve(change.T, np.linalg.solve(change.T, left.XX).T)
         if left.p and np.linalg.eigvalsh(share)[0] < LEFT:
             raise FitError(NOT_ESTIMABLE)
-        return replace(self._problem.with_products(orthonormal(left)), residual=sums)
+        own = Problem.of(orthonormal(left), self._problem.covariance)  # fewer pairs of levels meet
+        return replace(own, residual=sums)
