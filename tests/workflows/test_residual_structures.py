@@ -295,6 +295,7 @@ def test_a_stratum_that_the_fit_has_not_seen(results: dict[str, Any]) -> None:
     assert np.isfinite(found.se_mean).all() and np.isnan(found.se_obs).all()
 
 
+@pytest.mark.slow
 def test_simulated_responses_have_the_covariance(results: dict[str, Any]) -> None:
     result = results["both"]
     _, V, _, _ = dense_of(result)
@@ -396,6 +397,7 @@ def test_the_only_term_left_out() -> None:
     assert structure.values is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ar1", "strata"])
 def test_profiles_estimate_them_at_every_point(name: str, results: dict[str, Any]) -> None:
     """The limits, found by holding the parameter in the criterion itself."""
@@ -427,6 +429,7 @@ def test_profiles_estimate_them_at_every_point(name: str, results: dict[str, Any
     assert 0 <= low < result.varcorr()["std_dev"][0] < high
 
 
+@pytest.mark.slow
 def test_a_profile_of_a_correlation_of_effects() -> None:
     formula = "y ~ x + (week | g)"
     result = MixedLM.from_formula(formula, DATA, variance="sex").fit(reml=False)
@@ -472,6 +475,7 @@ def test_influence_of_rows() -> None:
     assert_allclose(found.params.loc[3], beta, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_without_its_rows(results: dict[str, Any]) -> None:
     result = MixedLM.from_formula(FORMULA, DATA, **KINDS["both"]).fit()
     copied = pickle.loads(pickle.dumps(result))

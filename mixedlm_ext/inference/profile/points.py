@@ -49,7 +49,7 @@ class Maximum:
         Standardized.
     objective : float
         Minus twice the log-likelihood.
-    estimates : NaturalParameters
+    estimates : NaturalParameters of the maximum
     model : ResidualModel or None
         Where residuals have a structure; `theta` is then (θ, z).
     """
