@@ -226,7 +226,8 @@ def read_formula(
     if with_components:
         parsed = formula
     elif groups is None:
-        parsed = parse_formula(formula, columns=table.names)
+        structured = correlation is not None or variance is not None
+        parsed = parse_formula(formula, allow_no_random=structured, columns=table.names)
     else:
         parsed, scope = translate_groups(formula, data, groups, re_formula, vc_formula, scope)
     return design_from_formula(

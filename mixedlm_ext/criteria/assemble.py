@@ -57,14 +57,14 @@ def sums_of(design: Design, layout: Layout) -> ResidualSums:
     root_w = noise_of_weights(design).root_times(np.ones(len(design.y)))
     Q = layout.basis.coordinates(design.X)
     residual = layout.residual(response(design), design.X, Q)
-    Z = columns_of_Z(design.terms, layout)
+    Z = columns_of_Z(design.terms, layout, len(design.y))
     H = sparse.hstack([Z, sparse.csr_array(np.column_stack([Q, residual]))])
-    starts = np.cumsum([0, *(levels for _, levels in layout.shapes)])
+    starts = np.cumsum([0, *(levels for _, levels in layout.shapes)], dtype=np.intp)
     blocks: list[Any] = [None] * len(layout.shapes)
     codes = [term.codes for term in design.terms]
     for place, own in zip(layout.places, codes):
         blocks[place.block] = starts[place.block] + own
-    n, columns = len(design.y), np.concatenate(blocks)
+    n, columns = len(design.y), np.concatenate([np.zeros(0, np.intp), *blocks])
     cells = (np.ones(len(columns)), (np.tile(np.arange(n), len(blocks)), columns))
     return ResidualSums(
         layout,

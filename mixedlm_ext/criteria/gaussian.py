@@ -132,7 +132,7 @@ class GaussianEvaluation:
     def most_noise(self) -> float:
         """The rounding error if solves with M lose all that its condition number allows."""
         average = self._criterion.problem.cp.A.average
-        return self.noise * max(map(_condition, self.pls.factor.templates, average))
+        return self.noise * max(map(_condition, self.pls.factor.templates, average), default=1.0)
 
     @cached_property
     def v(self) -> Array:
@@ -374,7 +374,7 @@ def working_vectors(covariance: Covariance, cp: CrossProducts, theta: Array, v: 
     Of a shaped term, a column is (∂Γ/∂θ_j)v_l.
     """
     E = np.zeros((cp.q, covariance.n_coordinates))
-    for j in np.concatenate(covariance.of_block):
+    for j in (j for index in covariance.of_block for j in index.tolist()):
         i, a, c = covariance.blocks[j], covariance.rows[j], covariance.columns[j]
         own = cp.block(v, i)
         column = cp.block(E[:, j], i)

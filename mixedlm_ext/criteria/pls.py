@@ -22,6 +22,7 @@ from mixedlm_ext.products.responses import Reduced, with_response
 from mixedlm_ext.solvers.base import FactorProtocol, SolverProtocol
 from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.direct import DirectSolver
+from mixedlm_ext.solvers.empty import EmptySolver
 from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
@@ -47,7 +48,7 @@ class Problem:
     @classmethod
     def of(cls, cp: CrossProducts, covariance: Covariance) -> Problem:
         """Return a problem with a pattern of its own."""
-        return cls(cp, covariance, DirectSolver.of(cp.A))
+        return cls(cp, covariance, DirectSolver.of(cp.A) if cp.q else EmptySolver())
 
     @property
     def costs(self) -> Costs:

@@ -277,7 +277,7 @@ class ResidualEvaluation(GaussianEvaluation):
         cheap = GaussianEvaluation.exact_is_cheap.fget(self)  # type: ignore[attr-defined]
         second = self._gamma_hessian if exact and cheap else self._gamma_information
         mixed, own = self._by_differences if exact else self._z_information
-        across = steps.across(mixed)
+        across = steps.carry(mixed)
         H = np.block([[steps.hessian(second, self._gamma_gradient), across], [across.T, own]])
         g = steps.gradient(self._template_gradient, self._gamma_gradient)
         return np.concatenate([g, self.z_gradient]), H

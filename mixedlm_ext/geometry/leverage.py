@@ -99,7 +99,7 @@ class _JoinedRows:
         layout, design = fit.problem.cp.layout, fit.design
         self._noise = noise_of(design)
         self._pls = fit.engine.pls
-        self._Z = columns_of_Z(design.terms, layout)
+        self._Z = columns_of_Z(design.terms, layout, len(design.y))
         self._Q = layout.basis.coordinates(design.X)
 
     @cached_property
@@ -123,7 +123,7 @@ class _JoinedRows:
             for q, z in ((self._Q, self._Z), (Q, Z))
         )
         out = np.einsum("pn,pn->n", D, E)
-        size = max(1, _CELLS // self._Z.shape[1])
+        size = max(1, _CELLS // max(1, self._Z.shape[1]))
         for start in range(0, len(out), size):
             rows = slice(start, start + size)
             N = pls.factor.apply(self._Z[rows].T.toarray(order="C"))

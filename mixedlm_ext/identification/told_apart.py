@@ -52,7 +52,7 @@ def check_identified(design: Design, problem: Problem) -> None:
     if design.checks["identified"] == design.checks["redundant"] == "ignore":
         return
     hidden = [t for t in range(len(design.terms)) if _is_inside(design, problem, t)]
-    if hidden or problem.covariance.n_theta == 1:
+    if hidden or problem.covariance.n_theta <= 1:
         return
     image = Image(problem, residual=False)
     unseen = image.null_space()
@@ -84,7 +84,7 @@ def check_told_from_residual(design: Design, problem: Problem) -> None:
     _check_alike_twice(design)
     cp = problem.cp
     relaxed = design.checks["levels"] != "error"  # then as many effects as rows are what was asked
-    if relaxed or cp.q < cp.n - cp.p or design.checks["identified"] == "ignore":
+    if not cp.q or relaxed or cp.q < cp.n - cp.p or design.checks["identified"] == "ignore":
         return
     directions = in_user_columns(problem.covariance, Image(problem, residual=True).null_space())
     with_residual = directions @ _row_space(directions[-1:])

@@ -165,7 +165,7 @@ class PredictionErrors:
 
     def _chunks(self) -> Iterator[slice]:
         """Return runs of rows whose right-hand sides fit into memory."""
-        step = max(1, _CELLS // self._cp.q)
+        step = max(1, _CELLS // max(1, self._cp.q))
         return (slice(i, i + step) for i in range(0, len(self._X), step))
 
     def _z(self, rows: slice) -> Array:
@@ -229,7 +229,7 @@ class PredictionErrors:
 
     def _fixed_gradient(self, w: Array) -> Array:
         """Return s'dΓs for each theta where s = -Z'V⁻¹X(X'V⁻¹X)⁻¹a, w (p, m)."""
-        if not self._cp.p:
+        if not self._cp.p or not self._directions:
             return np.zeros((w.shape[1], len(self._directions)))
         U = np.ascontiguousarray(self._fit.engine.U)
         columns = []

@@ -3,8 +3,8 @@
 R⁻¹ = Σ_j c_j(z) B_j, so that A = Σ_j c_j A_j with A_j = [Z X y]'B_j[Z X y]: where the sum is short,
 rows are touched once, and ∂A/∂z is the same sum with ∂c/∂z. There is a B_j for each coefficient of
 C⁻¹ (see residual/correlation.py) and each pair of classes of rows that have the same variance.
-Where variances, or gaps in time, are nearly all different the sum would be as long as the data, and
-A is formed from the rows at each z.
+Where variances, or gaps in time, are nearly all different the sum is as long as R⁻¹ has elements
+(see residual_elements.py); where that would be too long, A is formed from the rows at each z.
 
 The standard deviations are taken relative to their geometric mean over the rows, so that σ means
 much the same whatever the parameters are: `level` says what that is in the user's scale.
@@ -13,6 +13,7 @@ much the same whatever the parameters are: `level` says what that is in the user
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +24,7 @@ from scipy import sparse
 
 from mixedlm_ext.products.layout import Layout
 from mixedlm_ext.products.products import BlockMatrix, Coupling, CrossProducts
+from mixedlm_ext.products.residual_elements import Elements, elements_of
 from mixedlm_ext.residual.correlation import Piece
 from mixedlm_ext.residual.structure import ResidualRows, ResidualStructure
 
@@ -59,7 +61,7 @@ class _Cells:
 
     def __init__(self, layout: Layout, pairs: dict[tuple[int, int], tuple[Index, Index]]) -> None:
         self.layout, self.pairs = layout, pairs
-        self.offsets = np.concatenate([[0], np.cumsum([k * m for k, m in layout.shapes])])
+        self.offsets = np.cumsum([0, *(k * m for k, m in layout.shapes)])
         q, p = int(self.offsets[-1]), layout.p
         rows, columns = [], []
         for i, (k, levels) in enumerate(layout.shapes):
@@ -92,7 +94,7 @@ class _Cells:
 
         def next_part(*shape: int) -> Array:
             nonlocal at
-            size = int(np.prod(shape))
+            size = math.prod(shape)
             at += size
             return numbers[at - size : at].reshape(shape)
 
@@ -155,6 +157,7 @@ class ResidualSums:
         self._class = np.asarray(self._class, dtype=np.intp).ravel()
         self._classes = classes
         self._terms = self._short_sum()
+        self._elements = None if self._terms is not None else self._every_element()
 
     def in_user_scale(self) -> ResidualSums:
         """Return the sums with standard deviations as users see them: `level` is always zero."""
@@ -168,9 +171,13 @@ class ResidualSums:
     # --- what a fit asks for ----------------------------------------------------------------------
 
     @property
-    def is_short(self) -> bool:
-        """Whether rows were touched once and for all."""
-        return self._terms is not None
+    def describes(self) -> str:
+        """How the cross-products come about, in words."""
+        if self._terms is not None:
+            return f"a sum of {len(self._terms.which)} matrices"
+        if self._elements is not None:
+            return f"elements of a precision matrix, {len(self._elements.which)} of them"
+        return "from the rows at each point"
 
     def level(self, z: Array) -> float:
         """Return the log of what the standard deviations are relative to, in the user's scale."""
@@ -178,13 +185,19 @@ class ResidualSums:
 
     def at(self, z: Array) -> ResidualProducts:
         """Return the cross-products at z and their derivatives."""
-        numbers, by_z = self._summed(z) if self._terms is not None else self._from_rows(z)
+        numbers, by_z = self._numbers(z)
         logdet, slopes = self._logdet(z)
         cp = self._cells.products(numbers, self.n, logdet)
         derivatives = [
             self._cells.products(own, self.n, float(slope)) for own, slope in zip(by_z, slopes)
         ]
         return ResidualProducts(cp, derivatives)
+
+    def _numbers(self, z: Array) -> tuple[Array, list[Array]]:
+        """Return the numbers and their derivatives in the way that is cheapest."""
+        if self._terms is not None:
+            return self._summed(z)
+        return self._from_rows(z) if self._elements is None else self._from_elements(z)
 
     def _logdet(self, z: Array) -> tuple[float, Array]:
         """Return log|W| and its derivatives."""
@@ -205,10 +218,10 @@ class ResidualSums:
 
     def _short_sum(self) -> _Terms | None:
         """Sum over the rows once for each term, if these are few."""
-        splits = [_split(piece, self._class) for piece in self._correlated.pieces]
-        count = sum(len(own) for own in splits)
+        count = sum(_count(piece, self._class) for piece in self._correlated.pieces)
         if count > _MOST_TERMS or count * len(self._cells) > _MOST_NUMBERS:
             return None
+        splits = [_split(piece, self._class) for piece in self._correlated.pieces]
         numbers, which, one, two = [], [], [], []
         for own in splits:
             for part in own:
@@ -231,6 +244,27 @@ class ResidualSums:
         changes += list((-x * own[:, None] / self._scales).T)
         both = np.array([own, *changes]) @ terms.numbers
         return both[0], list(both[1:])
+
+    # --- element by element -----------------------------------------------------------------------
+
+    def _every_element(self) -> Elements | None:
+        """Make what each element of R⁻¹ adds, if that is not too much."""
+        cells = self._cells
+        return elements_of(self._correlated.pieces, self._H, cells.rows, cells.columns)
+
+    def _from_elements(self, z: Array) -> tuple[Array, list[Array]]:
+        """Return the numbers and their derivatives from the elements."""
+        assert self._elements is not None
+        elements = self._elements
+        r, slope = self.structure.r_of(z)
+        c, by_r = self._correlated.coefficients(r)
+        x = self._rows.x[elements.i] + self._rows.x[elements.j]
+        variances = np.exp(-x @ self.structure.eta_of(z))
+        own = c[elements.which] * variances
+        changes = [by_r[elements.which] * variances * slope] * self.structure.n_rho
+        changes += list((-x * own[:, None] / self._scales).T)
+        both = elements.numbers(np.array([own, *changes]).T)
+        return np.ascontiguousarray(both[:, 0]), list(np.ascontiguousarray(both[:, 1:].T))
 
     # --- from the rows ----------------------------------------------------------------------------
 
@@ -317,16 +351,30 @@ class _Part:
     two: int
 
 
+def _picks(piece: Piece) -> bool:
+    """Say whether L and R of a piece pick one row each, rather than add rows up."""
+    return bool((np.diff(piece.L.indptr) == 1).all())
+
+
+def _sides(piece: Piece, classes: Index) -> Index:
+    """Return coefficient and classes of both sides of what a piece picks, (m, 3)."""
+    left, right = classes[piece.L.indices], classes[piece.R.indices]
+    return np.column_stack([piece.which, np.minimum(left, right), np.maximum(left, right)])
+
+
+def _count(piece: Piece, classes: Index) -> int:
+    """Return how many parts `_split` makes."""
+    if _picks(piece):
+        return len(np.unique(_sides(piece, classes), axis=0))
+    count = int(classes.max(initial=-1)) + 1
+    return len(np.unique(piece.which)) * count * (count + 1) // 2
+
+
 def _split(piece: Piece, classes: Index) -> list[_Part]:
     """Cut a piece into parts by coefficient and classes of rows."""
     out = []
-    single = np.diff(piece.L.indptr).max(initial=1) == 1 and piece.L.nnz == piece.L.shape[0]
-    if single:
-        left, right = classes[piece.L.indices], classes[piece.R.indices]
-        low, high = np.minimum(left, right), np.maximum(left, right)
-        keys, group = np.unique(
-            np.column_stack([piece.which, low, high]), axis=0, return_inverse=True
-        )
+    if _picks(piece):
+        keys, group = np.unique(_sides(piece, classes), axis=0, return_inverse=True)
         order = np.argsort(group.ravel(), kind="stable")
         stops = np.cumsum(np.bincount(group.ravel(), minlength=len(keys)))
         for (which, one, two), rows in zip(keys, np.split(order, stops[:-1])):
@@ -363,7 +411,7 @@ def _pairs(
         half = left.T @ right
         met = met + half + half.T
     found = sparse.coo_array(met)
-    starts = np.concatenate([[0], np.cumsum([levels for _, levels in layout.shapes])])
+    starts = np.cumsum([0, *(levels for _, levels in layout.shapes)])
     row, column = found.row.astype(np.intp), found.col.astype(np.intp)
     block_r = np.searchsorted(starts, row, side="right") - 1
     block_c = np.searchsorted(starts, column, side="right") - 1

@@ -66,7 +66,9 @@ class Reduction:
             self.Q = self.noise.root_times(basis.coordinates(design.X))
         self.R = basis.R
         self.constant = constant_coefficients(design.X)
-        self.Zt = self.noise.root_of_sparse(columns_of_Z(design.terms, layout)).T.tocsr()
+        self.Zt = self.noise.root_of_sparse(
+            columns_of_Z(design.terms, layout, len(design.y))
+        ).T.tocsr()
 
     def __call__(self, Y: Array) -> Reduced:
         """Reduce the columns of Y (n, r), offsets included."""
@@ -93,18 +95,17 @@ def with_response(cp: CrossProducts, reduced: Reduced, r: int = 0) -> CrossProdu
     )
 
 
-def columns_of_Z(terms: Sequence[TermDesign], layout: Layout) -> sparse.csr_array:
+def columns_of_Z(terms: Sequence[TermDesign], layout: Layout, n: int) -> sparse.csr_array:
     """Return Z with the columns and the order of the cross-products, (n, q)."""
-    offsets = np.concatenate([[0], np.cumsum([k * levels for k, levels in layout.shapes])])
-    n = len(terms[0].codes)
-    values: list[Array] = []
-    columns: list[NDArray[np.intp]] = []
+    offsets = np.cumsum([0, *(k * levels for k, levels in layout.shapes)])
+    values: list[Array] = [np.zeros(0)]
+    columns: list[NDArray[np.intp]] = [np.zeros(0, np.intp)]
     for term, place in zip(terms, layout.places, strict=True):
         X = place.columns(term.X)
         levels = layout.shapes[place.block][1]
         for a in range(place.k):
             values.append(X[:, a])
             columns.append(offsets[place.block] + (place.first + a) * levels + term.codes)
-    row = np.tile(np.arange(n), len(values))
+    row = np.tile(np.arange(n), len(values) - 1)
     cells = (np.concatenate(values), (row, np.concatenate(columns)))
     return sparse.csr_array(cells, shape=(n, int(offsets[-1])))

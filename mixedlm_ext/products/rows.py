@@ -221,7 +221,10 @@ def _form(
     """Sum over the rows."""
     weighted = [_weighted_columns(block, noise) for block in blocks]
     responses = [*np.asfortranarray(rows.Q).T, rows.y]
-    Zr = np.concatenate([_level_sums(b, c, responses) for b, c in zip(blocks, weighted)])
+    nothing = np.zeros((0, len(responses)))
+    Zr = np.concatenate(
+        [nothing, *(_level_sums(b, c, responses) for b, c in zip(blocks, weighted))]
+    )
     couplings = {
         (i, j): _couple(blocks[i], weighted[i], blocks[j], weighted[j])
         for j in range(len(blocks))

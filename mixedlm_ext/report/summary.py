@@ -198,7 +198,7 @@ def _format(widths: list[int], aligns: str) -> dict[str, Any]:
 def summary_notes(fitted: Fitted) -> list[str]:
     """Return the remarks under the tables, a sentence or two each."""
     groups = ", ".join(f"{name} ({count})" for name, count in fitted.n_groups.items())
-    notes = [f"Groups: {groups}."]
+    notes = [f"Groups: {groups}."] if groups else ["No random effects."]
     if len(fitted.beta):
         notes.append(fitted.method.note())
     design = fitted.design

@@ -42,13 +42,17 @@ def residual_starts(
         Whether there may be several minima were the residuals independent.
     """
     space, structure = criterion.space, criterion.sums.structure
-    plain = GaussianCriterion(criterion.problem, criterion.reml, criterion.sigma)
-    first, others = start_values(plain, log, several)
+    first: Array = np.zeros(0)
+    others: list[Array] = []
+    if space.covariance.n_theta:
+        plain = GaussianCriterion(criterion.problem, criterion.reml, criterion.sigma)
+        start, others = start_values(plain, log, several)
+        first = start.theta
     candidates = []
     kind = structure.kind
     for r in (0.0,) if kind is None else kind.starts:
         z = structure.neutral
-        theta = first.theta
+        theta = first
         if kind is not None:
             z[0] = kind.z_of(max(r, kind.rho_range[0] * 0.5))
         if abs(r) > _STRONG:

@@ -12,7 +12,7 @@ from oracle_residual import Dense, dense_covariance
 
 from mixedlm_ext import MixedLM
 from mixedlm_ext.criteria.residual import ResidualCriterion, ResidualEvaluation, criterion_of
-from mixedlm_ext.products import residual_sums
+from mixedlm_ext.products import residual_elements, residual_sums
 from mixedlm_ext.products.residual_sums import ResidualSums
 
 Array = np.ndarray
@@ -159,11 +159,15 @@ def test_sums_and_rows_give_the_same(name: str, monkeypatch: pytest.MonkeyPatch)
     short = criterion(name, True)
     monkeypatch.setattr(residual_sums, "_MOST_TERMS", 0)
     long = criterion(name, True)
-    assert not long.sums.is_short
+    monkeypatch.setattr(residual_elements, "_MOST_ENTRIES", 0)
+    longest = criterion(name, True)
+    assert long.sums.describes.startswith("elements")
+    assert longest.sums.describes.startswith("from the rows")
     for point in points(short):
-        one, two = short.at(point), long.at(point)
-        assert_allclose(two.value, one.value, rtol=1e-11)
-        assert_allclose(two.gradient, one.gradient, rtol=1e-7, atol=1e-7)
+        one = short.at(point)
+        for two in (long.at(point), longest.at(point)):
+            assert_allclose(two.value, one.value, rtol=1e-11)
+            assert_allclose(two.gradient, one.gradient, rtol=1e-7, atol=1e-7)
 
 
 @models

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.formula.api as smf
 from numpy.testing import assert_allclose
 from oracle_residual import Dense, dense_covariance
 from scipy import stats
@@ -591,3 +592,61 @@ def test_groups_of_one_row_and_ordered_categories() -> None:
     two = MixedLM.from_formula(formula, data, correlation="ar1(week | alone)")
     assert_allclose(one.objective(point), two.objective(point), rtol=1e-12)
     assert_allclose(one.fit().objective, two.fit().objective, atol=1e-8)
+
+
+# --- models without random effects ----------------------------------------------------------------
+
+
+def test_equal_correlations_are_a_random_intercept() -> None:
+    """Where the correlation is positive."""
+    data = DATA.assign(y=DATA["y"] + 2.0 * np.sin(DATA["g"]))
+    one = MixedLM.from_formula("y ~ x + week", data, correlation="cs(1 | g)").fit()
+    two = MixedLM.from_formula("y ~ x + week + (1 | g)", data).fit()
+    assert_allclose(one.objective, two.objective, atol=1e-7)
+    assert_allclose(one.params, two.params, rtol=1e-5)
+    assert_allclose(one.bse, two.bse, rtol=1e-4)
+    assert_allclose(one.t_test("x = 0").df_denom, two.t_test("x = 0").df_denom, rtol=1e-2)
+    (rho,) = one.fit_record.design.residual.values
+    variances = two.varcorr()["variance"]
+    assert_allclose(rho, variances[0] / variances.sum(), rtol=1e-4)
+
+
+def test_without_random_effects() -> None:
+    model = MixedLM.from_formula("y ~ x + week", DATA, **KINDS["both"])
+    result = model.fit()
+    design = result.fit_record.design
+    R = dense_covariance(design, design.residual.values)
+    dense = Dense(design)
+    assert_allclose(
+        result.objective,
+        dense.criterion(np.zeros(0), design.residual.values, True, None),
+        rtol=1e-10,
+    )
+    assert "No random effects." in str(result.summary())
+    assert result.theta.shape == (0,)
+    assert result.random_effects == {}
+    X = design.X
+    H = X @ np.linalg.solve(X.T @ np.linalg.solve(R, X), np.linalg.solve(R, X).T)
+    assert_allclose(result.leverage(), np.diag(H), atol=1e-9)
+    found = result.get_prediction(DATA.head(3))
+    C = result.cov_params().to_numpy()
+    assert_allclose(found.se_mean**2, np.diag(X[:3] @ C @ X[:3].T), rtol=1e-8)
+    boot = result.bootstrap(2, rng=1)
+    assert list(boot.replicates)[:2] == ["sigma", "cor(Residual, rho)"]
+    limits = result.profile("cor(Residual, rho)").conf_int().loc["cor(Residual, rho)"]
+    assert limits[0] < design.residual.values[0] < limits[1]
+    ols = smf.ols("y ~ x + week", DATA).fit()
+    table = result.compare(ols)
+    ml = model.fit(reml=False)
+    assert_allclose(table["chisq"].iloc[1], -2 * ols.llf - ml.objective, atol=1e-5)
+    assert table["df"].iloc[1] == 2
+    assert np.isfinite(result.robust_cov().to_numpy()).all()
+    assert pickle.loads(pickle.dumps(result)).objective == result.objective
+    assert_allclose(result.refit(2 * DATA["y"]).sigma, 2 * result.sigma, rtol=1e-3)
+    result.remove_data()
+    assert len(result.predict(DATA.head(2))) == 2
+
+
+def test_a_formula_without_random_terms_needs_a_structure() -> None:
+    with pytest.raises(FormulaError, match="no random-effects term"):
+        MixedLM.from_formula("y ~ x + week", DATA)

@@ -57,7 +57,16 @@ def find_clusters(design: Design, cluster: Any = None) -> Partition:
 
 
 def _coarsest(design: Design) -> Partition:
-    """Return the grouping factor in which all others are nested."""
+    """Return the grouping factor in which all others are nested; that of residuals without any."""
+    part = None if design.residual is None else design.residual.correlation
+    if not design.terms and part is not None:
+        assert design.residual_rows is not None and design.residual_rows.codes is not None
+        return Partition(":".join(part.group), design.residual_rows.codes, part.levels)
+    if not design.terms:
+        raise FitError(
+            "the model has no grouping factor, so there are no clusters to find. Pass cluster=, a "
+            "factor whose levels are independent."
+        )
     for term in design.terms:
         if all(is_finer(other.codes, term.codes) for other in design.terms):
             return Partition(term.group, term.codes, term.levels)
