@@ -33,7 +33,7 @@ __all__ = [
 
 FORMULA_ARGUMENTS = (
     "formula", "data", "subset", "drop_cols", "weights", "offset", "missing", "groups",
-    "re_formula", "vc_formula", "hasconst", "eval_env", "check",
+    "re_formula", "vc_formula", "hasconst", "eval_env", "check", "cov",
 )  # fmt: skip
 ARRAY_ARGUMENTS = (
     "endog", "exog", "random", "weights", "offset", "missing", "hasconst", "groups", "exog_re",
@@ -121,6 +121,7 @@ def read_formula(
     vc_formula: Mapping[str, str] | None = None,
     eval_env: Mapping[str, Any],
     check: Mapping[str, str] | None = None,
+    cov: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> Design:
     """Create a model from a formula and data.
@@ -149,6 +150,9 @@ def read_formula(
         variables themselves.
     check : mapping of str to {"error", "warn", "ignore"}, optional
         What to do with what single checks find, ``{"levels": "warn"}``; see the notes.
+    cov : mapping of str to DataFrame, tuple (matrix, labels) or pedigree, optional
+        Known covariances of the levels of grouping factors, by the name of the factor or by the
+        name that ``gr(id, cov=name)`` has for it.
 
     Returns
     -------
@@ -171,6 +175,8 @@ def read_formula(
                          uncorrelated, unlike lme4's expansion of ``||``
     ``(1 | a/b)``        ``(1 | a) + (1 | a:b)``
     ``(1 | a:b)``        the combinations of a and b that occur
+    ``(1 | gr(id, cov=A))``  effects of id with the covariance A times a variance; A is a variable
+                         of the caller, or in `cov`; ``prec=`` for the inverse of A
     ``offset(z)``        a known term of the linear predictor
     ``y ~ . + (1 | g)``  all other columns that no random term uses
     ===================  ================================================================
@@ -231,6 +237,7 @@ def read_formula(
         drop_cols=drop_cols,
         allow_saturated=weights is not None,
         checks=read_checks(check),
+        cov=cov,
     )
 
 

@@ -206,6 +206,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
         hasconst: bool | None = None,
         eval_env: int | Mapping[str, Any] = 0,
         check: Mapping[str, str] | None = None,
+        cov: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> MixedLM:
         model = cls.__new__(cls)
@@ -226,6 +227,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
             vc_formula=vc_formula,
             eval_env=scope,
             check=check,
+            cov=cov,
             **kwargs,
         )
         model._set_up(design, hasconst, as_arrays=False)
@@ -242,7 +244,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
     def random(self) -> list[RandomTerm]:
         """The terms as the constructor takes them."""
         return [
-            RandomTerm(t.levels.take(t.codes), t.X, t.group, t.columns, t.structure)
+            RandomTerm(t.levels.take(t.codes), t.X, t.group, t.columns, t.structure, cov=t.known)
             for t in self.design.terms
         ]
 

@@ -254,6 +254,8 @@ def _too_few(term: TermDesign, allow_saturated: bool) -> str:
             "a variance needs at least two.\n"
             f"Use another factor or drop {term.text}."
         )
+    if term.known is not None and not term.known.is_identity:  # what relatives share tells effects and residuals apart
+        return ""
     if _one_level_a_column(term):
         return (
             f"each column of {term.text} differs from zero in one level of {term.group!r} only; "
@@ -365,7 +367,7 @@ def repeated_column(terms: Sequence[TermDesign]) -> tuple[int, str, str] | None:
 def _same_groups(a: TermDesign, b: TermDesign) -> bool:
     """Whether two grouping factors divide the rows in the same way, whatever the levels' names."""
     q = len(a.levels)
-    return q == len(b.levels) and same_partition(a.codes, b.codes, q)
+    return a.known is b.known and q == len(b.levels) and same_partition(a.codes, b.codes, q)
 
 
 def _repetition(name: str, term: TermDesign, other: TermDesign) -> str:

@@ -23,6 +23,8 @@ from mixedlm_ext.design.design import Design
 from mixedlm_ext.design.fixed import keep_columns
 from mixedlm_ext.design.frame import Table, one_per_row, read_table
 from mixedlm_ext.design.grouping import combine_codes, level_codes
+from mixedlm_ext.design.known import KnownMatrix, places_of
+from mixedlm_ext.design.known_terms import known_of_terms
 from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.names import code_names, list_names, quoted, resolve_names
@@ -52,6 +54,7 @@ def design_from_formula(
     drop_cols: Collection[str] | None = None,
     allow_saturated: bool = False,
     checks: Checks | None = None,
+    cov: Mapping[str, Any] | None = None,
 ) -> Design:
     """Evaluate a formula in data.
 
@@ -79,6 +82,8 @@ def design_from_formula(
         Accept as many random effects as observations, which is right when sigma is known.
     checks : Checks, optional
         What to do with what the checks find.
+    cov : mapping of str to matrix, optional
+        Known covariances of levels (see `mixedlm_ext.design.known_terms.known_of_terms`).
 
     Returns
     -------
@@ -109,6 +114,7 @@ def design_from_formula(
     formula = expand_dot(
         formula, table.names, [name for name in (weights, offset) if isinstance(name, str)]
     )
+    known = known_of_terms(formula, cov, env)
     names, beside, scope = resolve_names(formula, table.names, env, len(table), table.index.names)
     columns = {name: table.column(name) for name in names}
     for name, values in beside.items():
@@ -136,7 +142,7 @@ def design_from_formula(
     y = _response(matrices, prepared, frame, total)
     X, *lefts = matrices.build(prepared, n, range(len(matrices.infos)))
     check_matrix(X, matrices.names(0), "the fixed part", frame.index)
-    terms = _terms(matrices, prepared, frame, lefts)
+    terms = _terms(matrices, prepared, frame, lefts, known)
     _check_terms(formula, terms, checks, allow_saturated)
     _check_one_level(matrices.without_columns(0), checks)
     _warn_of_times(matrices)
@@ -247,6 +253,7 @@ def _terms(
     prepared: Mapping[str, Any],
     frame: pd.DataFrame,
     lefts: Sequence[Floats],
+    known: Sequence[KnownMatrix | None],
 ) -> tuple[TermDesign, ...]:
     """Columns and level codes of the random terms; factors used twice are coded once."""
     factors: dict[str, tuple[npt.NDArray[np.intp], pd.Index]] = {}
@@ -267,10 +274,16 @@ def _terms(
                 "so it has no column. Drop it."
             )
         codes, levels = groups[spec.group]
+        own = known[i - 1]
+        if own is not None:
+            codes, levels = places_of(levels, own, spec.text)[codes], own.labels
         name = unique_name(spec.name or spec.group_name, [term.name for term in terms])
         columns = matrices.names(i)
         terms.append(
-            TermDesign(name, spec.group_name, columns, levels, spec.structure, spec.text, X, codes)
+            TermDesign(
+                name, spec.group_name, columns, levels, spec.structure, spec.text, X, codes,
+                known=own,
+            )
         )
     return tuple(terms)
 

@@ -10,6 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mixedlm_ext.design.known import KnownMatrix
+from mixedlm_ext.linalg.precision import SparsePrecision
+from mixedlm_ext.linalg.semidefinite import Root
 from mixedlm_ext.structures import Structure, structure_of
 
 __all__ = ["NewData", "RandomTerm", "TermDesign", "TermSpec"]
@@ -39,6 +42,9 @@ class RandomTerm:
         them; compound symmetry (equal correlations) with a variance each or with one ("hom"); first
         order autoregression of the columns in their order, with one variance or with one each
         ("het"); Toeplitz, a correlation for each distance of the columns in their order.
+    cov, prec : DataFrame, tuple (matrix, labels) or KnownMatrix, optional
+        The covariance of the levels, up to the variances that are estimated, or its inverse. Levels
+        are found by their labels; those without rows are predicted.
 
     Examples
     --------
@@ -52,6 +58,8 @@ class RandomTerm:
     name: str | None = None
     columns: Sequence[str] | None = None
     structure: str = "us"
+    cov: Any = None
+    prec: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +81,9 @@ class TermSpec:
         As `RandomTerm` has it.
     text : str
         The term in formula language.
+    known : KnownMatrix or None
+        The covariance of the levels, whose labels are `levels` then; None where levels are
+        independent.
     """
 
     name: str
@@ -81,6 +92,22 @@ class TermSpec:
     levels: pd.Index
     structure: str
     text: str
+    known: KnownMatrix | None = field(default=None, kw_only=True)
+
+    @property
+    def root(self) -> Root | None:
+        """C (levels, r) of levels with the covariance K = CC', if it is known by that."""
+        return None if self.known is None else self.known.root
+
+    @property
+    def precision(self) -> SparsePrecision | None:
+        """K⁻¹ of the levels, if their covariance is known by that."""
+        return None if self.known is None else self.known.precision
+
+    @property
+    def effects(self) -> int:
+        """Independent effects for each column: as many as levels, or the rank of K."""
+        return len(self.levels) if self.known is None else self.known.effects
 
     @property
     def kind(self) -> Structure:
@@ -118,7 +145,10 @@ class TermDesign(TermSpec):
     @property
     def spec(self) -> TermSpec:
         """The term without its rows."""
-        return TermSpec(self.name, self.group, self.columns, self.levels, self.structure, self.text)
+        return TermSpec(
+            self.name, self.group, self.columns, self.levels, self.structure, self.text,
+            known=self.known,
+        )
 
 
 @dataclass(frozen=True, eq=False)

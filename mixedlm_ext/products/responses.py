@@ -91,16 +91,27 @@ def with_response(cp: CrossProducts, reduced: Reduced, r: int = 0) -> CrossProdu
 
 def _weighted_Z(terms: Sequence[TermDesign], layout: Layout, noise: Noise) -> sparse.csr_array:
     """Return W^½Z with the columns and the order of the cross-products, (n, q)."""
-    offsets = np.concatenate([[0], np.cumsum([k * levels for k, levels in layout.shapes])])
+    roots = [layout.root_of(i) for i in range(len(layout.shapes))]
+    shapes = [
+        (k, levels if C is None else int(C.shape[0])) for (k, levels), C in zip(layout.shapes, roots)
+    ]
+    offsets = np.concatenate([[0], np.cumsum([k * levels for k, levels in shapes])])
     n = len(terms[0].codes)
     values: list[Array] = []
     columns: list[NDArray[np.intp]] = []
     for term, place in zip(terms, layout.places, strict=True):
         X = noise.root_times(place.columns(term.X))
-        levels = layout.shapes[place.block][1]
+        levels = shapes[place.block][1]
         for a in range(place.k):
             values.append(X[:, a])
             columns.append(offsets[place.block] + (place.first + a) * levels + term.codes)
     row = np.tile(np.arange(n), len(values))
     cells = (np.concatenate(values), (row, np.concatenate(columns)))
-    return sparse.csr_array(cells, shape=(n, int(offsets[-1])))
+    Z = sparse.csr_array(cells, shape=(n, int(offsets[-1])))
+    if all(C is None for C in roots):
+        return Z
+    stacked = [
+        sparse.kron(sparse.eye_array(k), sparse.eye_array(levels) if C is None else C)
+        for (k, levels), C in zip(shapes, roots)
+    ]
+    return sparse.csr_array(Z @ sparse.block_diag(stacked, format="csr"))

@@ -112,15 +112,21 @@ def _candidates(criterion: GaussianCriterion, several: bool) -> list[Array]:
     if dear:
         out = [covariance.theta_of([_alone(criterion, i) for i in blocks])]
     if several:
-        out += [_moments(problem, i, relative) for i in blocks for relative in (True, False)]
+        if _levels_apart(cp):
+            out += [_moments(problem, i, relative) for i in blocks for relative in (True, False)]
         out += _corners(problem)
-    elif not dear:
+    elif not dear and _levels_apart(cp):
         out.append(_moments(problem, blocks[-1], relative=True))
     kept: list[Array] = []
     for theta in out:
         if not any(np.allclose(theta, other, rtol=0.1) for other in kept):
             kept.append(theta)
     return kept
+
+
+def _levels_apart(cp: CrossProducts) -> bool:
+    """Say whether coefficients of every level can be found from its own rows."""
+    return not any(cp.is_tied(i) for i in range(len(cp.shapes)))
 
 
 def _corners(problem: Problem) -> list[Array]:
@@ -162,10 +168,10 @@ def several_minima(problem: Problem) -> bool:
     cp = problem.cp
     for i, D in enumerate(cp.diagonal):
         inside = (cp.block(cp.ZX, i).sum(axis=1) ** 2).sum(axis=1)
-        apart = (inside < (1.0 - _MISSING) * np.einsum("aal->a", D)).any()
+        apart = not cp.is_tied(i) and (inside < (1.0 - _MISSING) * np.einsum("aal->a", D)).any()
         if apart or _dependent(problem, i).any():
             return True
-    return any(_nearly_one(cp, i, j) for i, j in cp.couplings)
+    return any(_nearly_one(cp, i, j) for i, j in cp.couplings if i != j)
 
 
 def _dependent(problem: Problem, i: int) -> NDArray[np.bool_]:

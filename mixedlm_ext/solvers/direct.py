@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.products.products import BlockMatrix
 from mixedlm_ext.solvers.costs import Costs
-from mixedlm_ext.solvers.elimination import EliminationFactor
-from mixedlm_ext.solvers.root import DenseFactor, DenseRoot
+from mixedlm_ext.solvers.elimination import Elimination, EliminationFactor
+from mixedlm_ext.solvers.root import DenseFactor
 from mixedlm_ext.solvers.symbolic import Symbolic
 
 Array = NDArray[np.float64]
@@ -56,10 +56,11 @@ class DirectSolver:
     def factor(self, templates: Sequence[Array]) -> Factor:
         """Factor M at the given templates, one for each block."""
         top, numbers, places = self.symbolic.top, self._numbers, self.symbolic.places
-        if isinstance(top, DenseRoot):
+        if self.symbolic.in_cells:
             cells = np.zeros(top.n_cells)
             cells[places] = numbers.values
             return Factor(self.symbolic, top.factor(cells, templates), templates)
+        assert isinstance(top, Elimination)
         stages = EliminationFactor(top, numbers.D, numbers.C, places, numbers.values, templates)
         return Factor(self.symbolic, stages, templates)
 
@@ -142,3 +143,8 @@ class Factor:
         out = [np.empty((k, k, levels)) for k, levels in self._symbolic.shapes]
         self._stages.diagonal_blocks(out)
         return out
+
+    def inverse(self) -> BlockMatrix:
+        """Return ΛM⁻¹Λ' on the pattern, where all of its numbers are in cells."""
+        symbolic = self._symbolic
+        return symbolic.put_back(self._stages.inverse_at(symbolic.places))

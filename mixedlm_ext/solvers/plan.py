@@ -1,7 +1,7 @@
 """The order in which the columns of Z are eliminated, chosen once from the pattern of Z'Z.
 
 A *node* is one level of one block and stands for its k columns of Z; two nodes are joined when they
-meet in some row. A set of nodes that are not joined to one another is eliminated together, level by
+meet in some row, or by a known precision or common members though they are of one block. A set of nodes that are not joined to one another is eliminated together, level by
 level, which joins the neighbours of each. The largest block goes first; then whole blocks that are
 still unjoined (nested factors), or unjoined subsets of a block with few neighbours (sparsely
 crossed factors), as long as that is cheaper than to factor what remains as one dense matrix.
@@ -85,12 +85,15 @@ class Plan:
     edges : list of (ndarray, ndarray)
         The joined nodes that remain after each stage, fill included; only where the next stage
         needs them.
+    joined : bool
+        Whether levels of one block are joined to one another.
     """
 
     stages: list[Stage]
     root: list[Part]
     edges: list[tuple[Index, Index]]
     shapes: Shapes
+    joined: bool = False
 
     @property
     def parts(self) -> list[Part]:
@@ -133,17 +136,19 @@ def make_plan(shapes: Shapes, pairs: Pairs, costs: Costs) -> Plan:
     ----------
     shapes : tuple of (int, int)
         Columns a level and levels, for each block; largest first.
-    pairs : mapping of (i, j), i < j, to (ndarray, ndarray)
-        The levels of blocks i and j that meet in some row.
+    pairs : mapping of (i, j), i <= j, to (ndarray, ndarray)
+        The levels of blocks i and j that are joined.
     costs : Costs
 
     Returns
     -------
     Plan
     """
-    if len(shapes) > 1 and sum(k * levels for k, levels in shapes) <= costs.small:
+    joined = any(i == j and len(rows) for (i, j), (rows, _) in pairs.items())
+    several = len(shapes) > 1 or joined
+    if several and sum(k * levels for k, levels in shapes) <= costs.small:
         return dense_plan(shapes)
-    return _Planner(shapes, pairs, costs).run()
+    return _Planner(shapes, pairs, costs).run(joined)
 
 
 def dense_plan(shapes: Shapes) -> Plan:
@@ -179,18 +184,18 @@ class _Planner:
         self.v = np.concatenate([v for _, v in joined]) if joined else np.zeros(0, np.intp)
         self.start = 0
 
-    def run(self) -> Plan:
+    def run(self, joined: bool) -> Plan:
         """Eliminate until nothing remains, or what remains is better dense."""
         stages: list[Stage] = []
         edges: list[tuple[Index, Index]] = []
-        members: Index | None = np.arange(self.shapes[0][1])
+        members = self._choose() if joined else np.arange(self.shapes[0][1])
         while members is not None:
             stage = self._stage(members)
             stages.append(stage)
             members = self._next(stage)
             if members is not None:
                 edges.append((self.u, self.v))
-        return Plan(stages, self._root(), edges, self.shapes)
+        return Plan(stages, self._root(), edges, self.shapes, joined)
 
     def _stage(self, nodes: Index) -> Stage:
         """Take `nodes`, all of one block, out of the graph."""
@@ -217,6 +222,13 @@ class _Planner:
         if (width**2).sum() >= 0.25 * columns**2:
             return None
         self._fill(stage)
+        return self._choose()
+
+    def _choose(self) -> Index | None:
+        """Return what to eliminate next, None for a dense root."""
+        columns = int(self.k_of[self.alive].sum())
+        if columns <= self.costs.small_rest:
+            return None
         n = len(self.alive)
         degree = np.bincount(self.u, minlength=n) + np.bincount(self.v, minlength=n)
         for nodes in (self._unjoined_block(), self._unjoined_subset(degree)):
