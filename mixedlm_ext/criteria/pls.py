@@ -19,8 +19,8 @@ from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.responses import Reduced, with_response
 from mixedlm_ext.solvers.base import FactorProtocol, SolverProtocol
-from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.choice import solver_of
+from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]

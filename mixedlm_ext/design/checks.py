@@ -254,7 +254,9 @@ def _too_few(term: TermDesign, allow_saturated: bool) -> str:
             "a variance needs at least two.\n"
             f"Use another factor or drop {term.text}."
         )
-    if term.known is not None and not term.known.is_identity:  # what relatives share tells effects and residuals apart
+    if (
+        term.known is not None and not term.known.is_identity
+    ):  # what relatives share tells effects and residuals apart
         return ""
     if _one_level_a_column(term):
         return (

@@ -281,7 +281,14 @@ def _terms(
         columns = matrices.names(i)
         terms.append(
             TermDesign(
-                name, spec.group_name, columns, levels, spec.structure, spec.text, X, codes,
+                name,
+                spec.group_name,
+                columns,
+                levels,
+                spec.structure,
+                spec.text,
+                X,
+                codes,
                 known=own,
             )
         )

@@ -65,11 +65,11 @@ class KnownMatrix:
     def is_identity(self) -> bool:
         """Whether levels are independent and have one variance, as without a matrix."""
         matrix: Any = self.root if self.precision is None else self.precision.Q
-        if isinstance(matrix, np.ndarray) or matrix.count_nonzero() != len(self):
+        rows, columns = matrix.nonzero()
+        if len(rows) != len(self) or len(np.unique(columns)) != len(self):
             return False
-        values = np.abs(matrix.data[matrix.data != 0])
-        apart = matrix.shape[0] == matrix.shape[1] == len(self)
-        return bool(apart and np.ptp(values) <= _ROUNDING * values.max())
+        values = np.abs(np.asarray(matrix[rows, columns]))
+        return bool(np.ptp(values) <= _ROUNDING * values.max())
 
     @property
     def effects(self) -> int:
@@ -80,7 +80,31 @@ class KnownMatrix:
         """Return effects (l, k) with the covariance K from independent ones, Z (effects, k)."""
         if self.precision is not None:
             return self.precision.root_times(Z)
+        assert self.root is not None
         return np.asarray(self.root @ Z)
+
+    def between(self, codes: npt.NDArray[np.intp]) -> Floats:
+        """Return K_lm of some levels, (..., m, m) for codes (..., m)."""
+        if self.precision is None:
+            C: Any = self.root[codes.ravel()] if self.root is not None else None
+            rows = np.asarray(C if isinstance(C, np.ndarray) else C.toarray())
+            rows = rows.reshape(*codes.shape, -1)
+            return np.asarray(rows @ rows.swapaxes(-1, -2))
+        own, places = np.unique(codes, return_inverse=True)
+        E = np.zeros((len(self), len(own)))
+        E[own, np.arange(len(own))] = 1.0
+        K, places = self.precision.solve(E)[own], places.reshape(codes.shape)
+        return np.asarray(K[places[..., :, None], places[..., None, :]])
+
+    @property
+    def edges(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], int]:
+        """Levels and what they have in common, by number, and how many of these there are.
+
+        Levels that hang together by nothing are independent.
+        """
+        matrix: Any = self.root if self.precision is None else self.precision.Q
+        rows, columns = (at.astype(np.intp) for at in matrix.nonzero())
+        return rows, columns, int(matrix.shape[1])
 
     def times(self, V: Floats) -> Floats:
         """Return KV for V (l, c)."""
@@ -152,9 +176,7 @@ def _indefinite(what: str) -> DesignError:
     )
 
 
-def _of_precision(
-    matrix: Floats | sparse.csr_array, labels: pd.Index, what: str
-) -> KnownMatrix:
+def _of_precision(matrix: Floats | sparse.csr_array, labels: pd.Index, what: str) -> KnownMatrix:
     """Return the covariance of a precision; of a dense one by its root."""
     try:
         if isinstance(matrix, sparse.csr_array):
@@ -184,7 +206,9 @@ def _labelled(value: Any, what: str) -> tuple[Any, pd.Index]:
         raise DesignError(f"{what} is a polars frame, whose rows have no labels. {_LABELLED}")
     kind = type(value).__name__
     if np.ndim(value) == 2:
-        raise DesignError(f"{what} is a {kind}, which does not say which row is which level. {_LABELLED}")
+        raise DesignError(
+            f"{what} is a {kind}, which does not say which row is which level. {_LABELLED}"
+        )
     raise DesignError(f"{what} is a {kind}, not a labelled matrix. {_LABELLED}")
 
 
@@ -193,7 +217,9 @@ def _index(labels: Any, what: str) -> pd.Index:
     try:
         return pd.Index(list(labels), tupleize_cols=False)
     except TypeError:
-        raise DesignError(f"the labels of {what} are a {type(labels).__name__}. {_LABELLED}") from None
+        raise DesignError(
+            f"the labels of {what} are a {type(labels).__name__}. {_LABELLED}"
+        ) from None
 
 
 def _of_frame(frame: pd.DataFrame, what: str) -> tuple[Any, pd.Index]:
@@ -209,12 +235,11 @@ def _of_frame(frame: pd.DataFrame, what: str) -> tuple[Any, pd.Index]:
     place = match_keys(rows, columns, f"the index of {what}")
     if (place < 0).any():
         lost = rows[int(np.flatnonzero(place < 0)[0])]
-        raise DesignError(
-            f"{what} has the row {quoted(lost)} and no such column. {_LABELLED}"
-        )
+        raise DesignError(f"{what} has the row {quoted(lost)} and no such column. {_LABELLED}")
     kinds = [getattr(dtype, "subtype", dtype) for dtype in frame.dtypes]
     if len(frame) and all(isinstance(dtype, pd.SparseDtype) for dtype in frame.dtypes):
-        matrix = sparse.csc_array(frame.sparse.to_coo())
+        accessor: Any = frame.sparse
+        matrix: Any = sparse.csc_array(accessor.to_coo())
     elif all(getattr(kind, "kind", "O") in "biuf" for kind in kinds):
         matrix = frame.to_numpy(dtype=float, na_value=np.nan)
     else:
@@ -237,11 +262,9 @@ def _check_labels(labels: pd.Index, what: str) -> None:
 
 def _checked(matrix: Any, labels: pd.Index, what: str) -> Floats | sparse.csr_array:
     """Return the matrix as numbers, symmetric to the last digit; sparse if it mostly is zero."""
-    if sparse.issparse(matrix):
-        dtype = matrix.dtype
-    else:
-        matrix = np.asarray(matrix)
-        dtype = matrix.dtype
+    is_sparse: bool = sparse.issparse(matrix)
+    matrix = matrix if is_sparse else np.asarray(matrix)
+    dtype = matrix.dtype
     if dtype.kind not in "biuf":
         raise DesignError(f"{what} has the type {dtype}; it needs numbers.")
     n, m = matrix.shape
@@ -252,36 +275,35 @@ def _checked(matrix: Any, labels: pd.Index, what: str) -> Floats | sparse.csr_ar
     if n == 0:
         raise DesignError(f"{what} has no rows.")
     _check_labels(labels, what)
-    known: Any = sparse.csr_array(matrix, dtype=float) if sparse.issparse(matrix) else np.asarray(
-        matrix, dtype=float
+    known: Any = (
+        sparse.csr_array(matrix, dtype=float) if is_sparse else np.asarray(matrix, dtype=float)
     )
-    numbers = known.data if sparse.issparse(known) else known
+    numbers = known.data if is_sparse else known
     if not np.isfinite(numbers).all():
         raise DesignError(f"{what} has values that are missing or infinite.")
     _check_symmetric(known, labels, what)
     known = 0.5 * (known + known.T)
-    share = (known.count_nonzero() if sparse.issparse(known) else np.count_nonzero(known)) / n**2
-    if share > _SPARSE:
-        return known.toarray() if sparse.issparse(known) else known
+    count = known.count_nonzero() if is_sparse else np.count_nonzero(known)
+    if count > _SPARSE * n**2:
+        return known.toarray() if is_sparse else known
     return sparse.csr_array(known)
 
 
 def _check_symmetric(known: Any, labels: pd.Index, what: str) -> None:
     """Refuse a matrix that is not symmetric, with the pair that differs most."""
-    difference = abs(known - known.T)
+    difference: Any = abs(known - known.T)
     largest = abs(known).max()
     worst = difference.max()
     if worst > _ROUNDING * largest:
         if sparse.issparse(difference):
-            entries = sparse.coo_array(difference)
+            entries: Any = difference.tocoo()
             at = int(np.argmax(entries.data))
             a, b = int(entries.row[at]), int(entries.col[at])
         else:
-            a, b = np.unravel_index(int(np.argmax(difference)), difference.shape)
+            a, b = (int(i) for i in np.unravel_index(np.argmax(difference), difference.shape))
         raise DesignError(
             f"{what} is not symmetric: {quoted(labels[a])} with {quoted(labels[b])} is "
-            f"{known[a, b]:g}, the other way round {known[b, a]:g}. A triangle alone is not enough: "
-            "fill in both."
+            f"{known[a, b]:g}, the other way round {known[b, a]:g}. A triangle alone is not enough."
         )
 
 
@@ -329,8 +351,7 @@ def places_of(levels: pd.Index, known: KnownMatrix, term: str) -> npt.NDArray[np
         one = len(lost) == 1
         raise DesignError(
             f"{len(lost)} level{'' if one else 's'} of {levels.name!r} {'has' if one else 'have'} "
-            f"no row in the matrix of {term}: {names}{more}. Add {'it' if one else 'them'} to the matrix, or leave "
-            f"{'its' if one else 'their'} rows out of the data."
+            f"no row in the matrix of {term}: {names}{more}. Add {'it' if one else 'them'} to the "
+            f"matrix, or leave {'its' if one else 'their'} rows out of the data."
         )
     return places
-

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixedlm_ext.design.known import KnownMatrix, known_matrix
 from mixedlm_ext.design.names import list_names
 from mixedlm_ext.design.pedigree import pedigree
+from mixedlm_ext.design.records import TermSpec
 from mixedlm_ext.errors import DesignError, FormulaError, did_you_mean
 from mixedlm_ext.language.mixed_formula import MixedFormula, RandomTermSpec
 
-__all__ = ["known_of_terms"]
+__all__ = ["EarlierMatrices", "known_of_terms"]
 
 
 def known_of_terms(
@@ -50,6 +51,20 @@ def known_of_terms(
     return out
 
 
+class EarlierMatrices(dict[str, KnownMatrix]):
+    """The matrices of a model that is changed: the new formula may use fewer of them."""
+
+    @classmethod
+    def of(cls, formula: MixedFormula, terms: Sequence[TermSpec]) -> EarlierMatrices | None:
+        """Return those of the terms of a formula, None if there are none."""
+        out = cls()
+        for spec, term in zip(formula.random, terms, strict=True):
+            if term.known is not None:
+                code = spec.call.known if spec.call is not None else ""
+                out[code or spec.group_name] = term.known
+        return out or None
+
+
 def _is_known(spec: RandomTermSpec) -> bool:
     return spec.call is not None and spec.call.name == "gr"
 
@@ -82,7 +97,7 @@ class _Finder:
             else:
                 return self._matrix((code, spec), value, f"{word}={code}")
         if spec.group_name in self.given:
-            return self._known(spec.group_name, f'cov[{spec.group_name!r}]', spec)
+            return self._known(spec.group_name, f"cov[{spec.group_name!r}]", spec)
         raise FormulaError(
             f"gr({spec.group_name}) has no matrix",
             self.formula.text,
@@ -124,7 +139,8 @@ class _Finder:
         inverse = spec.call is not None and spec.call.inverse
         key = (code, inverse, spec.group_name)
         if key not in self.read:
-            known = known_matrix(value, what, inverse=inverse)
+            earlier = isinstance(self.given, EarlierMatrices)
+            known = known_matrix(value, what, inverse=inverse and not earlier)
             self.read[key] = known.renamed(spec.group_name)
         return self.read[key]
 
@@ -137,7 +153,9 @@ class _Finder:
             raise
         except Exception as error:
             raise FormulaError(
-                f"{code} cannot be evaluated: {error}", self.formula.text, spec.group_span,
+                f"{code} cannot be evaluated: {error}",
+                self.formula.text,
+                spec.group_span,
                 "Make the matrix before, and name it in the formula.",
             ) from error
         self.used.update(name for name in self.given if name in code)
@@ -155,7 +173,7 @@ class _Finder:
     def refuse_unused(self) -> None:
         """Refuse a key that no term takes."""
         unused = [key for key in self.given if key not in self.used]
-        if unused:
+        if unused and not isinstance(self.given, EarlierMatrices):
             groups = list(dict.fromkeys(spec.group_name for spec in self.formula.random))
             raise DesignError(
                 f"cov= has a matrix for {unused[0]!r}, which is no grouping factor of the formula "

@@ -3,9 +3,9 @@
     A = TDT',   T⁻¹ = I - P,   A⁻¹ = (I - P)'D⁻¹(I - P),   log|A| = Σ log d_i
 
 P has 1/2 for each known parent of an animal, and d_i is the variance of its Mendelian sampling,
-1/2 - (F_s + F_d)/4 with F = -1 for a parent that is not known (Henderson 1976, Biometrics 32, 69-83;
-Quaas 1976, Biometrics 32, 949-953). An animal's inbreeding is half the relationship of its parents,
-F_i = A_sd/2, by products with A = TDT' of the ancestors (Colleau 2002, Genetics Selection
+1/2 - (F_s + F_d)/4 with F = -1 for a parent that is not known (Henderson 1976, Biometrics 32,
+69-83; Quaas 1976, Biometrics 32, 949-953). An animal's inbreeding is half the relationship of its
+parents, F_i = A_sd/2, by products with A = TDT' of the ancestors (Colleau 2002, Genetics Selection
 Evolution 34, 409-421).
 """
 
@@ -83,8 +83,10 @@ def pedigree(frame: Any, id: str, sire: str, dam: str) -> KnownMatrix:
     {'a': 0.0, 'b': 0.0, 'c': 0.0, 'd': 0.0, 'e': 0.25}
     """
     table = read_table(frame)
-    columns = [table.column(name, f"{what} column") for name, what in
-               ((id, "id"), (sire, "sire"), (dam, "dam"))]
+    columns = [
+        table.column(name, f"{what} column")
+        for name, what in ((id, "id"), (sire, "sire"), (dam, "dam"))
+    ]
     labels, parents = _animals(columns, id)
     order = _oldest_first(labels, parents)
     F = _inbreeding(parents, order)

@@ -15,7 +15,7 @@ from mixedlm_ext.linalg.precision import SparsePrecision
 from mixedlm_ext.linalg.semidefinite import Root
 from mixedlm_ext.structures import Structure, structure_of
 
-__all__ = ["NewData", "RandomTerm", "TermDesign", "TermSpec"]
+__all__ = ["NewData", "RandomTerm", "TermDesign", "TermSpec", "effects_of_rows"]
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
@@ -104,6 +104,12 @@ class TermSpec:
         """K⁻¹ of the levels, if their covariance is known by that."""
         return None if self.known is None else self.known.precision
 
+    def draw(self, rng: Any, T: Floats) -> Floats:
+        """Return random effects (levels, k), of covariance TT' where levels are independent."""
+        independent = rng.standard_normal((self.effects, len(T)))
+        known = independent if self.known is None else self.known.from_independent(independent)
+        return np.asarray(known @ T.T)
+
     @property
     def effects(self) -> int:
         """Independent effects for each column: as many as levels, or the rank of K."""
@@ -142,13 +148,33 @@ class TermDesign(TermSpec):
     X: Floats
     codes: Codes
 
+    def times(self, b: Floats) -> Floats:
+        """Return Zb for effects b (levels, k), (n,)."""
+        return np.asarray(np.einsum("nk,nk->n", self.X, effects_of_rows(self.codes, b)))
+
+    def sums(self, h: Floats) -> Floats:
+        """Return Z'h by levels for h (n,), (levels, k)."""
+        weighted = self.X * h[:, None]
+        q = len(self.levels)
+        return np.column_stack([np.bincount(self.codes, x, q) for x in weighted.T])
+
     @property
     def spec(self) -> TermSpec:
         """The term without its rows."""
         return TermSpec(
-            self.name, self.group, self.columns, self.levels, self.structure, self.text,
+            self.name,
+            self.group,
+            self.columns,
+            self.levels,
+            self.structure,
+            self.text,
             known=self.known,
         )
+
+
+def effects_of_rows(codes: Codes, b: Floats) -> Floats:
+    """Return the effects of each row, (n, k), from those of levels, b (levels, k)."""
+    return np.asarray(b[codes])
 
 
 @dataclass(frozen=True, eq=False)

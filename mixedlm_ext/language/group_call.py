@@ -34,7 +34,7 @@ class GroupCall:
         Code of the known matrix, ``"A"``; empty if it is given beside the formula.
     inverse : bool
         Whether that is the precision.
-    weights : tuple of str
+    shares : tuple of str
         Code of the weight of each member; empty for equal weights.
     normalize : bool
         Whether the weights of a row are divided by their sum.
@@ -43,7 +43,7 @@ class GroupCall:
     name: str
     known: str = ""
     inverse: bool = False
-    weights: tuple[str, ...] = ()
+    shares: tuple[str, ...] = ()
     normalize: bool = True
 
     def written(self, factors: Sequence[str]) -> str:
@@ -51,8 +51,8 @@ class GroupCall:
         parts = list(factors)
         if self.known:
             parts.append(f"{'prec' if self.inverse else 'cov'}={self.known}")
-        if self.weights:
-            parts.append(f"weights=[{', '.join(self.weights)}]")
+        if self.shares:
+            parts.append(f"weights=[{', '.join(self.shares)}]")
         if not self.normalize:
             parts.append("normalize=False")
         return f"{self.name}({', '.join(parts)})"
@@ -131,7 +131,7 @@ def _members(
     if weights and len(weights) != count:
         problem = f"mm() has {count} members and {len(weights)} weights"
         raise source.error(problem, node.span, "Give one weight for each member, in their order.")
-    return GroupCall("mm", weights=weights, normalize=normalize)
+    return GroupCall("mm", shares=weights, normalize=normalize)
 
 
 def _weights(source: Source, tokens: Sequence[Token]) -> tuple[str, ...]:

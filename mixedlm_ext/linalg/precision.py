@@ -64,7 +64,7 @@ class SparsePrecision:
     def pivots(self) -> Array:
         """D, (n,): the determinant is their product."""
         D = np.asarray(self._factor.U.diagonal())
-        if not (D > D.max(initial=0.0) * self.n * np.finfo(float).eps).all():
+        if not (D.max(initial=0.0) * self.n * np.finfo(float).eps < D).all():
             raise np.linalg.LinAlgError("not positive definite")
         return D
 

@@ -279,7 +279,7 @@ class CrossProducts:
         return own if prior is None else np.stack([np.asarray(prior.Q @ part) for part in own])
 
     def between_roots(self, W: Array) -> Array:
-        """Return R'WR (q, q) for W (q, q) and I ⊗ K = RR'; W itself where levels are independent."""
+        """Return R'WR (q, q) for W (q, q), I ⊗ K = RR'; W itself where levels are independent."""
         if not self.layout.priors:
             return W
         for i, ((k, levels), start) in enumerate(zip(self.shapes, self.offsets)):

@@ -93,7 +93,8 @@ def _weighted_Z(terms: Sequence[TermDesign], layout: Layout, noise: Noise) -> sp
     """Return W^½Z with the columns and the order of the cross-products, (n, q)."""
     roots = [layout.root_of(i) for i in range(len(layout.shapes))]
     shapes = [
-        (k, levels if C is None else int(C.shape[0])) for (k, levels), C in zip(layout.shapes, roots)
+        (k, levels if C is None else int(C.shape[0]))
+        for (k, levels), C in zip(layout.shapes, roots)
     ]
     offsets = np.concatenate([[0], np.cumsum([k * levels for k, levels in shapes])])
     n = len(terms[0].codes)

@@ -7,6 +7,7 @@ independent, and Z'WZ of b is C'AC by blocks: what a row touches is summed by le
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,18 +107,18 @@ def _joined(S: sparse.csr_array, C: Root) -> tuple[Index, Index]:
     return _sorted(P.row[below], P.col[below])
 
 
-def _sorted(rows: Index, columns: Index) -> tuple[Index, Index]:
+def _sorted(rows: Any, columns: Any) -> tuple[Index, Index]:
     """Return pairs by row, then column."""
     order = np.lexsort((columns, rows))
     return rows[order].astype(np.intp), columns[order].astype(np.intp)
 
 
-def _pattern(C: sparse.csr_array) -> sparse.csr_array:
+def _pattern(C: Any) -> sparse.csr_array:
     """Return ones where C has entries."""
     return sparse.csr_array((np.ones(len(C.data)), C.indices, C.indptr), shape=C.shape)
 
 
-def _congruence(left: Root | None, S: sparse.csr_array, right: Root | None) -> Root:
+def _congruence(left: Any, S: sparse.csr_array, right: Any) -> Any:
     """Return C_i'SC_j; None stands for I."""
     out = S if right is None else S @ right
     if isinstance(left, np.ndarray) and isinstance(out, np.ndarray):
@@ -125,7 +126,7 @@ def _congruence(left: Root | None, S: sparse.csr_array, right: Root | None) -> R
     return out if left is None else left.T @ out
 
 
-def _entries(P: Root, rows: Index, columns: Index) -> Array:
+def _entries(P: Any, rows: Index, columns: Index) -> Array:
     """Return the entries of a product at some pairs."""
     if isinstance(P, np.ndarray):
         return np.asarray(P[rows, columns])

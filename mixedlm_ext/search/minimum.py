@@ -181,7 +181,7 @@ def _best_of(
         way = log.another_way()
         e = way.evaluate(criterion, theta)
         if e is not None and e.value < best.value + worse:
-            end, last = newton(e, tol, way, rival=best.value)
+            end, last = newton(e, tol, way, rival=best.value + best.noise)
             if _is_better(end, best, tol):
                 best, step, log = end, last, way
         log.evaluations = way.evaluations

@@ -1,10 +1,11 @@
 """The order in which the columns of Z are eliminated, chosen once from the pattern of Z'Z.
 
 A *node* is one level of one block and stands for its k columns of Z; two nodes are joined when they
-meet in some row, or by a known precision or common members though they are of one block. A set of nodes that are not joined to one another is eliminated together, level by
-level, which joins the neighbours of each. The largest block goes first; then whole blocks that are
-still unjoined (nested factors), or unjoined subsets of a block with few neighbours (sparsely
-crossed factors), as long as that is cheaper than to factor what remains as one dense matrix.
+meet in some row, those of one block also by a known precision or by common members. A set of nodes
+that are not joined to one another is eliminated together, level by level, which joins the
+neighbours of each. The largest block goes first; then whole blocks that are still unjoined (nested
+factors), or unjoined subsets of a block with few neighbours (sparsely crossed factors, relatives),
+as long as that is cheaper than to factor what remains as one dense matrix.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.linalg.precision import SparsePrecision
 from mixedlm_ext.products.products import BlockMatrix, Coupling
 from mixedlm_ext.solvers.costs import Costs
@@ -80,6 +81,13 @@ class PriorSolver:
     def root_size(self) -> int:
         """Columns of the dense root."""
         return sum(part.k * part.n for part in self.symbolic.plan.root)
+
+    @cached_property
+    def level_variances(self) -> list[Array]:
+        """K_ll of every block, (levels,): the diagonal of Q⁻¹."""
+        units = [np.eye(k) for k, _ in self.A.shapes]
+        inner = DirectSolver(self.symbolic, self._Q).factor(units)
+        return [np.ascontiguousarray(D[0, 0]) for D in inner.diagonal_blocks()]
 
     def factor(self, templates: Sequence[Array]) -> PriorFactor:
         """Factor M at the given templates, one for each block."""
