@@ -295,7 +295,7 @@ def _check_symmetric(known: Any, labels: pd.Index, what: str) -> None:
     largest = abs(known).max()
     worst = difference.max()
     if worst > _ROUNDING * largest:
-        if sparse.issparse(difference):
+        if not isinstance(difference, np.ndarray):
             entries: Any = difference.tocoo()
             at = int(np.argmax(entries.data))
             a, b = int(entries.row[at]), int(entries.col[at])
