@@ -12,7 +12,7 @@ import pandas as pd
 
 from mixedlm_ext.design.column import one_column
 from mixedlm_ext.design.grouping import same_partition
-from mixedlm_ext.design.messages import quoted
+from mixedlm_ext.design.messages import is_number_text, quoted
 from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.rank import independent_columns
 from mixedlm_ext.design.records import TermDesign
@@ -66,21 +66,13 @@ def number_vector(values: Any, what: str, n: int) -> Floats:
 def _what_instead(values: Any) -> str:
     """What a column holds that is not numeric, and what to do about it."""
     items = pd.Series(values).tolist()
-    odd = [value for value in items if not _is_number_text(value)]
+    if not items:
+        return ". Use a column of numbers."
+    odd = [value for value in items if not is_number_text(value)]
     if odd:
         others = " beside numbers" if len(odd) < len(items) else ""
         return f" (it holds {quoted(odd[0])}{others}). Use a column of numbers."
-    if not items:
-        return ". Use a column of numbers."
     return f" (it holds {quoted(items[0])}). Convert it with .astype(float)."
-
-
-def _is_number_text(value: Any) -> bool:
-    """Whether a value is a number, or a text that can be converted into one."""
-    try:
-        return isinstance(value, str | int | float) and float(value) is not None
-    except (ValueError, OverflowError):
-        return False
 
 
 def check_response(y: Floats, name: str, offset: Floats | None, index: pd.Index) -> None:
