@@ -175,7 +175,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
         exog = pd.DataFrame(design.X, index=index, columns=list(design.x_names), copy=False)
         super().__init__(endog, exog, hasconst=hasconst)
         self.weights, self.offset = design.weights, design.offset
-        self.nobs = len(design.y)
+        self.nobs = design.n
         self.k_vars = len(design.x_names)
         self._data_attr += ["weights", "offset"]
         if design.formula is not None:
