@@ -1,10 +1,12 @@
 """The order in which the columns of Z are eliminated, chosen once from the pattern of Z'Z.
 
 A *node* is one level of one block and stands for its k columns of Z; two nodes are joined when they
-meet in some row. A set of nodes that are not joined to one another is eliminated together, level by
-level, which joins the neighbours of each. The largest block goes first; then whole blocks that are
-still unjoined (nested factors), or unjoined subsets of a block with few neighbours (sparsely
-crossed factors), as long as that is cheaper than to factor what remains as one dense matrix.
+meet in some row, or in rows with correlated residuals. A set of nodes that are not joined to one
+another is eliminated together, level by level, which joins the neighbours of each. The largest
+block of unjoined levels goes first; then whole blocks that are still unjoined (nested factors), or
+unjoined subsets of a block with few neighbours (sparsely crossed factors), as long as that is
+cheaper than to factor what remains as one dense matrix.
+What a plan takes of memory is estimated here too, as nothing has been allocated for it yet.
 """
 
 from __future__ import annotations
@@ -17,14 +19,22 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.linalg.keys import distinct_keys
 from mixedlm_ext.solvers.costs import Costs
+from mixedlm_ext.solvers.gram import prefer_pairs
 
 Index = NDArray[np.intp]
 
 __all__ = ["Part", "Plan", "Stage", "dense_plan", "make_plan", "node_offsets", "pairs_in_rows"]
 
+_ROOT_COPIES = 4
+"""Dense matrices of the root at once: its numbers, the factor, the inverse, those of a trial."""
+_PAIR = 80
+"""Bytes of one pair of neighbours: its entries, its cell, and what is made of them on the way."""
+_CELL = 48
+"""Bytes of one cell of a sparse remaining matrix and of what finds it."""
+
 Shapes = tuple[tuple[int, int], ...]
 Pairs = Mapping[tuple[int, int], tuple[Index, Index]]
-"""Blocks i < j to the levels of both that meet in some row."""
+"""Blocks i <= j to the levels of both that are joined; of one block, each pair once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +107,22 @@ class Plan:
         """All parts in the order of elimination."""
         return [stage.part for stage in self.stages] + self.root
 
+    @property
+    def root_size(self) -> int:
+        """Columns of the dense root."""
+        return sum(part.k * part.n for part in self.root)
+
+    def memory(self, costs: Costs) -> float:
+        """Return the bytes of a factor, its derivatives and their patterns, roughly."""
+        out = 8.0 * _ROOT_COPIES * float(self.root_size) ** 2
+        widths = np.repeat([k for k, _ in self.shapes], [levels for _, levels in self.shapes])
+        for number, stage in enumerate(self.stages):
+            entries = np.repeat(stage.rows, widths[stage.nodes])
+            before_root = number == len(self.stages) - 1 and bool(self.root)
+            if not before_root or prefer_pairs(entries, self.root_size, stage.part.k, costs):
+                out += _PAIR * _count_pairs(entries)
+        return out + _CELL * sum(float(len(u)) for u, _ in self.edges)
+
     def node_columns(self) -> tuple[Index, Index, Index]:
         """Return for every node its first column, their stride, and their number."""
         first, stride, count = (np.empty(sum(n for _, n in self.shapes), np.intp) for _ in range(3))
@@ -126,6 +152,12 @@ def pairs_in_rows(rows: Index) -> tuple[Index, Index]:
     return s, t
 
 
+def _count_pairs(rows: Index) -> float:
+    """Return how many pairs of entries share a row."""
+    counts = np.bincount(rows).astype(float)
+    return float((counts * (counts + 1.0)).sum()) / 2.0
+
+
 def make_plan(shapes: Shapes, pairs: Pairs, costs: Costs) -> Plan:
     """Choose the order of elimination for a pattern.
 
@@ -133,8 +165,8 @@ def make_plan(shapes: Shapes, pairs: Pairs, costs: Costs) -> Plan:
     ----------
     shapes : tuple of (int, int)
         Columns a level and levels, for each block; largest first.
-    pairs : mapping of (i, j), i < j, to (ndarray, ndarray)
-        The levels of blocks i and j that meet in some row.
+    pairs : mapping of (i, j), i <= j, to (ndarray, ndarray)
+        The levels of blocks i and j that are joined.
     costs : Costs
 
     Returns
@@ -183,7 +215,10 @@ class _Planner:
         """Eliminate until nothing remains, or what remains is better dense."""
         stages: list[Stage] = []
         edges: list[tuple[Index, Index]] = []
-        members: Index | None = np.arange(self.shapes[0][1])
+        first = self._unjoined_block()
+        if not len(first):
+            return dense_plan(self.shapes)
+        members: Index | None = first
         while members is not None:
             stage = self._stage(members)
             stages.append(stage)
@@ -215,6 +250,8 @@ class _Planner:
             return None
         width = np.bincount(stage.rows, self.k_of[stage.nodes], minlength=stage.part.n)
         if (width**2).sum() >= 0.25 * columns**2:
+            return None
+        if _PAIR * _count_pairs(stage.rows) > self.costs.memory:
             return None
         self._fill(stage)
         n = len(self.alive)
