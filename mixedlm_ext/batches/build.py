@@ -30,14 +30,15 @@ from mixedlm_ext.design.facts import KnownPair, KnownTerm
 from mixedlm_ext.design.fixed import FixedPart, keep_columns
 from mixedlm_ext.design.from_formula import check_one_level, warn_of_times
 from mixedlm_ext.design.named_checks import Checks
-from mixedlm_ext.design.names import Scope, code_names, resolve_names
+from mixedlm_ext.design.formula_code import code_names
+from mixedlm_ext.design.scope import Scope, resolve_names
 from mixedlm_ext.design.other_columns import expand_dot
 from mixedlm_ext.design.records import TermDesign, TermSpec
 from mixedlm_ext.design.row_arguments import OFFSET, WEIGHTS
 from mixedlm_ext.design.rows import Rows
 from mixedlm_ext.design.spec import Spec
 from mixedlm_ext.errors import DesignError, FormulaError
-from mixedlm_ext.language.parser import MixedFormula
+from mixedlm_ext.language import MixedFormula
 from mixedlm_ext.products.batches import kept_columns, settled
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.sources import Source
@@ -261,11 +262,7 @@ def _design(
     weights, offset = reader.weights, reader.offset
     spec = Spec(
         endog_name=formula.shown(formula.response),
-        x_names=fixed.names,
-        dropped=fixed.dropped,
-        all_x_names=learnt.matrices.names(0),
-        column_map=fixed.column_map,
-        null=fixed.null,
+        **fixed.told(),
         terms=tuple(specs),
         formula=formula,
         columns=reader.columns,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mixedlm_ext.design.matrices import FormulaMatrices
-from mixedlm_ext.design.names import Piece, code_names
+from mixedlm_ext.design.formula_code import Piece, code_names
 from mixedlm_ext.errors import FormulaError, MixedLMError
 
 __all__ = ["refuse_functions_of_all_rows"]
@@ -38,7 +38,8 @@ def refuse_functions_of_all_rows(matrices: FormulaMatrices, sample: pd.DataFrame
             continue
         parts = [sample, *(sample.iloc[start::2] for start in (0, 1))]
         try:
-            whole, *halves = (_values(matrices, piece, part) for part in parts)
+            with np.errstate(all="ignore"):
+                whole, *halves = (_values(matrices, piece, part) for part in parts)
         except MixedLMError:
             raise
         except Exception:  # an expression may fail in any way; the pass says how

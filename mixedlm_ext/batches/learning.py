@@ -20,9 +20,11 @@ from mixedlm_ext.batches.levels import FactorLevels, GroupCoder, GroupLevels
 from mixedlm_ext.batches.reading import Reader, Tally
 from mixedlm_ext.design.components import settle_components
 from mixedlm_ext.design.matrices import FormulaMatrices
-from mixedlm_ext.design.names import Piece, Scope, code_names, quoted, read_formula
+from mixedlm_ext.design.formula_code import Piece, code_names, read_formula
+from mixedlm_ext.design.messages import quoted
+from mixedlm_ext.design.scope import Scope
 from mixedlm_ext.errors import DesignError
-from mixedlm_ext.language.parser import MixedFormula
+from mixedlm_ext.language import MixedFormula
 from mixedlm_ext.sources import Progress
 
 __all__ = ["Learnt", "group_values", "learn_rows"]

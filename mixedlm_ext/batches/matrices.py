@@ -13,7 +13,7 @@ from mixedlm_ext.batches.learning import Learnt, group_values
 from mixedlm_ext.batches.reading import UsedRows
 from mixedlm_ext.design.checks import number_vector, offset_vector
 from mixedlm_ext.design.from_formula import unique_name
-from mixedlm_ext.design.names import quoted
+from mixedlm_ext.design.messages import quoted
 from mixedlm_ext.design.records import TermDesign, TermSpec
 from mixedlm_ext.errors import DataError, DesignError
 

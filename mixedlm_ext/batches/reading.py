@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mixedlm_ext.design.checks import check_weights, number_vector
-from mixedlm_ext.design.names import quoted
+from mixedlm_ext.design.messages import quoted
 from mixedlm_ext.design.row_choice import missing_rows, report_missing
 from mixedlm_ext.errors import (
     DataError,
@@ -65,19 +65,36 @@ class Tally:
     n_zero_weight: int = 0
     n_used: int = 0
     missing: dict[str, int] = field(default_factory=dict)
-    sums: dict[str, float] = field(default_factory=dict)
-    batches: int = 0
+    sums: dict[str, Floats] = field(default_factory=dict)
+    batches: list[tuple[str, int, dict[str, Floats]]] = field(default_factory=list)
 
-    def same_as(self, other: Tally) -> str:
-        """Return what differs from another pass over the same source, or ""."""
-        if self.n_data != other.n_data:
-            return f"{other.n_data} rows in the first pass and {self.n_data} in a later one"
-        for name, total in self.sums.items():
-            before = other.sums.get(name, total)
-            if not abs(total - before) <= _SAME * max(abs(total), abs(before), 1e-300):
-                return f"sums of column {name!r} of {before:.10g} and then {total:.10g}"
-        if self.n_used != other.n_used:
-            return f"{other.n_used} rows to use in the first pass and {self.n_used} in a later one"
+    def see(self, place: str, n: int, frame: pd.DataFrame) -> None:
+        """Count the rows of a batch, and add up the numbers of the used ones."""
+        sums = _sums(frame)
+        self.batches.append((place, n, sums))
+        self.n_data += n
+        self.n_used += len(frame)
+        for name, total in sums.items():
+            self.sums[name] = self.sums.get(name, np.zeros(2)) + total
+
+    def difference(self, first: Tally) -> str:
+        """Return what differs from the first pass over the same source, or ""."""
+        found = ""
+        changed = [n for n, total in self.sums.items() if not _same(total, first.sums.get(n))]
+        if self.n_data != first.n_data:
+            found = f"{first.n_data} rows in the first pass and {self.n_data} in a later one"
+        elif changed:
+            before, now = (tally.sums[changed[0]][0] for tally in (first, self))
+            found = f"sums of column {changed[0]!r} of {before:.10g} and then {now:.10g}"
+        elif self.n_used != first.n_used:
+            found = f"{first.n_used} rows to use in the first pass and {self.n_used} in a later one"
+        return found and found + self._first_change(first)
+
+    def _first_change(self, first: Tally) -> str:
+        """Name the first batch that is not what it was."""
+        for (place, n, sums), (_, n_first, sums_first) in zip(self.batches, first.batches):
+            if n != n_first or not all(_same(v, sums_first.get(k)) for k, v in sums.items()):
+                return f"; the first change is in {place}"
         return ""
 
 
@@ -150,14 +167,11 @@ class Reader:
         offset = beside.get("offset", frame.get(self.offset) if _named(self.offset) else None)
         whole = frame if self._wanted() == self.columns else frame[list(self.columns)]
         used = whole if rows is None else whole.iloc[rows]
-        tally.batches += 1
-        tally.n_data += len(frame)
+        tally.see(batch.place, len(frame), used)
         tally.n_subset += n_rows
         tally.n_missing += int(np.count_nonzero(lost))
-        tally.n_used += len(used)
         for name, count in counts.items():
             tally.missing[name] = tally.missing.get(name, 0) + count
-        _add_sums(tally, used)
         return UsedRows(
             used,
             kept,
@@ -243,7 +257,7 @@ class Reader:
         ------
         DataError
         """
-        found = tally.same_as(first)
+        found = tally.difference(first)
         if found:
             raise DataError(
                 f"the data changed while they were read: {found}. A source must yield the same "
@@ -317,10 +331,26 @@ def _part(values: Any, part: slice, index: pd.Index) -> pd.Series:
     return pd.Series(out, index=index)
 
 
-def _add_sums(tally: Tally, frame: pd.DataFrame) -> None:
-    """Add up the numbers of each column."""
-    for name in frame.columns:
-        column = frame[name]
-        if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf":
-            tally.sums[name] = tally.sums.get(name, 0.0) + float(column.to_numpy().sum())
+def _sums(frame: pd.DataFrame) -> dict[str, Floats]:
+    """Add up the numbers of each column; with the sum a number that rounding is measured by."""
+    columns = ((name, frame[name]) for name in frame.columns)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return {
+            name: _sum(column.to_numpy())
+            for name, column in columns
+            if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf"
+        }
+
+
+def _sum(values: npt.NDArray[Any]) -> Floats:
+    """Return a sum, and √(n Σx²), which no sum of their sizes exceeds."""
+    numbers = values.astype(np.float64, copy=False)
+    return np.array([numbers.sum(), np.sqrt(len(numbers) * (numbers @ numbers))])
+
+
+def _same(sums: Floats, before: Floats | None) -> bool:
+    """Say whether two sums are of the same numbers, up to rounding."""
+    if before is None or not np.isfinite(sums).all():
+        return True
+    return bool(abs(sums[0] - before[0]) <= _SAME * max(sums[1], before[1], 1e-300))
 

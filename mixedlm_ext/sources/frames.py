@@ -51,6 +51,11 @@ class Frames(Source):
     def _tables(self) -> Iterator[tuple[str, Table]]:
         """Open the frames, counting them from one."""
         made = self._make()
+        if not isinstance(made, Iterable):
+            raise DataError(
+                f"the function given as data returned {shown(made)}; it must return an iterator of "
+                "frames, as a generator function does."
+            )
         if iter(made) is made and made is getattr(self, "_last", None):
             raise DataError(
                 "the function given as data returned the same iterator again, which has been read. "
