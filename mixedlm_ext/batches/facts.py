@@ -21,6 +21,9 @@ Floats = npt.NDArray[np.float64]
 Truths = npt.NDArray[np.bool_]
 
 
+_FEW_COLUMNS = 8
+
+
 class VectorFacts:
     """Smallest, largest and number of values."""
 
@@ -60,10 +63,19 @@ class ColumnFacts:
     def see(self, X: Floats, coordinates: Floats) -> None:
         """Add the rows of a batch, and their coordinates in the basis whose products are summed."""
         self.n += len(X)
-        self.low = np.minimum(self.low, X.min(axis=0))
-        self.high = np.maximum(self.high, X.max(axis=0))
-        self.ones += X.sum(axis=0)
+        low, high, ones = _along_columns(X)
+        self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
+        self.ones += ones
         self.gram += matmul(coordinates.T, coordinates)
+
+
+def _along_columns(X: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return the smallest and largest values and the sums of columns; numpy is slow at few."""
+    if X.shape[1] > _FEW_COLUMNS:
+        return X.min(axis=0), X.max(axis=0), X.sum(axis=0)
+    each = [(column.min(), column.max(), column.sum()) for column in X.T]
+    low, high, ones = np.array(each, dtype=float).reshape(-1, 3).T
+    return low, high, ones
 
 
 class TermFacts(ColumnFacts):
@@ -139,6 +151,8 @@ class NotFinite:
 
     def see(self, what: str, values: Floats, index: pd.Index) -> bool:
         """Look at the values of a batch; say whether all are finite."""
+        if np.isfinite(values.sum()):
+            return True
         finite = np.isfinite(values)
         if finite.all():
             return True
@@ -182,7 +196,7 @@ class RowFacts:
         names = [self._names, *(spec.columns for spec in self._specs)]
         parts = [rows.X, *(term.X for term in rows.terms)]
         for place, own, X in zip(places, names, parts, strict=True):
-            if np.isfinite(X).all():
+            if np.isfinite(X.sum()) or np.isfinite(X).all():
                 continue
             fine = False
             for j, name in enumerate(own):

@@ -300,8 +300,7 @@ def read_arguments(
         if isinstance(values, str):
             if values not in names:
                 raise DesignError(
-                    f"{what} column {values!r} is not in the data.{did_you_mean(values, names)} "
-                    "Of rows in batches it is a column, or an array of all rows."
+                    f"{what} column {values!r} is not in the data.{did_you_mean(values, names)}"
                 )
         elif values is not None:
             values = np.asarray(values)

@@ -13,7 +13,7 @@ from mixedlm_ext.sources.kinds import Kinds
 
 __all__ = ["BATCH_ROWS", "Batch", "Progress", "Source"]
 
-BATCH_ROWS = 1 << 20
+BATCH_ROWS = 1 << 18
 """Rows of a batch where the source leaves the choice."""
 _FEW = 1 << 16
 """Smaller batches are put together until there are as many rows: each costs some milliseconds."""
