@@ -4,8 +4,9 @@
     python benchmarks/batches.py --rows 1e8 --dir /data
 
 The data are made with a seed: a hundred rows for each subject, with an intercept and a slope of its
-own, and ten of N/10,000 items, ten times each; the items of neighbouring subjects are the same ones.
-Memory is the largest that the process held.
+own, and ten items, ten times each, out of those around its place; N rows have N/10,000 items.
+Seconds are of the processor, all threads together: other work on the machine counts less. Memory is
+the largest that the process held.
 """
 
 from __future__ import annotations

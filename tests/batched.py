@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -30,7 +31,7 @@ def cut(data: pd.DataFrame, cuts: Sequence[int] | int) -> Callable[[], Iterator[
     if isinstance(cuts, int):
         cuts = range(cuts, len(data), cuts)
     ends = [0, *(min(c, len(data)) for c in cuts), len(data)]
-    return lambda: (data.iloc[a:b] for a, b in zip(ends, ends[1:]))
+    return lambda: (data.iloc[a:b] for a, b in itertools.pairwise(ends))
 
 
 def outcome(formula: str, data: Any, **given: Any) -> Outcome:
@@ -40,7 +41,9 @@ def outcome(formula: str, data: Any, **given: Any) -> Outcome:
         try:
             result = MixedLM.from_formula(formula, data, **given).fit()
         except MixedLMError as error:
-            return Outcome(None, (type(error).__name__, str(error)), [str(w.message) for w in caught])
+            return Outcome(
+                None, (type(error).__name__, str(error)), [str(w.message) for w in caught]
+            )
     return Outcome(result, None, [str(w.message) for w in caught])
 
 
@@ -73,9 +76,8 @@ def assert_same_variances(r: MixedLMResults, s: MixedLMResults) -> None:
     assert_allclose(one["variance"], two["variance"], rtol=1e-6, atol=1e-8 * largest)
     assert list(r.random_effects) == list(s.random_effects)
     for name, modes in s.random_effects.items():
-        pd.testing.assert_frame_equal(
-            r.random_effects[name], modes, rtol=1e-4, atol=1e-5 * max(np.abs(modes).to_numpy().max(), 1e-6)
-        )  # fmt: skip
+        near = 1e-5 * max(float(np.abs(modes).to_numpy().max()), 1e-6)
+        pd.testing.assert_frame_equal(r.random_effects[name], modes, rtol=1e-4, atol=near)
 
 
 def lines(result: MixedLMResults) -> list[str]:

@@ -15,7 +15,7 @@ from mixedlm_ext.batches.learning import Learnt, learn_rows
 from mixedlm_ext.batches.matrices import BatchMatrices, term_specs
 from mixedlm_ext.batches.passes import SourcePasses
 from mixedlm_ext.batches.progress import bar_of_rows
-from mixedlm_ext.batches.reading import Reader, Tally, read_arguments, sample_of
+from mixedlm_ext.batches.reading import Reader, read_arguments, sample_of
 from mixedlm_ext.batches.summing import Summed, layout_of, sum_rows, triangles
 from mixedlm_ext.design.checks import (
     check_response_values,
@@ -28,14 +28,14 @@ from mixedlm_ext.design.design import Design
 from mixedlm_ext.design.elsewhere import Elsewhere
 from mixedlm_ext.design.facts import KnownPair, KnownTerm
 from mixedlm_ext.design.fixed import FixedPart, keep_columns
+from mixedlm_ext.design.formula_code import code_names
 from mixedlm_ext.design.from_formula import check_one_level, warn_of_times
 from mixedlm_ext.design.named_checks import Checks
-from mixedlm_ext.design.formula_code import code_names
-from mixedlm_ext.design.scope import Scope, resolve_names
 from mixedlm_ext.design.other_columns import expand_dot
 from mixedlm_ext.design.records import TermDesign, TermSpec
 from mixedlm_ext.design.row_arguments import OFFSET, WEIGHTS
 from mixedlm_ext.design.rows import Rows
+from mixedlm_ext.design.scope import Scope, resolve_names
 from mixedlm_ext.design.spec import Spec
 from mixedlm_ext.errors import DesignError, FormulaError
 from mixedlm_ext.language import MixedFormula
@@ -224,9 +224,7 @@ def known_terms(specs: Sequence[TermSpec], known: Sequence[KnownTerm]) -> list[T
     ]
 
 
-def _known_pairs(
-    summed: Summed, specs: Sequence[TermSpec]
-) -> dict[tuple[int, int], KnownPair]:
+def _known_pairs(summed: Summed, specs: Sequence[TermSpec]) -> dict[tuple[int, int], KnownPair]:
     """Return the facts of each two terms, the later one first."""
     cp, equal = summed.products, summed.facts.pairs.equal
     return {
@@ -302,9 +300,7 @@ def _coefficient_names(
     return names_of_coefficients(fixed.names, specs, same)
 
 
-def _no_rows(
-    learnt: Learnt, fixed: FixedPart, specs: Sequence[TermSpec], facts: RowFacts
-) -> Rows:
+def _no_rows(learnt: Learnt, fixed: FixedPart, specs: Sequence[TermSpec], facts: RowFacts) -> Rows:
     """Return rows that are not here: shapes and types of columns, and counts."""
     none, tally = np.zeros(0), learnt.tally
     whole = Rows(

@@ -1,7 +1,7 @@
 """Columns that are seen batch by batch: a small frame that stands for all of their rows.
 
-The *stand-in* has each column in the type of all rows and, of columns that are factors, every level;
-what else the matrices of a formula remember of the data they learn from the batches themselves.
+The *stand-in* has each column in the type of all rows and, of columns that are factors, every
+level; what else the matrices of a formula remember of the data they learn from the batches.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class ColumnsSeen:
         return self._typed(_stacked(self._sample))
 
     def stand_in(self) -> pd.DataFrame:
-        """Return a frame with every level of the factors in it, and no more rows than that takes."""
+        """Return a frame with every level of the factors in it, and few more rows."""
         sample = self.sample()
         levels = {
             name: own.levels

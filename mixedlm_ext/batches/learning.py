@@ -19,8 +19,8 @@ from mixedlm_ext.batches.elementwise import refuse_functions_of_all_rows
 from mixedlm_ext.batches.levels import FactorLevels, GroupCoder, GroupLevels
 from mixedlm_ext.batches.reading import Reader, Tally
 from mixedlm_ext.design.components import settle_components
-from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.design.formula_code import Piece, code_names, read_formula
+from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.design.messages import quoted
 from mixedlm_ext.design.scope import Scope
 from mixedlm_ext.errors import DesignError

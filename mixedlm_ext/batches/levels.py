@@ -98,7 +98,7 @@ class _WholeNumbers:
         if not len(array):
             return False
         low, high = array.min(), array.max()
-        if not (-_BASE < low and high < _BASE):  # nor if one is missing
+        if not (low > -_BASE and high < _BASE):  # nor if one is missing
             return False
         if array.dtype.kind == "f" and (array != np.floor(array)).any():
             return False

@@ -277,9 +277,7 @@ def sample_of(reader: Reader, frame: pd.DataFrame) -> UsedRows:
     return UsedRows(frame, weights, offset, Batch(frame, "the first pass"), np.arange(len(at)))
 
 
-def read_arguments(
-    names: Sequence[Any], given: Mapping[str, Any]
-) -> dict[str, Any]:
+def read_arguments(names: Sequence[Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return weights, offset and subset for rows in batches, checked as far as they can be now.
 
     Parameters
@@ -352,4 +350,3 @@ def _same(sums: Floats, before: Floats | None) -> bool:
     if before is None or not np.isfinite(sums).all():
         return True
     return bool(abs(sums[0] - before[0]) <= _SAME * max(sums[1], before[1], 1e-300))
-

@@ -110,9 +110,7 @@ def blocks_of(learnt: Learnt, specs: Sequence[TermSpec]) -> list[list[int]]:
     return sorted(groups.values(), key=lambda own: -size(own))
 
 
-def triangles(
-    reader: Reader, matrices: BatchMatrices, parts: Sequence[int]
-) -> list[Floats]:
+def triangles(reader: Reader, matrices: BatchMatrices, parts: Sequence[int]) -> list[Floats]:
     """Read all rows for the triangles R of some parts: 0 is X, 1 the columns of the first term, ...
 
     A triangle of triangles below one another is one of all rows, with all digits of a

@@ -115,8 +115,7 @@ def check_response_values(y: Floats, name: str, residual: Floats | None, n: int)
         raise DesignError(f"{what} is constant ({y[0]:g}); there is nothing to explain.")
     if residual is not None and _is_constant(residual, size):
         raise DesignError(
-            f"{what} minus the offset is constant ({residual[0]:g}); "
-            "there is nothing to explain."
+            f"{what} minus the offset is constant ({residual[0]:g}); there is nothing to explain."
         )
 
 
@@ -387,9 +386,7 @@ def _facts_of_pair(term: TermDesign, other: TermDesign) -> FactsOfPair:
     )
 
 
-def _repeated_in(
-    term: TermDesign, other: TermDesign, facts: FactsOfPair
-) -> tuple[str, str] | None:
+def _repeated_in(term: TermDesign, other: TermDesign, facts: FactsOfPair) -> tuple[str, str] | None:
     """Say what is wrong with two terms, and what to do about it."""
     if not facts.same_groups:
         return None

@@ -125,7 +125,7 @@ class RowsOfPair:
 
 def equal_columns(A: Floats, B: Floats) -> Truths:
     """Say which columns of A (n, k) and B (n, m) are equal in every row, (k, m)."""
-    out = np.array(A[:1].T == B[:1], dtype=bool) if len(A) else np.ones((A.shape[1], B.shape[1]))
+    out = np.array(B[:1] == A[:1].T, dtype=bool) if len(A) else np.ones((A.shape[1], B.shape[1]))
     for i, j in zip(*np.nonzero(out)):
         out[i, j] = np.array_equal(A[:, i], B[:, j])
     return np.asarray(out, dtype=bool)

@@ -181,7 +181,7 @@ class Fitted:
         require_rows(self.design, what)
         return self.design
 
-    def by_rows(self, what: str, function: Callable[[Fit], Array]) -> pd.Series | Array:
+    def by_rows(self, what: str, function: Callable[[Fit], Array]) -> Any:
         """Return what a function makes of each row, labelled; rows in batches are read for it.
 
         Parameters
@@ -190,6 +190,10 @@ class Fitted:
             As for `rows`.
         function : callable
             From the fit to an array (n,), in which no row depends on another.
+
+        Returns
+        -------
+        Series or ndarray (n,)
 
         Raises
         ------

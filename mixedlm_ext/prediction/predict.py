@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -46,7 +46,7 @@ def predict(
     random_only: bool = False,
     newparams: Mapping[str, Any] | None = None,
     out: Any = None,
-) -> pd.Series | Array | Iterator[pd.Series] | None:
+) -> Any:
     """Predict the response.
 
     Parameters
@@ -131,7 +131,10 @@ def predict(
     if is_source(exog):
         batches = batches_of(open_source(exog), fitted.design)
         parts = (pd.Series(values(of(b.frame)), index=b.frame.index) for b in batches)
-        return parts if out is None else write_predictions(parts, out)
+        if out is None:
+            return parts
+        write_predictions(parts, out)
+        return None
     if out is not None:
         raise DesignError("out= belongs to rows in batches, such as a path, as exog=.")
     if exog is None and fitted.design.rows.elsewhere is not None:

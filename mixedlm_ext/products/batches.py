@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from mixedlm_ext.products.transform import orthonormal, with_random_columns
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
+Number = TypeVar("Number", bound=np.generic)
 
 __all__ = ["RunningSum", "kept_columns", "settled"]
 
@@ -162,7 +164,8 @@ class _Pairs:
             last = self._runs.pop()
             self._runs.append(_merged(self._runs.pop(), last))
         if not self._runs:
-            return Coupling(*np.zeros((2, 0), np.intp), np.zeros((*self._shape, 0)))
+            none = np.zeros(0, np.intp)
+            return Coupling(none, none, np.zeros((*self._shape, 0)))
         keys, values = self._runs[0]
         rows, columns = np.divmod(keys, self._levels)
         return Coupling(rows, columns, values)
@@ -177,7 +180,7 @@ def _runs_of(key: Index) -> tuple[Index | None, Index]:
     return order, np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
 
 
-def _sorted(values: Array | Index, order: Index | None) -> NDArray[np.generic]:
+def _sorted(values: NDArray[Number], order: Index | None) -> NDArray[Number]:
     """Return values in an order."""
     return values if order is None else values[order]
 

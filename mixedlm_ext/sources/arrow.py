@@ -29,9 +29,7 @@ def read_errors() -> tuple[type[Exception], ...]:
     return (pyarrow.ArrowException, OSError, ValueError)
 
 
-def guarded(
-    batches: Callable[[], Iterator[Any]], name: str
-) -> Iterator[tuple[str, pd.DataFrame]]:
+def guarded(batches: Callable[[], Iterator[Any]], name: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield batches of a file or stream as frames, or say which of them cannot be read."""
     i = 1
     try:

@@ -62,9 +62,7 @@ class Source:
         """Yield the place of each batch and its columns, from the first row on."""
         raise NotImplementedError
 
-    def batches(
-        self, columns: Sequence[str], progress: Progress | None = None
-    ) -> Iterator[Batch]:
+    def batches(self, columns: Sequence[str], progress: Progress | None = None) -> Iterator[Batch]:
         """Yield the rows in order; batches that are empty are left out, small ones put together.
 
         Raises

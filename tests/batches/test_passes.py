@@ -86,7 +86,9 @@ def test_new_rows(fits: tuple[MixedLMResults, MixedLMResults], data: pd.DataFram
     assert isinstance(parts, Iterator)
     assert_series(pd.concat(list(parts)), expected.predict(data))
     frame = expected.get_prediction(data.iloc[:5]).summary_frame()
-    pd.testing.assert_frame_equal(found.get_prediction(data.iloc[:5]).summary_frame(), frame, rtol=1e-5)
+    pd.testing.assert_frame_equal(
+        found.get_prediction(data.iloc[:5]).summary_frame(), frame, rtol=1e-5
+    )
 
 
 def test_predictions_are_written_whole_or_not_at_all(

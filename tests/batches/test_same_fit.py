@@ -185,8 +185,13 @@ def test_categories_may_differ_between_batches() -> None:
 
 
 @pytest.mark.parametrize(
-    "formula", ["y ~ I(x - x.mean()) + (1 | g)", "y ~ x + (pd.cut(z, 3) | g)", "y - y.mean() ~ x + (1 | g)"]
-)  # fmt: skip
+    "formula",
+    [
+        "y ~ I(x - x.mean()) + (1 | g)",
+        "y ~ x + (pd.cut(z, 3) | g)",
+        "y - y.mean() ~ x + (1 | g)",
+    ],
+)
 def test_functions_of_all_rows_are_refused(formula: str) -> None:
     found = outcome(formula, cut(batched.frame(), 31), eval_env={"pd": pd})
     assert found.error is not None and "depends on all rows together" in found.error[1]

@@ -49,9 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, data: pd.DataFrame) -> Path
         plain.to_csv(path / name, index=False)
     plain.to_csv(path / "a.tsv", index=False, sep="\t")
     partitions = pyarrow.dataset.partitioning(pa.schema([("f", pa.string())]), flavor="hive")
-    pyarrow.dataset.write_dataset(
-        table, path / "hive", format="parquet", partitioning=partitions
-    )
+    pyarrow.dataset.write_dataset(table, path / "hive", format="parquet", partitioning=partitions)
     return path
 
 
@@ -67,7 +65,7 @@ SOURCES: dict[str, Callable[[Path, pd.DataFrame], Any]] = {
     "reader": lambda path, data: pa.Table.from_pandas(data).to_reader(max_chunksize=31),
     "table": lambda path, data: pa.Table.from_pandas(data),
     "batches of arrow": lambda path, data: lambda: iter(pa.Table.from_pandas(data).to_batches(31)),
-    "dicts": lambda path, data: lambda: ({n: c for n, c in data.items()} for _ in range(1)),
+    "dicts": lambda path, data: lambda: iter([dict(data.items())]),
 }
 
 
@@ -241,9 +239,7 @@ def test_a_file_of_an_unknown_format(tmp_path: Path) -> None:
     assert "no ending that tells its format" in refusal(tmp_path / "a.xlsx")
 
 
-def test_pyarrow_is_asked_for(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pyarrow_is_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> Any:
         raise ImportError(name)
 
@@ -260,11 +256,17 @@ def test_what_is_a_source(data: pd.DataFrame) -> None:
 @pytest.mark.parametrize(
     ("values", "kind"),
     [
-        ([1, 2], "numbers"), ([1.5, None], "numbers"), (["a", None], "text"), ([True], "truth values"),
-        ([None, None], ""), ([np.nan], ""), (pd.Categorical(["a"]), "categories"),
-        (pd.to_datetime(["2020-01-01"]), "dates"), (np.array(["a", 1], dtype=object), "mixed values"),
+        ([1, 2], "numbers"),
+        ([1.5, None], "numbers"),
+        (["a", None], "text"),
+        ([True], "truth values"),
+        ([None, None], ""),
+        ([np.nan], ""),
+        (pd.Categorical(["a"]), "categories"),
+        (pd.to_datetime(["2020-01-01"]), "dates"),
+        (np.array(["a", 1], dtype=object), "mixed values"),
         (np.array([1, 2], dtype=object), "numbers"),
     ],
-)  # fmt: skip
+)
 def test_kinds(values: Any, kind: str) -> None:
     assert kind_of(pd.Series(values)) == kind
