@@ -16,7 +16,7 @@ from mixedlm_ext.batches.matrices import BatchMatrices, term_specs
 from mixedlm_ext.batches.passes import SourcePasses
 from mixedlm_ext.batches.progress import bar_of_rows
 from mixedlm_ext.batches.reading import Reader, read_arguments, sample_of
-from mixedlm_ext.batches.summing import Summed, layout_of, sum_rows, triangles
+from mixedlm_ext.batches.summing import Summed, layout_of, sum_rows, triangles, unlike_rows
 from mixedlm_ext.design.checks import (
     check_response_values,
     check_size,
@@ -32,6 +32,7 @@ from mixedlm_ext.design.formula_code import code_names
 from mixedlm_ext.design.from_formula import check_one_level, warn_of_times
 from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.other_columns import expand_dot
+from mixedlm_ext.design.rank import independent_columns
 from mixedlm_ext.design.records import TermDesign, TermSpec
 from mixedlm_ext.design.row_arguments import OFFSET, WEIGHTS
 from mixedlm_ext.design.rows import Rows
@@ -49,6 +50,10 @@ Floats = npt.NDArray[np.float64]
 
 _CLEAR = 1e-7
 """Smallest eigenvalue of a correlation matrix from which columns are independent for certain."""
+_SKEWED = 1e-3
+"""The same below which sums lose digits in a layout."""
+_SAMPLES = 3
+"""How often rows that are unlike the sample may join it: each time takes two passes more."""
 
 
 def design_from_source(
@@ -109,13 +114,7 @@ def design_from_source(
         learnt = learn_rows(reader, formula, scope, bar)
     specs = term_specs(learnt)
     matrices = BatchMatrices(learnt, specs)
-    layout = layout_of(learnt, specs, matrices(sample_of(reader, learnt.sample)))
-    names = learnt.matrices.names(0)
-    facts = RowFacts(names, specs, learnt.matrices.pieces("response")[0].text)
-    with bar_of_rows(progress, source, "sum") as bar:
-        summed = sum_rows(reader, matrices, layout, facts, bar)
-    reader.check_same(summed.tally, learnt.tally)
-    roots = _roots(reader, matrices, summed)
+    summed, roots = _summed(reader, learnt, specs, matrices, progress)
     fixed = _checked(learnt, specs, summed, roots, drop_cols, checks, allow_saturated)
     return _design(reader, learnt, specs, summed, roots, fixed, checks)
 
@@ -148,6 +147,51 @@ def reader_of(
 # --- what the rows say of the columns -------------------------------------------------------------
 
 
+def _summed(
+    reader: Reader,
+    learnt: Learnt,
+    specs: Sequence[TermSpec],
+    matrices: BatchMatrices,
+    progress: bool,
+) -> tuple[Summed, list[Floats]]:
+    """Sum the rows in the layout of a sample, and return triangles of the columns.
+
+    Where the columns of all rows are far from independent in that layout, as those of a category
+    that the sample has not, rows that are unlike it join the sample.
+    """
+    names, sample = learnt.matrices.names(0), learnt.sample
+    (response,) = learnt.matrices.pieces("response")
+    for again in range(_SAMPLES, -1, -1):
+        layout = layout_of(learnt, specs, matrices(sample_of(reader, sample)))
+        facts = RowFacts(names, specs, response.text)
+        with bar_of_rows(progress, reader.source, "sum") as bar:
+            summed = sum_rows(reader, matrices, layout, facts, bar)
+        reader.check_same(summed.tally, learnt.tally)
+        roots = _roots(reader, matrices, summed)
+        if not again or not _is_skewed(summed, roots):
+            break
+        sample = pd.concat([sample, unlike_rows(reader, matrices, layout)])
+        sample = sample[~sample.index.duplicated()].sort_index()
+    return summed, roots
+
+
+def _is_skewed(summed: Summed, roots: Sequence[Floats]) -> bool:
+    """Whether independent columns of X or of a term are nearly dependent in the layout."""
+    layout, facts = summed.products.layout, summed.facts
+    bases = [layout.basis, *(place.basis for place in layout.places)]
+    for part, basis, root in zip([facts.X, *facts.terms], bases, roots, strict=True):
+        P = np.linalg.qr(basis.R[:, independent_columns(root)])[0]
+        if P.shape[1] and _least(P.T @ part.gram @ P) < _SKEWED:
+            return True
+    return False
+
+
+def _least(gram: Floats) -> float:
+    """Return the smallest eigenvalue of inner products, of columns scaled to one length."""
+    lengths = np.sqrt(np.maximum(np.diag(gram), np.finfo(float).tiny))
+    return float(np.linalg.eigvalsh(gram / np.outer(lengths, lengths))[0])
+
+
 def _roots(reader: Reader, matrices: BatchMatrices, summed: Summed) -> list[Floats]:
     """Return a triangle R with R'R = X'X of the fixed part, and of the columns of each term.
 
@@ -171,8 +215,7 @@ def _root(gram: Floats, R: Floats) -> Floats | None:
         return np.zeros((0, 0))
     if not (squares > 0).all():
         return None
-    lengths = np.sqrt(squares)
-    if np.linalg.eigvalsh(gram / np.outer(lengths, lengths))[0] < _CLEAR:
+    if _least(gram) < _CLEAR:
         return None
     return np.asarray(np.linalg.qr(np.linalg.cholesky(gram).T @ R, mode="r"))
 

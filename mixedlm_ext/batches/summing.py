@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from mixedlm_ext.batches.facts import RowFacts
 from mixedlm_ext.batches.learning import Learnt
@@ -27,6 +28,9 @@ from mixedlm_ext.sources import Progress
 __all__ = ["Summed", "layout_of", "noise_of_batch", "response_of", "sum_rows", "triangles"]
 
 Floats = npt.NDArray[np.float64]
+
+_UNLIKE = 256
+"""Rows of each part that join the sample where it was not like the others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +128,32 @@ def triangles(reader: Reader, matrices: BatchMatrices, parts: Sequence[int]) -> 
             whole = np.vstack([found[part], every[part]]) if part in found else every[part]
             found[part] = _triangle(whole)
     return [found[part] for part in parts]
+
+
+def unlike_rows(reader: Reader, matrices: BatchMatrices, layout: Layout) -> pd.DataFrame:
+    """Read all rows for those that lie farthest from the others in a layout.
+
+    They are what the rows that found the layout did not have: a rare category, a large value.
+    """
+    parts = range(len(layout.places) + 1)
+    frames = {part: pd.DataFrame() for part in parts}
+    sizes = {part: np.zeros(0) for part in parts}
+    for used in reader.rows(Tally()):
+        rows = matrices(used)
+        for part in parts:
+            own = _coordinates(layout, rows, part)
+            size = np.concatenate([sizes[part], np.einsum("np,np->n", own, own)])
+            frame = pd.concat([frames[part], used.frame]) if len(frames[part]) else used.frame
+            kept = np.argsort(-size, kind="stable")[:_UNLIKE]
+            sizes[part], frames[part] = size[kept], frame.iloc[kept]
+    return pd.concat(list(frames.values()))
+
+
+def _coordinates(layout: Layout, rows: BatchRows, part: int) -> Floats:
+    """Return the coordinates of X, part 0, or of the columns of a term."""
+    if part == 0:
+        return layout.basis.coordinates(rows.X)
+    return layout.places[part - 1].columns(rows.terms[part - 1].X)
 
 
 def _triangle(X: Floats) -> Floats:

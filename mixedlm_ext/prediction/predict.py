@@ -149,11 +149,10 @@ def predict(
             ),
         )
     new = of(exog)
+    out = values(new)
     if new_levels == "population":
         warn_of_new_levels(fit.design, new, chosen)
-    return fitted.labelled(
-        values(new), new.index, isinstance(getattr(exog, "index", None), pd.Index)
-    )
+    return fitted.labelled(out, new.index, isinstance(getattr(exog, "index", None), pd.Index))
 
 
 def get_prediction(

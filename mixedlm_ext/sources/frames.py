@@ -50,7 +50,16 @@ class Frames(Source):
 
     def _tables(self) -> Iterator[tuple[str, Table]]:
         """Open the frames, counting them from one."""
-        made = self._make()
+        try:
+            made = self._make()
+        except TypeError as error:
+            if error.__traceback__ is None or error.__traceback__.tb_next is None:
+                raise DataError(
+                    f"data is {shown(self._make)}, which cannot be called without arguments "
+                    f"({error}). Pass a frame, a path, or a function that returns an iterator of "
+                    "frames."
+                ) from error
+            raise
         if not isinstance(made, Iterable):
             raise DataError(
                 f"the function given as data returned {shown(made)}; it must return an iterator of "
