@@ -126,6 +126,7 @@ def read_formula(
     eval_env: Mapping[str, Any],
     check: Mapping[str, str] | None = None,
     progress: bool = False,
+    saturated: bool | None = None,
     **kwargs: Any,
 ) -> Design:
     """Create a model from a formula and data.
@@ -251,7 +252,7 @@ def read_formula(
         missing=missing,
         subset=subset,
         drop_cols=drop_cols,
-        allow_saturated=weights is not None,
+        allow_saturated=weights is not None if saturated is None else saturated,
         checks=read_checks(check),
     )
 

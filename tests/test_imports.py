@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 LAYERS: list[list[str]] = [
     ["bases", "caching", "compat", "errors", "datasets", "tables"],
     ["absent", "display", "linalg", "parallel"],
-    ["structures"],
+    ["families", "structures"],
     ["language"],
     ["design"],
     ["products", "sources"],
@@ -43,7 +43,7 @@ LAYERS: list[list[str]] = [
     ["diagnostics", "fit_many", "prediction.results"],
     ["prediction.predict"],
     ["labelled_effects", "report"],
-    ["results"],
+    ["generalized", "results"],
     ["model", "plots", "stages"],
     ["formula", "sklearn"],
     [""],

@@ -144,7 +144,7 @@ class Fitted:
     @property
     def n(self) -> int:
         """The number of rows of the fit, also when they were removed."""
-        return self.fit.problem.cp.n
+        return self.fit.n
 
     @property
     def llf(self) -> float:
@@ -154,7 +154,7 @@ class Fitted:
     @property
     def n_parameters(self) -> int:
         """Fixed effects, theta, and sigma unless it was fixed."""
-        return len(self.fit.beta) + len(self.fit.theta) + int(self.fit.fixed_sigma is None)
+        return self.fit.n_parameters
 
     @property
     def aic(self) -> float:
