@@ -116,7 +116,8 @@ def whole_ticks(axis: Axis, values: Array) -> None:
 
 def few_ticks(axis: Axis) -> None:
     """Have at most five intervals between ticks, and fewer where the axis is short."""
-    axis.get_major_locator().set_params(nbins=max(1, min(5, axis.get_tick_space() - 1)))
+    locator: Any = axis.get_major_locator()
+    locator.set_params(nbins=max(1, min(5, axis.get_tick_space() - 1)))
 
 
 def color_bar(ax: Axes, shown: ScalarMappable, **look: Any) -> Axes:
