@@ -6,11 +6,12 @@ The error is an AttributeError, so that ``hasattr`` goes on saying no.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
-from mixedlm_ext.errors import did_you_mean
+from mixedlm_ext.errors import FitError, did_you_mean
 
 __all__ = [
+    "GLM_RESULTS",
     "INFLUENCE",
     "INHERITED",
     "MODEL",
@@ -50,6 +51,19 @@ RESULTS = {
     "mse_total": _REGRESSION,
     "profile_re": "is statsmodels' profile of one variance. Use profile()",
     "params_object": "is statsmodels' packed vector. Use params, theta, sigma and varcorr()",
+    "hist": "is statsmodels' log. Use optimization",
+}
+GLM_RESULTS = {
+    "rsquared": _FIT_QUALITY,
+    "pseudo_rsquared": _FIT_QUALITY,
+    "null_deviance": _FIT_QUALITY,
+    "sigma": (
+        "is of linear mixed models. The dispersion of a family that has one is scale, alpha of the "
+        "negative binomial family.alpha"
+    ),
+    "reml": "is of linear mixed models. Generalized ones are fitted by maximum likelihood",
+    "refit_ml": "is of linear mixed models. Generalized ones are fitted by maximum likelihood",
+    "bse_re": "would be standard errors of variances, which mislead. Use profile().conf_int()",
     "hist": "is statsmodels' log. Use optimization",
 }
 INHERITED = frozenset(
@@ -154,8 +168,24 @@ _SCORES = (
 )
 
 
+class _NoSumOfSquares(FitError, AttributeError):
+    """An attribute that is not there, for a reason that `anova_lm` hands on to users."""
+
+
 class NotOfResults:
     """What results inherit from statsmodels without a meaning here."""
+
+    @property
+    def ssr(self) -> NoReturn:
+        """Not there: a mixed model is not tested by sums of squares of residuals.
+
+        statsmodels' ``anova_lm`` asks for it.
+        """
+        raise _NoSumOfSquares(
+            "a mixed model has no 'ssr', a residual sum of squares to test by as statsmodels' "
+            "anova_lm() does. Use the result's own anova(type=1, 2, 3), or compare(other) for "
+            "several models."
+        )
 
     bsejac: Any = _NotHere(_SCORES)
     bsejhj: Any = _NotHere(_SCORES)

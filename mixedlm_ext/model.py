@@ -28,6 +28,7 @@ from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design, RandomTerm, TermDesign, design_from_arrays
 from mixedlm_ext.design.named_checks import read_checks
+from mixedlm_ext.design.records import sparse_random_columns
 from mixedlm_ext.display import page
 from mixedlm_ext.errors import DesignError
 from mixedlm_ext.estimation.assembled import Assembled
@@ -175,7 +176,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
         exog = pd.DataFrame(design.X, index=index, columns=list(design.x_names), copy=False)
         super().__init__(endog, exog, hasconst=hasconst)
         self.weights, self.offset = design.weights, design.offset
-        self.nobs = len(design.y)
+        self.nobs = design.n
         self.k_vars = len(design.x_names)
         self._data_attr += ["weights", "offset"]
         if design.formula is not None:
@@ -207,6 +208,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
         eval_env: int | Mapping[str, Any] = 0,
         check: Mapping[str, str] | None = None,
         cov: Mapping[str, Any] | None = None,
+        progress: bool = False,
         **kwargs: Any,
     ) -> MixedLM:
         model = cls.__new__(cls)
@@ -228,6 +230,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
             eval_env=scope,
             check=check,
             cov=cov,
+            progress=progress,
             **kwargs,
         )
         model._set_up(design, hasconst, as_arrays=False)
@@ -244,21 +247,14 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
     def random(self) -> list[RandomTerm]:
         """The terms as the constructor takes them."""
         return [
-            RandomTerm(t.levels.take(t.codes), t.X, t.group, t.columns, t.structure, cov=t.known)
+            RandomTerm(t.levels.take(t.codes), t.X, t.group, t.columns, t.structure, cov=t.related)
             for t in self.design.terms
         ]
 
     @property
     def Z(self) -> sparse.csr_array:
         """Z, sparse (n, q): term by term, level by level, column by column."""
-        parts = []
-        for term in self.design.terms:
-            n, k = term.X.shape
-            columns = term.codes[:, None] * k + np.arange(k)
-            indptr = np.arange(n + 1) * k
-            shape = (n, k * len(term.levels))
-            parts.append(sparse.csr_array((term.X.ravel(), columns.ravel(), indptr), shape=shape))
-        return sparse.csr_array(sparse.hstack(parts, format="csr"))
+        return sparse_random_columns(self.design.terms)
 
     @property
     def problem(self) -> Problem:

@@ -15,11 +15,11 @@ from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design.coefficients import coefficient_names
 from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.design.named_checks import Checks
-from mixedlm_ext.design.names import Scope
 from mixedlm_ext.design.new_data import array_new_data, formula_new_data
 from mixedlm_ext.design.rank import NullSpace
 from mixedlm_ext.design.records import NewData, RandomTerm, TermDesign
 from mixedlm_ext.design.rows import Rows
+from mixedlm_ext.design.scope import Scope
 from mixedlm_ext.design.spec import Spec
 from mixedlm_ext.language.mixed_formula import MixedFormula
 
@@ -72,6 +72,12 @@ class Design:
     def index(self) -> pd.Index:
         """Labels of the rows."""
         return self.rows.index
+
+    @property
+    def n(self) -> int:
+        """The number of rows, also of those that are not in memory."""
+        elsewhere = self.rows.elsewhere
+        return len(self.rows) if elsewhere is None else elsewhere.n
 
     @property
     def n_data(self) -> int:
@@ -160,8 +166,12 @@ class Design:
     @cached_property
     def terms(self) -> tuple[TermDesign, ...]:
         """The random terms in the data, in the order of the formula."""
-        pairs = zip(self.spec.terms, self.rows.terms, strict=True)
-        return tuple(TermDesign(**vars(term), X=X, codes=codes) for term, (X, codes) in pairs)
+        elsewhere = self.rows.elsewhere
+        known = [None] * len(self.spec.terms) if elsewhere is None else elsewhere.terms
+        return tuple(
+            TermDesign(**vars(term), X=X, codes=codes, known=facts)
+            for term, (X, codes), facts in zip(self.spec.terms, self.rows.terms, known, strict=True)
+        )
 
     @cached_property
     def coefficient_names(self) -> tuple[tuple[str, ...], ...]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixedlm_ext.design.known import KnownMatrix, known_matrix
-from mixedlm_ext.design.names import list_names
+from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.design.pedigree import pedigree
 from mixedlm_ext.design.records import TermSpec
 from mixedlm_ext.errors import DesignError, FormulaError, did_you_mean
@@ -59,9 +59,9 @@ class EarlierMatrices(dict[str, KnownMatrix]):
         """Return those of the terms of a formula, None if there are none."""
         out = cls()
         for spec, term in zip(formula.random, terms, strict=True):
-            if term.known is not None:
+            if term.related is not None:
                 code = spec.call.known if spec.call is not None else ""
-                out[code or spec.group_name] = term.known
+                out[code or spec.group_name] = term.related
         return out or None
 
 

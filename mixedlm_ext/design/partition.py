@@ -44,7 +44,7 @@ class Partition:
 
 def levels_with_rows(term: TermDesign) -> Partition:
     """Return the groups of a random term: levels of a known covariance may have no rows."""
-    if term.known is None:
+    if term.related is None:
         return Partition(term.group, term.codes, term.levels)
     codes, present = number_keys(term.codes, len(term.levels))
     return Partition(term.group, codes, term.levels[present])

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import sparse
 
+from mixedlm_ext.caching import cached_property
+from mixedlm_ext.design.facts import FactsOfTerm, RowsOfTerm
 from mixedlm_ext.design.known import KnownMatrix
 from mixedlm_ext.linalg.precision import SparsePrecision
 from mixedlm_ext.linalg.semidefinite import Root
 from mixedlm_ext.structures import Structure, structure_of
 
-__all__ = ["NewData", "RandomTerm", "TermDesign", "TermSpec", "effects_of_rows"]
+__all__ = [
+    "NewData",
+    "RandomTerm",
+    "TermDesign",
+    "TermSpec",
+    "effects_of_rows",
+    "sparse_random_columns",
+]
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
@@ -81,7 +91,7 @@ class TermSpec:
         As `RandomTerm` has it.
     text : str
         The term in formula language.
-    known : KnownMatrix or None
+    related : KnownMatrix or None
         The covariance of the levels, whose labels are `levels` then; None where levels are
         independent.
     """
@@ -92,28 +102,28 @@ class TermSpec:
     levels: pd.Index
     structure: str
     text: str
-    known: KnownMatrix | None = field(default=None, kw_only=True)
+    related: KnownMatrix | None = field(default=None, kw_only=True)
 
     @property
     def root(self) -> Root | None:
         """C (levels, r) of levels with the covariance K = CC', if it is known by that."""
-        return None if self.known is None else self.known.root
+        return None if self.related is None else self.related.root
 
     @property
     def precision(self) -> SparsePrecision | None:
         """K⁻¹ of the levels, if their covariance is known by that."""
-        return None if self.known is None else self.known.precision
+        return None if self.related is None else self.related.precision
 
     def draw(self, rng: Any, T: Floats) -> Floats:
         """Return random effects (levels, k), of covariance TT' where levels are independent."""
         independent = rng.standard_normal((self.effects, len(T)))
-        known = independent if self.known is None else self.known.from_independent(independent)
+        known = independent if self.related is None else self.related.from_independent(independent)
         return np.asarray(known @ T.T)
 
     @property
     def effects(self) -> int:
         """Independent effects for each column: as many as levels, or the rank of K."""
-        return len(self.levels) if self.known is None else self.known.effects
+        return len(self.levels) if self.related is None else self.related.effects
 
     @property
     def kind(self) -> Structure:
@@ -143,10 +153,18 @@ class TermDesign(TermSpec):
     X : ndarray (n, k)
     codes : ndarray of intp (n,)
         Level of each row, 0..q-1.
+    known : FactsOfTerm or None
+        What is known of rows that are not here.
     """
 
     X: Floats
     codes: Codes
+    known: FactsOfTerm | None = None
+
+    @cached_property
+    def facts(self) -> FactsOfTerm:
+        """What the checks ask of the rows."""
+        return RowsOfTerm(self.X, self.codes) if self.known is None else self.known
 
     def times(self, b: Floats) -> Floats:
         """Return Zb for effects b (levels, k), (n,)."""
@@ -168,7 +186,7 @@ class TermDesign(TermSpec):
             self.levels,
             self.structure,
             self.text,
-            known=self.known,
+            related=self.related,
         )
 
 
@@ -222,3 +240,15 @@ class NewData:
             estimable=self.estimable[mask],
             y=None if self.y is None else self.y[mask],
         )
+
+
+def sparse_random_columns(terms: Iterable[TermDesign]) -> sparse.csr_array:
+    """Return Z, sparse (n, q): term by term, level by level, column by column."""
+    parts = []
+    for term in terms:
+        n, k = term.X.shape
+        columns = term.codes[:, None] * k + np.arange(k)
+        indptr = np.arange(n + 1) * k
+        shape = (n, k * len(term.levels))
+        parts.append(sparse.csr_array((term.X.ravel(), columns.ravel(), indptr), shape=shape))
+    return sparse.csr_array(sparse.hstack(parts, format="csr"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,12 @@ import pandas as pd
 from mixedlm_ext.design.checks import weight_vector
 from mixedlm_ext.design.column import is_labelled, is_polars, one_column
 from mixedlm_ext.design.frame import Table
-from mixedlm_ext.design.names import quoted
+from mixedlm_ext.design.messages import quoted
+from mixedlm_ext.design.rows import Rows
 from mixedlm_ext.design.values import row_shape
 from mixedlm_ext.errors import DesignError, DesignWarning, check_choice, warn_caller
 
-__all__ = ["RowChoice", "choose_rows", "missing_rows", "subset_rows"]
+__all__ = ["RowChoice", "choose_rows", "missing_rows", "report_missing", "subset_rows"]
 
 Positions = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
@@ -41,6 +42,43 @@ class RowChoice:
     def positions(self, n: int) -> Positions:
         """The used rows as positions among the `n` of the data."""
         return np.arange(n, dtype=np.intp) if self.rows is None else self.rows
+
+    def rows_of(
+        self,
+        y: Floats,
+        X: Floats,
+        terms: Iterable[tuple[Floats, Positions]],
+        offset: Floats | None,
+        index: pd.Index,
+        missing: str,
+    ) -> Rows:
+        """Return the rows of a design, of data with the labels `index`.
+
+        Parameters
+        ----------
+        y : ndarray (n,)
+        X : ndarray (n, p)
+        terms : iterable of (ndarray (n, k), ndarray of intp (n,))
+            Columns and level codes of each random term.
+        offset : ndarray (n,) or None
+        index : Index
+            Of all rows of the data.
+        missing : str
+            "exclude" if the labels of rows that were left out are kept.
+        """
+        return Rows(
+            y=y,
+            X=X,
+            terms=tuple(terms),
+            weights=self.weights,
+            offset=offset,
+            index=self.index,
+            positions=self.positions(len(index)),
+            n_data=len(index),
+            n_missing=self.n_missing,
+            n_zero_weight=self.n_zero_weight,
+            full_index=index if missing == "exclude" else None,
+        )
 
 
 def choose_rows(
@@ -80,7 +118,7 @@ def choose_rows(
     lost, counts = missing_rows(columns, rows)
     n_missing = int(np.count_nonzero(lost))
     if n_missing:
-        _report_missing(counts, n_missing, n, next(iter(columns)), missing)
+        report_missing(counts, n_missing, n, next(iter(columns)), missing)
         rows = _without(lost, rows)
     n_zero = 0
     used = None
@@ -104,7 +142,7 @@ def _without(mask: Mask, rows: Positions | None) -> Positions:
     return kept if rows is None else rows[kept]
 
 
-def _report_missing(
+def report_missing(
     counts: Mapping[str, int], n_missing: int, n: int, response: str, missing: str
 ) -> None:
     """Refuse missing values, or a loss of all rows."""

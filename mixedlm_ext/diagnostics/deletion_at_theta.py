@@ -72,7 +72,7 @@ def delete_at_theta(fit: Fit, codes: Index) -> Deleted:
 
 def _independent(fit: Fit, codes: Index) -> bool:
     """Say whether no level of a random term has rows in two sets."""
-    known = any(term.known is not None for term in fit.design.terms)
+    known = any(term.related is not None for term in fit.design.terms)
     return not known and all(is_finer(term.codes, codes) for term in fit.design.terms)
 
 

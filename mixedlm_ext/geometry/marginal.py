@@ -38,8 +38,8 @@ def independent_sets(design: Design) -> Index:
     size = int(starts[-1])
     one, two = [np.tile(rows, len(ends))], ends
     for start, term in zip(starts, design.terms):
-        if term.known is not None:  # levels hang together by what they have in common
-            levels, parts, count = term.known.edges
+        if term.related is not None:  # levels hang together by what they have in common
+            levels, parts, count = term.related.edges
             one, two, size = [*one, start + levels], [*two, size + parts], size + count
     edges = (np.ones(sum(map(len, one))), (np.concatenate(one), np.concatenate(two)))
     graph = sparse.csr_array(edges, shape=(size, size))
@@ -118,9 +118,9 @@ def _factored(fit: Fit, codes: Index) -> Iterator[tuple[Index, Index, Array]]:
         for term, F in zip(design.terms, half):
             level = term.codes[rows]
             shared: Array | NDArray[np.bool_]
-            if term.known is None:
+            if term.related is None:
                 shared = level[:, :, None] == level[:, None, :]
             else:
-                shared = term.known.between(level)
+                shared = term.related.between(level)
             V += shared * (F[rows] @ F[rows].transpose(0, 2, 1))
         yield sets, rows, np.asarray(np.linalg.cholesky(V), dtype=float)

@@ -109,9 +109,9 @@ def relative_factor(fit: Fit) -> sparse.coo_array:
 
 def _levels_root(term: TermSpec) -> Any:
     """Return C with K = CC' of the levels of a term, I where they are independent."""
-    if term.known is None:
+    if term.related is None:
         return sparse.eye_array(len(term.levels))
-    return term.known.from_independent(np.eye(term.effects))
+    return term.related.from_independent(np.eye(term.effects))
 
 
 def factor_matrix(fit: Fit) -> Array:

@@ -139,6 +139,13 @@ class BlockMatrix:
         """Say whether levels of block i are joined to one another."""
         return (i, i) in self.couplings and len(self.couplings[i, i].rows) > 0
 
+    def dot(self, other: BlockMatrix) -> float:
+        """Return the sum of the products of all entries with those of one of the same pattern."""
+        out = sum(float(np.vdot(D, E)) for D, E in zip(self.diagonal, other.diagonal))
+        for key, c in self.couplings.items():
+            out += 2.0 * float(np.vdot(c.values, other.couplings[key].values))
+        return out
+
     def scaled(self, factor: float) -> BlockMatrix:
         """Return the matrix times a number."""
         couplings = {key: c.scaled(factor) for key, c in self.couplings.items()}

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from mixedlm_ext.design import Design
+from mixedlm_ext.design.formula_code import code_names
 from mixedlm_ext.design.frame import read_table
-from mixedlm_ext.design.names import code_names
 from mixedlm_ext.errors import DesignError, check_choice, check_probability
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
@@ -123,9 +123,9 @@ def _parameter_rows(fitted: Fitted, conf_level: float) -> Iterable[dict[str, Any
                 yield {**one, "term": f"cor__{name}.{term.columns[j]}", "estimate": corr[i, j]}
         for label, pair in () if kind.linear else term.correlations:
             yield {**one, "term": f"cor__{label}", "estimate": corr[pair]}
-    yield {
-        "effect": "ran_pars", "group": RESIDUAL, "term": "sd__Observation", "estimate": fit.sigma,
-    }  # fmt: skip
+    if fit.has_residual:
+        own = {"group": RESIDUAL, "term": "sd__Observation", "estimate": fit.sigma}
+        yield {"effect": "ran_pars", **own}
 
 
 def _mode_rows(fitted: Fitted, conf_level: float) -> Iterable[dict[str, Any]]:

@@ -11,9 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design, NewData
+from mixedlm_ext.design.formula_code import code_names
 from mixedlm_ext.design.frame import Table, read_table
 from mixedlm_ext.design.grouping import combine_codes, level_codes
-from mixedlm_ext.design.names import code_names
 from mixedlm_ext.design.row_arguments import new_weights
 from mixedlm_ext.errors import DesignError
 from mixedlm_ext.estimation.fit import Fit
@@ -83,7 +83,7 @@ def new_simulator(
             modes = fit.b[i][np.maximum(seen, 0)]
             mean = mean + np.where(seen >= 0, np.einsum("nk,nk->n", X, modes), 0.0)
             X = np.where(seen[:, None] >= 0, 0.0, X)
-        parts.append(RandomPart(X, codes, levels, parameters.roots[i], term.known))
+        parts.append(RandomPart(X, codes, levels, parameters.roots[i], term.related))
     w = new_weights(design.spec.weights, weights, table.index, table.index, table)
     noise = Precisions(np.where(w > 0, w, np.nan))
     return Simulator(mean, parts, parameters.sigma, noise), new

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 __all__ = ["Costs"]
 
 
@@ -40,6 +42,8 @@ class Costs:
         Columns of Z from which an evaluation costs more than fitting each block alone.
     cube : float
         One evaluation divided by the cube of the columns of the dense root.
+    memory : float
+        Bytes that a plan may take.
     """
 
     small: int = 150
@@ -57,3 +61,4 @@ class Costs:
     levelwise: int = 20_000
     alone: int = 1000
     cube: float = 4e-11
+    memory: float = np.inf

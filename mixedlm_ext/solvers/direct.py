@@ -12,12 +12,16 @@ from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.products.products import BlockMatrix
 from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.elimination import Elimination, EliminationFactor
+from mixedlm_ext.solvers.memory import available_memory
 from mixedlm_ext.solvers.root import DenseFactor
 from mixedlm_ext.solvers.symbolic import Symbolic
 
 Array = NDArray[np.float64]
 
 __all__ = ["DirectSolver", "Factor"]
+
+_SMALL = 1000
+"""Columns of Z up to which nobody asks how much memory is free: 32 MB are."""
 
 
 class DirectSolver:
@@ -36,8 +40,16 @@ class DirectSolver:
 
     @classmethod
     def of(cls, A: BlockMatrix) -> DirectSolver:
-        """Return a solver with a pattern of its own."""
-        return cls(Symbolic(A), A)
+        """Return a solver with a pattern of its own.
+
+        Raises
+        ------
+        FitError
+            If the memory that is free does not hold what it would take.
+        """
+        small = A.offsets[-1] <= _SMALL
+        costs = Costs() if small else Costs(memory=available_memory())
+        return cls(Symbolic(A, costs=costs), A)
 
     def load(self, A: BlockMatrix) -> DirectSolver:
         """Return the solver of other numbers on the same pattern."""
@@ -51,7 +63,7 @@ class DirectSolver:
     @property
     def root_size(self) -> int:
         """Columns of the dense root."""
-        return sum(part.k * part.n for part in self.symbolic.plan.root)
+        return self.symbolic.plan.root_size
 
     def factor(self, templates: Sequence[Array]) -> Factor:
         """Factor M at the given templates, one for each block."""
@@ -145,6 +157,11 @@ class Factor:
         return out
 
     def inverse(self) -> BlockMatrix:
-        """Return ΛM⁻¹Λ' on the pattern, where all of its numbers are in cells."""
-        symbolic = self._symbolic
-        return symbolic.put_back(self._stages.inverse_at(symbolic.places))
+        """Return the entries of ΛM⁻¹Λ' on the pattern of Z'WZ."""
+        symbolic, stages = self._symbolic, self._stages
+        if symbolic.in_cells:
+            values = stages.inverse_at(symbolic.places)
+            return symbolic.unload(np.zeros((0, 0, 0)), np.zeros((0, 0)), values)
+        assert isinstance(stages, EliminationFactor)
+        D, C, rest = stages.inverse_entries(symbolic.places)
+        return symbolic.unload(D, C, rest)

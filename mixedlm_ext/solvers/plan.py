@@ -1,11 +1,13 @@
 """The order in which the columns of Z are eliminated, chosen once from the pattern of Z'Z.
 
 A *node* is one level of one block and stands for its k columns of Z; two nodes are joined when they
-meet in some row, those of one block also by a known precision or by common members. A set of nodes
-that are not joined to one another is eliminated together, level by level, which joins the
-neighbours of each. The largest block goes first; then whole blocks that are still unjoined (nested
-factors), or unjoined subsets of a block with few neighbours (sparsely crossed factors, relatives),
-as long as that is cheaper than to factor what remains as one dense matrix.
+meet in some row, in rows with correlated residuals, by a known precision or by common members. A
+set of nodes that are not joined to one another is eliminated together, level by level, which joins
+the neighbours of each. The largest block of unjoined levels goes first; then whole blocks that are
+still unjoined (nested factors), or unjoined subsets of a block with few neighbours (sparsely
+crossed factors, relatives), as long as that is cheaper than to factor what remains as one dense
+matrix.
+What a plan takes of memory is estimated here too, as nothing has been allocated for it yet.
 """
 
 from __future__ import annotations
@@ -18,14 +20,22 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.linalg.keys import distinct_keys
 from mixedlm_ext.solvers.costs import Costs
+from mixedlm_ext.solvers.gram import prefer_pairs
 
 Index = NDArray[np.intp]
 
 __all__ = ["Part", "Plan", "Stage", "dense_plan", "make_plan", "node_offsets", "pairs_in_rows"]
 
+_ROOT_COPIES = 4
+"""Dense matrices of the root at once: its numbers, the factor, the inverse, those of a trial."""
+_PAIR = 80
+"""Bytes of one pair of neighbours: its entries, its cell, and what is made of them on the way."""
+_CELL = 48
+"""Bytes of one cell of a sparse remaining matrix and of what finds it."""
+
 Shapes = tuple[tuple[int, int], ...]
 Pairs = Mapping[tuple[int, int], tuple[Index, Index]]
-"""Blocks i < j to the levels of both that meet in some row."""
+"""Blocks i <= j to the levels of both that are joined; of one block, each pair once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +111,22 @@ class Plan:
         """All parts in the order of elimination."""
         return [stage.part for stage in self.stages] + self.root
 
+    @property
+    def root_size(self) -> int:
+        """Columns of the dense root."""
+        return sum(part.k * part.n for part in self.root)
+
+    def memory(self, costs: Costs) -> float:
+        """Return the bytes of a factor, its derivatives and their patterns, roughly."""
+        out = 8.0 * _ROOT_COPIES * float(self.root_size) ** 2
+        widths = np.repeat([k for k, _ in self.shapes], [levels for _, levels in self.shapes])
+        for number, stage in enumerate(self.stages):
+            entries = np.repeat(stage.rows, widths[stage.nodes])
+            before_root = number == len(self.stages) - 1 and bool(self.root)
+            if not before_root or prefer_pairs(entries, self.root_size, stage.part.k, costs):
+                out += _PAIR * _count_pairs(entries)
+        return out + _CELL * sum(float(len(u)) for u, _ in self.edges)
+
     def node_columns(self) -> tuple[Index, Index, Index]:
         """Return for every node its first column, their stride, and their number."""
         first, stride, count = (np.empty(sum(n for _, n in self.shapes), np.intp) for _ in range(3))
@@ -130,6 +156,12 @@ def pairs_in_rows(rows: Index) -> tuple[Index, Index]:
     return s, t
 
 
+def _count_pairs(rows: Index) -> float:
+    """Return how many pairs of entries share a row."""
+    counts = np.bincount(rows).astype(float)
+    return float((counts * (counts + 1.0)).sum()) / 2.0
+
+
 def make_plan(shapes: Shapes, pairs: Pairs, costs: Costs) -> Plan:
     """Choose the order of elimination for a pattern.
 
@@ -149,7 +181,7 @@ def make_plan(shapes: Shapes, pairs: Pairs, costs: Costs) -> Plan:
     several = len(shapes) > 1 or joined
     if several and sum(k * levels for k, levels in shapes) <= costs.small:
         return dense_plan(shapes)
-    return _Planner(shapes, pairs, costs).run(joined)
+    return _Planner(shapes, pairs, costs).run()
 
 
 def dense_plan(shapes: Shapes) -> Plan:
@@ -184,19 +216,26 @@ class _Planner:
         self.u = np.concatenate([u for u, _ in joined]) if joined else np.zeros(0, np.intp)
         self.v = np.concatenate([v for _, v in joined]) if joined else np.zeros(0, np.intp)
         self.start = 0
+        self.joined = bool((self.block_of[self.u] == self.block_of[self.v]).any())
 
-    def run(self, joined: bool) -> Plan:
+    def run(self) -> Plan:
         """Eliminate until nothing remains, or what remains is better dense."""
         stages: list[Stage] = []
         edges: list[tuple[Index, Index]] = []
-        members = self._choose() if joined else np.arange(self.shapes[0][1])
+        members = self._first()
         while members is not None:
             stage = self._stage(members)
             stages.append(stage)
             members = self._next(stage)
             if members is not None:
                 edges.append((self.u, self.v))
-        return Plan(stages, self._root(), edges, self.shapes, joined)
+        return Plan(stages, self._root(), edges, self.shapes, self.joined)
+
+    def _first(self) -> Index | None:
+        """Return what to eliminate first, None for one dense matrix."""
+        if not self.joined:
+            return self._unjoined_block()
+        return self._choose()
 
     def _stage(self, nodes: Index) -> Stage:
         """Take `nodes`, all of one block, out of the graph."""
@@ -222,6 +261,8 @@ class _Planner:
         width = np.bincount(stage.rows, self.k_of[stage.nodes], minlength=stage.part.n)
         if (width**2).sum() >= 0.25 * columns**2:
             return None
+        if _PAIR * _count_pairs(stage.rows) > self.costs.memory:
+            return None
         self._fill(stage)
         return self._choose()
 
@@ -232,10 +273,17 @@ class _Planner:
             return None
         n = len(self.alive)
         degree = np.bincount(self.u, minlength=n) + np.bincount(self.v, minlength=n)
-        for nodes in (self._unjoined_block(), self._unjoined_subset(degree)):
+        candidates = [self._unjoined_block(), self._unjoined_subset(degree)]
+        if self.joined:  # a small block may join many levels of a larger one: the cheaper first
+            candidates.sort(key=lambda nodes: self._price(nodes, degree))
+        for nodes in candidates:
             if len(nodes) and self._worth(nodes, degree, columns):
                 return nodes
         return None
+
+    def _price(self, nodes: Index, degree: Index) -> float:
+        """Return the pairs of neighbours for each node that is eliminated."""
+        return float((degree[nodes].astype(float) ** 2).sum()) / max(len(nodes), 1)
 
     def _worth(self, nodes: Index, degree: Index, columns: int) -> bool:
         """Say whether eliminating `nodes` costs less than it saves of a dense root of `columns`."""

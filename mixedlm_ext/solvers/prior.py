@@ -194,6 +194,12 @@ class PriorFactor:
         K = [0.5 * (one + one.T) for one in K]
         return K, [one @ T for one, T in zip(K, self.templates)]
 
+    def inverse(self) -> BlockMatrix:
+        """Return the entries of N on the pattern of Z'WZ and of K⁻¹."""
+        return self._inner.inverse().congruent(
+            {i: turned.exact.T for i, turned in enumerate(self._turned)}
+        )
+
     def level_information(self) -> None:
         """Return nothing: levels are joined."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from mixedlm_ext.linalg.keys import distinct_keys
 from mixedlm_ext.products.products import BlockMatrix, Coupling
 from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.elimination import Elimination, Storage
+from mixedlm_ext.solvers.memory import in_words
 from mixedlm_ext.solvers.plan import Plan, Stage, make_plan, node_offsets
 from mixedlm_ext.solvers.root import DenseRoot
 
@@ -77,6 +78,7 @@ class Symbolic:
         self.pairs = {key: (c.rows, c.columns) for key, c in A.couplings.items()}
         self.costs = Costs() if costs is None else costs
         self.plan = make_plan(self.shapes, self.pairs, self.costs) if plan is None else plan
+        _check_memory(self.plan, self.costs)
         order = np.concatenate(
             [
                 A.offsets[p.block]
@@ -88,15 +90,15 @@ class Symbolic:
         self._first, self._stride, self._count = self.plan.node_columns()
         self.top = self._build(in_cells or self.plan.joined)
         self.places: Index = np.zeros(0, np.intp)
-        self._take_values: Callable[[BlockMatrix], Array] = _nothing
+        self._taken = _Take([np.zeros(0, np.intp)] * len(self.shapes), {})
         if self.in_cells:
-            self.places, self._take_values = self._constant_cells(self.top, 0)
+            self.places, self._taken = self._constant_cells(self.top, 0)
         else:
             assert isinstance(self.top, Elimination)
             self._take_coupling = self._first_coupling(self.top)
             if self.top.rest is not None:
                 start = self.top.part.stop
-                self.places, self._take_values = self._constant_cells(self.top.rest, start)
+                self.places, self._taken = self._constant_cells(self.top.rest, start)
 
     @property
     def in_cells(self) -> bool:
@@ -178,9 +180,7 @@ class Symbolic:
             ]
         return out
 
-    def _constant_cells(
-        self, rest: Elimination | DenseRoot, start: int
-    ) -> tuple[Index, Callable[[BlockMatrix], Array]]:
+    def _constant_cells(self, rest: Elimination | DenseRoot, start: int) -> tuple[Index, _Take]:
         """Return the cells of A among the columns from `start` on, and what takes their values."""
         offsets = node_offsets(self.shapes)
         places: list[Index] = []
@@ -217,7 +217,7 @@ class Symbolic:
         """
         A = self.on_pattern(A)
         if self.in_cells:
-            return Numbers(np.zeros((0, 0, 0)), np.zeros((0, 0)), self._take_values(A))
+            return Numbers(np.zeros((0, 0, 0)), np.zeros((0, 0)), self._taken(A))
         assert isinstance(self.top, Elimination)
         i = self.top.part.block
         C = np.zeros((self.shapes[i][0], len(self.top.rows)))
@@ -226,7 +226,28 @@ class Symbolic:
             values = values if one == i else values.transpose(1, 0, 2)
             for b, where in enumerate(places):
                 C[:, where] = values[:, b]
-        return Numbers(A.diagonal[i], C, self._take_values(A))
+        return Numbers(A.diagonal[i], C, self._taken(A))
+
+    def unload(self, D: Array, C: Array, values: Array) -> BlockMatrix:
+        """Return the matrix of this pattern whose numbers `load` would put in these places."""
+        diagonal = [np.zeros((k, k, levels)) for k, levels in self.shapes]
+        couplings = {
+            (i, j): Coupling(r, c, np.zeros((self.shapes[i][0], self.shapes[j][0], len(r))))
+            for (i, j), (r, c) in self.pairs.items()
+        }
+        out = BlockMatrix(self.shapes, diagonal, couplings)
+        if not self.in_cells:
+            assert isinstance(self.top, Elimination)
+            i = self.top.part.block
+            diagonal[i][:] = D
+            for (one, two), places in self._take_coupling.items():
+                own = couplings[one, two].values
+                own = own if one == i else own.transpose(1, 0, 2)
+                for b, where in enumerate(places):
+                    own[:, b] = C[:, where]
+        if len(values):
+            self._taken.put(values, out)
+        return out
 
     def on_pattern(self, A: BlockMatrix) -> BlockMatrix:
         """Return the matrix with the pairs of levels of this pattern, zeros where it has none.
@@ -250,11 +271,6 @@ class Symbolic:
             raise _new_pairs()
         return BlockMatrix(A.shapes, A.diagonal, couplings)
 
-    def put_back(self, values: Array) -> BlockMatrix:
-        """Return the matrix that has these values, one for each place of `places`."""
-        assert isinstance(self._take_values, _Take) and self.in_cells
-        return self._take_values.put_back(values, self.shapes, self.pairs)
-
 
 def _new_pairs() -> FitError:
     """Return the error for numbers off the pattern."""
@@ -264,16 +280,28 @@ def _new_pairs() -> FitError:
     )
 
 
+def _check_memory(plan: Plan, costs: Costs) -> None:
+    """Refuse a plan that memory does not hold, before anything is allocated for it."""
+    needed, size = plan.memory(costs), plan.root_size
+    if needed <= costs.memory:
+        return
+    # levels that are eliminated one by one cost little; whose effects meet in the root cost much
+    shapes = plan.shapes
+    numbers = ", ".join(f"{k * levels:,}" for k, levels in shapes)
+    dense = f", {size:,} of them in one dense matrix" if size else ""
+    raise FitError(
+        f"the exact solver needs about {in_words(needed)} of memory for this model and "
+        f"{in_words(costs.memory)} are free: its factors have {numbers} random effects, which meet "
+        f"in too many combinations to be solved one after the other{dense}. Put levels with few "
+        "rows together, or leave out the random effects of one of the factors."
+    )
+
+
 def _same(c: Coupling, rows: Index, columns: Index) -> bool:
     """Say whether a coupling has these pairs."""
     if c.rows is rows and c.columns is columns:
         return True
     return np.array_equal(c.rows, rows) and np.array_equal(c.columns, columns)
-
-
-def _nothing(A: BlockMatrix) -> Array:
-    """Return no values: nothing remains."""
-    return np.zeros(0)
 
 
 class _Take:
@@ -292,25 +320,17 @@ class _Take:
             out += [values[a, b][keep] for a in range(len(values)) for b in range(values.shape[1])]
         return np.concatenate(out)
 
-    def put_back(
-        self,
-        values: Array,
-        shapes: tuple[tuple[int, int], ...],
-        pairs: Mapping[tuple[int, int], tuple[Index, Index]],
-    ) -> BlockMatrix:
-        """Return the matrix whose values were taken, all of them."""
-        start = 0
-        diagonal, couplings = [], {}
-        for k, levels in shapes:
-            D = np.empty((k, k, levels))
+    def put(self, values: Array, A: BlockMatrix) -> None:
+        """Write values in that order into a matrix."""
+        at = 0
+        for (k, _), D, own in zip(A.shapes, A.diagonal, self.levels):
             for a in range(k):
                 for b in range(a + 1):
-                    D[a, b] = D[b, a] = values[start : start + levels]
-                    start += levels
-            diagonal.append(D)
-        for (i, j), (rows, columns) in pairs.items():
-            size = shapes[i][0] * shapes[j][0] * len(rows)
-            own = values[start : start + size].reshape(shapes[i][0], shapes[j][0], len(rows))
-            couplings[i, j] = Coupling(rows, columns, own)
-            start += size
-        return BlockMatrix(shapes, diagonal, couplings)
+                    D[a, b][own] = D[b, a][own] = values[at : at + len(own)]
+                    at += len(own)
+        for key, keep in self.pairs.items():
+            C = A.couplings[key].values
+            for a in range(len(C)):
+                for b in range(C.shape[1]):
+                    C[a, b][keep] = values[at : at + len(keep)]
+                    at += len(keep)

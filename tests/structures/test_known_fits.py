@@ -139,8 +139,8 @@ def terms_of(name: str) -> tuple[list[oracle.Term], MixedLM]:
     terms = []
     for term in made.design.terms:
         K = None
-        if term.known is not None:
-            C = term.known.root
+        if term.related is not None:
+            C = term.related.root
             K = C @ C.T if isinstance(C, np.ndarray) else (C @ C.T).toarray()
         terms.append(oracle.Term(term.X, term.codes, len(term.levels), term.structure, K))
     assert given

@@ -53,7 +53,7 @@ def resampler(fit: Fit, kind: str, use_u: bool = False) -> Resampler:
     require_rows(fit.design)
     if kind == "parametric":
         return fit_simulator(fit, fit_parameters(fit), conditional=use_u)
-    related = [t.group for t in fit.design.terms if t.known is not None]
+    related = [t.group for t in fit.design.terms if t.related is not None]
     if related and not (kind == "residual" and use_u):
         raise FitError(
             f"levels of {related[0]!r} have a known covariance: effects that are drawn with "

@@ -83,7 +83,7 @@ def _is_case(term: TermDesign, other: TermDesign) -> bool:
         and np.array_equal(term.X, other.X)
         and len(term.levels) == len(other.levels)
         and np.array_equal(term.codes, other.codes)
-        and term.known is other.known
+        and term.related is other.related
         and other.kind.contains(term.kind)
     )
 
@@ -106,7 +106,7 @@ def _forms(
     out = [float(u @ noise_of(design).solve(w))]
     for term in terms:
         left, right = term.sums(u), term.sums(w)
-        across = left.T @ (right if term.known is None else term.known.times(right))
+        across = left.T @ (right if term.related is None else term.related.times(right))
         out += [float((D * across).sum()) for D in _directions(term)]
     return out
 

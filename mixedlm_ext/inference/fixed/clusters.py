@@ -6,7 +6,7 @@ from typing import Any
 
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.grouping import level_codes
-from mixedlm_ext.design.names import list_names
+from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.design.partition import Partition, is_finer, levels_with_rows
 from mixedlm_ext.design.row_values import values_of_rows
 from mixedlm_ext.errors import DesignError, FitError, did_you_mean
@@ -36,7 +36,7 @@ def find_clusters(design: Design, cluster: Any = None) -> Partition:
     """
     found = _coarsest(design) if cluster is None else _given(design, cluster)
     broken = [t.group for t in design.terms if not is_finer(t.codes, found.codes)]
-    related = [t.group for t in design.terms if t.known is not None and not t.known.is_identity]
+    related = [t.group for t in design.terms if t.related is not None and not t.related.is_identity]
     if related and not is_finer(independent_sets(design), found.codes):
         raise FitError(
             f"levels of {related[0]!r} are related by a known covariance, also across the clusters "

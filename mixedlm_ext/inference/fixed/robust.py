@@ -211,10 +211,10 @@ def _cluster_covariance(fit: Fit, rows: Index) -> Array:
     V = noise_of(design).covariance(rows)
     for term, T in zip(design.terms, fit.templates):
         XT, codes = term.X[rows] @ T, term.codes[rows]
-        if term.known is None:
+        if term.related is None:
             V += np.where(codes[:, None] == codes, XT @ XT.T, 0.0)
         else:
-            V += term.known.between(codes) * (XT @ XT.T)
+            V += term.related.between(codes) * (XT @ XT.T)
     return V
 
 

@@ -235,7 +235,9 @@ class _Parts:
         for term, place in zip(self.fit.design.terms, self.fit.problem.cp.layout.places):
             if group in (None, term.group):
                 X = place.columns(term.X)
-                if term.known is not None:  # the variance of a level is K_ll times that of the term
+                if (
+                    term.related is not None
+                ):  # the variance of a level is K_ll times that of the term
                     own = level_variances(self.fit.problem, place.block)[term.codes]
                     X = X * np.sqrt(own)[:, None]
                 N[place.block][place.own, place.own] = X.T @ X / len(X)
