@@ -26,7 +26,7 @@ from mixedlm_ext.design.keys import convert_key, key_kinds
 from mixedlm_ext.design.known import KnownMatrix
 from mixedlm_ext.design.messages import quoted
 from mixedlm_ext.errors import DesignError
-from mixedlm_ext.linalg.precision import SparsePrecision
+from mixedlm_ext.linalg.precision import FactoredPrecision
 
 __all__ = ["pedigree"]
 
@@ -35,6 +35,8 @@ Codes = npt.NDArray[np.intp]
 
 _UNKNOWN = (0, "0", "", ".", "NA")
 """What stands for an unknown parent, unless an animal has this name."""
+_NOTHING = 1e-10
+"""Variance of Mendelian sampling that is none."""
 _AT_ONCE = 4_000_000
 """Numbers of the products with A that are formed at once."""
 
@@ -59,7 +61,8 @@ def pedigree(frame: Any, id: str, sire: str, dam: str) -> KnownMatrix:
     Raises
     ------
     DesignError
-        If a column is missing, an animal has two lines, or is its own ancestor.
+        If a column is missing, an animal has two lines, or is its own ancestor, or it is the copy
+        of wholly inbred parents.
 
     Notes
     -----
@@ -88,17 +91,24 @@ def pedigree(frame: Any, id: str, sire: str, dam: str) -> KnownMatrix:
         for name, what in ((id, "id"), (sire, "sire"), (dam, "dam"))
     ]
     labels, parents = _animals(columns, id)
-    order = _oldest_first(labels, parents)
-    F = _inbreeding(parents, order)
-    return _of_parents(labels, parents, F)
+    generations = _oldest_first(labels, parents)
+    F = _inbreeding(parents, generations)
+    return _of_parents(labels, parents, generations, F)
 
 
-def _of_parents(labels: pd.Index, parents: Codes, F: Floats) -> KnownMatrix:
+def _of_parents(
+    labels: pd.Index, parents: Codes, generations: Sequence[Codes], F: Floats
+) -> KnownMatrix:
     """Return the matrix of animals whose parents and inbreeding are known."""
     D = _mendelian_of(parents, F)
-    W = _less_parents(parents)
-    Q = W.T @ sparse.diags_array(1.0 / D) @ W
-    return KnownMatrix(labels, None, SparsePrecision(sparse.csc_array(Q)), 1.0 + F)
+    if D.min() < _NOTHING:
+        copy = labels[int(np.argmin(D))]
+        raise DesignError(
+            f"animal {quoted(copy)} has wholly inbred parents and is their copy, so that the "
+            "relationships have no inverse. Give copies one name, or pass the matrix as cov=."
+        )
+    prior = FactoredPrecision(_less_parents(parents), D, np.concatenate(generations))
+    return KnownMatrix(labels, None, prior, 1.0 + F)
 
 
 def _less_parents(parents: Codes) -> sparse.csr_array:

@@ -13,7 +13,7 @@ from mixedlm_ext.caching import cached_property
 
 Array = NDArray[np.float64]
 
-__all__ = ["SparsePrecision"]
+__all__ = ["FactoredPrecision", "SparsePrecision"]
 
 
 class SparsePrecision:
@@ -83,3 +83,55 @@ class SparsePrecision:
         upper = sparse.csr_array(self._factor.L.T)
         Y = spsolve_triangular(upper, scaled, lower=False, unit_diagonal=True)
         return np.asarray(Y)[self._factor.perm_r]
+
+
+class FactoredPrecision(SparsePrecision):
+    """Q = W'D⁻¹W of a known sparse W, which is unit triangular but for the order of its rows.
+
+    Parameters
+    ----------
+    W : sparse array (n, n)
+    D : ndarray (n,)
+        Positive.
+    order : ndarray (n,)
+        Rows and columns of W in which it is lower triangular.
+
+    Examples
+    --------
+    >>> W = sparse.csr_array([[1.0, 0.0], [-0.5, 1.0]])
+    >>> Q = FactoredPrecision(W, np.array([1.0, 0.75]), np.array([0, 1]))
+    >>> Q.solve(np.eye(2)).tolist()
+    [[1.0, 0.5], [0.5, 1.0]]
+    """
+
+    def __init__(self, W: sparse.csr_array, D: Array, order: NDArray[np.intp]) -> None:
+        self._W, self._D, self._order = W, D, order
+        super().__init__(sparse.csc_array(W.T @ sparse.diags_array(1.0 / D) @ W))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_W": self._W, "_D": self._D, "_order": self._order}
+
+    @cached_property
+    def _factor(self) -> Any:
+        """SuperLU's factor of W in order, which is W."""
+        return splu(sparse.csc_array(self._W[self._order][:, self._order]), "NATURAL")
+
+    @property
+    def pivots(self) -> Array:
+        """Of Q, (n,): one over D."""
+        return 1.0 / self._D
+
+    def solve(self, V: Array) -> Array:
+        """Return KV = W⁻¹DW⁻ᵀV for V (n,) or (n, c)."""
+        D = self._D if V.ndim == 1 else self._D[:, None]
+        return self._W_solve(D * self._W_solve(V, "T"))
+
+    def root_times(self, Z: Array) -> Array:
+        """Return W⁻¹D^½Z for Z (n, c)."""
+        return self._W_solve(np.sqrt(self._D)[:, None] * Z)
+
+    def _W_solve(self, V: Array, how: str = "N") -> Array:
+        """Return W⁻¹V, or W⁻ᵀV."""
+        out = np.empty(V.shape)
+        out[self._order] = self._factor.solve(np.ascontiguousarray(V[self._order]), how)
+        return out

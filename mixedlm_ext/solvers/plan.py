@@ -213,8 +213,10 @@ class _Planner:
             (self.offsets[i] + rows, self.offsets[j] + columns)
             for (i, j), (rows, columns) in pairs.items()
         ]
-        self.u = np.concatenate([u for u, _ in joined]) if joined else np.zeros(0, np.intp)
-        self.v = np.concatenate([v for _, v in joined]) if joined else np.zeros(0, np.intp)
+        # the smaller node first, as fill has it: an edge must not be there both ways round
+        none = [np.zeros(0, np.intp)]
+        self.u = np.concatenate(none + [np.minimum(u, v) for u, v in joined])
+        self.v = np.concatenate(none + [np.maximum(u, v) for u, v in joined])
         self.start = 0
         self.joined = bool((self.block_of[self.u] == self.block_of[self.v]).any())
 

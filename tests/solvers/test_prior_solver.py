@@ -157,3 +157,21 @@ def test_what_a_precision_gives_of_its_covariance() -> None:
     assert_allclose(prior.solve(np.eye(40)), K, atol=1e-10)
     R = prior.root_times(np.eye(40))
     assert_allclose(R @ R.T, K, atol=1e-10)
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_many_relatives_are_eliminated_in_stages(k: int) -> None:
+    """Hundreds of levels, where fill joins levels that are joined already."""
+    n = 900
+    prior = precision(n, 7)
+    A = BlockMatrix(
+        ((k, n),), [np.random.default_rng(1).uniform(0.5, 2.0, n) * np.eye(k)[..., None]], {}
+    )
+    solver = PriorSolver.of(A, [prior])
+    assert len(solver.symbolic.plan.stages) > 1
+    templates = templates_of(A, "ordinary")
+    factor = solver.factor(templates)
+    logdet, N, information = dense(A, covariance(A, [prior]), templates)
+    assert_allclose(factor.logdet, logdet, rtol=1e-10)
+    assert_allclose(factor.apply(np.eye(k * n)[:, :5]), N[:, :5], atol=1e-9)
+    check_traces(A, covariance(A, [prior]), factor, information, templates)
