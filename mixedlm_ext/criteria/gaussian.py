@@ -136,7 +136,7 @@ class GaussianEvaluation:
         """Return Z'V⁻¹H = Z'W(H - ZB) = Γ⁻¹B from Z'WH and B = ΛM⁻¹Λ'Z'WH, each (q, c)."""
         cp = self._criterion.problem.cp
         B = np.ascontiguousarray(B)
-        out = np.ascontiguousarray(ZH - cp.ZZ @ B)
+        out = np.ascontiguousarray(ZH - cp.A.times(B))
         if not out.size:
             return out
         for i, T in enumerate(self.pls.factor.templates):
@@ -258,7 +258,7 @@ class GaussianEvaluation:
         if levelwise is not None:
             return traces_by_levels(covariance, self.theta, levelwise, cp.block(U, 0))
         if cp.q <= criterion.problem.costs.dense:
-            A = cp.ZZ.toarray()
+            A = cp.A.dense
             W = self._weighed(A, factor.apply(A)) - matmul(U, U.T)
             return traces_of_dense(covariance, self.theta, _by_blocks(W, cp.shapes))
         if not covariance.free:  # entries of Γ do not move alone: the average information stands in
@@ -350,7 +350,7 @@ class GaussianEvaluation:
     def _quadratic_form(self, E: Array) -> Array:
         """Return E'(Z'PZ)E."""
         cp, pls = self._criterion.problem.cp, self.pls
-        AE = cp.ZZ @ E
+        AE = cp.A.times(E)
         out = matmul(E.T, AE) - pls.factor.quadratic(AE)
         if cp.p:
             ZPX = matmul(cp.ZX.T, E) - matmul(pls.NZX.T, AE)

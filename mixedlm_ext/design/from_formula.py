@@ -125,7 +125,7 @@ def design_from_formula(
     prepared = matrices.training_data()
     total = _total_offset(matrices, prepared, frame, choice, used.offset)
     y = _response(matrices, prepared, frame, total)
-    X, *lefts = matrices.build(prepared, len(frame), range(len(matrices.infos)))
+    X, *lefts = matrices.build(prepared, len(frame), range(matrices.n_sides))
     check_matrix(X, matrices.names(0), "the fixed part", frame.index)
     terms = _terms(matrices, prepared, frame, lefts)
     _check_terms(formula, terms, checks, allow_saturated)
