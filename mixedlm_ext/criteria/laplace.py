@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.generalized import GeneralizedProblem
-from mixedlm_ext.criteria.pirls import find_modes, fixed_start
+from mixedlm_ext.criteria.pirls import find_modes, fixed_start, solve_information
 from mixedlm_ext.criteria.working_information import WorkingInformation
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.linalg.blas import matmul
@@ -37,7 +37,10 @@ from mixedlm_ext.structures.steps import TemplateSteps
 
 Array = NDArray[np.float64]
 
-__all__ = ["LaplaceCriterion", "LaplaceEvaluation"]
+__all__ = ["MOST_OMEGA", "LaplaceCriterion", "LaplaceEvaluation"]
+
+MOST_OMEGA = 18.0
+"""End of the range of ω, up and down: there a negative binomial is a Poisson distribution."""
 
 _STEP = 1e-4
 """Of the differences of the gradient that give second derivatives."""
@@ -127,7 +130,7 @@ class LaplaceEvaluation:
         self.value = self._value()
         if not np.isfinite(self.value):
             raise FitError("the criterion has no value here.")
-        self.noise = 1e-13 * (abs(self.value) + problem.n)
+        self.noise = 1e-13 * (abs(self.value) + problem.n) + 4.0 * self.modes.noise
 
     @staticmethod
     def _checked(w: Array) -> Array:
@@ -177,7 +180,8 @@ class LaplaceEvaluation:
         WQ = problem.Q * w[:, None]
         ZWQ = rows.Zt @ WQ
         NZWQ = factor.apply(ZWQ)
-        zeta = np.linalg.solve(problem.Q.T @ WQ - ZWQ.T @ NZWQ, problem.Q.T @ r - ZWQ.T @ b)
+        S = problem.Q.T @ WQ - ZWQ.T @ NZWQ
+        zeta = solve_information(S, problem.Q.T @ r - ZWQ.T @ b)
         return np.asarray(rows.Z @ (b - NZWQ @ zeta) + problem.Q @ zeta)
 
     @cached_property
@@ -320,10 +324,16 @@ class LaplaceEvaluation:
     def room(self) -> tuple[Array, Array] | None:
         """How far a step may go down and up each of its directions; None if there are no ends."""
         room = self._steps.room
-        if room is None:
+        if room is None and not self.criterion.n_extra:
             return None
-        endless = np.full(len(self.step_gradient) - self._steps.size, np.inf)
-        return np.concatenate([room[0], -endless]), np.concatenate([room[1], endless])
+        d, p = self._steps.size, len(self.theta) - len(self.theta_part) - self.criterion.n_extra
+        low, high = (np.full(d, -np.inf), np.full(d, np.inf)) if room is None else room
+        endless = np.full(p, np.inf)
+        own = self.omega if self.criterion.n_extra else np.zeros(0)
+        return (
+            np.concatenate([low, -endless, -MOST_OMEGA - own]),
+            np.concatenate([high, endless, MOST_OMEGA - own]),
+        )
 
     def after(self, step: Array) -> Array:
         """Return the point after a step."""

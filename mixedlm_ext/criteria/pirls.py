@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.generalized import GeneralizedProblem
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.families.conditional import RowsAt
@@ -26,7 +27,7 @@ from mixedlm_ext.solvers.direct import Factor
 
 Array = NDArray[np.float64]
 
-__all__ = ["Modes", "find_modes", "fixed_start"]
+__all__ = ["Modes", "find_modes", "fixed_start", "solve_information"]
 
 _DECREMENT = 1e-13
 """Twice the rise of the log-likelihood that a Newton step promises, below which it is the last."""
@@ -59,10 +60,16 @@ class Modes:
     at: RowsAt
     steps: int
 
-    @property
+    @cached_property
     def penalized(self) -> float:
         """-2Σℓ + |u|²."""
         return float(-2.0 * self.at.loglike.sum() + self.u @ self.u)
+
+    @cached_property
+    def noise(self) -> float:
+        """The order of its rounding error: terms of ℓ are as large as information times η."""
+        size = np.abs(self.at.expected) @ (1.0 + np.abs(self.eta))
+        return float(np.finfo(float).eps * (size + abs(self.penalized)))
 
 
 def find_modes(
@@ -100,10 +107,11 @@ def find_modes(
     current = _start(problem, templates, zeta, omega, u)
     for step in range(1, _STEPS + 1):
         du, db, dzeta, decrement, newton = _direction(problem, templates, current, joint)
-        small = decrement <= (_DECREMENT if newton else _SLOW_DECREMENT)
+        least = _DECREMENT if newton else _SLOW_DECREMENT
+        small = decrement <= max(least, _rounding(problem, current))
         moved = _moved(problem, omega, current, (du, db, dzeta), step, small)
         if moved is None:  # no length of the step helps: what it promises is below rounding
-            if decrement <= 1e-9 * (1.0 + abs(current.penalized)):
+            if decrement <= 1e-9 * (1.0 + abs(current.penalized)) + current.noise:
                 return current
             break
         current = moved
@@ -163,6 +171,12 @@ def _direction(
     return du, db, dzeta, decrement, newton
 
 
+def _rounding(problem: GeneralizedProblem, now: Modes) -> float:
+    """Return the rounding error of what a step promises."""
+    moving = np.abs(now.eta - problem.offset)
+    return float(np.finfo(float).eps * (np.abs(now.at.score) @ moving + now.u @ now.u))
+
+
 def _with_fixed(
     problem: GeneralizedProblem, factor: Factor, w: Array, s: Array, new: Array, b: Array
 ) -> tuple[Array, Array]:
@@ -172,16 +186,20 @@ def _with_fixed(
     NZWQ = factor.apply(ZWQ)
     S = problem.Q.T @ WQ - ZWQ.T @ NZWQ
     rhs = problem.Q.T @ s - ZWQ.T @ (new - b)
-    dzeta = _solve(S, rhs)
+    dzeta = solve_information(S, rhs)
     return dzeta, new - NZWQ @ dzeta
 
 
-def _solve(S: Array, rhs: Array) -> Array:
-    """Return S⁻¹ rhs; along directions without information nothing moves."""
+def solve_information(S: Array, rhs: Array) -> Array:
+    """Return S⁻¹ rhs for an information matrix; where there is none, nothing moves."""
+    if not len(S):
+        return np.zeros(0)
+    scale = 1.0 / np.sqrt(np.maximum(np.diag(S), _LEAST_WEIGHT))
+    scaled = S * np.outer(scale, scale)
     try:
-        return np.asarray(cho_solve(cho_factor(S), rhs))
+        return np.asarray(scale * cho_solve(cho_factor(scaled), scale * rhs))
     except np.linalg.LinAlgError:
-        return np.asarray(np.linalg.lstsq(S, rhs, rcond=1e-10)[0])
+        return np.asarray(scale * np.linalg.lstsq(scaled, scale * rhs, rcond=1e-10)[0])
 
 
 def _moved(
@@ -195,7 +213,7 @@ def _moved(
     """Return the modes after the longest step, halved as often as need be, that is no loss."""
     du, db, dzeta = direction
     before = now.penalized
-    slack = 1e-13 * (1.0 + abs(before)) if last else 1e-14 * (1.0 + abs(before))
+    slack = (100.0 if last else 10.0) * now.noise
     length = 1.0
     for _ in range(_HALVINGS):
         b, zeta = now.b + length * db, now.zeta + length * dzeta
@@ -227,7 +245,9 @@ def fixed_start(problem: GeneralizedProblem) -> tuple[Array, Array, Array]:
         zeta, at = _inside(problem, omega)
     for _ in range(_START_STEPS):
         w = np.maximum(at.expected, _LEAST_WEIGHT)
-        step = _solve(Q.T @ (Q * w[:, None]), Q.T @ at.score) if problem.p else np.zeros(0)
+        step = (
+            solve_information(Q.T @ (Q * w[:, None]), Q.T @ at.score) if problem.p else np.zeros(0)
+        )
         value, length, moved = float(at.loglike.sum()), 1.0, None
         while length > 1e-6:
             moved = likelihood.at(Q @ (zeta + length * step) + problem.offset, omega)

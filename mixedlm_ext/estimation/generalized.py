@@ -31,6 +31,8 @@ _FLAT = 1e-7
 """Eigenvalues of the information this small, relative to the largest, count as none."""
 _UNKNOWN = 1e-11
 """The same of the information about fixed effects, each scaled to one."""
+_POISSON = 1e4
+"""Size of a negative binomial, in means, from which on it is a Poisson distribution."""
 _SHARE = 1e-4
 """A parameter's share of a direction from which on it is lost with it."""
 
@@ -61,6 +63,8 @@ class GeneralizedFit(Fit):
         Covariances of each term's b given y.
     count : float
         Observations: rows, each as often as its frequency says.
+    at_poisson : bool
+        Whether alpha of a negative binomial was estimated as next to zero.
     """
 
     family: Any = None
@@ -73,6 +77,7 @@ class GeneralizedFit(Fit):
     extra_cov: Array = field(default_factory=lambda: np.zeros((0, 0)))
     conditional: tuple[Array, ...] = ()
     count: float = 0.0
+    at_poisson: bool = False
 
     has_residual: ClassVar[bool] = False
 
@@ -126,7 +131,12 @@ class GeneralizedFit(Fit):
 
 
 def generalized_fit(
-    design: Design, e: LaplaceEvaluation, optimization: Optimization, prior: PriorWeights, nagq: int
+    design: Design,
+    e: LaplaceEvaluation,
+    optimization: Optimization,
+    prior: PriorWeights,
+    nagq: int,
+    lost: tuple[int, ...] = (),
 ) -> GeneralizedFit:
     """Carry the engine's solution back to the user's units.
 
@@ -138,12 +148,14 @@ def generalized_fit(
     optimization : Optimization
     prior : PriorWeights
     nagq : int
+    lost : tuple of int
+        Fixed effects without a finite estimate.
     """
     criterion = e.criterion
     problem = criterion.problem
     covariance, linear = problem.covariance, problem.linear
     information = 0.5 * e.exact_hessian
-    cov = _parameter_cov(problem, e, information)
+    cov = _parameter_cov(problem, e, information, lost)
     p = problem.p
     blocks = e.factor.diagonal_blocks()
     logdet_RX = float(np.linalg.slogdet(e.fixed_information)[1]) if p else 0.0
@@ -177,38 +189,49 @@ def generalized_fit(
             for place in linear.cp.layout.places
         ),
         count=prior.count(problem.n),
+        at_poisson=problem.likelihood.extra == "size"
+        and bool(criterion.n_extra)
+        and float(np.exp(e.omega[0])) > _POISSON * float(np.mean(e.modes.at.mu)),
     )
 
 
-def _parameter_cov(problem: GeneralizedProblem, e: LaplaceEvaluation, information: Array) -> Array:
+def _parameter_cov(
+    problem: GeneralizedProblem, e: LaplaceEvaluation, information: Array, lost: tuple[int, ...]
+) -> Array:
     """Return the covariance of (β, ω): from all parameters, or θ as known for the fast criterion.
 
     Directions of θ in which the criterion is flat, as next to a singular covariance, are held.
     """
     p, J = problem.p, problem.to_beta
     if e.criterion.fast:
-        return np.asarray(J @ _inverse(e.fixed_information) @ J.T)
+        return _inverse(e.fixed_information, J, lost)
     d = len(information) - p - e.criterion.n_extra
     T, C, B = information[:d, :d], information[:d, d:], information[d:, d:]
     values, vectors = np.linalg.eigh(T)
     kept = values > _FLAT * max(float(np.abs(values).max(initial=0.0)), 1e-300)
     R = vectors[:, kept].T @ C
     S = B - (R.T / values[kept]) @ R
-    cov = _inverse(0.5 * (S + S.T))
-    K = np.eye(len(cov))
+    K = np.eye(len(S))
     K[:p, :p] = J
-    return np.asarray(K @ cov @ K.T)
+    return _inverse(0.5 * (S + S.T), K, lost)
 
 
-def _inverse(S: Array) -> Array:
-    """Return S⁻¹; nan for the parameters of which the likelihood says nothing."""
-    scale = 1.0 / np.sqrt(np.maximum(np.diag(S), 1e-300))
-    values, vectors = np.linalg.eigh(S * np.outer(scale, scale)) if len(S) else (scale, S)
+def _inverse(S: Array, J: Array, lost: tuple[int, ...]) -> Array:
+    """Return JS⁻¹J' with the parameters `lost` held; nan for those and for what is not known."""
+    S = np.linalg.solve(J.T, np.linalg.solve(J.T, S).T) if len(S) else S
+    kept = np.setdiff1d(np.arange(len(S)), lost)
+    out = np.full(S.shape, np.nan)
+    if not len(kept):
+        return out
+    own = S[np.ix_(kept, kept)]
+    scale = 1.0 / np.sqrt(np.maximum(np.diag(own), 1e-300))
+    values, vectors = np.linalg.eigh(own * np.outer(scale, scale))
     known = values > _UNKNOWN
-    out = scale[:, None] * ((vectors[:, known] / values[known]) @ vectors[:, known].T) * scale
-    lost = (np.abs(vectors[:, ~known]) > _SHARE).any(axis=1)
-    out[lost, :] = out[:, lost] = np.nan
-    return np.asarray(out)
+    inverse = scale[:, None] * ((vectors[:, known] / values[known]) @ vectors[:, known].T) * scale
+    unknown = (np.abs(vectors[:, ~known]) > _SHARE).any(axis=1)
+    inverse[unknown, :] = inverse[:, unknown] = np.nan
+    out[np.ix_(kept, kept)] = inverse
+    return out
 
 
 def criterion_of(fit: GeneralizedFit) -> LaplaceCriterion:

@@ -335,18 +335,18 @@ class NegativeBinomialRows(VarianceModel):
         return (0.0, 1.0, float(np.exp(-omega[0])))
 
     def loglike(self, mu: Array, eta: Array, omega: Array) -> Array:
-        """Return log[Γ(y + k)/(Γ(k) y!)] + k log(k/(k + μ)) + y log(μ/(k + μ))."""
+        """Return log[Γ(y + k)/(Γ(k) y! k^y)] - (y + k) log(1 + μ/k) + y log μ."""
         k = float(np.exp(omega[0]))
         safe = np.where(mu >= 0, mu, np.nan)
-        each = gammaln(self.y + k) - gammaln(k) - self._constant
-        each = each - k * np.log1p(safe / k) + xlogy(self.y, safe / (k + safe))
-        return np.asarray(self.m * each)
+        each = _rising(self.y, k) - self._constant - (self.y + k) * np.log1p(safe / k)
+        return np.asarray(self.m * (each + xlogy(self.y, safe)))
 
     def extra_score(self, mu: Array, omega: Array) -> Array:
-        """Return k[ψ(y + k) - ψ(k) - log(1 + μ/k) + (μ - y)/(k + μ)]."""
+        """Return k[ψ(y + k) - ψ(k) - log(1 + y/k) + log(1 + x) - x], x = (y - μ)/(k + μ)."""
         k = float(np.exp(omega[0]))
-        each = digamma(self.y + k) - digamma(k) - np.log1p(mu / k) + (mu - self.y) / (k + mu)
-        return np.asarray(self.m * k * each)
+        x = (self.y - mu) / (k + mu)
+        each = _rising_slope(self.y, k) + k * (np.log1p(x) - x)
+        return np.asarray(self.m * each)
 
     def start_omega(self, eta: Array) -> Array:
         """Return the logarithm of a size by moments."""
@@ -355,3 +355,27 @@ class NegativeBinomialRows(VarianceModel):
             excess = float(np.mean((self.y - mu) ** 2 - mu))
             size = float(np.mean(mu**2)) / excess if excess > 0 else 100.0
         return np.log([float(np.clip(size, 0.05, 100.0))])
+
+
+_LARGE_SIZE = 1e3
+"""Size from which on differences of gamma functions are taken by Stirling's series."""
+
+
+def _rising(y: Array, k: float) -> Array:
+    """Return log Γ(y + k) - log Γ(k) - y log k, with its digits for large k."""
+    if k < _LARGE_SIZE:
+        return np.asarray(gammaln(y + k) - gammaln(k) - y * np.log(k))
+    series = (1.0 / (y + k) - 1.0 / k) / 12.0 - (1.0 / (y + k) ** 3 - 1.0 / k**3) / 360.0
+    return np.asarray((y + k - 0.5) * np.log1p(y / k) - y + series)
+
+
+def _rising_slope(y: Array, k: float) -> Array:
+    """Return k[ψ(y + k) - ψ(k) - log(1 + y/k)], with its digits for large k."""
+    if k < _LARGE_SIZE:
+        return np.asarray(k * (digamma(y + k) - digamma(k) - np.log1p(y / k)))
+    inverse = 1.0 / (y + k)
+    return np.asarray(
+        0.5 * y * inverse
+        + y * (2.0 * k + y) * inverse**2 / (12.0 * k)
+        - k * (inverse**4 - k**-4) / 120.0
+    )

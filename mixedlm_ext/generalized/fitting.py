@@ -14,20 +14,17 @@ from numpy.typing import NDArray
 from mixedlm_ext.arguments import refuse_unknown
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.generalized import GeneralizedProblem, generalized_problem
-from mixedlm_ext.criteria.laplace import LaplaceCriterion, LaplaceEvaluation
+from mixedlm_ext.criteria.laplace import LaplaceCriterion
 from mixedlm_ext.criteria.quadrature import QuadratureCriterion
 from mixedlm_ext.errors import FitError, check_choice, shown
-from mixedlm_ext.estimation.fit_warnings import warn_of_fit
+from mixedlm_ext.estimation.fit_warnings import warn_of_generalized
 from mixedlm_ext.estimation.fitted import PLAIN, Face, Fitted
 from mixedlm_ext.estimation.generalized import GeneralizedFit, generalized_fit
 from mixedlm_ext.families.choose import extra_of, likelihood_of, observed_by_default
+from mixedlm_ext.generalized.endless import Endless
 from mixedlm_ext.generalized.reading import GeneralizedDesign
 from mixedlm_ext.identification import check_identified
-from mixedlm_ext.identification.separation import (
-    constant_terms,
-    ends_of_range,
-    separated_columns,
-)
+from mixedlm_ext.identification.separation import ends_of_range
 from mixedlm_ext.inference.fixed.ddf import degrees_of_freedom
 from mixedlm_ext.search.generalized import minimize_generalized
 from mixedlm_ext.search.minimum import check_maxiter
@@ -41,10 +38,6 @@ GLM_FIT_ARGUMENTS = (
     "nagq", "start_params", "maxiter", "tol", "dispersion", "information", "progress", "max_time",
 )  # fmt: skip
 _UNUSED = ("disp", "full_output", "retall", "skip_hessian", "scale")
-_FAR = 8.0
-"""Range of the fixed part of η beyond which it is asked whether the estimates are finite."""
-_LARGE = 15.0
-"""A standard deviation of random effects, on the scale of the link, of which that is asked."""
 _MOST_NODES = 200
 
 
@@ -164,7 +157,7 @@ def fit(
         progress=_print_progress if progress is True else (progress or None),
         deadline=np.inf if max_time is None else time.monotonic() + max_time,
     )
-    warn_of_fit(found)
+    warn_of_generalized(found)
     return tested(found, model.face)
 
 
@@ -204,64 +197,10 @@ def estimate_generalized(
         criterion: LaplaceCriterion = QuadratureCriterion(problem, nagq, omega)
     else:
         criterion = LaplaceCriterion(problem, nagq == 0, omega)
-    best, optimization = minimize_generalized(
-        criterion, start, endless=lambda e: _endless(model, e), **search
-    )
-    return generalized_fit(model.data.design, best, optimization, model.data.prior, nagq)
-
-
-def _endless(model: AssembledGeneralized, e: LaplaceEvaluation) -> str:
-    """Say so if the likelihood has no maximum: a response that columns or groups separate."""
-    ends = model.ends
-    if ends is None:
-        return ""
-    design, problem = model.data.design, e.criterion.problem
-    fixed = problem.Q @ e.modes.zeta
-    if len(fixed) and np.ptp(fixed) + abs(float(np.mean(fixed))) > _FAR:
-        columns = separated_columns(design, ends)
-        if columns:
-            return _separated(columns)
-    sd = [np.sqrt(np.einsum("ab,ab->a", T, T)).max() for T in e.templates]
-    if max(sd) > 2.0:
-        groups = constant_terms(design, ends)
-        if groups:
-            return (
-                f"every level of {', '.join(groups)} has the same response in all its rows, so "
-                "that the likelihood rises, or levels off, as the variance of its random effects "
-                "grows. No finite estimate exists; the data do not tell the levels apart further."
-            )
-    if max(sd) > _LARGE and _levels_off(e):
-        return (
-            "the likelihood only levels off as the random effects grow: their standard deviation "
-            f"on the scale of the link is {max(sd):.3g} here and could be any larger number. Drop "
-            "a random term, or collect more rows for each level."
-        )
-    return ""
-
-
-def _levels_off(e: LaplaceEvaluation) -> bool:
-    """Say whether ten times larger effects are about as likely."""
-    m = len(e.theta_part)
-    covariance = e.criterion.problem.covariance
-    far = e.theta.copy()
-    far[:m] = covariance.scaled(e.theta_part, 3.0)
-    p = len(e.criterion.split(far)[1])
-    far[m : m + p] *= 3.0
-    try:
-        return e.at_point(far).value < e.value + 0.5
-    except FitError:
-        return False
-
-
-def _separated(columns: list[tuple[str, float]]) -> str:
-    """Say which columns separate the response."""
-    names = [name for name, _ in columns]
-    listed = ", ".join(map(repr, names[:4])) + (" and others" if len(names) > 4 else "")
-    return (
-        f"the fixed effects {listed} separate the response: along them the likelihood rises "
-        "without end, so that no finite estimates exist (complete or quasi-separation, a cell "
-        "without a success or without a failure). Merge levels, leave columns out, or give the "
-        "effects a penalty; estimates and standard errors above are where the search stopped."
+    found = Endless(model.data.design, model.ends)
+    best, optimization = minimize_generalized(criterion, start, endless=found.why, **search)
+    return generalized_fit(
+        model.data.design, best, optimization, model.data.prior, nagq, found.columns
     )
 
 

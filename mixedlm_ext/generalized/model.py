@@ -103,7 +103,7 @@ class MixedGLM(absent.NotOfModels, LikelihoodModel):
     >>> X = np.column_stack([np.ones(len(data)), data["period"] != "1"])
     >>> model = MixedGLM(y, X, [RandomTerm(data["herd"])], family=sm.families.Binomial())
     >>> model.fit().params.round(3).tolist()
-    [-1.391, -1.175]
+    [-1.399, -1.174]
     """
 
     def __init__(

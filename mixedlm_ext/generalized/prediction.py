@@ -86,9 +86,9 @@ def predict(
     >>> result = MixedGLM.from_formula(formula, data, family=family, weights="size").fit()
     >>> new = {"period": ["1", "1"], "herd": ["1", "new"]}
     >>> result.predict(new).round(4).tolist()
-    [0.3085, 0.1981]
+    [0.3082, 0.198]
     >>> result.predict(new, which="average", conditional=False).round(4).tolist()
-    [0.2219, 0.2219]
+    [0.2161, 0.2161]
     """
     fit = generalized(fitted)
     conditional = read_which(which, conditional)

@@ -23,7 +23,7 @@ from mixedlm_ext.design import Design, design_from_arrays
 from mixedlm_ext.design.frame import Table, one_per_row, read_table
 from mixedlm_ext.design.named_checks import read_checks
 from mixedlm_ext.errors import DesignError, FormulaError
-from mixedlm_ext.families.choose import check_family, check_response_of
+from mixedlm_ext.families.choose import check_family, check_response_of, extra_of
 from mixedlm_ext.families.prior import PriorWeights
 from mixedlm_ext.language import parse_formula
 from mixedlm_ext.language.parser import check_is_text
@@ -158,7 +158,7 @@ def read_generalized(
         weights=_named(weights, kinds, trials),
         offset=offset,
         eval_env=scope,
-        saturated=True,
+        saturated=extra_of(family) != "dispersion",
         **arguments,
     )
     return _finished(design, family, kinds, name)
@@ -216,7 +216,7 @@ def read_arrays(
         weights=kinds.product(),
         offset=offset,
         missing=missing,
-        allow_saturated=True,
+        allow_saturated=extra_of(family) != "dispersion",
         checks=read_checks(check),
     )
     return _finished(design, family, kinds, None)
@@ -229,7 +229,22 @@ def _finished(design: Design, family: Any, kinds: _Weights, name: str | None) ->
     if name is not None:
         design = design.with_response(design.y, name)
     check_response_of(family, design.y, prior, design.endog_name, design.index)
+    _check_single_rows(design, family, prior)
     return GeneralizedDesign(design, family, prior)
+
+
+def _check_single_rows(design: Design, family: Any, prior: PriorWeights) -> None:
+    """Refuse a random effect of each row where a row is a single 0 or 1."""
+    trials = 1.0 if prior.trials is None else prior.trials
+    if type(family) is not families.Binomial or np.max(trials) > 1.0:
+        return
+    for term in design.terms:
+        if len(term.levels) == len(design.y):
+            found = DesignError(
+                f"each level of {term.group!r} has one row, a single 0 or 1, which tells nothing "
+                f"of a variance between rows.\nDrop {term.text}, or use a coarser factor."
+            )
+            design.checks.report("levels", found)
 
 
 # --- weights --------------------------------------------------------------------------------------

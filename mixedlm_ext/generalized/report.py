@@ -105,6 +105,8 @@ def _notes(fit: GeneralizedFit) -> list[str]:
             "standard errors take the random-effects covariance as known. Use nagq=1 for estimates "
             "to report."
         )
-    if fit.size is not None and fit.extra_estimated:
+    if fit.at_poisson:
+        notes.append("alpha is estimated as zero: the counts vary no more than Poisson counts.")
+    elif fit.size is not None and fit.extra_estimated:
         notes.append(f"Variance of the response: mean + alpha mean^2; size 1/alpha {fit.size:.4g}.")
     return notes

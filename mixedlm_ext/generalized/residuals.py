@@ -57,7 +57,7 @@ def residuals(fitted: Fitted, kind: str = "deviance", rng: Any = 0) -> Any:
     >>> data["healthy"] = data["size"] - data["incidence"]
     >>> result = MixedGLM.from_formula(formula, data, family=sm.families.Binomial()).fit()
     >>> result.residuals("pearson").head(3).round(3).tolist()
-    [-1.386, 0.695, 2.277]
+    [-1.34, 1.075, 2.88]
     """
     check_choice("kind", kind, KINDS)
     fit = generalized(fitted)

@@ -79,7 +79,7 @@ class MixedGLMResults(absent.NotOfResults, LabelledEffects):
     (-92.0263, [-1.399, -0.992, -1.129, -1.58])
     >>> result.varcorr().round(3)
       group       name  variance  std_dev
-    0  herd  Intercept     0.413    0.642
+    0  herd  Intercept     0.412    0.642
     """
 
     model: Any

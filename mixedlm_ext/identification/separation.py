@@ -43,8 +43,8 @@ def ends_of_range(likelihood: Conditional) -> Array | None:
     return None
 
 
-def separated_columns(design: Design, ends: Array) -> list[tuple[str, float]]:
-    """Return the fixed effects that grow without end, and their directions; none if they do not.
+def separated_columns(design: Design, ends: Array) -> tuple[int, ...]:
+    """Return the positions of the fixed effects that grow without end; none if they do not.
 
     Parameters
     ----------
@@ -54,25 +54,30 @@ def separated_columns(design: Design, ends: Array) -> list[tuple[str, float]]:
     """
     X = design.X
     p = X.shape[1]
-    if not p:
-        return []
+    if not p or not (ends != 0).any():
+        return ()
     scale = np.abs(X).max(axis=0)
     scaled = X / np.where(scale > 0, scale, 1.0)
-    free = _null_space(scaled[ends == 0])
+    moved = np.unique(scaled[ends != 0] * ends[ends != 0, None], axis=0)
+    still = scaled[ends == 0]
+    size = _movement(still, moved, np.arange(p))
+    if size is None:
+        return ()
+    found = np.flatnonzero(size > _MOVES * size.max())
+    for j in found[np.argsort(size[found])]:  # others that may move along are not to be blamed
+        fewer = found[found != j]
+        if len(fewer) and _movement(still, moved, fewer) is not None:
+            found = fewer
+    return tuple(int(j) for j in found)
+
+
+def _movement(still: Array, moved: Array, columns: NDArray[np.intp]) -> Array | None:
+    """Return how far some columns go along a direction of recession; None if there is none."""
+    free = _null_space(still[:, columns])
     if not free.shape[1]:
-        return []
-    signed = np.unique(scaled[ends != 0] * ends[ends != 0, None], axis=0)
-    moved = signed @ free
-    direction = _recession(moved)
-    if direction is None:
-        return []
-    delta = free @ direction / np.where(scale > 0, scale, 1.0)
-    size = np.abs(delta * scale)
-    return [
-        (name, float(np.sign(d)))
-        for name, d, s in zip(design.x_names, delta, size)
-        if s > 1e-6 * size.max()
-    ]
+        return None
+    direction = _recession(moved[:, columns] @ free)
+    return None if direction is None else np.abs(free @ direction)
 
 
 def _null_space(rows: Array) -> Array:

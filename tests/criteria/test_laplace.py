@@ -127,7 +127,7 @@ def test_derivatives_along_the_steps(random: str) -> None:
             assert H[i, j] == pytest.approx(wanted, rel=2e-3, abs=2e-2)
 
 
-# ------------------------------------------------------------------------ oracles that share no code
+# --------------------------------------------------------------- oracles that share no code
 
 
 def dense_laplace(p: GeneralizedProblem, point: Array, observed: bool) -> float:
