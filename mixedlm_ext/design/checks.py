@@ -55,7 +55,7 @@ def number_vector(values: Any, what: str, n: int) -> Floats:
         raise DesignError(f"{what} is not numeric{_what_instead(values)}")
     if values.dtype.kind == "b":
         raise DesignError(
-            f"{what} is boolean; a linear mixed model needs numbers. "
+            f"{what} is boolean; a mixed model needs numbers. "
             "If 0 and 1 are meant, convert it with .astype(float)."
         )
     if values.dtype.kind == "c":

@@ -15,14 +15,26 @@ from numpy.typing import NDArray
 from mixedlm_ext import absent
 from mixedlm_ext.absent import attribute_again
 from mixedlm_ext.compat import cache_readonly, cached_data
+from mixedlm_ext.diagnostics import vif
 from mixedlm_ext.estimation import random_effects, varcorr
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.estimation.generalized import GeneralizedFit
 from mixedlm_ext.families.choose import with_extra
-from mixedlm_ext.generalized import intervals, prediction, report, residuals, simulation
+from mixedlm_ext.generalized import (
+    intervals,
+    prediction,
+    prediction_results,
+    profile,
+    report,
+    residuals,
+    simulation,
+    tests,
+)
 from mixedlm_ext.generalized.record import generalized
+from mixedlm_ext.inference.compare import compare
 from mixedlm_ext.inference.fixed import wald
 from mixedlm_ext.inference.fixed.coefficients import Coefficients
+from mixedlm_ext.inference.means import marginal_means, trends
 from mixedlm_ext.labelled_effects import LabelledEffects
 from mixedlm_ext.method import of_fit, of_fitted
 from mixedlm_ext.report import tidy
@@ -205,9 +217,21 @@ class MixedGLMResults(absent.NotOfResults, LabelledEffects):
     wald_test = of_fitted(wald.wald_test)
     wald_test_terms = of_fitted(wald.wald_test_terms)
 
+    # --- terms, means, comparisons ----------------------------------------------------------------
+
+    anova = of_fitted(tests.anova)
+    drop1 = of_fitted(tests.drop1)
+    ranova = of_fitted(tests.ranova)
+    compare_lr_test = of_fitted(compare.compare_lr_test)
+    compare = of_fitted(compare.compare)
+    emmeans = of_fitted(marginal_means.emmeans)
+    emtrends = of_fitted(trends.emtrends)
+    vif = of_fitted(vif.vif)
+
     # --- variances and random effects -------------------------------------------------------------
 
     varcorr = of_fit(varcorr.varcorr)
+    profile = of_fitted(profile.profile)
     group_coefs = of_fit(random_effects.group_coefs)
 
     @property
@@ -283,6 +307,7 @@ class MixedGLMResults(absent.NotOfResults, LabelledEffects):
 
     residuals = of_fitted(residuals.residuals)
     predict = of_fitted(prediction.predict)
+    get_prediction = of_fitted(prediction_results.get_prediction)
     simulate = of_fitted(simulation.simulate)
 
     # --- reports ----------------------------------------------------------------------------------
