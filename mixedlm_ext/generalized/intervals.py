@@ -16,7 +16,7 @@ __all__ = ["conf_int"]
 
 
 def conf_int(
-    fitted: Fitted, alpha: float = 0.05, method: Any = None, cols: Any = None, **options: Any
+    fitted: Fitted, /, alpha: float = 0.05, method: Any = None, cols: Any = None, **options: Any
 ) -> Any:
     """Confidence intervals.
 

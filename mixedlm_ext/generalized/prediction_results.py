@@ -145,11 +145,13 @@ def get_prediction(
 
     Parameters
     ----------
-    exog, conditional, terms, new_levels, offset, random
-        As for `predict`. For a level that the fit has not seen, the variance of its random effect
-        is part of the standard error.
+    exog
+        As for `predict`.
     which : {"mean", "linear"}
         The scale.
+    conditional, terms, new_levels, offset, random
+        As for `predict`. For a level that the fit has not seen, the variance of its random effect
+        is part of the standard error.
 
     Returns
     -------

@@ -82,8 +82,8 @@ def profile(
     >>> family = sm.families.Binomial()
     >>> result = MixedGLM.from_formula(formula, data, family=family, weights="size").fit()
     >>> result.profile("theta").conf_int().round(3)
-                               0      1
-    sd(herd, Intercept)    0.342  1.099
+                             0    1
+    sd(herd, Intercept)  0.346  1.1
     """
     check_level("alpha_max", alpha_max)
     fit = generalized(fitted)
@@ -246,8 +246,8 @@ class _Quantity:
             own = np.array([place if place is not None else 0])
         C = np.zeros((len(own), covariance.n_theta))
         C[np.arange(len(own)), part.start + own] = 1.0
-        C = np.linalg.solve(covariance.jacobian.T, C.T).T
-        return np.hstack([C, np.zeros((len(own), self._others))])
+        own_rows = np.asarray(np.linalg.solve(covariance.jacobian.T, C.T).T)
+        return np.hstack([own_rows, np.zeros((len(own), self._others))])
 
     @property
     def _others(self) -> int:
@@ -313,7 +313,7 @@ class _Held:
             e = at(y)
             return np.zeros(len(y)) if e is None else model.root.T @ e.gradient
 
-        found = minimize(
+        found: Any = minimize(  # type: ignore[call-overload]
             value,
             self._onto(t, x) if rows is None else x,
             jac=gradient,

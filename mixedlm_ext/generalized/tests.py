@@ -128,9 +128,9 @@ def drop1(
     >>> family = sm.families.Binomial()
     >>> result = MixedGLM.from_formula(formula, data, family=family, weights="size").fit()
     >>> result.drop1()[["npar", "chisq", "df"]].round(3)
-            npar   chisq   df
-    <none>     5     NaN  NaN
-    period     2  25.606  3.0
+            npar  chisq   df
+    <none>     5    NaN  NaN
+    period     2  25.61  3.0
     """
     check_choice("test", test, _TESTS, FitError)
     fit = generalized(fitted)
@@ -180,7 +180,7 @@ def ranova(fitted: Fitted, reduce_terms: bool = True, boundary: str = "chi2") ->
     >>> result.ranova()[["npar", "chisq", "df"]].round(3)
                 npar   chisq   df
     <none>         5     NaN  NaN
-    (1 | herd)     4  14.005  1.0
+    (1 | herd)     4  14.006  1.0
     """
     check_choice("boundary", boundary, BOUNDARIES, FitError)
     reduce_terms = check_flag(reduce_terms, "reduce_terms")
