@@ -31,6 +31,8 @@ Array = NDArray[np.float64]
 
 __all__ = ["GaussianCriterion", "GaussianEvaluation"]
 
+_MANY = 20
+"""Columns of a block from which on one product costs less than one for each pair."""
 _STEP = 1e-4
 """Step of the differences of the gradient, relative to theta where that is large."""
 
@@ -377,6 +379,9 @@ class GaussianEvaluation:
 
 def _level_products(U: Array) -> Array:
     """Return Σ_l U_lU_l' for U (k, levels, c)."""
+    if len(U) > _MANY:
+        flat = U.reshape(len(U), -1)
+        return matmul(flat, flat.T)
     return np.array([[inner(one, two) for two in U] for one in U])
 
 

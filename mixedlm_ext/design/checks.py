@@ -211,6 +211,11 @@ def check_term(
 def _check_structure(term: TermDesign) -> None:
     """Refuse columns that the covariance structure of a term is not made for."""
     kind, k = term.kind, len(term.columns)
+    if k < kind.least_columns and kind.placed:
+        raise DesignError(
+            f"{term.text} has one position in the data; distances need two.\n"
+            f"Write (1 | {term.group})."
+        )
     if k < kind.least_columns:
         column = term.columns[0]
         left = "1" if column == "Intercept" else f"0 + {column}"
@@ -248,7 +253,7 @@ def _too_few(term: TermDesign, allow_saturated: bool) -> str:
     n, k = term.X.shape
     q = len(term.levels)
     what = f"grouping factor {term.group!r}"
-    if q == 1:
+    if q == 1 and not term.kind.one_level:
         return (
             f"{what} has only one level ({quoted(term.levels[0])}); "
             "a variance needs at least two.\n"

@@ -22,6 +22,7 @@ from mixedlm_ext.prediction.means import (
     rows_to_predict,
 )
 from mixedlm_ext.prediction.new_levels import warn_of_new_levels
+from mixedlm_ext.prediction.places import with_chosen_places, with_places
 from mixedlm_ext.prediction.predictor import Predictor
 from mixedlm_ext.prediction.record import predictor_record
 from mixedlm_ext.prediction.results import PredictionResults, prediction_results
@@ -112,7 +113,9 @@ def predict(
     chosen = choose_terms(fitted.design, which, terms)
     check_random_only(random_only, chosen)
     new = _rows(fitted, _as_data(fitted, exog), chosen, offset, random, random_only)
-    fit = fitted.fit if newparams is None else _with(fitted.fit, newparams)
+    fit = with_places(fitted.fit, new)
+    fit = fit if newparams is None else _with(fit, newparams)
+    chosen = with_chosen_places(chosen, new)
     values = predict_rows(fit, new, chosen, new_levels, random_only)
     if new_levels == "population":
         warn_of_new_levels(fit.design, new, chosen)
@@ -189,7 +192,9 @@ def get_prediction(
     check_random_only(random_only, chosen)
     exog = _as_data(fitted, exog)
     new = _rows(fitted, exog, chosen, offset, random, random_only)
-    out = prediction_results(fitted, new, chosen, new_levels, exog, weights, random_only)
+    placed = replace(fitted, fit=with_places(fitted.fit, new)) if new.places else fitted
+    chosen = with_chosen_places(chosen, new)
+    out = prediction_results(placed, new, chosen, new_levels, exog, weights, random_only)
     if new_levels == "population":
         warn_of_new_levels(fitted.design, new, chosen)
     return out if exog is not None else out.aligned(fitted.design)
