@@ -59,7 +59,8 @@ def formula_new_data(
         (piece,) = matrices.pieces("response")
         value = matrices.evaluate(piece, prepared, frame) if m else np.empty(0)
         y = _spread(number_vector(value, f"response {piece.text!r}", m), complete)
-    laid, unseen, places = {}, {}, {}
+    laid, unseen = {}, {}
+    places: dict[str, Floats] = {}
     for i, Z in zip(asked, built[1:], strict=True):
         name, positions = spec.terms[i].name, spec.terms[i].positions
         if positions is not None:

@@ -48,6 +48,7 @@ def component_values(covariance: Covariance, e: Estimates) -> Array:
                 correlation = np.clip(cov[:, i, j] / (sd[:, i] * sd[:, j]), -1.0, 1.0)
             correlation = np.where((sd[:, i] > 0) & (sd[:, j] > 0), correlation, np.nan)
             distance = term.structure.pair_distance(pairs[0])
-            told = distance is None
-            out.append(correlation if told else range_of_correlation(correlation, distance))
+            if distance is not None:
+                correlation = range_of_correlation(correlation, distance)
+            out.append(correlation)
     return np.column_stack(out)

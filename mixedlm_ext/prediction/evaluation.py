@@ -116,7 +116,8 @@ class Term:
         self.parts = [_decode_all(part) for part in record["levels"]]
         self.index = _index(self.parts, self.groups if len(self.parts) > 1 else [self.name])
         self.places = np.array(record["places"]) if "places" in record else None
-        self.range = record.get("range")
+        found = record.get("range")
+        self.range = np.inf if found is None else float(found)
         b = np.array(record["b"]).reshape(len(self.levels), -1)
         self.b = np.vstack([b, np.zeros(b.shape[1])])  # the last row is for levels not seen
 

@@ -215,11 +215,12 @@ def _placed(fit: Fit, i: int) -> Record:
         )
     pair = positions.nearest
     T = kind.template(np.concatenate([[1.0], fit.theta[fit.problem.covariance.slices[i]][1:]]))
+    span = float(range_of_correlation((T @ T.T)[pair], positions.distances[pair]))
     return {
         "name": term.name,
         "columns": list(term.columns),
         "places": positions.coordinates.tolist(),
-        "range": float(range_of_correlation((T @ T.T)[pair], positions.distances[pair])),
+        "range": span if np.isfinite(span) else None,
         "b": (fit.b[i] @ np.linalg.pinv(T @ T.T, hermitian=True)).tolist(),
     }
 

@@ -7,6 +7,7 @@ and nlme 3.1-162 (gls with corExp and a nugget) find the same optima, to 6e-11.
 from __future__ import annotations
 
 import pickle
+import warnings
 
 import numpy as np
 import oracle
@@ -376,3 +377,14 @@ def test_bad_positions() -> None:
             MixedLM.from_formula(f"y ~ t + exp(0 + position({what}) | id)", data)
     with pytest.raises(FormulaError, match=r"position\(\) belongs in exp"):
         MixedLM.from_formula("y ~ position(t) + (1 | id)", data)
+
+
+def test_a_predictor_of_an_endless_range(few: MixedLMResults, tmp_path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = few.model.fit(start_params=[1.0, 1.0], maxiter=1)
+    assert result.theta[1] == 1.0
+    new = pd.DataFrame({"id": ["i01", "i02"], "t": [0.49, 77.0]})
+    predictor = result.to_predictor()
+    predictor.save(tmp_path / "p.json")
+    assert_allclose(Predictor.load(tmp_path / "p.json").predict(new), result.predict(new))
