@@ -53,7 +53,8 @@ def varcorr(fit: Fit) -> pd.DataFrame:
                 ranges[len(records)] = float(range_of_correlation(corr[pair], distance))
                 shown = np.zeros(0)
             records.append((term.name, f"{kind.word} {name}", np.nan, shown))
-    records.append((RESIDUAL, "", fit.sigma**2, np.zeros(0)))
+    if fit.has_residual:
+        records.append((RESIDUAL, "", fit.sigma**2, np.zeros(0)))
     n_corr = max(len(shown) for *_, shown in records)
     rows = [
         [group, name, variance, np.sqrt(variance), *shown, *[np.nan] * (n_corr - len(shown))]

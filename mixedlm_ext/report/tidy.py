@@ -129,9 +129,9 @@ def _parameter_rows(fitted: Fitted, conf_level: float) -> Iterable[dict[str, Any
             else:
                 found = float(range_of_correlation(corr[pair], distance))
                 yield {**one, "term": label, "estimate": found}
-    yield {
-        "effect": "ran_pars", "group": RESIDUAL, "term": "sd__Observation", "estimate": fit.sigma,
-    }  # fmt: skip
+    if fit.has_residual:
+        own = {"group": RESIDUAL, "term": "sd__Observation", "estimate": fit.sigma}
+        yield {"effect": "ran_pars", **own}
 
 
 def _mode_rows(fitted: Fitted, conf_level: float) -> Iterable[dict[str, Any]]:
