@@ -13,12 +13,14 @@ import numpy as np
 import oracle
 import pandas as pd
 import pytest
+import scipy.stats as sps
+import statsmodels.api as sm
 from numpy.testing import assert_allclose
 from places import DATA
 from scipy.optimize import minimize
 from simulation import quietly
 
-from mixedlm_ext import MixedLM, MixedLMResults, Predictor, RandomTerm
+from mixedlm_ext import MixedGLM, MixedLM, MixedLMResults, Predictor, RandomTerm
 from mixedlm_ext.errors import DesignError, FormulaError
 from mixedlm_ext.structures import Positions, structure_of
 from mixedlm_ext.structures.exp import Exponential
@@ -364,6 +366,34 @@ def test_what_users_see(in_space: MixedLMResults) -> None:
 def test_misspelled(random: str, message: str) -> None:
     with pytest.raises(FormulaError, match=r"(?s)" + message):
         MixedLM.from_formula(f"y ~ t + {random}", ou(3))
+
+
+def test_batches_know_no_places(tmp_path) -> None:
+    spatial().to_csv(tmp_path / "s.csv", index=False)
+    with pytest.raises(FormulaError, match="places of all rows"):
+        MixedLM.from_formula(SPACE, str(tmp_path / "s.csv"))
+
+
+def test_counts_in_space() -> None:
+    """A generalized model: the mode is where the gradient of its dense Laplace approximation is."""
+    data = spatial()
+    data["z"] = np.random.default_rng(1).poisson(np.exp(0.3 * (data["y"] - 8)))
+    formula = SPACE.replace("y ~", "z ~")
+    result = MixedGLM.from_formula(formula, data, family=sm.families.Poisson()).fit()
+    (term,) = result.model.design.terms
+    covariance = oracle.gamma("exp", len(term.columns), result.theta, term.positions.coordinates)
+    X, Z, z = result.model.design.X, term.X, data["z"].to_numpy(float)
+    b = np.zeros(Z.shape[1])
+    inverse = np.linalg.inv(covariance)
+    for _ in range(50):
+        mu = np.exp(X @ result.params.to_numpy() + Z @ b)
+        H = Z.T @ (mu[:, None] * Z) + inverse
+        b += np.linalg.solve(H, Z.T @ (z - mu) - inverse @ b)
+    mu = np.exp(X @ result.params.to_numpy() + Z @ b)
+    value = -2 * sps.poisson.logpmf(z, mu).sum() + b @ inverse @ b
+    value += np.linalg.slogdet(covariance)[1] + np.linalg.slogdet(H)[1]
+    assert_allclose(-2 * result.llf, value, rtol=1e-8)
+    assert_allclose(result.fit_record.b[0][0], b, atol=1e-5)
 
 
 def test_bad_positions() -> None:
