@@ -29,6 +29,7 @@ from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.design.messages import list_names, quoted
 from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.other_columns import expand_dot
+from mixedlm_ext.design.positions import place_columns
 from mixedlm_ext.design.records import TermDesign
 from mixedlm_ext.design.row_arguments import OFFSET, WEIGHTS
 from mixedlm_ext.design.row_choice import RowChoice, choose_rows, subset_rows
@@ -37,7 +38,7 @@ from mixedlm_ext.design.spec import Spec
 from mixedlm_ext.errors import DesignError, DesignWarning, FormulaError, did_you_mean, warn_caller
 from mixedlm_ext.language.mixed_formula import MixedFormula
 
-__all__ = ["design_from_formula", "unique_name"]
+__all__ = ["check_one_level", "design_from_formula", "unique_name", "warn_of_times"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -129,8 +130,8 @@ def design_from_formula(
     check_matrix(X, matrices.names(0), "the fixed part", frame.index)
     terms = _terms(matrices, prepared, frame, lefts)
     _check_terms(formula, terms, checks, allow_saturated)
-    _check_one_level(matrices.without_columns(0), checks)
-    _warn_of_times(matrices)
+    check_one_level(matrices.without_columns(0), checks)
+    warn_of_times(matrices)
     fixed = keep_columns(X, matrices.names(0), choice.weights, drop_cols, checks)
     spec = Spec(
         endog_name=formula.shown(formula.response),
@@ -273,21 +274,33 @@ def _terms(
             )
         codes, levels = groups[spec.group]
         name = unique_name(spec.name or spec.group_name, [term.name for term in terms])
-        columns = matrices.names(i)
+        columns, positions = matrices.names(i), None
+        if spec.needs_positions:
+            X, columns, positions = place_columns(X, columns)
         terms.append(
-            TermDesign(name, spec.group_name, columns, levels, spec.structure, spec.text, X, codes)
+            TermDesign(
+                name,
+                spec.group_name,
+                columns,
+                levels,
+                spec.structure,
+                spec.text,
+                X,
+                codes,
+                positions=positions,
+            )
         )
     return tuple(terms)
 
 
-def _check_one_level(terms: Sequence[str], checks: Checks) -> None:
+def check_one_level(terms: Sequence[str], checks: Checks) -> None:
     """Say which terms of the fixed part add no column."""
     if terms:
         what = f"{list_names(terms)} in the fixed part has only one level in the data: left out."
         checks.report("rank", DesignError(what))
 
 
-def _warn_of_times(matrices: FormulaMatrices) -> None:
+def warn_of_times(matrices: FormulaMatrices) -> None:
     """Say which dates and durations are taken as numbers."""
     for text, what in matrices.times():
         warn_caller(

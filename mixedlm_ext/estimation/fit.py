@@ -132,6 +132,8 @@ class Fit:
         """R (p, p), upper triangular, with R'R = X'X; it needs the rows unless W = I."""
         if noise_of(self.design).equal:
             return self.problem.cp.R
+        if self.design.rows.elsewhere is not None:
+            return self.design.rows.elsewhere.root
         require_rows(self.design, "hypotheses of types I and II")
         return np.asarray(np.linalg.qr(self.design.X, mode="r"), dtype=float)
 
