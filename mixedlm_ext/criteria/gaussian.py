@@ -33,6 +33,8 @@ Array = NDArray[np.float64]
 
 __all__ = ["GaussianCriterion", "GaussianEvaluation", "working_vectors"]
 
+_MANY = 20
+"""Columns of a block from which on one product costs less than one for each pair."""
 _STEP = 1e-4
 """Step of the differences of the gradient, relative to theta where that is large."""
 
@@ -136,7 +138,7 @@ class GaussianEvaluation:
         """Return Z'V⁻¹H = Z'W(H - ZB) = Γ⁻¹B from Z'WH and B = ΛM⁻¹Λ'Z'WH, each (q, c)."""
         cp = self._criterion.problem.cp
         B = np.ascontiguousarray(B)
-        out = np.ascontiguousarray(ZH - cp.ZZ @ B)
+        out = np.ascontiguousarray(ZH - cp.A.times(B))
         if not out.size:
             return out
         for i, T in enumerate(self.pls.factor.templates):
@@ -259,7 +261,7 @@ class GaussianEvaluation:
         if levelwise is not None:
             return traces_by_levels(covariance, self.theta, levelwise, cp.block(U, 0))
         if cp.q <= criterion.problem.costs.dense:
-            A = cp.ZZ.toarray()
+            A = cp.A.dense
             W = cp.between_roots(self._weighed(A, factor.apply(A)) - matmul(U, U.T))
             return traces_of_dense(covariance, self.theta, _by_blocks(W, cp.shapes))
         if not covariance.free:  # entries of Γ do not move alone: the average information stands in
@@ -351,7 +353,7 @@ class GaussianEvaluation:
     def _quadratic_form(self, E: Array) -> Array:
         """Return E'(Z'PZ)E."""
         cp, pls = self._criterion.problem.cp, self.pls
-        AE = cp.ZZ @ E
+        AE = cp.A.times(E)
         out = matmul(E.T, AE) - pls.factor.quadratic(AE)
         if cp.p:
             ZPX = matmul(cp.ZX.T, E) - matmul(pls.NZX.T, AE)
@@ -383,6 +385,8 @@ def working_vectors(covariance: Covariance, cp: CrossProducts, theta: Array, v: 
 
 def _level_products(U: Array, KU: Array) -> Array:
     """Return Σ_l U_l(KU)_l' for U (k, levels, c)."""
+    if len(U) > _MANY:
+        return matmul(U.reshape(len(U), -1), KU.reshape(len(U), -1).T)
     return np.array([[inner(one, two) for two in KU] for one in U])
 
 

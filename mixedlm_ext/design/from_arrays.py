@@ -209,6 +209,7 @@ def _terms(
                 X,
                 codes,
                 related=term.known,
+                positions=term.positions,
             )
         )
         check_term(laid[-1], checks, allow_saturated=allow_saturated)

@@ -31,6 +31,7 @@ from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.design.messages import list_names, quoted
 from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.other_columns import expand_dot
+from mixedlm_ext.design.positions import place_columns
 from mixedlm_ext.design.records import TermDesign
 from mixedlm_ext.design.row_arguments import OFFSET, WEIGHTS
 from mixedlm_ext.design.row_choice import RowChoice, choose_rows, subset_rows
@@ -130,7 +131,7 @@ def design_from_formula(
     prepared = matrices.training_data()
     total = _total_offset(matrices, prepared, frame, choice, used.offset)
     y = _response(matrices, prepared, frame, total)
-    X, *lefts = matrices.build(prepared, len(frame), range(len(matrices.infos)))
+    X, *lefts = matrices.build(prepared, len(frame), range(matrices.n_sides))
     check_matrix(X, matrices.names(0), "the fixed part", frame.index)
     known = known_of_terms(formula, cov, env)
     terms = _terms(matrices, prepared, frame, lefts, known)
@@ -283,7 +284,9 @@ def _terms(
         if own is not None:
             codes, levels = places_of(levels, own, spec.text)[codes], own.labels
         name = unique_name(spec.name or spec.group_name, [term.name for term in terms])
-        columns = matrices.names(i)
+        columns, positions = matrices.names(i), None
+        if spec.needs_positions:
+            X, columns, positions = place_columns(X, columns)
         terms.append(
             TermDesign(
                 name,
@@ -295,6 +298,7 @@ def _terms(
                 X,
                 codes,
                 related=own,
+                positions=positions,
             )
         )
     return tuple(terms)

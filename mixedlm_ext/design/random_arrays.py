@@ -14,10 +14,11 @@ from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.column import is_polars, one_column
 from mixedlm_ext.design.frame import one_per_row
 from mixedlm_ext.design.known import KnownMatrix, known_matrix
+from mixedlm_ext.design.positions import read_positions
 from mixedlm_ext.design.records import RandomTerm
 from mixedlm_ext.design.values import row_shape
 from mixedlm_ext.errors import DesignError, check_choice
-from mixedlm_ext.structures import STRUCTURES, structure_of
+from mixedlm_ext.structures import STRUCTURES, Positions, structure_of
 
 __all__ = ["ArrayTerm", "exog_columns", "read_random_term"]
 
@@ -34,6 +35,7 @@ class ArrayTerm:
     exog: tuple[Floats, ...]
     columns: tuple[str, ...]
     structure: str
+    positions: Positions | None
     known: KnownMatrix | None = None
 
     @property
@@ -148,6 +150,7 @@ def read_random_term(term: Any, position: int, count: int) -> ArrayTerm:
         tuple(columns),
         tuple(exog_names),
         term.structure,
+        read_positions(term.positions, len(columns), f"random term {group!r}", term.structure),
         _known(term, group, len(factors)),
     )
 

@@ -141,8 +141,8 @@ class Image:
     def _sizes(self, vector: Array) -> tuple[Array, float]:
         """Return the sizes of S E_iSr, and of Sr: what there is before X takes its part."""
         cp = self._problem.cp
-        Sr = cp.ZZ @ vector
-        whole = np.column_stack([cp.ZZ @ self._patterns(Sr), Sr]) * self._share[:, None]
+        Sr = cp.A.times(vector)
+        whole = np.column_stack([cp.A.times(self._patterns(Sr)), Sr]) * self._share[:, None]
         sizes = np.maximum(np.linalg.norm(whole, axis=0), np.finfo(float).tiny)
         # what is nothing but rounding must not be scaled up to look like something
         return np.maximum(sizes, _LEAST * sizes.max())[: self.m], float(sizes[-1])
@@ -167,7 +167,7 @@ class Image:
     def _project(self, M: Array) -> Array:
         """Return CM: Z'WZM, less the part of the fixed effects."""
         cp = self._problem.cp
-        out = np.asarray(cp.ZZ @ M)
+        out = cp.A.times(M)
         return out - matmul(cp.ZX, matmul(cp.ZX.T, M)) if self._fixed and cp.p else out
 
     def _patterns(self, vector: Array) -> Array:

@@ -208,7 +208,7 @@ class PredictionErrors:
             out = np.empty((len(self._X), self._fit.problem.covariance.n_theta))
             for rows in self._chunks():
                 z = self._z(rows)
-                s = z - self._cp.ZZ @ self._pls.factor.apply(z)
+                s = z - self._cp.A.times(self._pls.factor.apply(z))
                 if self._cp.p:
                     s -= self._fit.engine.U @ w[:, rows]
                 out[rows] = self._along_theta(s)

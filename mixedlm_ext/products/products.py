@@ -18,6 +18,7 @@ from scipy import sparse
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.linalg import small
+from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.keys import distinct_keys
 from mixedlm_ext.products.layout import Layout
 
@@ -25,6 +26,9 @@ Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 __all__ = ["BlockMatrix", "Coupling", "CrossProducts"]
+
+_FEW = 60
+"""Columns up to which a dense product is less work than the call of a sparse one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,9 +116,31 @@ class BlockMatrix:
         """The mean of A_ll over the levels, (k, k) for each block."""
         return [D.mean(axis=2) for D in self.diagonal]
 
+    def times(self, M: Array) -> Array:
+        """Return the product with a matrix (q, c) or a vector."""
+        if self.offsets[-1] <= _FEW:
+            return matmul(self.dense, M)
+        return np.asarray(self.sparse @ M)
+
+    @cached_property
+    def dense(self) -> Array:
+        """The whole matrix, (q, q)."""
+        rows, columns, values = self._entries()
+        q = self.offsets[-1]
+        out = np.zeros((q, q))
+        out[np.concatenate(rows), np.concatenate(columns)] = np.concatenate(values)
+        return out
+
     @cached_property
     def sparse(self) -> sparse.csr_array:
         """The whole matrix, (q, q)."""
+        rows, columns, values = self._entries()
+        q = self.offsets[-1]
+        index = (np.concatenate(rows), np.concatenate(columns))
+        return sparse.csr_array((np.concatenate(values), index), shape=(q, q))
+
+    def _entries(self) -> tuple[list[Index], list[Index], list[Array]]:
+        """Rows, columns and values of all entries, piece by piece."""
         rows, columns, values = [], [], []
         for i, (k, levels) in enumerate(self.shapes):
             level = np.arange(levels)
@@ -131,9 +157,7 @@ class BlockMatrix:
                     rows += [r, s]
                     columns += [s, r]
                     values += [c.values[a, b]] * 2
-        q = self.offsets[-1]
-        index = (np.concatenate(rows), np.concatenate(columns))
-        return sparse.csr_array((np.concatenate(values), index), shape=(q, q))
+        return rows, columns, values
 
     def joined(self, i: int) -> bool:
         """Say whether levels of block i are joined to one another."""

@@ -142,7 +142,7 @@ def terms_of(name: str) -> tuple[list[oracle.Term], MixedLM]:
         if term.related is not None:
             C = term.related.root
             K = C @ C.T if isinstance(C, np.ndarray) else (C @ C.T).toarray()
-        terms.append(oracle.Term(term.X, term.codes, len(term.levels), term.structure, K))
+        terms.append(oracle.Term(term.X, term.codes, len(term.levels), term.structure, K=K))
     assert given
     return terms, made
 

@@ -168,7 +168,7 @@ def check_linear(covariance: Covariance) -> None:
 def _cross_products(fit: Fit) -> tuple[Array, Array, Array]:
     """Return Z'V⁻¹Z, Z'V⁻¹X and X'V⁻¹X, X in the user's columns, Z standardized."""
     e, cp = fit.engine, fit.problem.cp
-    ZZ = cp.ZZ.toarray()
+    ZZ = cp.A.dense
     RX = e.pls.RX @ cp.R
     return ZZ - e.pls.factor.quadratic(ZZ), e.U @ RX, RX.T @ RX
 
