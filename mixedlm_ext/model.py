@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakSet
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 from statsmodels.base.data import ModelData
@@ -172,12 +171,9 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
             raise DesignError("hasconst is neither True, False nor None.")
         self.design = design
         self._as_arrays = as_arrays
-        index = design.index
-        endog = pd.Series(design.y, index=index, name=design.endog_name, copy=False)
-        exog = pd.DataFrame(design.X, index=index, columns=list(design.x_names), copy=False)
-        super().__init__(endog, exog, hasconst=hasconst)
+        super().__init__(design.y, design.X, hasconst=hasconst)
         self.weights, self.offset = design.weights, design.offset
-        self.nobs = len(design.y)
+        self.nobs = design.n
         self.k_vars = len(design.x_names)
         self._data_attr += ["weights", "offset"]
         if design.formula is not None:
@@ -188,7 +184,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
         self, endog: Any, exog: Any, missing: str, hasconst: bool | None, **kwargs: Any
     ) -> ModelData:
         """Attach the data in a form that pickles."""
-        return model_data(endog, exog, hasconst, self.design, self._as_arrays)
+        return model_data(self.design, hasconst, self._as_arrays)
 
     @classmethod
     @described_by(read_formula)
@@ -210,6 +206,8 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
         check: Mapping[str, str] | None = None,
         correlation: str | None = None,
         variance: str | None = None,
+        cov: Mapping[str, Any] | None = None,
+        progress: bool = False,
         **kwargs: Any,
     ) -> MixedLM:
         model = cls.__new__(cls)
@@ -232,6 +230,8 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
             check=check,
             correlation=correlation,
             variance=variance,
+            cov=cov,
+            progress=progress,
             **kwargs,
         )
         model._set_up(design, hasconst, as_arrays=False)
@@ -248,7 +248,15 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
     def random(self) -> list[RandomTerm]:
         """The terms as the constructor takes them."""
         return [
-            RandomTerm(t.levels.take(t.codes), t.X, t.group, t.columns, t.structure)
+            RandomTerm(
+                t.levels.take(t.codes),
+                t.X,
+                t.group,
+                t.columns,
+                t.structure,
+                None if t.positions is None else t.positions.coordinates,
+                cov=t.related,
+            )
             for t in self.design.terms
         ]
 

@@ -114,15 +114,7 @@ class MixedLMResults(absent.NotOfResults, LabelledEffects):
             constant=fitted.constant if model.data.const_idx is None else model.data.const_idx,
         )
         self._coefficients = Coefficients(self._fitted)
-        super().__init__(
-            model,
-            fit.beta,
-            normalized_cov_params=model.data.wrap_output(
-                self._coefficients.cov / fit.sigma**2, "cov"
-            ),
-            scale=fit.sigma**2,
-            use_t=fitted.use_t,
-        )
+        super().__init__(model, fit.beta, scale=fit.sigma**2, use_t=fitted.use_t)
         self._cache: dict[str, Any] = {}
         model.serve(self)
         self.nobs = fitted.n
@@ -316,14 +308,16 @@ class MixedLMResults(absent.NotOfResults, LabelledEffects):
     @cached_data
     def fittedvalues(self) -> pd.Series:
         """Xβ + Zb + offset at the conditional modes."""
-        self._fitted.rows("its fitted values")
-        return self.model.data.wrap_output(self.fit_record.fitted(), "rows")
+        out: pd.Series = self._fitted.by_rows("its fitted values", lambda fit: fit.fitted())
+        return out
 
     @cached_data
     def resid(self) -> pd.Series:
         """Response less fitted values."""
-        design = self._fitted.rows("its fitted values")
-        return self.model.data.wrap_output(design.y - self.fit_record.fitted(), "rows")
+        out: pd.Series = self._fitted.by_rows(
+            "its fitted values", lambda fit: fit.design.y - fit.fitted()
+        )
+        return out
 
     residuals = of_fitted(residuals.residuals)
     leverage = of_fitted(leverage.leverage)
@@ -346,7 +340,7 @@ class MixedLMResults(absent.NotOfResults, LabelledEffects):
     def fit_again(
         self, model: Any, reml: bool | None = None, robust: bool = True
     ) -> MixedLMResults:
-        """Fit a model of the same parameters from these estimates; unlike `fit`, it never warns.
+        """Fit a model of the same parameters; unlike `fit`, it never warns.
 
         Parameters
         ----------

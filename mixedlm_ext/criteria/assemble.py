@@ -41,11 +41,19 @@ def assemble(design: Design) -> Problem:
         If the response is of an extreme scale.
     """
     _check_scale(design)
+    elsewhere = design.rows.elsewhere
+    if elsewhere is not None:
+        return Problem.of(elsewhere.products, _covariance(design, elsewhere.products.layout))
     noise = noise_of_weights(design)
     places, blocks = lay_out(design.terms, shared_groups(design.terms), noise)
     cp = cross_products(response(design), design.X, blocks, noise, places)
     if design.residual is None:
         return Problem.of(cp, _covariance(design, cp.layout))
+    if cp.layout.roots or cp.layout.priors:
+        raise DesignError(
+            f"residuals with a structure, {design.residual.text}, are not supported beside levels "
+            "of a known covariance. Leave out correlation= and variance=, or gr()."
+        )
     sums = sums_of(design, cp.layout)
     problem = Problem.of(sums.at(sums.structure.neutral).cp, _covariance(design, cp.layout))
     return replace(problem, residual=sums)
@@ -103,7 +111,8 @@ def response(design: Design) -> Array:
 
 def _check_scale(design: Design) -> None:
     """Refuse a response whose squares are beyond double precision."""
-    peak = float(np.abs(response(design)).max())
+    elsewhere = design.rows.elsewhere
+    peak = float(np.abs(response(design)).max()) if elsewhere is None else elsewhere.peak
     if not 1e-140 < peak < 1e140:
         raise DesignError(
             f"response {design.endog_name!r} is of the order {peak:.0e}: its squares are beyond "

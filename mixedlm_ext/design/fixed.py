@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mixedlm_ext.design.checks import check_fixed_size
 from mixedlm_ext.design.messages import list_names, quoted
 from mixedlm_ext.design.named_checks import Checks
-from mixedlm_ext.design.rank import NullSpace, independent_columns, null_space
+from mixedlm_ext.design.rank import NullSpace, independent_columns, left_out, null_space
 from mixedlm_ext.errors import DesignError, did_you_mean
 
 __all__ = ["FixedPart", "keep_columns"]
@@ -61,12 +61,14 @@ def keep_columns(
     weights: Floats | None = None,
     drop_cols: Collection[str] | None = None,
     checks: Checks | None = None,
+    n: int | None = None,
 ) -> FixedPart:
     """Leave out the columns the user does not want and, with a warning, those not estimable.
 
     Parameters
     ----------
     X : ndarray (n, p)
+        Or a triangle with the inner products of the columns, if `n` is given.
     names : sequence of str
         Names of the p columns.
     weights : ndarray (n,), optional
@@ -74,6 +76,8 @@ def keep_columns(
         Columns the user leaves out.
     checks : Checks, optional
         What to do if columns are not estimable: check "rank".
+    n : int, optional
+        Number of rows.
 
     Raises
     ------
@@ -102,15 +106,15 @@ def keep_columns(
     wanted = np.array([j for j, name in enumerate(names) if name not in unwanted], dtype=np.intp)
     every, X = X, X if len(wanted) == len(names) else X[:, wanted]
     kept = independent_columns(X, weights)
-    others = np.setdiff1d(np.arange(len(wanted)), kept)
-    dropped = tuple(names[wanted[j]] for j in others)
+    dropped = tuple(names[wanted[j]] for j in left_out(len(wanted), kept))
     if dropped:
         what = "the fixed part is rank deficient; left out, as combinations of the columns before: "
         (checks or Checks()).report("rank", DesignError(f"{what}{list_names(dropped)}."))
         X = X[:, kept]
     column_map = wanted[kept]
-    null = null_space(every, column_map, wanted)
-    check_fixed_size(len(X), [names[j] for j in column_map])
+    n = len(X) if n is None else n
+    null = null_space(every, column_map, wanted, n)
+    check_fixed_size(n, [names[j] for j in column_map])
     names_kept = tuple(names[j] for j in column_map)
     return FixedPart(X, names_kept, tuple(names), column_map, dropped, null)
 

@@ -25,10 +25,13 @@ from mixedlm_ext.design.fixed import keep_columns
 from mixedlm_ext.design.formula_code import code_names
 from mixedlm_ext.design.frame import Table, one_per_row, read_table
 from mixedlm_ext.design.grouping import combine_codes, level_codes
+from mixedlm_ext.design.known import KnownMatrix, places_of
+from mixedlm_ext.design.known_terms import known_of_terms
 from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.design.messages import list_names, quoted
 from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.other_columns import expand_dot
+from mixedlm_ext.design.positions import place_columns
 from mixedlm_ext.design.records import TermDesign
 from mixedlm_ext.design.residual_rows import ResidualText, read_residual_text, residual_of
 from mixedlm_ext.design.row_arguments import OFFSET, WEIGHTS
@@ -38,7 +41,7 @@ from mixedlm_ext.design.spec import Spec
 from mixedlm_ext.errors import DesignError, DesignWarning, FormulaError, did_you_mean, warn_caller
 from mixedlm_ext.language.mixed_formula import MixedFormula
 
-__all__ = ["design_from_formula", "unique_name"]
+__all__ = ["check_one_level", "design_from_formula", "unique_name", "warn_of_times"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -57,6 +60,7 @@ def design_from_formula(
     checks: Checks | None = None,
     correlation: Any = None,
     variance: Any = None,
+    cov: Mapping[str, Any] | None = None,
 ) -> Design:
     """Evaluate a formula in data.
 
@@ -86,6 +90,8 @@ def design_from_formula(
         What to do with what the checks find.
     correlation, variance : str, optional
         The structure of the residuals.
+    cov : mapping of str to matrix, optional
+        Known covariances of levels (see `mixedlm_ext.design.known_terms.known_of_terms`).
 
     Returns
     -------
@@ -133,12 +139,13 @@ def design_from_formula(
     prepared = matrices.training_data()
     total = _total_offset(matrices, prepared, frame, choice, used.offset)
     y = _response(matrices, prepared, frame, total)
-    X, *lefts = matrices.build(prepared, len(frame), range(len(matrices.infos)))
+    X, *lefts = matrices.build(prepared, len(frame), range(matrices.n_sides))
     check_matrix(X, matrices.names(0), "the fixed part", frame.index)
-    terms = _terms(matrices, prepared, frame, lefts)
+    known = known_of_terms(formula, cov, env)
+    terms = _terms(matrices, prepared, frame, lefts, known)
     _check_terms(formula, terms, checks, allow_saturated)
-    _check_one_level(matrices.without_columns(0), checks)
-    _warn_of_times(matrices)
+    check_one_level(matrices.without_columns(0), checks)
+    warn_of_times(matrices)
     fixed = keep_columns(X, matrices.names(0), choice.weights, drop_cols, checks)
     structure, residual = residual_of(text, frame, used.scope) if text else (None, None)
     spec = Spec(
@@ -268,6 +275,7 @@ def _terms(
     prepared: Mapping[str, Any],
     frame: pd.DataFrame,
     lefts: Sequence[Floats],
+    known: Sequence[KnownMatrix | None],
 ) -> tuple[TermDesign, ...]:
     """Columns and level codes of the random terms; factors used twice are coded once."""
     factors: dict[str, tuple[npt.NDArray[np.intp], pd.Index]] = {}
@@ -288,22 +296,38 @@ def _terms(
                 "so it has no column. Drop it."
             )
         codes, levels = groups[spec.group]
+        own = known[i - 1]
+        if own is not None:
+            codes, levels = places_of(levels, own, spec.text)[codes], own.labels
         name = unique_name(spec.name or spec.group_name, [term.name for term in terms])
-        columns = matrices.names(i)
+        columns, positions = matrices.names(i), None
+        if spec.needs_positions:
+            X, columns, positions = place_columns(X, columns)
         terms.append(
-            TermDesign(name, spec.group_name, columns, levels, spec.structure, spec.text, X, codes)
+            TermDesign(
+                name,
+                spec.group_name,
+                columns,
+                levels,
+                spec.structure,
+                spec.text,
+                X,
+                codes,
+                related=own,
+                positions=positions,
+            )
         )
     return tuple(terms)
 
 
-def _check_one_level(terms: Sequence[str], checks: Checks) -> None:
+def check_one_level(terms: Sequence[str], checks: Checks) -> None:
     """Say which terms of the fixed part add no column."""
     if terms:
         what = f"{list_names(terms)} in the fixed part has only one level in the data: left out."
         checks.report("rank", DesignError(what))
 
 
-def _warn_of_times(matrices: FormulaMatrices) -> None:
+def warn_of_times(matrices: FormulaMatrices) -> None:
     """Say which dates and durations are taken as numbers."""
     for text, what in matrices.times():
         warn_caller(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mixedlm_ext.linalg.blas import matmul
 
-__all__ = ["NullSpace", "independent_columns", "null_space"]
+__all__ = ["NullSpace", "independent_columns", "left_out", "null_space"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -71,6 +71,13 @@ def independent_columns(X: Floats, weights: Floats | None = None) -> npt.NDArray
     return np.array(kept, dtype=np.intp)
 
 
+def left_out(n: int, kept: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Return the numbers below n that are not among those kept."""
+    out = np.ones(n, dtype=bool)
+    out[kept] = False
+    return np.flatnonzero(out)
+
+
 def _is_well_conditioned(X: Floats) -> bool:
     """Whether the Gram matrix of the unit-length columns is clearly positive definite."""
     if X.shape[1] == 0:
@@ -125,7 +132,10 @@ class NullSpace:
 
 
 def null_space(
-    X: Floats, kept: npt.NDArray[np.intp], wanted: npt.NDArray[np.intp]
+    X: Floats,
+    kept: npt.NDArray[np.intp],
+    wanted: npt.NDArray[np.intp],
+    n: int | None = None,
 ) -> NullSpace | None:
     """Return the null space of some columns of a matrix; None if they are independent.
 
@@ -136,14 +146,16 @@ def null_space(
         Its independent columns, as `independent_columns` finds them.
     wanted : ndarray of intp
         Its columns that count, those kept among them.
+    n : int, optional
+        Number of rows, if X is a triangle with the inner products of their columns.
 
     Notes
     -----
     A column that is left out is X_kept a; (a, -1) spans the null space together with the others.
     """
-    lost = np.setdiff1d(wanted, kept)
-    if not len(lost):
+    if len(kept) == len(wanted):
         return None
+    lost = np.setdiff1d(wanted, kept)
     largest = np.abs(X).max(axis=0, initial=0.0)
     largest = np.where(largest > 0, largest, 1.0)
     R = np.linalg.qr(X / largest, mode="r")
@@ -155,5 +167,5 @@ def null_space(
     basis[lost] = -np.eye(len(lost))
     basis = np.where(np.abs(basis) < _TOLERANCE * np.abs(basis).max(axis=0), 0.0, basis)
     scale = np.full(X.shape[1], np.inf)
-    scale[wanted] = (largest * lengths / np.sqrt(len(X)))[wanted]
+    scale[wanted] = (largest * lengths / np.sqrt(len(X) if n is None else n))[wanted]
     return NullSpace(basis / np.abs(basis).max(axis=0), scale)

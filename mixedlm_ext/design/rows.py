@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mixedlm_ext.design.at_hand import DataAtHand
+from mixedlm_ext.design.elsewhere import Elsewhere
 from mixedlm_ext.residual.structure import ResidualRows
 
 __all__ = ["Rows"]
@@ -46,6 +47,8 @@ class Rows:
         Where the user's data are, while the user keeps them; not pickled.
     residual : ResidualRows or None
         What the rows have to do with the structure of the residuals.
+    elsewhere : Elsewhere or None
+        What takes the place of rows that are not in memory; there are none here then.
     """
 
     y: Floats
@@ -62,6 +65,7 @@ class Rows:
     full_index: pd.Index | None = None
     at_hand: DataAtHand | None = field(default=None, repr=False)
     residual: ResidualRows | None = None
+    elsewhere: Elsewhere | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.y)

@@ -168,8 +168,11 @@ class Fitted:
 
     @property
     def n_groups(self) -> dict[str, int]:
-        """Number of levels of each grouping factor."""
-        return {term.group: len(term.levels) for term in self.design.terms}
+        """Number of levels of each grouping factor, those without rows of a known matrix too."""
+        out: dict[str, int] = {}
+        for term in self.design.terms:
+            out[term.group] = max(len(term.levels), out.get(term.group, 0))
+        return out
 
     def rows(self, what: str) -> Design:
         """Return the design with its rows, or say that they were removed, and `what` with them.
@@ -180,6 +183,36 @@ class Fitted:
         """
         require_rows(self.design, what)
         return self.design
+
+    def by_rows(self, what: str, function: Callable[[Fit], Array]) -> Any:
+        """Return what a function makes of each row, labelled; rows in batches are read for it.
+
+        Parameters
+        ----------
+        what : str
+            As for `rows`.
+        function : callable
+            From the fit to an array (n,), in which no row depends on another.
+
+        Returns
+        -------
+        Series or ndarray (n,)
+
+        Raises
+        ------
+        RowsRemovedError
+        """
+        elsewhere = self.design.rows.elsewhere
+        if elsewhere is None or elsewhere.passes is None:
+            design = self.rows(what)
+            return self.labelled(function(self.fit), design.index)
+        values, labels = [], []
+        for design in elsewhere.passes.designs():
+            values.append(function(self.fit.with_design(design)))
+            labels.append(np.asarray(design.index))
+        out = pd.Series(np.concatenate(values), index=pd.Index(np.concatenate(labels)))
+        full = elsewhere.passes.full_index
+        return out if full is None else out.reindex(full)
 
     def with_design(self, design: Design) -> Fitted:
         """Return the same without its rows; this record keeps them."""

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import linalg
 
 from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.structures.positions import range_of_correlation
 from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
@@ -37,21 +38,24 @@ def varcorr(fit: Fit) -> pd.DataFrame:
         ``group``, ``name``, ``variance``, ``std_dev`` and, where terms have correlated columns,
         ``corr_1``, ``corr_2``, ...: the correlation with the first, second, ... column of the same
         term. A correlation that is a parameter of a structure has a row of its own, ``ar1 rho``,
-        with its value in ``corr_1``. Residuals whose variance differs by strata have a row for
-        each; the power or rate of one that follows a covariate, whose ``std_dev`` is that at
-        |x| = 1 or x = 0, has its value in the column ``value``.
+        with its value in ``corr_1``; a range, ``exp range``, has it in the column ``range``.
+        Residuals whose variance differs by strata have a row for each; the power or rate of one
+        that follows a covariate, whose ``std_dev`` is that at |x| = 1 or x = 0, has its value in
+        the column ``value``.
     """
     records: list[tuple[str, str, float, Array]] = []
+    ranges: dict[int, float] = {}
     for term, cov in zip(fit.design.terms, fit.random_cov):
         corr, kind = correlations(cov), term.kind
         for i, column in enumerate(term.variances):
             shown = corr[i, :i] if kind.correlated and kind.linear else np.zeros(0)
             records.append((term.name, column, float(cov[i, i]), shown))
-        if not kind.linear:
-            records += [
-                (term.name, f"{kind.word} {name}", np.nan, corr[pair][None])
-                for name, pair in term.correlations
-            ]
+        for name, pair in () if kind.linear else term.correlations:
+            distance, shown = kind.pair_distance(pair), corr[pair][None]
+            if distance is not None:
+                ranges[len(records)] = float(range_of_correlation(corr[pair], distance))
+                shown = np.zeros(0)
+            records.append((term.name, f"{kind.word} {name}", np.nan, shown))
     residuals, values = _residual_rows(fit) if fit.has_residual else ([], {})
     records += residuals
     n_corr = max(len(shown) for *_, shown in records)
@@ -61,6 +65,8 @@ def varcorr(fit: Fit) -> pd.DataFrame:
     ]
     names = ["group", "name", "variance", "std_dev", *(f"corr_{i + 1}" for i in range(n_corr))]
     out = Table(rows, columns=names)
+    if ranges:
+        out["range"] = [ranges.get(i, np.nan) for i in range(len(out))]
     if values:
         out["value"] = [np.nan] * (len(rows) - len(values)) + list(values.values())
     return out

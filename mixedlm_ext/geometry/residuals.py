@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mixedlm_ext.criteria.level_blocks import level_blocks, level_variances
 from mixedlm_ext.errors import check_choice
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
@@ -24,6 +25,8 @@ KINDS = (
     "response", "pearson", "scaled", "studentized", "whitened", "marginal", "normalized", "random",
 )  # fmt: skip
 """What ``residuals(kind=...)`` takes."""
+
+_OF_ONE_ROW = ("response", "pearson", "scaled", "marginal")
 
 _FREE = 1e-10
 """Share of the variance below which nothing is left to divide by."""
@@ -78,7 +81,9 @@ def residuals(fitted: Fitted, kind: str = "response") -> Any:
     check_choice("kind", kind, KINDS)
     if kind == "random":
         return standardized_modes(fitted.fit)
-    design = fitted.rows("residuals of its rows")
+    if kind in _OF_ONE_ROW:
+        return fitted.by_rows("residuals of its rows", lambda fit: row_residuals(fit, kind))
+    design = fitted.rows(f"{kind} residuals, which depend on all of them")
     return fitted.labelled(row_residuals(fitted.fit, kind), design.index)
 
 
@@ -153,14 +158,12 @@ def standardized_modes(fit: Fit) -> dict[str, pd.DataFrame]:
     prior variance less the mean squared error of prediction (Laird & Ware 1982, Biometrics 38).
     """
     pls, cp = fit.engine.pls, fit.problem.cp
-    N = pls.factor.diagonal_blocks()
     U = np.ascontiguousarray(solve_upper(pls.RX, pls.NZX.T, transpose=True).T)
+    errors = level_blocks(cp, pls.factor, U)
     out = {}
     for term, place, T, b in zip(fit.design.terms, cp.layout.places, fit.templates, fit.b):
-        u = cp.block(U, place.block)
-        error = place.covariance(N[place.block] + np.einsum("alp,blp->abl", u, u))
-        error_variance = np.einsum("aal->la", error)
-        prior = np.diag(T @ T.T)
+        error_variance = np.einsum("aal->la", place.covariance(errors[place.block]))
+        prior = level_variances(fit.problem, place.block)[:, None] * np.diag(T @ T.T)
         left = prior - error_variance
         known = left > _FREE * prior
         sd = np.sqrt(np.where(known, left, np.nan))

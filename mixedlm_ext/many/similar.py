@@ -11,7 +11,7 @@ from mixedlm_ext.criteria.residual import ResidualCriterion, criterion_of
 from mixedlm_ext.design import Design
 from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.estimation.fit import Fit
-from mixedlm_ext.search.start import several_minima
+from mixedlm_ext.search.start import is_dear, several_minima
 
 Array = NDArray[np.float64]
 
@@ -24,7 +24,10 @@ _INSIDE = 0.02
 
 
 def fit_similar(fit: Fit, design: Design, problem: Problem, reml: bool | None = None) -> Fit:
-    """Fit a problem of the same parameters from the estimates of a fit.
+    """Fit a problem of the same parameters.
+
+    The search starts from the estimates of the fit where an evaluation is dear; otherwise the new
+    problem's own moments are closer to its minimum.
 
     Parameters
     ----------
@@ -41,7 +44,7 @@ def fit_similar(fit: Fit, design: Design, problem: Problem, reml: bool | None = 
     """
     criterion = criterion_of(problem, fit.reml if reml is None else reml, fit.fixed_sigma)
     several = several_minima(problem)  # the new problem may have its best elsewhere
-    start = None if several else start_of(criterion, fit)
+    start = start_of(criterion, fit) if is_dear(problem) and not several else None
     return estimate(design, criterion, start, several=several)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design import Design, TermDesign
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.linalg.orthogonal import constant_coefficients, project
@@ -66,9 +67,13 @@ class Reduction:
             self.Q = self.noise.root_times(basis.coordinates(design.X))
         self.R = basis.R
         self.constant = constant_coefficients(design.X)
-        self.Zt = self.noise.root_of_sparse(
-            columns_of_Z(design.terms, layout, len(design.y))
-        ).T.tocsr()
+        self._terms, self._layout, self._n = design.terms, layout, len(design.y)
+
+    @cached_property
+    def Zt(self) -> sparse.csr_array:
+        """Z'W^½."""
+        Z = columns_of_Z(self._terms, self._layout, self._n)
+        return self.noise.root_of_sparse(Z).T.tocsr()
 
     def __call__(self, Y: Array) -> Reduced:
         """Reduce the columns of Y (n, r), offsets included."""
@@ -77,7 +82,20 @@ class Reduction:
         shift = np.zeros(Y.shape[1]) if a is None else Y.mean(axis=0)
         beta, residual = project(self.Q, self.R, self.noise.root_times(Y - shift))
         beta0 = beta if a is None else beta + np.outer(a, shift)
-        return Reduced(self.Zt @ residual, np.einsum("nr,nr->r", residual, residual), beta0, shift)
+        Zy = self._level_sums(residual) if Y.shape[1] == 1 else self.Zt @ residual
+        return Reduced(Zy, np.einsum("nr,nr->r", residual, residual), beta0, shift)
+
+    def _level_sums(self, residual: Array) -> Array:
+        """Return Z'W^½ times one column (n, 1), without forming Z."""
+        Zy = [np.empty((k, levels)) for k, levels in self._layout.shapes]
+        for term, place in zip(self._terms, self._layout.places, strict=True):
+            X = self.noise.root_times(place.columns(term.X))
+            out = Zy[place.block]
+            for a in range(place.k):
+                out[place.first + a] = np.bincount(
+                    term.codes, X[:, a] * residual[:, 0], out.shape[1]
+                )
+        return np.concatenate([out.ravel() for out in Zy])[:, None]
 
 
 def with_response(cp: CrossProducts, reduced: Reduced, r: int = 0) -> CrossProducts:
@@ -97,15 +115,27 @@ def with_response(cp: CrossProducts, reduced: Reduced, r: int = 0) -> CrossProdu
 
 def columns_of_Z(terms: Sequence[TermDesign], layout: Layout, n: int) -> sparse.csr_array:
     """Return Z with the columns and the order of the cross-products, (n, q)."""
-    offsets = np.cumsum([0, *(k * levels for k, levels in layout.shapes)])
+    roots = [layout.root_of(i) for i in range(len(layout.shapes))]
+    shapes = [
+        (k, levels if C is None else int(C.shape[0]))
+        for (k, levels), C in zip(layout.shapes, roots)
+    ]
+    offsets = np.cumsum([0, *(k * levels for k, levels in shapes)])
     values: list[Array] = [np.zeros(0)]
     columns: list[NDArray[np.intp]] = [np.zeros(0, np.intp)]
     for term, place in zip(terms, layout.places, strict=True):
         X = place.columns(term.X)
-        levels = layout.shapes[place.block][1]
+        levels = shapes[place.block][1]
         for a in range(place.k):
             values.append(X[:, a])
             columns.append(offsets[place.block] + (place.first + a) * levels + term.codes)
     row = np.tile(np.arange(n), len(values) - 1)
     cells = (np.concatenate(values), (row, np.concatenate(columns)))
-    return sparse.csr_array(cells, shape=(n, int(offsets[-1])))
+    Z = sparse.csr_array(cells, shape=(n, int(offsets[-1])))
+    if all(C is None for C in roots):
+        return Z
+    stacked = [
+        sparse.kron(sparse.eye_array(k), sparse.eye_array(levels) if C is None else C)
+        for (k, levels), C in zip(shapes, roots)
+    ]
+    return sparse.csr_array(Z @ sparse.block_diag(stacked, format="csr"))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,25 +16,40 @@ from mixedlm_ext.products.basis import column_basis, term_basis
 from mixedlm_ext.products.layout import BlockData, Layout, Place
 from mixedlm_ext.products.noise import Noise
 from mixedlm_ext.products.products import BlockMatrix, Coupling, CrossProducts
+from mixedlm_ext.products.roots import in_roots, stacked_in_roots
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-__all__ = ["RowSums", "cross_products", "lay_out", "learn", "shared_groups"]
+__all__ = [
+    "RowSums",
+    "cross_products",
+    "diagonal_sums",
+    "lay_out",
+    "learn",
+    "level_sums",
+    "shared_groups",
+    "times",
+    "weighted_columns",
+]
 
 
 def shared_groups(terms: Sequence[TermDesign]) -> list[list[int]]:
-    """Collect the terms that share their grouping, the largest block first."""
+    """Collect the terms that share their grouping, the largest block first.
+
+    Terms whose levels have a known covariance share it with those of the same one only.
+    """
     groups: list[list[int]] = []
     for i, term in enumerate(terms):
         for members in groups:
             other = terms[members[0]]
-            if len(other.levels) == len(term.levels) and np.array_equal(other.codes, term.codes):
+            same = other.related is term.related and len(other.levels) == len(term.levels)
+            if same and np.array_equal(other.codes, term.codes):
                 members.append(i)
                 break
         else:
             groups.append([i])
-    return sorted(groups, key=lambda own: -len(terms[own[0]].levels) * _width(terms, own))
+    return sorted(groups, key=lambda own: -terms[own[0]].effects * _width(terms, own))
 
 
 def lay_out(
@@ -65,10 +81,12 @@ def lay_out(
         columns: list[Array | None] = []
         for i in members:
             own, basis = term_basis(terms[i].X, noise, terms[i].kind.whitening, dependent)
-            places[i] = Place(block, len(columns), basis)
+            places[i] = Place(block, len(columns), basis, terms[i].root)
             columns += _columns(own)
         first = terms[members[0]]
-        blocks.append(BlockData(first.codes, columns, len(first.levels)))
+        blocks.append(
+            BlockData(first.codes, columns, len(first.levels), first.root, first.precision)
+        )
     return [places[i] for i in range(len(terms))], blocks
 
 
@@ -149,6 +167,12 @@ def learn(
     return _learn(y, X, blocks, noise, places, dependent=True)[0]
 
 
+def _if_any(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Return one value a block, nothing if all are None."""
+    kept = tuple(values)
+    return kept if any(value is not None for value in kept) else ()
+
+
 class RowSums:
     """Rows in a layout; the products of any of them are one call away.
 
@@ -200,12 +224,14 @@ def _learn(
     shift = 0.0 if constant is None else float(y.mean())
     beta, residual = project(Q, basis.R, noise.root_times(y - shift), orthonormal)
     layout = Layout(
-        shapes=tuple((b.k, b.levels) for b in blocks),
+        shapes=tuple((b.k, b.effects) for b in blocks),
         places=tuple(places),
         basis=basis,
         beta0=beta if constant is None else beta + constant * shift,
         constant=constant,
         shift=shift,
+        roots=_if_any(b.root for b in blocks),
+        priors=_if_any(b.prior for b in blocks),
     )
     return layout, _Coordinates(Q, residual)
 
@@ -219,22 +245,25 @@ def _form(
     Xy: Array,
 ) -> CrossProducts:
     """Sum over the rows."""
-    weighted = [_weighted_columns(block, noise) for block in blocks]
+    weighted = [weighted_columns(block, noise) for block in blocks]
     responses = [*np.asfortranarray(rows.Q).T, rows.y]
     nothing = np.zeros((0, len(responses)))
     Zr = np.concatenate(
-        [nothing, *(_level_sums(b, c, responses) for b, c in zip(blocks, weighted))]
+        [nothing, *(level_sums(b, c, responses) for b, c in zip(blocks, weighted))]
     )
+    roots = [block.root for block in blocks]
+    shapes = tuple((b.k, b.levels) for b in blocks)
     couplings = {
         (i, j): _couple(blocks[i], weighted[i], blocks[j], weighted[j])
         for j in range(len(blocks))
         for i in range(j)
     }
-    diagonal = [_diagonal(b, c) for b, c in zip(blocks, weighted)]
+    diagonal = [diagonal_sums(b, c) for b, c in zip(blocks, weighted)]
+    Zr = stacked_in_roots(Zr, shapes, roots)
     return CrossProducts(
         layout=layout,
         n=len(rows.y),
-        A=BlockMatrix(layout.shapes, diagonal, couplings),
+        A=in_roots(BlockMatrix(shapes, diagonal, couplings), roots),
         ZX=Zr[:, :-1],
         Zy=Zr[:, -1],
         XX=XX,
@@ -244,12 +273,12 @@ def _form(
     )
 
 
-def _weighted_columns(block: BlockData, noise: Noise) -> list[Array | None]:
+def weighted_columns(block: BlockData, noise: Noise) -> list[Array | None]:
     """Return W^½ times the block's columns; None still stands for ones."""
     return [noise.ones if c is None else noise.root_times(c) for c in block.columns]
 
 
-def _times(a: Array | None, b: Array | None) -> Array | None:
+def times(a: Array | None, b: Array | None) -> Array | None:
     """Return the elementwise product of two columns, None standing for ones."""
     if a is None:
         return b
@@ -261,22 +290,22 @@ def _sums(codes: Index, values: Array | None, size: int) -> Array:
     return np.bincount(codes, values, size).astype(float, copy=False)
 
 
-def _diagonal(block: BlockData, columns: list[Array | None]) -> Array:
+def diagonal_sums(block: BlockData, columns: list[Array | None]) -> Array:
     """Return Z_i'WZ_i as (k, k, levels)."""
     out = np.empty((block.k, block.k, block.levels))
     for a in range(block.k):
         for b in range(a + 1):
-            out[a, b] = out[b, a] = _sums(block.codes, _times(columns[a], columns[b]), block.levels)
+            out[a, b] = out[b, a] = _sums(block.codes, times(columns[a], columns[b]), block.levels)
     return out
 
 
-def _level_sums(block: BlockData, columns: list[Array | None], responses: Sequence[Array]) -> Array:
+def level_sums(block: BlockData, columns: list[Array | None], responses: Sequence[Array]) -> Array:
     """Return Z_i'W times each of the c `responses` (n,), as (k·levels, c)."""
     out = np.empty((block.k, block.levels, len(responses)))
     for a, column in enumerate(columns):
         for j, response in enumerate(responses):
-            out[a, :, j] = _sums(block.codes, _times(column, response), block.levels)
-    return out.reshape(block.size, -1)
+            out[a, :, j] = _sums(block.codes, times(column, response), block.levels)
+    return out.reshape(block.k * block.levels, -1)
 
 
 def _couple(
@@ -288,6 +317,6 @@ def _couple(
     values = np.empty((one.k, two.k, len(uniques)))
     for a in range(one.k):
         for b in range(two.k):
-            values[a, b] = _sums(pair, _times(columns1[a], columns2[b]), len(uniques))
+            values[a, b] = _sums(pair, times(columns1[a], columns2[b]), len(uniques))
     rows, columns = np.divmod(uniques, two.levels)
     return Coupling(rows, columns, values)

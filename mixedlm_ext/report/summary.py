@@ -143,24 +143,24 @@ def variance_table(fitted: Fitted) -> SimpleTable:
     """Return variances, standard deviations and correlations of the random effects."""
     frame = varcorr(fitted.fit)
     corr = [name for name in frame.columns if name.startswith("corr_")]
+    valued = [name for name in ("range", "value") if name in frame]
     rows, stubs, previous = [], [], None
     for record in frame.to_dict("records"):
         group = record["group"]
         stubs.append(group if group != previous else "")
         cells = [record["name"], _number(record["variance"], 4), _number(record["std_dev"], 3)]
-        cells += [_correlation(record[name]) for name in corr]
-        rows.append(cells + ([_correlation(record["value"])] if "value" in frame else []))
+        shown = [_correlation(record[name]) for name in corr]
+        shown += [_number(record[name], 3) for name in valued]
+        rows.append(cells + shown)
         previous = group
     stub = max(10, *(len(s) for s in stubs))
-    valued = "value" in frame
-    numbers = [12, 10] + [7] * (len(corr) + valued)
+    numbers = [12, 10] + [7] * len(corr) + [9] * len(valued)
     spare = _WIDTH - stub - sum(numbers) - len(numbers) - 1
     name = max(spare, *(len(row[0]) for row in rows))
     header = ["Name".ljust(name), "variance", "std dev"]
     if corr:
         header += ["corr", *[""] * (len(corr) - 1)]
-    if valued:
-        header.append("value")
+    header += valued
     return SimpleTable(
         [[group, *row] for group, row in zip(stubs, rows)],
         ["Groups".ljust(stub), *header],

@@ -26,9 +26,16 @@ from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
 
-__all__ = ["better_maximum", "profile", "profile_note", "warn_of_better"]
+__all__ = [
+    "better_maximum",
+    "choose_parameters",
+    "profile",
+    "profile_note",
+    "refuse_unheld",
+    "warn_of_better",
+]
 
-_GROUPS = {"theta": ("sd", "cor", "sigma", *RESIDUAL_KINDS), "beta": ("beta",)}
+_GROUPS = {"theta": ("sd", "cor", "range", "sigma", *RESIDUAL_KINDS), "beta": ("beta",)}
 """Names that stand for several parameters."""
 _SQUARED = {"sd": "var", "sigma": "sigma2"}
 """What the scale of variances makes of a kind of parameter."""
@@ -93,8 +100,8 @@ def profile(
     check_level("alpha_max", alpha_max)
     check_choice("scale", scale, _SCALES, FitError)
     parameters = model_parameters(fit.design, fit.fixed_sigma is None)
-    chosen = _choose(parameters, which, scale)
-    _refuse_unheld(chosen, parameters, fit)
+    chosen = choose_parameters(parameters, which, scale)
+    refuse_unheld(chosen, parameters, fit)
     top = maximum(fit)
     power = [2.0 if scale == "variance" and p.kind in _SQUARED else 1.0 for p in parameters]
 
@@ -168,7 +175,7 @@ def _name(parameter: Parameter, scale: str) -> str:
     return parameter.name if scale == "sd" else parameter.variance_name
 
 
-def _choose(
+def choose_parameters(
     parameters: Sequence[Parameter], which: str | Sequence[str] | None, scale: str
 ) -> list[Parameter]:
     """Return the parameters that `which` names, in the order of the model."""
@@ -187,12 +194,12 @@ def _choose(
     return [p for p, name in zip(parameters, names) if name in wanted or p.kind in kinds]
 
 
-def _refuse_unheld(chosen: Sequence[Parameter], every: Sequence[Parameter], fit: Fit) -> None:
+def refuse_unheld(chosen: Sequence[Parameter], every: Sequence[Parameter], fit: Fit) -> None:
     """Refuse correlations of a structure that are functions of several of its parameters."""
     terms = fit.problem.covariance.terms
 
     def is_unheld(p: Parameter) -> bool:
-        structure = terms[p.term].structure if p.kind == "cor" else None
+        structure = terms[p.term].structure if p.kind in ("cor", "range") else None
         return structure is not None and not structure.linear and structure.place(p.columns) is None
 
     unheld = [p.name for p in chosen if is_unheld(p)]
@@ -206,7 +213,7 @@ def _refuse_unheld(chosen: Sequence[Parameter], every: Sequence[Parameter], fit:
 
 def _first_step(parameter: Parameter, fit: Fit, estimates: NaturalParameters) -> float:
     """Guess how far, in the working coordinate, ζ changes by a few tenths."""
-    if parameter.kind in ("cor", "rho"):
+    if parameter.kind in ("cor", "range", "rho"):
         return 0.2
     if parameter.kind in RESIDUAL_KINDS:
         return _residual_step(parameter, fit)
@@ -230,15 +237,18 @@ def _residual_step(parameter: Parameter, fit: Fit) -> float:
 
 
 def _ends(parameter: Parameter, fit: Fit) -> tuple[float, float] | None:
-    """Return the range of a structure's correlation, in the working coordinate."""
+    """Return the ends of a structure's correlation or range, in the working coordinate."""
     if parameter.kind == "rho":
         own = fit.design.residual
         assert own is not None
         rho = own.parameters[parameter.columns[0]]
         return float(np.arcsin(rho.low)), float(np.arcsin(rho.high))
-    if parameter.kind != "cor":
+    if parameter.kind not in ("cor", "range"):
         return None
     structure = fit.problem.covariance.terms[parameter.term].structure
+    if structure.range_ends is not None:
+        shortest, longest = np.log(structure.range_ends)
+        return float(shortest), float(longest)
     place = structure.place(parameter.columns)
     if place is None:
         return None

@@ -23,6 +23,8 @@ class Scale:
         dt/dv, as a function of t.
     lower, upper : float
         The range of t.
+    endless : bool
+        Whether what is beyond the t that are tried is all alike, up to these.
     """
 
     forward: Callable[[Any], Any]
@@ -30,6 +32,7 @@ class Scale:
     rate: Callable[[Any], Any]
     lower: float = -np.inf
     upper: float = np.inf
+    endless: bool = False
 
 
 SCALES = {
@@ -45,9 +48,11 @@ SCALES = {
     "ratio": Scale(np.log, np.exp, lambda t: np.exp(-t)),
     "power": Scale(lambda v: v, lambda t: t, np.ones_like),
     "rate": Scale(lambda v: v, lambda t: t, np.ones_like),
+    "range": Scale(np.log, np.exp, lambda t: np.exp(-t), endless=True),
     "share": Scale(lambda v: np.arcsin(np.sqrt(v)), lambda t: np.sin(t) ** 2,
                    lambda t: 1.0 / np.sin(2.0 * t), 0.0, np.pi / 2),
 }  # fmt: skip
 """By kind of quantity: fixed effects; standard deviations, variances and correlations of random
 effects; residual standard deviation and variance; a sum of variances; correlation, ratio of
-standard deviations, power and rate of a residual structure; a share of a sum."""
+standard deviations, power and rate of a residual structure; the range of correlations; a share of a
+sum."""
