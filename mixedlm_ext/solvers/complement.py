@@ -1,0 +1,226 @@
+"""What remains of Z'WZ when the largest block is eliminated, known by its products.
+
+With A_11 the diagonal blocks of the largest block 1, A_1r its couplings and N_1 = T_1M_1⁻¹T_1':
+
+    B = A_rr - A_r1 N_1 A_1r,      D_l = B_ll,      log|M| = log|M_1| + log|Λ_r'BΛ_r + I|
+
+Neither B nor any other matrix of this size is formed: B is applied, and its k × k diagonal blocks
+are sums over the pairs of levels that meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from mixedlm_ext.caching import cached_property
+from mixedlm_ext.linalg import small
+from mixedlm_ext.products.products import BlockMatrix, Coupling
+
+Array = NDArray[np.float64]
+Blocks = Sequence[Array]
+
+__all__ = ["Complement", "Couplings", "blockwise"]
+
+
+def blockwise(matrices: Blocks, X: Array) -> Array:
+    """Multiply the rows of X (q, c), block by block, by matrices (r, k, levels) of every level."""
+    out, start = [], 0
+    for M in matrices:
+        r, k, levels = M.shape
+        own = X[start : start + k * levels]
+        start += k * levels
+        if r == k == 1:
+            out.append(M[0, 0][:, None] * own)
+        else:
+            product = np.einsum("abl,blc->alc", M, own.reshape(k, levels, -1), optimize=True)
+            out.append(product.reshape(r * levels, -1))
+    return np.concatenate(out)
+
+
+class Couplings:
+    """The numbers of Z'WZ with the largest block and the others apart; theta plays no part.
+
+    Parameters
+    ----------
+    A : BlockMatrix
+        Blocks ordered by size, largest first.
+    """
+
+    def __init__(self, A: BlockMatrix) -> None:
+        self.shapes = A.shapes
+        self.diagonal = A.diagonal
+        self.first = int(A.offsets[1])
+        self.size = int(A.offsets[-1]) - self.first
+        self.to_first = [A.couplings[0, j] for j in range(1, len(A.shapes))]
+        self.across = self._of(A, 0)
+        inside = [key for key in A.couplings if key[0] > 0]
+        self.within = self._inside(A) if inside else None
+
+    def _of(self, A: BlockMatrix, i: int) -> sparse.csr_array:
+        """Return A_1r (k_1·levels_1, rest)."""
+        rows, columns, values = [], [], []
+        for j in range(1, len(A.shapes)):
+            r, c, v = _entries(A.couplings[i, j], A.shapes[i], A.shapes[j])
+            rows.append(r)
+            columns.append(c + int(A.offsets[j]) - self.first)
+            values.append(v)
+        return _sparse(rows, columns, values, (self.first, self.size))
+
+    def _inside(self, A: BlockMatrix) -> sparse.csr_array:
+        """Return the couplings of the other blocks with one another, each once."""
+        rows, columns, values = [], [], []
+        for (i, j), coupling in A.couplings.items():
+            if i > 0:
+                r, c, v = _entries(coupling, A.shapes[i], A.shapes[j])
+                rows.append(r + int(A.offsets[i]) - self.first)
+                columns.append(c + int(A.offsets[j]) - self.first)
+                values.append(v)
+        return _sparse(rows, columns, values, (self.size, self.size))
+
+
+def _entries(c: Coupling, one: tuple[int, int], two: tuple[int, int]) -> tuple[Array, Array, Array]:
+    """Return rows, columns and values of a coupling as a matrix of two blocks."""
+    a, b = np.arange(one[0])[:, None, None], np.arange(two[0])[None, :, None]
+    rows, columns = np.broadcast_arrays(a * one[1] + c.rows, b * two[1] + c.columns)
+    return rows.ravel(), columns.ravel(), c.values.ravel()
+
+
+def _sparse(
+    rows: list[Array], columns: list[Array], values: list[Array], shape: tuple[int, int]
+) -> sparse.csr_array:
+    """Return a sparse matrix whose indices take no more memory than they must."""
+    if not rows:
+        return sparse.csr_array(shape)
+    wide = max(shape) < np.iinfo(np.int32).max
+    index = [np.concatenate(part).astype(np.int32 if wide else np.intp) for part in (rows, columns)]
+    return sparse.csr_array((np.concatenate(values), tuple(index)), shape=shape)
+
+
+class Complement:
+    """B and D at one template of the largest block.
+
+    Parameters
+    ----------
+    couplings : Couplings
+    T : ndarray (k, k)
+        The template of the largest block.
+
+    Attributes
+    ----------
+    logdet : float
+        log|M_1|.
+    N : ndarray (k, k, levels)
+        N_1.
+    D : list of ndarray (k, k, levels)
+        The diagonal blocks of B, for each of the other blocks.
+    """
+
+    def __init__(self, couplings: Couplings, T: Array) -> None:
+        self._of, self._T = couplings, T
+        A, k = couplings.diagonal[0], len(T)
+        M = small.congruence(T, A)
+        M[np.arange(k), np.arange(k)] += 1.0
+        L = small.cholesky(M)
+        G = small.solve_lower(L, T.T)
+        self.N = small.product(G.transpose(1, 0, 2), G)
+        self.logdet = float(2.0 * np.log(L[np.arange(k), np.arange(k)]).sum())
+        self._taken = [_sums(c, self.N, n) for c, (_, n) in zip(couplings.to_first, self._rest)]
+        self.D = [own - taken for own, taken in zip(couplings.diagonal[1:], self._taken)]
+
+    @property
+    def _rest(self) -> tuple[tuple[int, int], ...]:
+        """Columns a level and levels of the other blocks."""
+        return self._of.shapes[1:]
+
+    def off_diagonal(self, X: Array) -> Array:
+        """Return (B - D)X for X (rest, c)."""
+        out = blockwise(self._taken, X) - self._of.across.T @ blockwise([self.N], self.seen(X))
+        if self._of.within is not None:
+            out += self._of.within @ X
+            out += self._of.within.T @ X
+        return out
+
+    def seen(self, X: Array) -> Array:
+        """Return A_1rX, (k_1·levels_1, c)."""
+        return np.asarray(self._of.across @ X)
+
+    def reduced(self, H: Array) -> Array:
+        """Return H_r - A_r1N_1H_1 for H (q, c)."""
+        first = self._of.first
+        return np.asarray(H[first:] - self._of.across.T @ blockwise([self.N], H[:first]))
+
+    def completed(self, H: Array, rest: Array) -> Array:
+        """Return NH from its rows of the other blocks: N_1(H_1 - A_1r b_r) above b_r."""
+        own = H[: self._of.first] - self.seen(rest)
+        return np.concatenate([blockwise([self.N], own), rest])
+
+    @cached_property
+    def F(self) -> Array:
+        """F = I - A_11N_1 of every level."""
+        return weakened(self._of.diagonal[0], self.N, self._T)
+
+    @cached_property
+    def shares(self) -> list[Array]:
+        """Σ_u (A_luF_u')(A_luF_u')' of every level l of the other blocks, (k, k, k_1, k_1, levels).
+
+        With dN_1 = F'dΓ_1F, their products with ∂/∂D_l are what D contributes to ∂/∂Γ_1.
+        """
+        out = []
+        for c, (k, levels) in zip(self._of.to_first, self._rest):
+            FA = small.product(self.F[:, :, c.rows], c.values)  # (k_1, k, pairs)
+            k1 = len(FA)
+            own = np.empty((k, k, k1, k1, levels))
+            for b, d, a, e in np.ndindex(k, k, k1, k1):
+                own[b, d, a, e] = np.bincount(c.columns, FA[a, b] * FA[e, d], levels)
+            out.append(own)
+        return out
+
+    def own_information(self) -> Array:
+        """Return Σ_u F_uA_uu, which is ∂log|M_1|/∂Γ_1."""
+        return np.asarray(small.product(self.F, self._of.diagonal[0]).sum(axis=2))
+
+    def by_diagonal(self, P: Blocks) -> Array:
+        """Return Σ_l <P_l, dD_l> as a matrix of dΓ_1, for P (k, k, levels) of the other blocks."""
+        return -sum(
+            np.einsum("bdl,bdael->ae", p, share, optimize=True)
+            for p, share in zip(P, self.shares)
+        )
+
+    def by_product(self, X: Array) -> Array:
+        """Return Σ_c x_c' dB x_c as a matrix of dΓ_1, (c, k_1, k_1), for X (rest, c)."""
+        k, levels = self._of.shapes[0]
+        seen = blockwise([self.F], self.seen(X)).reshape(k, levels, -1)
+        return -np.einsum("alc,blc->cab", seen, seen, optimize=True)
+
+
+def weakened(D: Array, N: Array, T: Array) -> Array:
+    """Return F = I - DN = (I + DΓ)⁻¹ of every level."""
+    k = len(T)
+    if k == 1:
+        return 1.0 / (1.0 + T[0, 0] ** 2 * D)
+    F = -small.product(D, N)
+    F[np.arange(k), np.arange(k)] += 1.0
+    large = small.large_directions(T, np.einsum("aal->al", D).max(axis=1))
+    if large is None:
+        return F
+    inverse, rest = large
+    F = rest @ F.reshape(k, -1) + inverse @ N.reshape(k, -1)
+    return np.asarray(F.reshape(N.shape), dtype=float)
+
+
+def _sums(c: Coupling, N: Array, levels: int) -> Array:
+    """Return Σ_u A_lu N_u A_ul of every level l, (k, k, levels)."""
+    k1, k, _ = c.values.shape
+    NA = small.product(N[:, :, c.rows], c.values)
+    out = np.zeros((k, k, levels))
+    for b in range(k):
+        for d in range(b + 1):
+            products = c.values[0, b] * NA[0, d]
+            for a in range(1, k1):
+                products += c.values[a, b] * NA[a, d]
+            out[b, d] = out[d, b] = np.bincount(c.columns, products, levels)
+    return out
