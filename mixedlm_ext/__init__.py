@@ -12,7 +12,7 @@ from mixedlm_ext.errors import (
     MixedLMError,
     SingularFitWarning,
 )
-from mixedlm_ext.inference.bootstrap.bootstrap import Bootstrap
+from mixedlm_ext.inference.bootstrap.record import Bootstrap
 from mixedlm_ext.inference.compare.compare import anova
 from mixedlm_ext.model import MixedLM
 from mixedlm_ext.prediction.predictor import Predictor

@@ -6,9 +6,9 @@ The error is an AttributeError, so that ``hasattr`` goes on saying no.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
-from mixedlm_ext.errors import did_you_mean
+from mixedlm_ext.errors import FitError, did_you_mean
 
 __all__ = [
     "INFLUENCE",
@@ -154,8 +154,24 @@ _SCORES = (
 )
 
 
+class _NoSumOfSquares(FitError, AttributeError):
+    """An attribute that is not there, for a reason that `anova_lm` hands on to users."""
+
+
 class NotOfResults:
     """What results inherit from statsmodels without a meaning here."""
+
+    @property
+    def ssr(self) -> NoReturn:
+        """Not there: a mixed model is not tested by sums of squares of residuals.
+
+        statsmodels' ``anova_lm`` asks for it.
+        """
+        raise _NoSumOfSquares(
+            "a mixed model has no 'ssr', a residual sum of squares to test by as statsmodels' "
+            "anova_lm() does. Use the result's own anova(type=1, 2, 3), or compare(other) for "
+            "several models."
+        )
 
     bsejac: Any = _NotHere(_SCORES)
     bsejhj: Any = _NotHere(_SCORES)

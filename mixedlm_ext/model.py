@@ -28,6 +28,7 @@ from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design, RandomTerm, TermDesign, design_from_arrays
 from mixedlm_ext.design.named_checks import read_checks
+from mixedlm_ext.design.records import sparse_random_columns
 from mixedlm_ext.display import page
 from mixedlm_ext.errors import DesignError
 from mixedlm_ext.estimation.assembled import Assembled
@@ -249,14 +250,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
     @property
     def Z(self) -> sparse.csr_array:
         """Z, sparse (n, q): term by term, level by level, column by column."""
-        parts = []
-        for term in self.design.terms:
-            n, k = term.X.shape
-            columns = term.codes[:, None] * k + np.arange(k)
-            indptr = np.arange(n + 1) * k
-            shape = (n, k * len(term.levels))
-            parts.append(sparse.csr_array((term.X.ravel(), columns.ravel(), indptr), shape=shape))
-        return sparse.csr_array(sparse.hstack(parts, format="csr"))
+        return sparse_random_columns(self.design.terms)
 
     @property
     def problem(self) -> Problem:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,6 @@ from mixedlm_ext.absent import attribute_again
 from mixedlm_ext.compat import cache_readonly, cached_data
 from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.diagnostics import check, influence, re_pca, vif
-from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation import random_effects, varcorr
 from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.fit import Fit
@@ -52,10 +51,6 @@ def another(
 ) -> Callable[Concatenate[Any, P], MixedLMResults]:
     """Make a method that returns other results of a function from `Fitted` to `Fitted`."""
     return as_method(function, lambda own: own.fitted, lambda own, fitted: own.like(fitted))
-
-
-class _NoSumOfSquares(FitError, AttributeError):
-    """An attribute that is not there, for a reason."""
 
 
 class MixedLMResults(absent.NotOfResults, LabelledEffects):
@@ -269,18 +264,6 @@ class MixedLMResults(absent.NotOfResults, LabelledEffects):
     emmeans = of_fitted(marginal_means.emmeans)
     emtrends = of_fitted(trends.emtrends)
     vif = of_fitted(vif.vif)
-
-    @property
-    def ssr(self) -> NoReturn:
-        """Not there: a mixed model is not tested by sums of squares of residuals.
-
-        statsmodels' ``anova_lm`` asks for it.
-        """
-        raise _NoSumOfSquares(
-            "a mixed model has no 'ssr', a residual sum of squares to test by as statsmodels' "
-            "anova_lm() does. Use the result's own anova(type=1, 2, 3), or compare(other) for "
-            "several models."
-        )
 
     # --- variances and random effects ---------------------------------------------------------
 

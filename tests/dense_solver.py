@@ -6,10 +6,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mixedlm_ext.products.products import BlockMatrix
+from mixedlm_ext.products.products import BlockMatrix, Coupling
 from mixedlm_ext.solvers.costs import Costs
 
 Array = np.ndarray
+
+
+def on_pattern(matrix: Array, A: BlockMatrix) -> dict[tuple[int, int], Coupling]:
+    """The entries of a dense matrix where the couplings of A are."""
+    out = {}
+    for (i, j), c in A.couplings.items():
+        (k, n), (m, levels) = A.shapes[i], A.shapes[j]
+        a, b = np.arange(k)[:, None, None], np.arange(m)[None, :, None]
+        rows = A.offsets[i] + a * n + c.rows
+        columns = A.offsets[j] + b * levels + c.columns
+        out[i, j] = Coupling(c.rows, c.columns, matrix[rows, columns])
+    return out
 
 
 class DenseFactor:
@@ -17,7 +29,7 @@ class DenseFactor:
 
     def __init__(self, A: BlockMatrix, templates: Sequence[Array]) -> None:
         self.templates, self._A, self._shapes = templates, A.sparse.toarray(), A.shapes
-        self._offsets = A.offsets
+        self._offsets, self._pattern = A.offsets, A
         Lambda = np.zeros_like(self._A)
         for (_, levels), T, start, stop in zip(A.shapes, templates, A.offsets, A.offsets[1:]):
             Lambda[start:stop, start:stop] = np.kron(T, np.eye(levels))
@@ -46,6 +58,11 @@ class DenseFactor:
 
     def diagonal_blocks(self) -> list[Array]:
         return self._blocks(self._N)
+
+    def inverse(self, pattern: BlockMatrix | None = None) -> BlockMatrix:
+        """N on the pattern of A, or of another matrix."""
+        out = on_pattern(self._N, self._pattern if pattern is None else pattern)
+        return BlockMatrix(self._shapes, self.diagonal_blocks(), out)
 
     def information_blocks(self) -> list[Array]:
         """Every Z_l'V⁻¹Z_l."""

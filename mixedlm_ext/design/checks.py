@@ -12,8 +12,8 @@ import pandas as pd
 
 from mixedlm_ext.design.column import one_column
 from mixedlm_ext.design.grouping import same_partition
+from mixedlm_ext.design.messages import quoted
 from mixedlm_ext.design.named_checks import Checks
-from mixedlm_ext.design.names import quoted
 from mixedlm_ext.design.rank import independent_columns
 from mixedlm_ext.design.records import TermDesign
 from mixedlm_ext.design.values import plain_values

@@ -70,7 +70,7 @@ def one_column(values: Any, what: str) -> pd.Series:
         raise DesignError(f"{what} {_found(values, shape)}; it needs one value for each row.")
     values = native(values)
     # never by way of np.asarray, where [1, "1"] becomes ["1", "1"]
-    column = values if isinstance(values, pd.Series) else pd.Series(values)
+    column = values if isinstance(values, pd.Series) else _series(values, what)
     if isinstance(column.dtype, pd.ArrowDtype):
         kind = str(column.dtype.pyarrow_dtype)
         if kind.startswith(_NESTED):
@@ -79,6 +79,16 @@ def one_column(values: Any, what: str) -> pd.Series:
                 "each row."
             )
     return column
+
+
+def _series(values: Any, what: str) -> pd.Series:
+    """Make a column; pandas before 3 makes none of integers that no float can hold."""
+    try:
+        return pd.Series(values)
+    except OverflowError as error:
+        raise DesignError(
+            f"{what} has integers too large for pandas; write them as text."
+        ) from error
 
 
 def is_labelled(values: Any) -> bool:

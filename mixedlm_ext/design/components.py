@@ -15,7 +15,7 @@ import pandas as pd
 import patsy
 
 from mixedlm_ext.design.matrices import FormulaMatrices
-from mixedlm_ext.design.names import Scope
+from mixedlm_ext.design.scope import Scope
 from mixedlm_ext.language.mixed_formula import MixedFormula, RandomTermSpec
 
 __all__ = ["settle_components"]

@@ -15,11 +15,11 @@ from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design.coefficients import coefficient_names
 from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.design.named_checks import Checks
-from mixedlm_ext.design.names import Scope
 from mixedlm_ext.design.new_data import array_new_data, formula_new_data
 from mixedlm_ext.design.rank import NullSpace
 from mixedlm_ext.design.records import NewData, RandomTerm, TermDesign
 from mixedlm_ext.design.rows import Rows
+from mixedlm_ext.design.scope import Scope
 from mixedlm_ext.design.spec import Spec
 from mixedlm_ext.language.mixed_formula import MixedFormula
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mixedlm_ext.design.checks import check_fixed_size
+from mixedlm_ext.design.messages import list_names, quoted
 from mixedlm_ext.design.named_checks import Checks
-from mixedlm_ext.design.names import list_names, quoted
 from mixedlm_ext.design.rank import NullSpace, independent_columns, null_space
 from mixedlm_ext.errors import DesignError, did_you_mean
 
@@ -27,7 +27,8 @@ class FixedPart:
     Attributes
     ----------
     X : ndarray (n, p)
-    names : tuple of str
+    names, all_names : tuple of str
+        Of the kept columns, and of all.
     column_map : ndarray of intp (p,)
         Positions among all columns.
     dropped : tuple of str
@@ -38,9 +39,20 @@ class FixedPart:
 
     X: Floats
     names: tuple[str, ...]
+    all_names: tuple[str, ...]
     column_map: npt.NDArray[np.intp]
     dropped: tuple[str, ...]
     null: NullSpace | None
+
+    def told(self) -> dict[str, Any]:
+        """What a `Spec` tells of the fixed part."""
+        return {
+            "x_names": self.names,
+            "dropped": self.dropped,
+            "all_x_names": self.all_names,
+            "column_map": self.column_map,
+            "null": self.null,
+        }
 
 
 def keep_columns(
@@ -100,7 +112,7 @@ def keep_columns(
     null = null_space(every, column_map, wanted)
     check_fixed_size(len(X), [names[j] for j in column_map])
     names_kept = tuple(names[j] for j in column_map)
-    return FixedPart(X, names_kept, column_map, dropped, null)
+    return FixedPart(X, names_kept, tuple(names), column_map, dropped, null)
 
 
 def _listed(names: Any) -> list[Any]:

@@ -13,7 +13,7 @@ from scipy import sparse
 from mixedlm_ext.design.column import is_labelled, is_polars, one_column
 from mixedlm_ext.design.grouping import level_codes
 from mixedlm_ext.design.keys import convert_key, key_kinds, match_keys
-from mixedlm_ext.design.names import list_names, quoted
+from mixedlm_ext.design.messages import list_names, quoted
 from mixedlm_ext.design.times import TIMES, has_time_zone, in_days, time_kind
 from mixedlm_ext.design.values import plain_values, wide
 from mixedlm_ext.errors import DesignError, did_you_mean

@@ -27,7 +27,6 @@ from mixedlm_ext.design.random_arrays import ArrayTerm, exog_columns, read_rando
 from mixedlm_ext.design.records import RandomTerm, TermDesign
 from mixedlm_ext.design.row_arguments import OFFSET, WEIGHTS
 from mixedlm_ext.design.row_choice import RowChoice, choose_rows
-from mixedlm_ext.design.rows import Rows
 from mixedlm_ext.design.spec import Spec
 from mixedlm_ext.design.values import row_shape
 from mixedlm_ext.errors import DesignError
@@ -99,8 +98,7 @@ def design_from_arrays(
     weights = None if weights is None else one_per_row(weights, "weights", n)
     offset = None if offset is None else one_per_row(offset, "offset", n)
     name = "y" if y.name is None else str(y.name)
-    every = {name: y}
-    every.update(_labelled(columns, names, terms, n))
+    every = {name: y, **_labelled(columns, names, terms, n)}
     every.update({k: v for k, v in (("weights", weights), ("offset", offset)) if v is not None})
     choice = choose_rows(
         every, index, subset=None, weights=weights, weights_name="weights", missing=missing
@@ -114,30 +112,14 @@ def design_from_arrays(
     fixed = keep_columns(X, names, choice.weights, checks=checks)
     spec = Spec(
         endog_name=name,
-        x_names=fixed.names,
-        dropped=fixed.dropped,
-        all_x_names=tuple(names),
-        column_map=fixed.column_map,
-        null=fixed.null,
+        **fixed.told(),
         terms=tuple(term.spec for term in laid),
         weights=WEIGHTS.given_as(None, weights),
         offset=OFFSET.given_as(None, offset),
         checks=checks,
     )
-    rows = Rows(
-        y=response,
-        X=fixed.X,
-        terms=tuple((term.X, term.codes) for term in laid),
-        weights=choice.weights,
-        offset=known,
-        index=choice.index,
-        positions=choice.positions(n),
-        n_data=n,
-        n_missing=choice.n_missing,
-        n_zero_weight=choice.n_zero_weight,
-        full_index=index if missing == "exclude" else None,
-    )
-    return Design(spec, rows)
+    by_term = [(term.X, term.codes) for term in laid]
+    return Design(spec, choice.rows_of(response, fixed.X, by_term, known, index, missing))
 
 
 def _endog(endog: Any) -> pd.Series:

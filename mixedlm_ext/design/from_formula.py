@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,16 +22,17 @@ from mixedlm_ext.design.checks import (
 from mixedlm_ext.design.components import settle_components
 from mixedlm_ext.design.design import Design
 from mixedlm_ext.design.fixed import keep_columns
+from mixedlm_ext.design.formula_code import code_names
 from mixedlm_ext.design.frame import Table, one_per_row, read_table
 from mixedlm_ext.design.grouping import combine_codes, level_codes
 from mixedlm_ext.design.matrices import FormulaMatrices
+from mixedlm_ext.design.messages import list_names, quoted
 from mixedlm_ext.design.named_checks import Checks
-from mixedlm_ext.design.names import code_names, list_names, quoted, resolve_names
 from mixedlm_ext.design.other_columns import expand_dot
 from mixedlm_ext.design.records import TermDesign
 from mixedlm_ext.design.row_arguments import OFFSET, WEIGHTS
 from mixedlm_ext.design.row_choice import RowChoice, choose_rows, subset_rows
-from mixedlm_ext.design.rows import Rows
+from mixedlm_ext.design.scope import Scope, resolve_names
 from mixedlm_ext.design.spec import Spec
 from mixedlm_ext.errors import DesignError, DesignWarning, FormulaError, did_you_mean, warn_caller
 from mixedlm_ext.language.mixed_formula import MixedFormula
@@ -106,35 +108,24 @@ def design_from_formula(
     """
     checks = Checks() if checks is None else checks
     table = read_table(data)
-    formula = expand_dot(
-        formula, table.names, [name for name in (weights, offset) if isinstance(name, str)]
-    )
-    names, beside, scope = resolve_names(formula, table.names, env, len(table), table.index.names)
-    columns = {name: table.column(name) for name in names}
-    for name, values in beside.items():
-        columns[name] = one_per_row(values, name, len(table), table.index)
-    weights_name, weights = _extra_column(table, weights, "weights", columns)
-    offset_name, offset = _extra_column(table, offset, "offset", columns)
+    arguments = [name for name in (weights, offset) if isinstance(name, str)]
+    formula = expand_dot(formula, table.names, arguments)
+    used = _look_up(formula, table, env, weights, offset)
     choice = choose_rows(
-        _response_first(formula, columns, weights, offset),
+        used.response_first(formula),
         table.index,
         subset=subset_rows(table, subset),
-        weights=weights,
-        weights_name=f"weights {weights_name!r}" if weights_name else "weights",
+        weights=used.weights.values,
+        weights_name=used.weights.label,
         missing=missing,
     )
-    frame = pd.DataFrame(
-        {name: choice.take(column).array for name, column in columns.items()},
-        index=choice.index,
-        copy=False,
-    )
-    formula = settle_components(formula, frame, scope)
-    matrices = FormulaMatrices(formula, frame, scope)
+    frame = used.frame(choice)
+    formula = settle_components(formula, frame, used.scope)
+    matrices = FormulaMatrices(formula, frame, used.scope)
     prepared = matrices.training_data()
-    n = len(frame)
-    total = _total_offset(matrices, prepared, frame, offset, choice, offset_name)
+    total = _total_offset(matrices, prepared, frame, choice, used.offset)
     y = _response(matrices, prepared, frame, total)
-    X, *lefts = matrices.build(prepared, n, range(len(matrices.infos)))
+    X, *lefts = matrices.build(prepared, len(frame), range(len(matrices.infos)))
     check_matrix(X, matrices.names(0), "the fixed part", frame.index)
     terms = _terms(matrices, prepared, frame, lefts)
     _check_terms(formula, terms, checks, allow_saturated)
@@ -143,85 +134,99 @@ def design_from_formula(
     fixed = keep_columns(X, matrices.names(0), choice.weights, drop_cols, checks)
     spec = Spec(
         endog_name=formula.shown(formula.response),
-        x_names=fixed.names,
-        dropped=fixed.dropped,
-        all_x_names=matrices.names(0),
-        column_map=fixed.column_map,
-        null=fixed.null,
+        **fixed.told(),
         terms=tuple(term.spec for term in terms),
         formula=formula,
         columns=tuple(frame.columns),
-        scope=scope,
-        weights=WEIGHTS.given_as(weights_name, weights),
-        offset=OFFSET.given_as(offset_name, offset),
+        scope=used.scope,
+        weights=WEIGHTS.given_as(used.weights.column, weights),
+        offset=OFFSET.given_as(used.offset.column, offset),
         checks=checks,
         made=matrices,
     )
-    rows = Rows(
-        y=y,
-        X=fixed.X,
-        terms=tuple((term.X, term.codes) for term in terms),
-        weights=choice.weights,
-        offset=total,
-        index=choice.index,
-        positions=choice.positions(len(table)),
-        n_data=len(table),
-        n_missing=choice.n_missing,
-        n_zero_weight=choice.n_zero_weight,
-        frame=frame,
-        full_index=table.index if missing == "exclude" else None,
-        at_hand=DataAtHand(table),
-    )
-    return Design(spec, rows)
+    columns = [(term.X, term.codes) for term in terms]
+    rows = choice.rows_of(y, fixed.X, columns, total, table.index, missing)
+    return Design(spec, replace(rows, frame=frame, at_hand=DataAtHand(table)))
 
 
-def _extra_column(
-    table: Table, values: Any, what: str, columns: dict[str, pd.Series]
-) -> tuple[str | None, pd.Series | None]:
-    """Weights or offset: name and values; a column of the data is added to `columns`."""
-    if values is None:
-        return None, None
-    if isinstance(values, str):
-        if values not in table.names and not values.isidentifier():
-            raise DesignError(
-                f"{what} column {values!r} is not in the data.{did_you_mean(values, table.names)} "
-                f"To pass the values of an expression, write {what}=data.eval({values!r})."
-            )
-        columns[values] = table.column(values, f"{what} column")
-        return values, columns[values]
-    return None, one_per_row(values, what, len(table), table.index)
+class _Argument(NamedTuple):
+    """Weights or offset: what the argument is called, the column that it names, and its values."""
+
+    name: str
+    column: str | None = None
+    values: pd.Series | None = None
+
+    @property
+    def label(self) -> str:
+        """The argument in messages, with its column."""
+        return self.name if self.column is None else f"{self.name} {self.column!r}"
 
 
-def _response_first(
-    formula: MixedFormula,
-    columns: Mapping[str, pd.Series],
-    weights: pd.Series | None,
-    offset: pd.Series | None,
-) -> dict[str, pd.Series]:
-    """Everything that may have missing values, by the names for messages."""
-    response = code_names(formula.response).bare or ""
-    every = {name: columns[name] for name in (response,) if name in columns}
-    every.update(columns)
-    given = {"weights": weights, "offset": offset}
-    for name, values in given.items():
-        if values is not None and not any(values is column for column in columns.values()):
-            every[name if name not in every else f"{name}="] = values
-    return every
+@dataclass(frozen=True, eq=False)
+class _Used:
+    """What a model uses: columns by name, all rows of the data, and the scope of its formula."""
+
+    columns: Mapping[str, pd.Series]
+    scope: Scope
+    weights: _Argument
+    offset: _Argument
+
+    def response_first(self, formula: MixedFormula) -> dict[str, pd.Series]:
+        """Everything that may have missing values, by the names for messages."""
+        response = code_names(formula.response).bare or ""
+        every = {name: self.columns[name] for name in (response,) if name in self.columns}
+        every.update(self.columns)
+        for name, _, values in (self.weights, self.offset):
+            if values is not None and not any(values is c for c in self.columns.values()):
+                every[name if name not in every else f"{name}="] = values
+        return every
+
+    def frame(self, choice: RowChoice) -> pd.DataFrame:
+        """Return the used rows of the columns."""
+        columns = {name: choice.take(column).array for name, column in self.columns.items()}
+        return pd.DataFrame(columns, index=choice.index, copy=False)
+
+
+def _look_up(
+    formula: MixedFormula, table: Table, env: Mapping[str, Any], weights: Any, offset: Any
+) -> _Used:
+    """Find what the formula and its arguments name, in the data or in the caller's scope."""
+    names, beside, scope = resolve_names(formula, table.names, env, len(table), table.index.names)
+    columns = {name: table.column(name) for name in names}
+    for name, values in beside.items():
+        columns[name] = one_per_row(values, name, len(table), table.index)
+    given = (_argument(table, weights, "weights"), _argument(table, offset, "offset"))
+    for argument in given:
+        if argument.column is not None and argument.values is not None:
+            columns[argument.column] = argument.values
+    return _Used(columns, scope, *given)
+
+
+def _argument(table: Table, given: Any, name: str) -> _Argument:
+    """Read weights or offset: a column's name, or values."""
+    if given is None:
+        return _Argument(name)
+    if not isinstance(given, str):
+        return _Argument(name, None, one_per_row(given, name, len(table), table.index))
+    if given not in table.names and not given.isidentifier():
+        raise DesignError(
+            f"{name} column {given!r} is not in the data.{did_you_mean(given, table.names)} "
+            f"To pass the values of an expression, write {name}=data.eval({given!r})."
+        )
+    return _Argument(name, given, table.column(given, f"{name} column"))
 
 
 def _total_offset(
     matrices: FormulaMatrices,
     prepared: Mapping[str, Any],
     frame: pd.DataFrame,
-    offset: pd.Series | None,
     choice: RowChoice,
-    name: str | None,
+    offset: _Argument,
 ) -> Floats | None:
     """Sum of the offset argument and the ``offset(...)`` terms."""
     parts = []
-    if offset is not None:
-        what = f"offset {name!r}" if name else "offset"
-        parts.append(offset_vector(choice.take(offset), what, frame.index))
+    if offset.values is not None:
+        parts.append(offset_vector(choice.take(offset.values), offset.label, frame.index))
     for piece in matrices.pieces("offset"):
         value = matrices.evaluate(piece, prepared, frame)
         parts.append(offset_vector(value, piece.place, frame.index))

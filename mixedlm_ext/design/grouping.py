@@ -11,7 +11,7 @@ import pandas as pd
 
 from mixedlm_ext.design.column import one_column
 from mixedlm_ext.design.keys import match_keys
-from mixedlm_ext.design.names import quoted
+from mixedlm_ext.design.messages import quoted
 from mixedlm_ext.design.values import native
 from mixedlm_ext.errors import DesignError
 

@@ -13,10 +13,12 @@ import numpy.typing as npt
 import pandas as pd
 import patsy
 
+from mixedlm_ext.design.formula_code import Piece, code_names, read_formula
 from mixedlm_ext.design.frame import ColumnType, evaluation_columns, evaluation_columns_like
 from mixedlm_ext.design.memory import ExpressionMemory, SideMemory
+from mixedlm_ext.design.messages import patsy_error
 from mixedlm_ext.design.misfit import misfit_error
-from mixedlm_ext.design.names import Piece, Scope, code_names, patsy_error, read_formula
+from mixedlm_ext.design.scope import Scope
 from mixedlm_ext.design.times import TIMES, time_kind
 from mixedlm_ext.errors import DesignError, FormulaError, MixedLMError
 from mixedlm_ext.language.mixed_formula import MixedFormula

@@ -18,7 +18,8 @@ import patsy
 import patsy.builtins
 from patsy.design_info import FactorInfo, SubtermInfo
 
-from mixedlm_ext.design.names import Scope, code_names
+from mixedlm_ext.design.formula_code import code_names
+from mixedlm_ext.design.scope import Scope
 from mixedlm_ext.errors import DesignError
 
 __all__ = ["ExpressionMemory", "SideMemory"]

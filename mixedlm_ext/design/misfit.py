@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mixedlm_ext.design.names import Piece, quoted
+from mixedlm_ext.design.formula_code import Piece
+from mixedlm_ext.design.messages import quoted
 from mixedlm_ext.design.values import row_shape
 from mixedlm_ext.errors import FormulaError
 from mixedlm_ext.language.mixed_formula import MixedFormula

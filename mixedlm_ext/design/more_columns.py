@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from mixedlm_ext.design.frame import Table
-from mixedlm_ext.design.names import list_names
+from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.design.rows import Rows
 from mixedlm_ext.errors import DesignError
 

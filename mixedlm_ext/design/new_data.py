@@ -11,10 +11,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from mixedlm_ext.design.checks import number_vector
+from mixedlm_ext.design.formula_code import Piece, code_names
 from mixedlm_ext.design.frame import Table, read_table
 from mixedlm_ext.design.grouping import match_levels, unseen_levels
 from mixedlm_ext.design.matrices import FormulaMatrices
-from mixedlm_ext.design.names import Piece, code_names, list_names
+from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.design.random_arrays import exog_columns, read_random_term
 from mixedlm_ext.design.records import NewData, RandomTerm
 from mixedlm_ext.design.row_arguments import known_values
@@ -164,20 +165,8 @@ def array_new_data(
     given = _matched_terms(spec, random)
     read = {i: read_random_term(term, i, len(given)) for i, term in given.items()}
     n_terms = next((len(term.factors[0]) for term in read.values()), 0)
-    p = len(spec.all_x_names)
-    if p > 1 and not hasattr(exog, "columns") and np.shape(exog) == (p,):
-        exog = np.asarray(exog)[None, :]  # one row
-    columns, names, index = exog_columns(exog, n_terms)
+    X, index, labels = _exog_like(spec, exog, n_terms)
     m = len(index)
-    X = np.column_stack([*columns, np.empty((m, 0))])
-    if isinstance(exog, pd.DataFrame) and _by_name(spec.all_x_names, names):
-        X = X[:, [names.index(name) for name in spec.all_x_names]]
-    if X.shape[1] != len(spec.all_x_names):
-        raise DesignError(
-            f"exog has {X.shape[1]} columns; the fit had {len(spec.all_x_names)} "
-            f"({list_names(spec.all_x_names)})."
-        )
-    labels = index if isinstance(exog, pd.DataFrame | pd.Series) else None
     known = spec.offset.of_new_rows(offset, m, labels)
     total = np.zeros(m) if known is None else known_values(known, "offset")
     complete = np.ones(m, dtype=bool)
@@ -204,6 +193,24 @@ def array_new_data(
         unseen[fitted.name] = unseen_levels(term.factors, codes)
         terms[fitted.name] = (np.column_stack(term.exog), codes)
     return _new_data(spec, X, terms, total, index, complete, None, unseen)
+
+
+def _exog_like(spec: Spec, exog: Any, n_terms: int) -> tuple[Floats, pd.Index, pd.Index | None]:
+    """Lay out columns as those of the fit; with their labels, and those that users gave."""
+    p = len(spec.all_x_names)
+    if p > 1 and not hasattr(exog, "columns") and np.shape(exog) == (p,):
+        exog = np.asarray(exog)[None, :]  # one row
+    columns, names, index = exog_columns(exog, n_terms)
+    X = np.column_stack([*columns, np.empty((len(index), 0))])
+    if isinstance(exog, pd.DataFrame) and _by_name(spec.all_x_names, names):
+        X = X[:, [names.index(name) for name in spec.all_x_names]]
+    if X.shape[1] != len(spec.all_x_names):
+        raise DesignError(
+            f"exog has {X.shape[1]} columns; the fit had {len(spec.all_x_names)} "
+            f"({list_names(spec.all_x_names)})."
+        )
+    labels = index if isinstance(exog, pd.DataFrame | pd.Series) else None
+    return X, index, labels
 
 
 def _by_name(fitted: Sequence[str], names: Sequence[str]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
-from mixedlm_ext.design.names import column_names
+from mixedlm_ext.design.formula_code import column_names
 from mixedlm_ext.errors import DesignError, FormulaError
 from mixedlm_ext.language.columns import OTHERS, Columns, spelled
 from mixedlm_ext.language.mixed_formula import MixedFormula

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import sparse
 
 from mixedlm_ext.structures import Structure, structure_of
 
-__all__ = ["NewData", "RandomTerm", "TermDesign", "TermSpec"]
+__all__ = ["NewData", "RandomTerm", "TermDesign", "TermSpec", "sparse_random_columns"]
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
@@ -166,3 +167,15 @@ class NewData:
             estimable=self.estimable[mask],
             y=None if self.y is None else self.y[mask],
         )
+
+
+def sparse_random_columns(terms: Iterable[TermDesign]) -> sparse.csr_array:
+    """Return Z, sparse (n, q): term by term, level by level, column by column."""
+    parts = []
+    for term in terms:
+        n, k = term.X.shape
+        columns = term.codes[:, None] * k + np.arange(k)
+        indptr = np.arange(n + 1) * k
+        shape = (n, k * len(term.levels))
+        parts.append(sparse.csr_array((term.X.ravel(), columns.ravel(), indptr), shape=shape))
+    return sparse.csr_array(sparse.hstack(parts, format="csr"))

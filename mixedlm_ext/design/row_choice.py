@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,8 @@ import pandas as pd
 from mixedlm_ext.design.checks import weight_vector
 from mixedlm_ext.design.column import is_labelled, is_polars, one_column
 from mixedlm_ext.design.frame import Table
-from mixedlm_ext.design.names import quoted
+from mixedlm_ext.design.messages import quoted
+from mixedlm_ext.design.rows import Rows
 from mixedlm_ext.design.values import row_shape
 from mixedlm_ext.errors import DesignError, DesignWarning, check_choice, warn_caller
 
@@ -41,6 +42,43 @@ class RowChoice:
     def positions(self, n: int) -> Positions:
         """The used rows as positions among the `n` of the data."""
         return np.arange(n, dtype=np.intp) if self.rows is None else self.rows
+
+    def rows_of(
+        self,
+        y: Floats,
+        X: Floats,
+        terms: Iterable[tuple[Floats, Positions]],
+        offset: Floats | None,
+        index: pd.Index,
+        missing: str,
+    ) -> Rows:
+        """Return the rows of a design, of data with the labels `index`.
+
+        Parameters
+        ----------
+        y : ndarray (n,)
+        X : ndarray (n, p)
+        terms : iterable of (ndarray (n, k), ndarray of intp (n,))
+            Columns and level codes of each random term.
+        offset : ndarray (n,) or None
+        index : Index
+            Of all rows of the data.
+        missing : str
+            "exclude" if the labels of rows that were left out are kept.
+        """
+        return Rows(
+            y=y,
+            X=X,
+            terms=tuple(terms),
+            weights=self.weights,
+            offset=offset,
+            index=self.index,
+            positions=self.positions(len(index)),
+            n_data=len(index),
+            n_missing=self.n_missing,
+            n_zero_weight=self.n_zero_weight,
+            full_index=index if missing == "exclude" else None,
+        )
 
 
 def choose_rows(

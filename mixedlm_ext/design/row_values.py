@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.design.checks import check_response, number_vector
 from mixedlm_ext.design.column import is_labelled, one_column
 from mixedlm_ext.design.design import Design
-from mixedlm_ext.design.names import quoted
+from mixedlm_ext.design.messages import quoted
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.design.values import row_shape
 from mixedlm_ext.errors import DesignError

@@ -11,10 +11,10 @@ import numpy.typing as npt
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design.matrices import FormulaMatrices, MatricesMemory
 from mixedlm_ext.design.named_checks import Checks
-from mixedlm_ext.design.names import Scope
 from mixedlm_ext.design.rank import NullSpace
 from mixedlm_ext.design.records import TermSpec
 from mixedlm_ext.design.row_arguments import OFFSET, WEIGHTS, RowArgument
+from mixedlm_ext.design.scope import Scope
 from mixedlm_ext.errors import DesignError
 from mixedlm_ext.language.mixed_formula import MixedFormula
 

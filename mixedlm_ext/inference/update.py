@@ -17,11 +17,12 @@ from mixedlm_ext.arguments import (
     scope_of_caller,
 )
 from mixedlm_ext.design import Design
+from mixedlm_ext.design.formula_code import column_names
 from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.more_columns import with_more_columns
-from mixedlm_ext.design.names import column_names, is_built_in, resolve_names
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.design.row_values import check_new_response
+from mixedlm_ext.design.scope import is_built_in, resolve_names
 from mixedlm_ext.errors import DesignError, FormulaError
 from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.fitted import Fitted

@@ -86,7 +86,7 @@ def project(Q: Array, R: Array, Y: Array, orthonormal: bool = True) -> tuple[Arr
         coefficients, residual = project(Q, R, Y[:, None], orthonormal)
         return coefficients[:, 0], residual[:, 0]
     if not orthonormal:
-        some = np.asarray(np.linalg.lstsq(Q, Y)[0], dtype=float)
+        some = np.asarray(np.linalg.lstsq(Q, Y, rcond=None)[0], dtype=float)
         return solve_upper(R, some), Y - matmul(Q, some)
     coefficients = matmul(Q.T, Y)
     residual = Y - matmul(Q, coefficients)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import patsy.builtins
 
-from mixedlm_ext.design.names import FALLBACK_FUNCTIONS
+from mixedlm_ext.design.scope import FALLBACK_FUNCTIONS
 
 __all__ = ["BUILTINS", "CLASSES", "FORMULA", "FUNCTIONS", "METHODS", "MODULES", "SIZED"]
 

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mixedlm_ext.design.formula_code import code_names
 from mixedlm_ext.design.grouping import match_levels, unseen_levels
-from mixedlm_ext.design.names import code_names, list_names, quoted
+from mixedlm_ext.design.messages import list_names, quoted
 from mixedlm_ext.errors import DesignError, MixedLMError
 from mixedlm_ext.prediction.allowed import BUILTINS, FORMULA
 from mixedlm_ext.prediction.new_levels import list_levels, warn_of_levels

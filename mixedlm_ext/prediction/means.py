@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design, NewData, RandomTerm
-from mixedlm_ext.design.names import quoted
+from mixedlm_ext.design.messages import quoted
 from mixedlm_ext.errors import DesignError, DesignWarning, check_choice, warn_caller
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.prediction.new_levels import list_levels

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from mixedlm_ext.design import Design, NewData
-from mixedlm_ext.design.names import quoted
+from mixedlm_ext.design.messages import quoted
 from mixedlm_ext.errors import DesignWarning, warn_caller
 
 __all__ = ["list_levels", "warn_of_levels", "warn_of_new_levels"]

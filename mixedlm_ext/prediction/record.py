@@ -14,8 +14,8 @@ import pandas as pd
 import patsy
 
 from mixedlm_ext.design import Design
+from mixedlm_ext.design.formula_code import Piece, code_names
 from mixedlm_ext.design.matrices import FormulaMatrices
-from mixedlm_ext.design.names import Piece, code_names
 from mixedlm_ext.errors import DesignError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.prediction.portable import encode, encode_keys

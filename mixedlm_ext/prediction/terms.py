@@ -10,7 +10,7 @@ import patsy
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design
-from mixedlm_ext.design.names import list_names
+from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.errors import DesignError, check_choice, did_you_mean
 from mixedlm_ext.language.description import describe_side
 from mixedlm_ext.language.mixed_formula import RandomTermSpec

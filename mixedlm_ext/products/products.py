@@ -88,9 +88,9 @@ class BlockMatrix:
     shapes : tuple of (int, int)
         Columns a level and levels, for each block.
     diagonal : list of ndarray (k, k, levels)
-        A_ii, where no two levels meet.
-    couplings : dict of (i, j), i < j, to Coupling
-        A_ij.
+        A_ii at the same level twice.
+    couplings : dict of (i, j), i <= j, to Coupling
+        A_ij; with i = j what joins two levels of one block, each pair once, the larger level first.
     """
 
     shapes: tuple[tuple[int, int], ...]
@@ -134,6 +134,13 @@ class BlockMatrix:
         q = self.offsets[-1]
         index = (np.concatenate(rows), np.concatenate(columns))
         return sparse.csr_array((np.concatenate(values), index), shape=(q, q))
+
+    def dot(self, other: BlockMatrix) -> float:
+        """Return the sum of the products of all entries with those of one of the same pattern."""
+        out = sum(float(np.vdot(D, E)) for D, E in zip(self.diagonal, other.diagonal))
+        for key, c in self.couplings.items():
+            out += 2.0 * float(np.vdot(c.values, other.couplings[key].values))
+        return out
 
     def scaled(self, factor: float) -> BlockMatrix:
         """Return the matrix times a number."""

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from mixedlm_ext.design import Design
+from mixedlm_ext.design.formula_code import code_names
 from mixedlm_ext.design.frame import read_table
-from mixedlm_ext.design.names import code_names
 from mixedlm_ext.errors import DesignError, check_choice, check_probability
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted

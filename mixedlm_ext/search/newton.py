@@ -74,23 +74,14 @@ def newton(current: E, tol: float, log: Log, rival: float = np.inf) -> tuple[E, 
             if not current.exact_is_cheap:  # what it needs was released
                 current = _once_more(current, log)
             continue
-        promised = _HOPE * full.decrease if full.curvature >= 0 and not surprises else np.inf
-        hopeless = current.value - promised > rival - tol
-        tired = current.value > rival and log.evaluations >= _PATIENCE
         spent = log.spent() or radius < SHORTEST
-        if (
-            spent
-            or hopeless
-            or tired
-            or (converged and full.decrease <= 1e-15 * abs(current.value))
-        ):
+        exhausted = converged and full.decrease <= 1e-15 * abs(current.value)
+        promised = _HOPE * full.decrease if full.curvature >= 0 and not surprises else np.inf
+        if spent or exhausted or _behind(rival, current.value, promised, tol, log):
             return current, full
-        # with negative curvature the ends of the domain may have cut the endless step to nothing
-        fits = full.curvature >= 0 and full.length <= radius
-        step = full if fits else _model(current, exact).step(radius)
+        step = _within_reach(current, full, exact, radius)
         trial = log.attempt(partial(current.retract, step.vector))
-        gained = current.value - trial.value if trial is not None else -np.inf
-        ratio = step.gain_ratio(gained, current.noise)
+        ratio = _gain_ratio(current, trial, step)
         radius = step.next_radius(radius, ratio)
         if trial is not None and ratio > ACCEPTED:
             current, failures = trial, 0
@@ -110,6 +101,24 @@ def newton(current: E, tol: float, log: Log, rival: float = np.inf) -> tuple[E, 
             exact = True
             if current is not trial:  # its factor was released
                 current = _once_more(current, log)
+
+
+def _behind(rival: float, value: float, promised: float, tol: float, log: Log) -> bool:
+    """Say whether a search is not going to end below another, or has tried for long enough."""
+    return value - promised > rival - tol or (value > rival and log.evaluations >= _PATIENCE)
+
+
+def _within_reach(e: Evaluation, full: Step, exact: bool, radius: float) -> Step:
+    """Return the Newton step if it stays within the radius, else the best step that does."""
+    # with negative curvature the ends of the domain may have cut the endless step to nothing
+    fits = full.curvature >= 0 and full.length <= radius
+    return full if fits else _model(e, exact).step(radius)
+
+
+def _gain_ratio(current: Evaluation, trial: Evaluation | None, step: Step) -> float:
+    """Return what a step gained over what it promised; -inf if it led to no criterion."""
+    gained = current.value - trial.value if trial is not None else -np.inf
+    return step.gain_ratio(gained, current.noise)
 
 
 def _once_more(e: E, log: Log) -> E:

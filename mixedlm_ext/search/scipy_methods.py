@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,51 +37,70 @@ def minimize_by_scipy(
     criterion: GaussianCriterion, start: Array, method: str, log: Log
 ) -> GaussianEvaluation:
     """Search within the limits of the log; return the best point that was visited."""
-    domain = criterion.problem.covariance.domain
-    best: list[GaussianEvaluation] = []
-    last: list[GaussianEvaluation] = []
+    name = SCIPY_METHODS[method]
+    visited = _Visited(criterion, log)
+    how: dict[str, Any] = {"method": name, "options": _options(name, start, log.limit)}
+    if name in _GRADIENT_METHODS:
+        how["jac"] = visited.gradient
+    with suppress(_Spent):
+        minimize(visited.value, start, **how)
+    if visited.best is None:
+        visited.best = criterion.at(start)
+        log.accept(visited.best)
+    return visited.best
 
-    def evaluate(theta: Array) -> GaussianEvaluation | None:
+
+class _Visited:
+    """The criterion as SciPy calls it, with memory of the best point and of the last.
+
+    Attributes
+    ----------
+    best, last : GaussianEvaluation or None
+    """
+
+    def __init__(self, criterion: GaussianCriterion, log: Log) -> None:
+        self.best: GaussianEvaluation | None = None
+        self.last: GaussianEvaluation | None = None
+        self._criterion, self._log = criterion, log
+
+    def value(self, theta: Array) -> float:
+        """Return the criterion, infinite where it has no value."""
+        e = self._evaluate(theta)
+        return np.inf if e is None else e.value
+
+    def gradient(self, theta: Array) -> Array:
+        """Return the gradient, of a point that was just visited if it is that."""
+        seen = (e for e in (self.last, self.best) if e is not None)
+        e = next((e for e in seen if np.array_equal(theta, e.theta)), None)
+        e = self._evaluate(theta) if e is None else e
+        return np.full(len(theta), np.nan) if e is None else e.gradient
+
+    def _evaluate(self, theta: Array) -> GaussianEvaluation | None:
+        """Evaluate within the domain and take note of it, or leave the search."""
+        log = self._log
         if log.evaluations and log.spent():
             raise _Spent
-        inside = np.clip(theta, *domain)  # a copy, too: SciPy reuses its arrays
-        e = log.evaluate(criterion, inside)
+        # a copy, since SciPy reuses its arrays
+        inside = np.clip(theta, *self._criterion.problem.covariance.domain)
+        e = log.evaluate(self._criterion, inside)
         if e is not None:
-            last[:] = [e]
-            if not best or e.value < best[0].value:
-                best[:] = [e]
+            self.last = e
+            if self.best is None or e.value < self.best.value:
+                self.best = e
                 log.accept(e)
         return e
 
-    def value(theta: Array) -> float:
-        e = evaluate(theta)
-        return np.inf if e is None else e.value
 
-    def gradient(theta: Array) -> Array:
-        seen = next((e for e in (*last, *best) if np.array_equal(theta, e.theta)), None)
-        e = evaluate(theta) if seen is None else seen
-        return np.full(len(theta), np.nan) if e is None else e.gradient
-
-    # the default simplex is tiny along a theta of zero
-    simplex = np.vstack([start, start + 0.25 * np.eye(len(start))])
-    options: dict[str, Any] = {
-        "COBYQA": {"maxfev": log.limit, "final_tr_radius": 1e-8},
-        "Nelder-Mead": {
-            "maxfev": log.limit,
-            "xatol": 1e-7,
-            "fatol": 1e-10,
-            "adaptive": True,
-            "initial_simplex": simplex,
-        },
-        "Powell": {"maxfev": log.limit, "xtol": 1e-8, "ftol": 1e-12},
-        "BFGS": {"maxiter": log.limit, "gtol": 1e-7},
-        "L-BFGS-B": {"maxfun": log.limit, "gtol": 1e-7, "ftol": 1e-15},
-    }
-    name = SCIPY_METHODS[method]
-    jac = gradient if name in _GRADIENT_METHODS else None
-    with suppress(_Spent):
-        minimize(value, start, method=cast(Any, name), jac=jac, options=options[name])
-    if not best:
-        best.append(criterion.at(start))
-        log.accept(best[0])
-    return best[0]
+def _options(name: str, start: Array, limit: int) -> dict[str, Any]:
+    """Return limits and tolerances of one of SciPy's methods."""
+    if name == "Nelder-Mead":
+        # the default simplex is tiny along a theta of zero
+        simplex = np.vstack([start, start + 0.25 * np.eye(len(start))])
+        ends = {"xatol": 1e-7, "fatol": 1e-10}
+        return {"maxfev": limit, **ends, "adaptive": True, "initial_simplex": simplex}
+    return {
+        "COBYQA": {"maxfev": limit, "final_tr_radius": 1e-8},
+        "Powell": {"maxfev": limit, "xtol": 1e-8, "ftol": 1e-12},
+        "BFGS": {"maxiter": limit, "gtol": 1e-7},
+        "L-BFGS-B": {"maxfun": limit, "gtol": 1e-7, "ftol": 1e-15},
+    }[name]

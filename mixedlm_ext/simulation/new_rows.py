@@ -11,9 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design, NewData
+from mixedlm_ext.design.formula_code import code_names
 from mixedlm_ext.design.frame import Table, read_table
 from mixedlm_ext.design.grouping import combine_codes, level_codes
-from mixedlm_ext.design.names import code_names
 from mixedlm_ext.design.row_arguments import new_weights
 from mixedlm_ext.errors import DesignError
 from mixedlm_ext.estimation.fit import Fit

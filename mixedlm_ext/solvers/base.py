@@ -54,6 +54,9 @@ class FactorProtocol(Protocol):
     def diagonal_blocks(self) -> list[Array]:
         """Return the diagonal blocks of N, (k, k, levels) for every block."""
 
+    def inverse(self) -> BlockMatrix:
+        """Return the entries of N on the pattern of Z'WZ."""
+
     def release(self) -> None:
         """Free the memory; solves are no longer possible."""
 

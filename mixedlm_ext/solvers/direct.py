@@ -154,3 +154,12 @@ class Factor:
         out = [np.empty((k, k, levels)) for k, levels in self._symbolic.shapes]
         self._stages.diagonal_blocks(out)
         return out
+
+    def inverse(self) -> BlockMatrix:
+        """Return the entries of ΛM⁻¹Λ' on the pattern of Z'WZ."""
+        symbolic, stages = self._symbolic, self._stages
+        if isinstance(stages, DenseFactor):
+            values = stages.inverse_at(symbolic.places)
+            return symbolic.unload(np.zeros((0, 0, 0)), np.zeros((0, 0)), values)
+        D, C, rest = stages.inverse_entries(symbolic.places)
+        return symbolic.unload(D, C, rest)

@@ -291,6 +291,13 @@ class EliminationFactor:
         if self.rest is not None:
             self.rest.diagonal_blocks(out)
 
+    def inverse_entries(self, places: Index) -> tuple[Array, Array, Array]:
+        """Return ΛM⁻¹Λ' on the diagonal, on the coupling, and on the cells `places` of the rest."""
+        if self.rest is None:
+            return self._own_inverse, np.zeros_like(self.C), np.zeros(0)
+        coupling = -self.stage.gram.times_inverse(self._Psi, self.rest)
+        return self._own_inverse, coupling, self.rest.inverse_at(places)
+
     @cached_property
     def _inverse_cells(self) -> Array:
         """The inverse ΛM⁻¹Λ' on every cell of the storage."""

@@ -1,10 +1,11 @@
 """The order in which the columns of Z are eliminated, chosen once from the pattern of Z'Z.
 
 A *node* is one level of one block and stands for its k columns of Z; two nodes are joined when they
-meet in some row. A set of nodes that are not joined to one another is eliminated together, level by
-level, which joins the neighbours of each. The largest block goes first; then whole blocks that are
-still unjoined (nested factors), or unjoined subsets of a block with few neighbours (sparsely
-crossed factors), as long as that is cheaper than to factor what remains as one dense matrix.
+meet in some row, or in rows with correlated residuals. A set of nodes that are not joined to one
+another is eliminated together, level by level, which joins the neighbours of each. The largest
+block of unjoined levels goes first; then whole blocks that are still unjoined (nested factors), or
+unjoined subsets of a block with few neighbours (sparsely crossed factors), as long as that is
+cheaper than to factor what remains as one dense matrix.
 What a plan takes of memory is estimated here too, as nothing has been allocated for it yet.
 """
 
@@ -33,7 +34,7 @@ _CELL = 48
 
 Shapes = tuple[tuple[int, int], ...]
 Pairs = Mapping[tuple[int, int], tuple[Index, Index]]
-"""Blocks i < j to the levels of both that meet in some row."""
+"""Blocks i <= j to the levels of both that are joined; of one block, each pair once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,8 +165,8 @@ def make_plan(shapes: Shapes, pairs: Pairs, costs: Costs) -> Plan:
     ----------
     shapes : tuple of (int, int)
         Columns a level and levels, for each block; largest first.
-    pairs : mapping of (i, j), i < j, to (ndarray, ndarray)
-        The levels of blocks i and j that meet in some row.
+    pairs : mapping of (i, j), i <= j, to (ndarray, ndarray)
+        The levels of blocks i and j that are joined.
     costs : Costs
 
     Returns
@@ -214,7 +215,10 @@ class _Planner:
         """Eliminate until nothing remains, or what remains is better dense."""
         stages: list[Stage] = []
         edges: list[tuple[Index, Index]] = []
-        members: Index | None = np.arange(self.shapes[0][1])
+        first = self._unjoined_block()
+        if not len(first):
+            return dense_plan(self.shapes)
+        members: Index | None = first
         while members is not None:
             stage = self._stage(members)
             stages.append(stage)

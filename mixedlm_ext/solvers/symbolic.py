@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,14 +83,14 @@ class Symbolic:
         self._first, self._stride, self._count = self.plan.node_columns()
         self.top = self._build()
         self.places: Index = np.zeros(0, np.intp)
-        self._take_values: Callable[[BlockMatrix], Array] = _nothing
+        self._taken = _Take([np.zeros(0, np.intp)] * len(self.shapes), {})
         if isinstance(self.top, DenseRoot):
-            self.places, self._take_values = self._constant_cells(self.top, 0)
+            self.places, self._taken = self._constant_cells(self.top, 0)
         else:
             self._take_coupling = self._first_coupling(self.top)
             if self.top.rest is not None:
                 start = self.top.part.stop
-                self.places, self._take_values = self._constant_cells(self.top.rest, start)
+                self.places, self._taken = self._constant_cells(self.top.rest, start)
 
     def _build(self) -> Elimination | DenseRoot:
         """Build the structures from the root up."""
@@ -158,9 +158,7 @@ class Symbolic:
             ]
         return out
 
-    def _constant_cells(
-        self, rest: Elimination | DenseRoot, start: int
-    ) -> tuple[Index, Callable[[BlockMatrix], Array]]:
+    def _constant_cells(self, rest: Elimination | DenseRoot, start: int) -> tuple[Index, _Take]:
         """Return the cells of A among the columns from `start` on, and what takes their values."""
         offsets = node_offsets(self.shapes)
         places: list[Index] = []
@@ -197,7 +195,7 @@ class Symbolic:
         """
         A = self._on_pattern(A)
         if isinstance(self.top, DenseRoot):
-            return Numbers(np.zeros((0, 0, 0)), np.zeros((0, 0)), self._take_values(A))
+            return Numbers(np.zeros((0, 0, 0)), np.zeros((0, 0)), self._taken(A))
         i = self.top.part.block
         C = np.zeros((self.shapes[i][0], len(self.top.rows)))
         for (one, two), places in self._take_coupling.items():
@@ -205,7 +203,27 @@ class Symbolic:
             values = values if one == i else values.transpose(1, 0, 2)
             for b, where in enumerate(places):
                 C[:, where] = values[:, b]
-        return Numbers(A.diagonal[i], C, self._take_values(A))
+        return Numbers(A.diagonal[i], C, self._taken(A))
+
+    def unload(self, D: Array, C: Array, values: Array) -> BlockMatrix:
+        """Return the matrix of this pattern whose numbers `load` would put in these places."""
+        diagonal = [np.zeros((k, k, levels)) for k, levels in self.shapes]
+        couplings = {
+            (i, j): Coupling(r, c, np.zeros((self.shapes[i][0], self.shapes[j][0], len(r))))
+            for (i, j), (r, c) in self.pairs.items()
+        }
+        out = BlockMatrix(self.shapes, diagonal, couplings)
+        if not isinstance(self.top, DenseRoot):
+            i = self.top.part.block
+            diagonal[i][:] = D
+            for (one, two), places in self._take_coupling.items():
+                own = couplings[one, two].values
+                own = own if one == i else own.transpose(1, 0, 2)
+                for b, where in enumerate(places):
+                    own[:, b] = C[:, where]
+        if len(values):
+            self._taken.put(values, out)
+        return out
 
     def _on_pattern(self, A: BlockMatrix) -> BlockMatrix:
         """Return the matrix with the pairs of levels of this pattern, zeros where it has none."""
@@ -248,11 +266,6 @@ def _same(c: Coupling, rows: Index, columns: Index) -> bool:
     return np.array_equal(c.rows, rows) and np.array_equal(c.columns, columns)
 
 
-def _nothing(A: BlockMatrix) -> Array:
-    """Return no values: nothing remains."""
-    return np.zeros(0)
-
-
 class _Take:
     """Takes the values of some levels' diagonal blocks and of some pairs, in a fixed order."""
 
@@ -268,3 +281,18 @@ class _Take:
             values = A.couplings[key].values
             out += [values[a, b][keep] for a in range(len(values)) for b in range(values.shape[1])]
         return np.concatenate(out)
+
+    def put(self, values: Array, A: BlockMatrix) -> None:
+        """Write values in that order into a matrix."""
+        at = 0
+        for (k, _), D, own in zip(A.shapes, A.diagonal, self.levels):
+            for a in range(k):
+                for b in range(a + 1):
+                    D[a, b][own] = D[b, a][own] = values[at : at + len(own)]
+                    at += len(own)
+        for key, keep in self.pairs.items():
+            C = A.couplings[key].values
+            for a in range(len(C)):
+                for b in range(C.shape[1]):
+                    C[a, b][keep] = values[at : at + len(keep)]
+                    at += len(keep)

@@ -17,6 +17,7 @@ import statsmodels.formula.api as smf
 from lme4_reference import CASES
 from numpy.testing import assert_allclose
 from scipy import stats
+from scipy.integrate import trapezoid
 
 from mixedlm_ext import MixedLM, RandomTerm, datasets, plots
 from mixedlm_ext.errors import FitError, MixedLMError
@@ -559,7 +560,7 @@ def test_profile_density() -> None:
     figure = plots.profile_density(profile())
     for ax in figure.axes:
         density = xy(ax.lines[0])
-        area = np.trapezoid(density[:, 1], density[:, 0])
+        area = trapezoid(density[:, 1], density[:, 0])
         assert 0.98 < area < 1.0
         assert ax.get_ylim()[0] == 0
     name = "'sd(batch, Intercept)' was not profiled. Did you mean 'sd(Batch, Intercept)'?"

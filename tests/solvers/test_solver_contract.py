@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dense_solver import DenseFactor, DenseSolver
+from dense_solver import DenseFactor, DenseSolver, on_pattern
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
@@ -19,7 +19,7 @@ from numpy.testing import assert_allclose
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.products.layout import BlockData
 from mixedlm_ext.products.noise import Precisions
-from mixedlm_ext.products.products import BlockMatrix
+from mixedlm_ext.products.products import BlockMatrix, Coupling
 from mixedlm_ext.products.rows import cross_products
 from mixedlm_ext.solvers.base import FactorProtocol, SolverProtocol
 from mixedlm_ext.solvers.costs import Costs
@@ -65,6 +65,48 @@ class Pattern:
         blocks.sort(key=lambda block: -block.size)
         y = rng.standard_normal(n)
         return cross_products(y[rows], np.ones((n, 1))[rows], blocks, Precisions(w[rows])).A
+
+    def joined(self, seed: int) -> BlockMatrix:
+        """Z'WZ where W joins rows with the next one, so that levels of one block are joined."""
+        rng = np.random.default_rng(seed)
+        n = len(self.codes[0])
+        order = sorted(range(len(self.k)), key=lambda i: -self.k[i] * (self.codes[i].max() + 1))
+        shapes = tuple((self.k[i], int(self.codes[i].max()) + 1) for i in order)
+        Z = np.zeros((n, sum(k * levels for k, levels in shapes)))
+        node = np.zeros((n, len(order)), dtype=int)
+        offsets, starts = np.cumsum([0, *(k * m for k, m in shapes)]), 0
+        for place, (i, (k, levels)) in enumerate(zip(order, shapes, strict=True)):
+            for a in range(k):
+                columns = offsets[place] + a * levels + self.codes[i]
+                Z[np.arange(n), columns] = rng.standard_normal(n)
+            node[:, place] = starts + self.codes[i]
+            starts += levels
+        links = rng.random(n - 1) < 0.7
+        W = np.diag(rng.uniform(1.0, 2.0, n))
+        W += np.diag(0.4 * links, 1) + np.diag(0.4 * links, -1)
+        meet = np.zeros((starts, starts), dtype=bool)
+        for one, two in [(node, node), (node[:-1][links], node[1:][links])]:
+            for c in range(len(order)):
+                for d in range(len(order)):
+                    meet[one[:, c], two[:, d]] = meet[two[:, d], one[:, c]] = True
+        return cut(Z.T @ W @ Z, shapes, meet)
+
+
+def cut(A: Array, shapes: tuple[tuple[int, int], ...], meet: Array) -> BlockMatrix:
+    """A dense matrix by blocks, on the pairs of levels that meet."""
+    offsets = np.cumsum([0, *(k * m for k, m in shapes)])
+    nodes = np.cumsum([0, *(m for _, m in shapes)])
+    diagonal, empty = [], {}
+    for i, (k, n) in enumerate(shapes):
+        own = A[offsets[i] : offsets[i + 1], offsets[i] : offsets[i + 1]].reshape(k, n, k, n)
+        diagonal.append(np.einsum("albl->abl", own).copy())
+        for j in range(i, len(shapes)):
+            pairs = meet[nodes[i] : nodes[i + 1], nodes[j] : nodes[j + 1]]
+            rows, columns = np.nonzero(np.tril(pairs, -1) if i == j else pairs)
+            if i != j or len(rows):
+                empty[i, j] = Coupling(rows, columns, np.zeros((k, shapes[j][0], len(rows))))
+    out = BlockMatrix(shapes, diagonal, empty)
+    return BlockMatrix(shapes, diagonal, on_pattern(A, out))
 
 
 @st.composite
@@ -125,6 +167,18 @@ def check(factor: FactorProtocol, A: BlockMatrix, templates: list[Array]) -> Non
         assert (kept == H).all()
     for found, expected in zip(factor.diagonal_blocks(), dense.diagonal_blocks(), strict=True):
         close(found, expected)
+    selected = factor.inverse()
+    whole = dense.inverse(selected)  # the solver's pattern may have more pairs than these numbers
+    assert selected.couplings.keys() == whole.couplings.keys()
+    for found, expected in zip(selected.diagonal, whole.diagonal, strict=True):
+        close(found, expected)
+    for key, coupling in whole.couplings.items():
+        assert (selected.couplings[key].rows == coupling.rows).all()
+        size = max(float(np.abs(D).max(initial=0.0)) for D in whole.diagonal)
+        close(selected.couplings[key].values, coupling.values, size)
+    products = dense.apply(np.eye(q)) * A.sparse.toarray()
+    if pairs(selected) == pairs(A):
+        close(selected.dot(A), float(products.sum()), float(np.abs(products).sum()))
     largest = [float(np.abs(D).sum()) for D in A.diagonal]  # Z'V⁻¹Z is what is left of Z'WZ
     for found, expected in zip(factor.traces(), dense.traces(), strict=True):
         for one, two, T, scale in zip(found, expected, templates, largest, strict=True):
@@ -143,6 +197,18 @@ def test_every_method(name: str, pattern: Pattern, kind: str, seed: int) -> None
     solver, templates = SOLVERS[name](A), templates_of(A, kind)
     assert 0 <= solver.root_size <= A.offsets[-1]
     check(solver.factor(templates), A, templates)
+
+
+@solvers
+@quickly
+@given(patterns(), kinds, st.integers(0, 100))
+def test_every_method_where_levels_of_one_block_are_joined(
+    name: str, pattern: Pattern, kind: str, seed: int
+) -> None:
+    A = pattern.joined(seed)
+    templates = templates_of(A, kind)
+    check(SOLVERS[name](A).factor(templates), A, templates)
+    assert A.dot(A) == pytest.approx(float((A.sparse.toarray() ** 2).sum()))
 
 
 @solvers

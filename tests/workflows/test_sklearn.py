@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from packaging.version import Version
 
 from mixedlm_ext import DesignError, MixedLM, datasets
 
 pytest.importorskip("sklearn")
 
+import sklearn
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -117,12 +119,24 @@ def test_new_levels(data: pd.DataFrame, new_levels: str) -> None:
     assert np.isnan(values[1]) == (new_levels == "nan")
 
 
-def test_groups_are_routed(data: pd.DataFrame) -> None:
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        MixedLMRegressor(slopes=["Days"]),
+        pytest.param(
+            make_pipeline(StandardScaler(), MixedLMRegressor(slopes=[0])),
+            marks=pytest.mark.skipif(
+                Version(sklearn.__version__) < Version("1.8"),
+                reason="score() of a pipeline is not given groups",
+            ),
+        ),
+    ],
+)
+def test_groups_are_routed(data: pd.DataFrame, estimator: Any) -> None:
     X, y = data[["Days"]], data["Reaction"]
     folds = KFold(4, shuffle=True, random_state=0)
     with config_context(enable_metadata_routing=True):
-        pipe = make_pipeline(StandardScaler(), MixedLMRegressor(slopes=[0]))
-        scores = cross_val_score(pipe, X, y, cv=folds, params={"groups": data["Subject"]})
+        scores = cross_val_score(estimator, X, y, cv=folds, params={"groups": data["Subject"]})
         grid = GridSearchCV(MixedLMRegressor(), {"slopes": [None, ["Days"]]}, cv=folds)
         grid.fit(X, y, groups=data["Subject"])
     by_hand = []

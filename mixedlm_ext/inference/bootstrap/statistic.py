@@ -1,4 +1,4 @@
-"""A user's statistic of a fit: calling it, and reading what it returned as named numbers."""
+"""What is bootstrapped: the parameters of a fit, or a user's statistic, as named numbers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.errors import FitError
+from mixedlm_ext.estimation.estimates import Estimates
+from mixedlm_ext.estimation.fitted import Fitted
+from mixedlm_ext.inference.parameters import model_parameters
+from mixedlm_ext.many import all_values
 
 Array = NDArray[np.float64]
 Statistic = Callable[[Any], Any]
 
-__all__ = ["Statistic", "Values", "check_statistic", "evaluate"]
+__all__ = ["Statistic", "Values", "check_statistic", "evaluate", "own_values", "values_like"]
 
 _RETURN = "Return a number, a vector, a Series or a dict of numbers."
 
@@ -62,6 +66,30 @@ def evaluate(statistic: Statistic, results: Any, where: str) -> Values:
         return _read(value, statistic)
     except _NoNumbers as problem:
         raise FitError(f"the statistic returned {problem} {where}. {_RETURN}") from None
+
+
+def own_values(
+    fitted: Fitted, statistic: Statistic | None, where: str = "for the fit itself"
+) -> Values:
+    """Return the parameters of a fit, or the statistic of it, by name."""
+    if statistic is not None:
+        return evaluate(statistic, fitted.result(), where)
+    fit = fitted.fit
+    free_sigma = fit.fixed_sigma is None
+    names = [p.name for p in model_parameters(fit.design, free_sigma)]
+    one = Estimates.of_fit(fit)
+    return Values(names, all_values(fit.problem.covariance, one, free_sigma)[0])
+
+
+def values_like(names: list[Any], fitted: Fitted, statistic: Statistic | None, where: str) -> Array:
+    """Return the parameters or the statistic of another fit, which must have the same names."""
+    found = own_values(fitted, statistic, where)
+    if found.names != names:
+        raise FitError(
+            f"the statistic returned {found.names} {where}, but {names} for the fit itself. It "
+            "must always return the same values."
+        )
+    return found.numbers
 
 
 class _NoNumbers(Exception):

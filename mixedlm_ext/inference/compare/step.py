@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import patsy
 
-from mixedlm_ext.design.names import list_names
+from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.display import page
 from mixedlm_ext.errors import FitError, did_you_mean, shown
 from mixedlm_ext.estimation.fitted import Fitted

@@ -6,7 +6,7 @@ from typing import Any
 
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.grouping import level_codes
-from mixedlm_ext.design.names import list_names
+from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.design.partition import Partition, is_finer
 from mixedlm_ext.design.row_values import values_of_rows
 from mixedlm_ext.errors import DesignError, FitError, did_you_mean

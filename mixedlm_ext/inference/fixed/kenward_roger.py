@@ -128,9 +128,10 @@ class KenwardRoger:
         V0 = 0.0 if abs(V0) < 1e-10 else V0
         shrink = 1.0 - A2 / r
         ratio = 1.0 if abs(shrink) < 1e-10 and abs(V1) < 1e-10 else shrink / V1
-        rho = ratio**2 * V0 / V2 / r
-        df = 4.0 + (r + 2) / (r * rho - 1.0)
-        scale = 1.0 if abs(df - 2.0) < 1e-2 else df * shrink / (df - 2.0)
+        # m = 4 + (r + 2)/(rρ - 1) with rρ = ratio²V₀/V₂, where V₂ may be zero
+        excess = ratio**2 * V0 - V2
+        df = 4.0 + (r + 2) * V2 / excess if excess else np.inf
+        scale = 1.0 if abs(df - 2.0) < 1e-2 else shrink / (1.0 - 2.0 / df)
         return float(scale), float(df)
 
     def with_fit(self, fit: Fit) -> KenwardRoger:

@@ -15,7 +15,7 @@ from statsmodels.stats.contrast import ContrastResults, WaldTestResults
 from statsmodels.tools.sm_exceptions import ValueWarning
 
 from mixedlm_ext.design import Design
-from mixedlm_ext.design.names import list_names
+from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.design.rank import independent_columns
 from mixedlm_ext.errors import DesignWarning, FitError, warn_caller
 from mixedlm_ext.estimation.fitted import Fitted

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mixedlm_ext.design.names import list_names
+from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.errors import FitError, shown
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.means.contrast_matrices import (

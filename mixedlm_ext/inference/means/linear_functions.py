@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.design.names import list_names
+from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.errors import DesignWarning, FitError, warn_caller
 from mixedlm_ext.estimation.fitted import Fitted
 

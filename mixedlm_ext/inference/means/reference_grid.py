@@ -12,8 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design
+from mixedlm_ext.design.formula_code import code_names
 from mixedlm_ext.design.grouping import level_codes
-from mixedlm_ext.design.names import code_names, list_names
+from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.design.times import TIMES, has_time_zone, in_days, time_kind
 from mixedlm_ext.errors import FitError, did_you_mean
 from mixedlm_ext.inference.means.averaging import cell_weights, find_nesting, occurring

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from mixedlm_ext.design.names import list_names
+from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.errors import FitError, did_you_mean
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.means.reference_grid import ReferenceGrid, reference_grid

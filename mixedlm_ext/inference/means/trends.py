@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.arguments import refuse_unknown
 from mixedlm_ext.design import Design
-from mixedlm_ext.design.names import list_names
+from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.errors import FitError, did_you_mean, shown
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.means.marginal_means import MarginalMeans
