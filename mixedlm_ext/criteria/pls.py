@@ -19,8 +19,8 @@ from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.responses import Reduced, with_response
 from mixedlm_ext.solvers.base import FactorProtocol, SolverProtocol
+from mixedlm_ext.solvers.choice import choose_solver
 from mixedlm_ext.solvers.costs import Costs
-from mixedlm_ext.solvers.direct import DirectSolver
 from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
@@ -43,13 +43,25 @@ class Problem:
 
     @classmethod
     def of(cls, cp: CrossProducts, covariance: Covariance) -> Problem:
-        """Return a problem with a pattern of its own."""
-        return cls(cp, covariance, DirectSolver.of(cp.A))
+        """Return a problem with a pattern of its own and the solver that suits it."""
+        return cls(cp, covariance, choose_solver(cp.A))
 
     @property
     def costs(self) -> Costs:
         """What operations cost."""
         return self.solver.costs
+
+    def solved_by(self, name: str) -> Problem:
+        """Return the problem with the solver of that name, "auto" being the one that it has.
+
+        Raises
+        ------
+        FitError
+            If memory does not hold the exact one.
+        """
+        if name in ("auto", self.solver.name):
+            return self
+        return Problem(self.cp, self.covariance, choose_solver(self.cp.A, name))
 
     def with_products(self, cp: CrossProducts) -> Problem:
         """Return the problem of other numbers on the same pattern."""

@@ -7,10 +7,12 @@ With C q_1, ..., q_m the Lanczos basis Q of z and Q'CQ = T, tridiagonal with T =
 
     z'log(C)z      = |z|² e_1'log(T)e_1                       (Golub & Meurant 2010, chapter 6)
     d z'log(C)z    = ∫ x_s' dC x_s ds,   x_s = (C + sI)⁻¹z = |z| Q(T + sI)⁻¹e_1
-                   = Σ_r y_r' dC y_r,    Y = QG^½,   G = |z|² U[(U'e_1)(U'e_1)' ∘ Λ']U'
+                   = tr(Q'dCQ G),        G = |z|² U[(U'e_1)(U'e_1)' ∘ Λ']U'
 
-with Λ'_ab = (log λ_a - log λ_b)/(λ_a - λ_b): the integral of 1/((λ_a + s)(λ_b + s)). The derivative
-is that of the number itself, not of what it estimates. G has a few eigenvalues that count.
+with Λ'_ab = (log λ_a - log λ_b)/(λ_a - λ_b): the integral of 1/((λ_a + s)(λ_b + s)). The
+derivative is that of the number itself, not of what it estimates. Where the trace of C - I is
+known, z'(C - I)z is left out of z'log(C)z, which takes most of the noise with it where C is next to
+I; G loses |z|²e_1e_1'. G has a few eigenvalues that count.
 """
 
 from __future__ import annotations
@@ -85,27 +87,29 @@ def conjugate_gradients(apply: Apply, B: Array, tol: float = 1e-10, limit: int =
 
 @dataclass(frozen=True, eq=False)
 class Logarithms:
-    """z'log(C)z of some vectors z, and what its derivatives are made of.
+    """z'(log(C) - C + I)z of some vectors z, and what its derivatives are made of.
 
     Attributes
     ----------
     values : ndarray (c,)
     steps : int
         Of Lanczos' iteration.
+    signs : ndarray (c, r)
     """
 
     values: Array
     steps: int
+    signs: Array
     _Q: Array
     _root: Array
 
     def directions(self) -> Array:
-        """Return Y (n, c, r) with d z'log(C)z = Σ_r y_r' dC y_r."""
+        """Return Y (n, c, r): the derivative of a value is Σ_r ±y_r' dC y_r, by `signs`."""
         return np.einsum("mnc,cmr->ncr", self._Q, self._root, optimize=True)
 
 
 def logarithms(apply: Apply, Z: Array, tol: float = 1e-8, limit: int = 300) -> Logarithms:
-    """Return z'log(C)z for the columns of Z by Lanczos' iteration, reorthogonalized.
+    """Return z'(log(C) - C + I)z for the columns of Z by Lanczos' iteration, reorthogonalized.
 
     Parameters
     ----------
@@ -128,7 +132,7 @@ def logarithms(apply: Apply, Z: Array, tol: float = 1e-8, limit: int = 300) -> L
     >>> z = np.array([[1.0], [-1.0]])
     >>> values, vectors = np.linalg.eigh(C)
     >>> log_C = (vectors * np.log(values)) @ vectors.T
-    >>> np.allclose(logarithms(lambda x: C @ x, z).values, z.T @ log_C @ z)
+    >>> np.allclose(logarithms(lambda x: C @ x, z).values, z.T @ (log_C - C + np.eye(2)) @ z)
     True
     """
     n, c = Z.shape
@@ -173,17 +177,19 @@ def _of_tridiagonal(T: Array, Q: Array, length: Array, steps: int) -> Logarithms
     if not (values > 0).all():
         raise np.linalg.LinAlgError("the matrix is not positive definite")
     first = U[:, 0, :] * length[:, None]
-    logs = np.einsum("ca,ca->c", first**2, np.log(values))
+    logs = np.einsum("ca,ca->c", first**2, np.log(values) - values + 1.0)
     one, two = values[:, :, None], values[:, None, :]
     change = one - two
     same = np.abs(change) < 1e-8 * (one + two)
-    slopes = np.where(
-        same, 2.0 / (one + two), np.log(one / two) / np.where(same, 1.0, change)
-    )
-    inner = first[:, :, None] * slopes * first[:, None, :]
+    slopes = np.where(same, 2.0 / (one + two), np.log(one / two) / np.where(same, 1.0, change))
+    inner = first[:, :, None] * (slopes - 1.0) * first[:, None, :]
     G = np.einsum("cma,cab,cnb->cmn", U, inner, U, optimize=True)
     weights, vectors = np.linalg.eigh(G)
-    kept = weights > _NEGLIGIBLE * weights[:, -1:]
+    order = np.argsort(-np.abs(weights), axis=1)
+    weights = np.take_along_axis(weights, order, 1)
+    vectors = np.take_along_axis(vectors, order[:, None, :], 2)
+    kept = np.abs(weights) > _NEGLIGIBLE * np.abs(weights[:, :1])
     rank = int(kept.sum(axis=1).max(initial=1))
-    root = (vectors * np.sqrt(np.where(kept, weights, 0.0))[:, None, :])[:, :, -rank:]
-    return Logarithms(logs, steps, Q, root)
+    weights = np.where(kept, weights, 0.0)[:, :rank]
+    root = vectors[:, :, :rank] * np.sqrt(np.abs(weights))[:, None, :]
+    return Logarithms(logs, steps, np.sign(weights), Q, root)

@@ -112,6 +112,11 @@ class BlockMatrix:
         """The mean of A_ll over the levels, (k, k) for each block."""
         return [D.mean(axis=2) for D in self.diagonal]
 
+    @property
+    def pairs(self) -> dict[tuple[int, int], tuple[Index, Index]]:
+        """Which levels of blocks i and j meet."""
+        return {key: (c.rows, c.columns) for key, c in self.couplings.items()}
+
     @cached_property
     def sparse(self) -> sparse.csr_array:
         """The whole matrix, (q, q)."""

@@ -7,8 +7,6 @@ from mixedlm_ext.products.products import BlockMatrix
 from mixedlm_ext.solvers.base import SolverProtocol
 from mixedlm_ext.solvers.direct import DirectSolver
 from mixedlm_ext.solvers.iterative import IterativeSolver
-from mixedlm_ext.solvers.plan import Plan
-from mixedlm_ext.solvers.costs import Costs
 
 __all__ = ["SOLVERS", "check_solver", "choose_solver"]
 
@@ -29,7 +27,7 @@ def choose_solver(A: BlockMatrix, name: str = "auto") -> SolverProtocol:
     A : BlockMatrix
     name : {"auto", "exact", "iterative"}
         "auto" is the exact one unless its factor does not fit into the memory that is free, or one
-        evaluation would take longer than anybody waits.
+        evaluation takes longer than anybody waits.
 
     Raises
     ------
@@ -40,4 +38,4 @@ def choose_solver(A: BlockMatrix, name: str = "auto") -> SolverProtocol:
         return IterativeSolver(A)
     if name == "exact":
         return DirectSolver.of(A)
-    return DirectSolver.if_it_fits(A) or IterativeSolver(A)
+    return DirectSolver.if_it_pays(A) or IterativeSolver(A)

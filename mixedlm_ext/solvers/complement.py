@@ -21,6 +21,7 @@ from mixedlm_ext.linalg import small
 from mixedlm_ext.products.products import BlockMatrix, Coupling
 
 Array = NDArray[np.float64]
+Index = NDArray[np.intp]
 Blocks = Sequence[Array]
 
 __all__ = ["Complement", "Couplings", "blockwise"]
@@ -36,9 +37,11 @@ def blockwise(matrices: Blocks, X: Array) -> Array:
         if r == k == 1:
             out.append(M[0, 0][:, None] * own)
         else:
-            product = np.einsum("abl,blc->alc", M, own.reshape(k, levels, -1), optimize=True)
-            out.append(product.reshape(r * levels, -1))
-    return np.concatenate(out)
+            product = np.einsum(
+                "abl,blc->alc", M, own.reshape(k, levels, X.shape[1]), optimize=True
+            )
+            out.append(product.reshape(r * levels, X.shape[1]))
+    return np.concatenate(out) if out else X
 
 
 class Couplings:
@@ -51,53 +54,39 @@ class Couplings:
     """
 
     def __init__(self, A: BlockMatrix) -> None:
+        self.A = A
         self.shapes = A.shapes
         self.diagonal = A.diagonal
         self.first = int(A.offsets[1])
         self.size = int(A.offsets[-1]) - self.first
-        self.to_first = [A.couplings[0, j] for j in range(1, len(A.shapes))]
-        self.across = self._of(A, 0)
+        self.to_first = {j: c for (i, j), c in A.couplings.items() if i == 0}
+        self.across = _sparse(
+            [_entries(A, 0, j, shift=(0, self.first)) for j in self.to_first],
+            (self.first, self.size),
+        )
         inside = [key for key in A.couplings if key[0] > 0]
-        self.within = self._inside(A) if inside else None
-
-    def _of(self, A: BlockMatrix, i: int) -> sparse.csr_array:
-        """Return A_1r (k_1·levels_1, rest)."""
-        rows, columns, values = [], [], []
-        for j in range(1, len(A.shapes)):
-            r, c, v = _entries(A.couplings[i, j], A.shapes[i], A.shapes[j])
-            rows.append(r)
-            columns.append(c + int(A.offsets[j]) - self.first)
-            values.append(v)
-        return _sparse(rows, columns, values, (self.first, self.size))
-
-    def _inside(self, A: BlockMatrix) -> sparse.csr_array:
-        """Return the couplings of the other blocks with one another, each once."""
-        rows, columns, values = [], [], []
-        for (i, j), coupling in A.couplings.items():
-            if i > 0:
-                r, c, v = _entries(coupling, A.shapes[i], A.shapes[j])
-                rows.append(r + int(A.offsets[i]) - self.first)
-                columns.append(c + int(A.offsets[j]) - self.first)
-                values.append(v)
-        return _sparse(rows, columns, values, (self.size, self.size))
+        self.within: sparse.csr_array | None = None
+        if inside:
+            entries = [_entries(A, i, j, shift=(self.first, self.first)) for i, j in inside]
+            self.within = _sparse(entries, (self.size, self.size))
 
 
-def _entries(c: Coupling, one: tuple[int, int], two: tuple[int, int]) -> tuple[Array, Array, Array]:
-    """Return rows, columns and values of a coupling as a matrix of two blocks."""
-    a, b = np.arange(one[0])[:, None, None], np.arange(two[0])[None, :, None]
-    rows, columns = np.broadcast_arrays(a * one[1] + c.rows, b * two[1] + c.columns)
+def _entries(A: BlockMatrix, i: int, j: int, shift: tuple[int, int]) -> tuple[Index, Index, Array]:
+    """Return rows, columns and values of a coupling, counted from `shift` on."""
+    c = A.couplings[i, j]
+    a = np.arange(A.shapes[i][0])[:, None, None] * A.shapes[i][1] + A.offsets[i] - shift[0]
+    b = np.arange(A.shapes[j][0])[None, :, None] * A.shapes[j][1] + A.offsets[j] - shift[1]
+    rows, columns = np.broadcast_arrays(a + c.rows, b + c.columns)
     return rows.ravel(), columns.ravel(), c.values.ravel()
 
 
-def _sparse(
-    rows: list[Array], columns: list[Array], values: list[Array], shape: tuple[int, int]
-) -> sparse.csr_array:
+def _sparse(entries: list[tuple[Index, Index, Array]], shape: tuple[int, int]) -> sparse.csr_array:
     """Return a sparse matrix whose indices take no more memory than they must."""
-    if not rows:
+    if not entries:
         return sparse.csr_array(shape)
-    wide = max(shape) < np.iinfo(np.int32).max
-    index = [np.concatenate(part).astype(np.int32 if wide else np.intp) for part in (rows, columns)]
-    return sparse.csr_array((np.concatenate(values), tuple(index)), shape=shape)
+    rows, columns, values = (np.concatenate(part) for part in zip(*entries))
+    kind = np.int32 if max(shape) < np.iinfo(np.int32).max else np.intp
+    return sparse.csr_array((values, (rows.astype(kind), columns.astype(kind))), shape=shape)
 
 
 class Complement:
@@ -128,13 +117,10 @@ class Complement:
         G = small.solve_lower(L, T.T)
         self.N = small.product(G.transpose(1, 0, 2), G)
         self.logdet = float(2.0 * np.log(L[np.arange(k), np.arange(k)]).sum())
-        self._taken = [_sums(c, self.N, n) for c, (_, n) in zip(couplings.to_first, self._rest)]
+        self._taken = [np.zeros_like(own) for own in couplings.diagonal[1:]]
+        for j, c in couplings.to_first.items():
+            self._taken[j - 1] = _sums(c, self.N, couplings.shapes[j][1])
         self.D = [own - taken for own, taken in zip(couplings.diagonal[1:], self._taken)]
-
-    @property
-    def _rest(self) -> tuple[tuple[int, int], ...]:
-        """Columns a level and levels of the other blocks."""
-        return self._of.shapes[1:]
 
     def off_diagonal(self, X: Array) -> Array:
         """Return (B - D)X for X (rest, c)."""
@@ -164,19 +150,19 @@ class Complement:
         return weakened(self._of.diagonal[0], self.N, self._T)
 
     @cached_property
-    def shares(self) -> list[Array]:
-        """Σ_u (A_luF_u')(A_luF_u')' of every level l of the other blocks, (k, k, k_1, k_1, levels).
+    def _shares(self) -> dict[int, Array]:
+        """Σ_u (F_uA_ul)'(F_uA_ul)' of every level l of the others, (k, k, k_1, k_1, levels).
 
         With dN_1 = F'dΓ_1F, their products with ∂/∂D_l are what D contributes to ∂/∂Γ_1.
         """
-        out = []
-        for c, (k, levels) in zip(self._of.to_first, self._rest):
+        out = {}
+        for j, c in self._of.to_first.items():
+            k, levels = self._of.shapes[j]
             FA = small.product(self.F[:, :, c.rows], c.values)  # (k_1, k, pairs)
             k1 = len(FA)
-            own = np.empty((k, k, k1, k1, levels))
+            out[j] = np.empty((k, k, k1, k1, levels))
             for b, d, a, e in np.ndindex(k, k, k1, k1):
-                own[b, d, a, e] = np.bincount(c.columns, FA[a, b] * FA[e, d], levels)
-            out.append(own)
+                out[j][b, d, a, e] = np.bincount(c.columns, FA[a, b] * FA[e, d], levels)
         return out
 
     def own_information(self) -> Array:
@@ -185,15 +171,15 @@ class Complement:
 
     def by_diagonal(self, P: Blocks) -> Array:
         """Return Σ_l <P_l, dD_l> as a matrix of dΓ_1, for P (k, k, levels) of the other blocks."""
-        return -sum(
-            np.einsum("bdl,bdael->ae", p, share, optimize=True)
-            for p, share in zip(P, self.shares)
-        )
+        out = np.zeros(self._T.shape)
+        for j, share in self._shares.items():
+            out -= np.einsum("bdl,bdael->ae", P[j - 1], share, optimize=True)
+        return out
 
     def by_product(self, X: Array) -> Array:
-        """Return Σ_c x_c' dB x_c as a matrix of dΓ_1, (c, k_1, k_1), for X (rest, c)."""
+        """Return every x_c' dB x_c as a matrix of dΓ_1, (c, k_1, k_1), for X (rest, c)."""
         k, levels = self._of.shapes[0]
-        seen = blockwise([self.F], self.seen(X)).reshape(k, levels, -1)
+        seen = blockwise([self.F], self.seen(X)).reshape(k, levels, X.shape[1])
         return -np.einsum("alc,blc->cab", seen, seen, optimize=True)
 
 

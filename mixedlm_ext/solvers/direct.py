@@ -13,6 +13,7 @@ from mixedlm_ext.products.products import BlockMatrix
 from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.elimination import EliminationFactor
 from mixedlm_ext.solvers.memory import available_memory
+from mixedlm_ext.solvers.plan import make_plan
 from mixedlm_ext.solvers.root import DenseFactor, DenseRoot
 from mixedlm_ext.solvers.symbolic import Symbolic
 
@@ -34,6 +35,8 @@ class DirectSolver:
         Z'WZ.
     """
 
+    name = "exact"
+
     def __init__(self, symbolic: Symbolic, A: BlockMatrix) -> None:
         self.symbolic, self.A = symbolic, A
         self._numbers = symbolic.load(A)
@@ -47,9 +50,16 @@ class DirectSolver:
         FitError
             If the memory that is free does not hold what it would take.
         """
-        small = A.offsets[-1] <= _SMALL
-        costs = Costs() if small else Costs(memory=available_memory())
-        return cls(Symbolic(A, costs=costs), A)
+        return cls(Symbolic(A, costs=_costs(A)), A)
+
+    @classmethod
+    def if_it_pays(cls, A: BlockMatrix) -> DirectSolver | None:
+        """Return the same, or None where memory or patience do not hold it."""
+        costs = _costs(A)
+        plan = make_plan(A.shapes, A.pairs, costs)
+        if plan.memory(costs) > costs.memory or plan.seconds(costs) > costs.patience:
+            return None
+        return cls(Symbolic(A, plan, costs), A)
 
     def load(self, A: BlockMatrix) -> DirectSolver:
         """Return the solver of other numbers on the same pattern."""
@@ -65,6 +75,11 @@ class DirectSolver:
         """Columns of the dense root."""
         return self.symbolic.plan.root_size
 
+    @property
+    def probes(self) -> int:
+        """None: everything is exact."""
+        return 0
+
     def factor(self, templates: Sequence[Array]) -> Factor:
         """Factor M at the given templates, one for each block."""
         top, numbers, places = self.symbolic.top, self._numbers, self.symbolic.places
@@ -76,6 +91,11 @@ class DirectSolver:
         return Factor(self.symbolic, stages, templates)
 
 
+def _costs(A: BlockMatrix) -> Costs:
+    """Return what operations cost, and the memory that there is."""
+    return Costs() if A.offsets[-1] <= _SMALL else Costs(memory=available_memory())
+
+
 class Factor:
     """LL' = Λ'Z'WZΛ + I at one theta; arrays are in the column order of the cross-products.
 
@@ -84,6 +104,8 @@ class Factor:
     logdet : float
         log|L|², that is log|M|.
     """
+
+    logdet_by_probe: Array = np.zeros(0)
 
     def __init__(
         self,
@@ -141,6 +163,9 @@ class Factor:
         KT = [np.zeros((k, k)) for k in sizes]
         self._stages.add_information(K, KT)
         return K, KT
+
+    def information_by_probe(self) -> None:
+        """Return None: nothing is estimated by samples."""
 
     def level_information(self) -> Array | None:
         """Return every Z_l'V⁻¹Z_l, (k, k, levels), where one unjoined block is all of Z."""

@@ -68,7 +68,7 @@ class Symbolic:
         self, A: BlockMatrix, plan: Plan | None = None, costs: Costs | None = None
     ) -> None:
         self.shapes, self.q = A.shapes, int(A.offsets[-1])
-        self.pairs = {key: (c.rows, c.columns) for key, c in A.couplings.items()}
+        self.pairs = A.pairs
         self.costs = Costs() if costs is None else costs
         self.plan = make_plan(self.shapes, self.pairs, self.costs) if plan is None else plan
         _check_memory(self.plan, self.costs)
@@ -254,8 +254,8 @@ def _check_memory(plan: Plan, costs: Costs) -> None:
     raise FitError(
         f"the exact solver needs about {in_words(needed)} of memory for this model and "
         f"{in_words(costs.memory)} are free: its factors have {numbers} random effects, which meet "
-        f"in too many combinations to be solved one after the other{dense}. Put levels with few "
-        "rows together, or leave out the random effects of one of the factors."
+        f"in too many combinations to be solved one after the other{dense}. Fit with "
+        "solver='iterative', or put levels with few rows together."
     )
 
 
