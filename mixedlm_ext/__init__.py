@@ -12,6 +12,8 @@ from mixedlm_ext.errors import (
     MixedLMError,
     SingularFitWarning,
 )
+from mixedlm_ext.generalized.model import MixedGLM
+from mixedlm_ext.generalized.results import MixedGLMResults
 from mixedlm_ext.inference.bootstrap.record import Bootstrap
 from mixedlm_ext.inference.compare.compare import anova
 from mixedlm_ext.model import MixedLM
@@ -26,6 +28,8 @@ __all__ = [
     "DesignWarning",
     "FitError",
     "FormulaError",
+    "MixedGLM",
+    "MixedGLMResults",
     "MixedLM",
     "MixedLMError",
     "MixedLMResults",

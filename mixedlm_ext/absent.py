@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from mixedlm_ext.errors import FitError, did_you_mean
 
 __all__ = [
+    "GLM_RESULTS",
     "INFLUENCE",
     "INHERITED",
     "MODEL",
@@ -50,6 +51,19 @@ RESULTS = {
     "mse_total": _REGRESSION,
     "profile_re": "is statsmodels' profile of one variance. Use profile()",
     "params_object": "is statsmodels' packed vector. Use params, theta, sigma and varcorr()",
+    "hist": "is statsmodels' log. Use optimization",
+}
+GLM_RESULTS = {
+    "rsquared": _FIT_QUALITY,
+    "pseudo_rsquared": _FIT_QUALITY,
+    "null_deviance": _FIT_QUALITY,
+    "sigma": (
+        "is of linear mixed models. The dispersion of a family that has one is scale, alpha of the "
+        "negative binomial family.alpha"
+    ),
+    "reml": "is of linear mixed models. Generalized ones are fitted by maximum likelihood",
+    "refit_ml": "is of linear mixed models. Generalized ones are fitted by maximum likelihood",
+    "bse_re": "would be standard errors of variances, which mislead. Use profile().conf_int()",
     "hist": "is statsmodels' log. Use optimization",
 }
 INHERITED = frozenset(

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mixedlm_ext.batches import design_from_source
 from mixedlm_ext.design import Design, RandomTerm, design_from_formula
 from mixedlm_ext.design.column import one_column
 from mixedlm_ext.design.frame import read_table
+from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.design.named_checks import read_checks
 from mixedlm_ext.design.statsmodels_arrays import is_groups, terms_of_groups
-from mixedlm_ext.errors import DesignError, FitError, did_you_mean, outside_frame
+from mixedlm_ext.errors import DesignError, FitError, did_you_mean, outside_frame, shown
 from mixedlm_ext.language import MixedFormula, parse_formula, translate_statsmodels
 from mixedlm_ext.language.parser import check_is_text
+from mixedlm_ext.sources import Source, is_source, open_source
 
 __all__ = [
     "ARRAY_ARGUMENTS",
@@ -33,7 +37,7 @@ __all__ = [
 
 FORMULA_ARGUMENTS = (
     "formula", "data", "subset", "drop_cols", "weights", "offset", "missing", "groups",
-    "re_formula", "vc_formula", "hasconst", "eval_env", "check",
+    "re_formula", "vc_formula", "hasconst", "eval_env", "check", "progress",
 )  # fmt: skip
 ARRAY_ARGUMENTS = (
     "endog", "exog", "random", "weights", "offset", "missing", "hasconst", "groups", "exog_re",
@@ -121,6 +125,8 @@ def read_formula(
     vc_formula: Mapping[str, str] | None = None,
     eval_env: Mapping[str, Any],
     check: Mapping[str, str] | None = None,
+    progress: bool = False,
+    saturated: bool | None = None,
     **kwargs: Any,
 ) -> Design:
     """Create a model from a formula and data.
@@ -129,9 +135,13 @@ def read_formula(
     ----------
     formula : str
         A patsy formula with parenthesised random-effects terms: ``"y ~ x + (x | g)"``.
-    data : DataFrame, polars.DataFrame or dict
+    data : DataFrame, polars.DataFrame, dict, or a source of batches
+        Rows in memory; or a path, list of paths or pattern of Parquet, Arrow or CSV files, a
+        Dataset or RecordBatchReader of pyarrow, a LazyFrame of polars, or a function that returns
+        an iterator of frames. These are read twice, a batch at a time; see the notes.
     subset : array_like, optional
-        Rows to use: booleans, or labels of the index.
+        Rows to use: booleans, or labels of the index. Of rows in batches: booleans, or a function
+        that returns those of a frame.
     drop_cols : sequence of str, optional
         Columns of the fixed part to leave out.
     weights, offset : str or array_like, optional
@@ -149,6 +159,8 @@ def read_formula(
         variables themselves.
     check : mapping of str to {"error", "warn", "ignore"}, optional
         What to do with what single checks find, ``{"levels": "warn"}``; see the notes.
+    progress : bool
+        Show a bar of the rows (tqdm) while batches are read.
 
     Returns
     -------
@@ -196,6 +208,11 @@ def read_formula(
     Whatever is let through by "warn" or "ignore" is estimated as it stands: numbers for
     parameters that the data do not show are arbitrary, and tests that rest on them wrong.
 
+    A model of rows in batches holds their cross-products, not the rows. Its fit is that of the rows
+    in memory; ``fittedvalues``, ``resid``, ``residuals()`` and ``predict()`` read the source again,
+    and what needs all rows at once says so. A formula with ``center``, ``standardize`` or ``bs``
+    takes a third pass.
+
     Examples
     --------
     >>> from mixedlm_ext import MixedLM, datasets
@@ -213,23 +230,29 @@ def read_formula(
     with_components = groups is None and isinstance(formula, MixedFormula)  # of `update`
     if not with_components:
         check_is_text(formula)
-    table, scope = read_table(data), eval_env
+    rows = open_source(data) if is_source(data) else read_table(data)
+    scope = eval_env
     if with_components:
         parsed = formula
     elif groups is None:
-        parsed = parse_formula(formula, columns=table.names)
+        parsed = parse_formula(formula, columns=rows.names)
+    elif isinstance(rows, Source):
+        parsed = _translate_named(formula, groups, re_formula, vc_formula, rows.names)
     else:
         parsed, scope = translate_groups(formula, data, groups, re_formula, vc_formula, scope)
-    return design_from_formula(
+    build = design_from_formula
+    if isinstance(rows, Source):
+        build = partial(design_from_source, progress=progress)
+    return build(
         parsed,
-        table,
+        rows,
         env=scope,
         weights=weights,
         offset=offset,
         missing=missing,
         subset=subset,
         drop_cols=drop_cols,
-        allow_saturated=weights is not None,
+        allow_saturated=weights is not None if saturated is None else saturated,
         checks=read_checks(check),
     )
 
@@ -251,6 +274,18 @@ def translate_groups(
 
     columns = read_table(data).names
     return translate_statsmodels(formula, groups, re_formula, vc_formula, columns), scope
+
+
+def _translate_named(
+    formula: str, groups: Any, re_formula: str | None, vc_formula: Any, columns: Sequence[Any]
+) -> MixedFormula:
+    """Translate statsmodels' spelling for rows in batches, whose groups are a column."""
+    if not isinstance(groups, str):
+        raise DesignError(
+            f"groups={shown(groups)} is no column of the data, which are read in batches. Pass the "
+            f"name of a column ({list_names(columns)})."
+        )
+    return translate_statsmodels(formula, groups, re_formula, vc_formula, columns)
 
 
 def _one_factor(groups: Any, data: Any) -> Any:

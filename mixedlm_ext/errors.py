@@ -10,6 +10,7 @@ from numbers import Real
 from types import FrameType
 
 __all__ = [
+    "DataError",
     "DesignError",
     "DesignWarning",
     "FitError",
@@ -67,12 +68,16 @@ class DesignError(MixedLMError):
     """The data do not support the model that the formula or the arrays describe."""
 
 
+class DataError(DesignError):
+    """The data cannot be read: a file that is damaged, or a source that is not always the same."""
+
+
 class FitError(MixedLMError):
     """The estimation cannot be carried out as asked."""
 
 
 class RowsRemovedError(FitError, DesignError):
-    """The rows were removed by remove_data(), and what was asked for needs them."""
+    """The rows were removed by remove_data(), or are not in memory, and are needed."""
 
 
 class DesignWarning(UserWarning):

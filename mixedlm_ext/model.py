@@ -176,7 +176,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
         exog = pd.DataFrame(design.X, index=index, columns=list(design.x_names), copy=False)
         super().__init__(endog, exog, hasconst=hasconst)
         self.weights, self.offset = design.weights, design.offset
-        self.nobs = len(design.y)
+        self.nobs = design.n
         self.k_vars = len(design.x_names)
         self._data_attr += ["weights", "offset"]
         if design.formula is not None:
@@ -207,6 +207,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
         hasconst: bool | None = None,
         eval_env: int | Mapping[str, Any] = 0,
         check: Mapping[str, str] | None = None,
+        progress: bool = False,
         **kwargs: Any,
     ) -> MixedLM:
         model = cls.__new__(cls)
@@ -227,6 +228,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
             vc_formula=vc_formula,
             eval_env=scope,
             check=check,
+            progress=progress,
             **kwargs,
         )
         model._set_up(design, hasconst, as_arrays=False)

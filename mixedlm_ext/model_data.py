@@ -61,7 +61,11 @@ class _DesignData(ModelData):
         """Find a constant column, or one that the columns of X imply, from X'X."""
         self.const_idx = None
         self.k_constant = int(bool(hasconst))
-        X = self.exog
+        X, elsewhere = self.exog, self._design.rows.elsewhere
+        if elsewhere is not None:
+            self.const_idx = elsewhere.constant if hasconst is not False else None
+            self.k_constant = int(elsewhere.has_constant if hasconst is None else bool(hasconst))
+            return
         if hasconst is False or 0 in X.shape:  # without columns, or after remove_data
             return
         constant = np.flatnonzero((X[0] == X).all(axis=0) & (X[0] != 0))

@@ -12,7 +12,7 @@ from mixedlm_ext.errors import FitError
 Piece = TypeVar("Piece")
 Done = TypeVar("Done")
 
-__all__ = ["pieces", "run"]
+__all__ = ["import_tqdm", "pieces", "run"]
 
 
 def pieces(total: int, size: int) -> list[slice]:
@@ -70,6 +70,21 @@ def _parallel(
 
 def _with_bar(done: Iterable[Done], sizes: Sequence[int]) -> Iterable[Done]:
     """Pass results on and move a bar."""
+    tqdm = import_tqdm()
+    with tqdm(total=sum(sizes)) as bar:
+        for result, size in zip(done, sizes):
+            bar.update(size)
+            yield result
+
+
+def import_tqdm() -> Any:
+    """Return tqdm's bar.
+
+    Raises
+    ------
+    FitError
+        If tqdm is not installed.
+    """
     try:
         from tqdm.auto import tqdm
     except ImportError:
@@ -77,7 +92,4 @@ def _with_bar(done: Iterable[Done], sizes: Sequence[int]) -> Iterable[Done]:
             "progress=True needs tqdm, which is not installed. Run pip install "
             "'mixedlm_ext[progress]', or leave it out."
         ) from None
-    with tqdm(total=sum(sizes)) as bar:
-        for result, size in zip(done, sizes):
-            bar.update(size)
-            yield result
+    return tqdm

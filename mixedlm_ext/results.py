@@ -316,14 +316,16 @@ class MixedLMResults(absent.NotOfResults, LabelledEffects):
     @cached_data
     def fittedvalues(self) -> pd.Series:
         """Xβ + Zb + offset at the conditional modes."""
-        self._fitted.rows("its fitted values")
-        return self.model.data.wrap_output(self.fit_record.fitted(), "rows")
+        out: pd.Series = self._fitted.by_rows("its fitted values", lambda fit: fit.fitted())
+        return out
 
     @cached_data
     def resid(self) -> pd.Series:
         """Response less fitted values."""
-        design = self._fitted.rows("its fitted values")
-        return self.model.data.wrap_output(design.y - self.fit_record.fitted(), "rows")
+        out: pd.Series = self._fitted.by_rows(
+            "its fitted values", lambda fit: fit.design.y - fit.fitted()
+        )
+        return out
 
     residuals = of_fitted(residuals.residuals)
     leverage = of_fitted(leverage.leverage)

@@ -11,6 +11,7 @@ from mixedlm_ext import datasets
 LAYOUT: dict[str, tuple[int, str, dict[str, int], list[str]]] = {
     # name: rows, response, levels of each factor, numeric covariates
     "cake": (270, "angle", {"replicate": 15, "recipe": 3, "temperature": 6}, ["temp"]),
+    "cbpp": (56, "incidence", {"herd": 15, "period": 4}, ["size"]),
     "dyestuff": (30, "Yield", {"Batch": 6}, []),
     "dyestuff2": (30, "Yield", {"Batch": 6}, []),
     "insteval": (73421, "y", {"service": 2, "s": 2972, "d": 1128, "dept": 14}, []),

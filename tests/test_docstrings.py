@@ -31,10 +31,16 @@ CHECKED = {
     "SS03": "no full stop after the summary",
     "SS04": "spaces before the summary",
 }
+CLASSES = (
+    mixedlm_ext.MixedLM,
+    mixedlm_ext.MixedLMResults,
+    mixedlm_ext.MixedGLM,
+    mixedlm_ext.MixedGLMResults,
+)
 ACCESSORS = (property, cached_property)
 SHOWN = {read_formula} | {
     value.__wrapped__
-    for cls in (mixedlm_ext.MixedLM, mixedlm_ext.MixedLMResults)
+    for cls in CLASSES
     for value in vars(cls).values()
     if inspect.isfunction(value) and hasattr(value, "__wrapped__")
 }

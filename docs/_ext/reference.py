@@ -60,6 +60,7 @@ def write(app: Any) -> None:
     pages = {
         "model": model_page(package),
         **results_pages(package),
+        "generalized": generalized_page(package),
         "functions": functions_page(package),
         "plots": module_page(f"{PACKAGE}.plots", "Pictures", "Each returns a matplotlib Figure."),
         "errors": errors_page(package),
@@ -109,6 +110,16 @@ def results_pages(package: Any) -> dict[str, str]:
     return pages
 
 
+def generalized_page(package: Any) -> str:
+    """Return the page of `MixedGLM` and its results."""
+    parts = [heading("Generalized models", "=")]
+    for cls, first in ((package.MixedGLM, ["from_formula", "fit"]), (package.MixedGLMResults, [])):
+        parts.append(f".. autoclass:: {PACKAGE}.{cls.__name__}\n")
+        names = [*first, *sorted(own_names(cls) - set(first) - INTERNAL)]
+        parts += [directive(cls, name) for name in names if documented(cls, name)]
+    return "\n".join(parts)
+
+
 def functions_page(package: Any) -> str:
     """Return the page of the package's functions and further classes."""
     parts = [heading("Functions and further classes", "=")]
@@ -119,6 +130,7 @@ def functions_page(package: Any) -> str:
         elif name in CLASSES:
             parts.append(f".. autoclass:: {PACKAGE}.{name}\n   :members:\n")
     parts.append(f".. autofunction:: {PACKAGE}.formula.api.mixedlm\n")
+    parts.append(f".. autofunction:: {PACKAGE}.formula.api.mixedglm\n")
     parts.append(
         f".. autoclass:: {PACKAGE}.sklearn.MixedLMRegressor\n   :members: fit, predict, score\n"
     )
@@ -176,7 +188,8 @@ def heading(text: str, underline: str) -> str:
 
 def pages() -> Iterable[str]:
     """Return the documents that `write` makes, in the order of the table of contents."""
-    return ["model", *(f"results-{stem}" for stem in RESULTS), "functions", "plots", "errors"]
+    results = [f"results-{stem}" for stem in RESULTS]
+    return ["model", *results, "generalized", "functions", "plots", "errors"]
 
 
 def setup(app: Any) -> dict[str, Any]:

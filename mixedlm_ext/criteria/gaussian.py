@@ -24,12 +24,14 @@ from mixedlm_ext.criteria.pls import PenalizedLeastSquares, Problem, solve
 from mixedlm_ext.linalg.blas import inner, matmul
 from mixedlm_ext.linalg.small import large_directions
 from mixedlm_ext.linalg.triangular import solve_upper
+from mixedlm_ext.products.products import CrossProducts
+from mixedlm_ext.structures.covariance import Covariance
 from mixedlm_ext.structures.derivatives import chain_rule, curvature, theta_gradient
 from mixedlm_ext.structures.steps import TemplateSteps
 
 Array = NDArray[np.float64]
 
-__all__ = ["GaussianCriterion", "GaussianEvaluation"]
+__all__ = ["GaussianCriterion", "GaussianEvaluation", "working_vectors"]
 
 _STEP = 1e-4
 """Step of the differences of the gradient, relative to theta where that is large."""
@@ -219,12 +221,14 @@ class GaussianEvaluation:
 
         The second is zero when σ is fixed.
         """
-        E = self._working_vectors()
+        criterion = self._criterion
+        problem = criterion.problem
+        E = working_vectors(problem.covariance, problem.cp, self.theta, self.v)
         information = self._quadratic_form(E) / self.scale
-        if self._criterion.sigma is not None:
+        if criterion.sigma is not None:
             return information, np.zeros_like(information)
         s = matmul(E.T, self.v) / self.scale
-        return information, np.outer(s, s) / self._criterion.df
+        return information, np.outer(s, s) / criterion.df
 
     @property
     def _gamma_information(self) -> Array:
@@ -343,26 +347,6 @@ class GaussianEvaluation:
         if not self.exact_is_cheap:
             self.pls.factor.release()
 
-    def _working_vectors(self) -> Array:
-        """Return E (q, coordinates): column ac is (e_ae_c' + e_ce_a')v_l at each level of a block.
-
-        Of a shaped term, a column is (∂Γ/∂θ_j)v_l.
-        """
-        cp, covariance = self._criterion.problem.cp, self._criterion.problem.covariance
-        E = np.zeros((cp.q, covariance.n_coordinates))
-        for j in np.concatenate(covariance.of_block):
-            i, a, c = covariance.blocks[j], covariance.rows[j], covariance.columns[j]
-            v = cp.block(self.v, i)
-            column = cp.block(E[:, j], i)
-            column[a] += v[c]
-            column[c] += v[a]
-        for term, part, own in covariance.shaped:
-            D = term.structure.gamma_derivatives(self.theta[part])
-            v = cp.block(self.v, term.block)[term.own]
-            for j, d in zip(range(own.start, own.stop), D):
-                cp.block(E[:, j], term.block)[term.own] = d @ v
-        return E
-
     def _quadratic_form(self, E: Array) -> Array:
         """Return E'(Z'PZ)E."""
         cp, pls = self._criterion.problem.cp, self.pls
@@ -373,6 +357,26 @@ class GaussianEvaluation:
             x = solve_upper(pls.RX, ZPX, transpose=True)
             out -= matmul(x.T, x)
         return np.asarray(0.5 * (out + out.T))
+
+
+def working_vectors(covariance: Covariance, cp: CrossProducts, theta: Array, v: Array) -> Array:
+    """Return E (q, coordinates): column ac is (e_ae_c' + e_ce_a')v_l at each level of a block.
+
+    Of a shaped term, a column is (∂Γ/∂θ_j)v_l.
+    """
+    E = np.zeros((cp.q, covariance.n_coordinates))
+    for j in np.concatenate(covariance.of_block):
+        i, a, c = covariance.blocks[j], covariance.rows[j], covariance.columns[j]
+        own = cp.block(v, i)
+        column = cp.block(E[:, j], i)
+        column[a] += own[c]
+        column[c] += own[a]
+    for term, part, coordinates in covariance.shaped:
+        D = term.structure.gamma_derivatives(theta[part])
+        own = cp.block(v, term.block)[term.own]
+        for j, d in zip(range(coordinates.start, coordinates.stop), D):
+            cp.block(E[:, j], term.block)[term.own] = d @ own
+    return E
 
 
 def _level_products(U: Array) -> Array:

@@ -14,6 +14,7 @@ Average reaction time of 18 subjects on each of 10 days of restricted sleep.
 
 from mixedlm_ext.datasets import (
     cake,
+    cbpp,
     dyestuff,
     dyestuff2,
     insteval,
@@ -26,6 +27,7 @@ from mixedlm_ext.datasets import (
 
 __all__ = [
     "cake",
+    "cbpp",
     "dyestuff",
     "dyestuff2",
     "insteval",

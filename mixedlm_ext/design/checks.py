@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from mixedlm_ext.design.column import one_column
-from mixedlm_ext.design.grouping import same_partition
-from mixedlm_ext.design.messages import quoted
+from mixedlm_ext.design.facts import FactsOfPair, RowsOfPair
+from mixedlm_ext.design.messages import is_number_text, quoted
 from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.rank import independent_columns
 from mixedlm_ext.design.records import TermDesign
@@ -24,8 +24,11 @@ __all__ = [
     "check_levels",
     "check_matrix",
     "check_response",
+    "check_response_values",
+    "check_size",
     "check_term",
     "check_weights",
+    "not_finite",
     "number_vector",
     "offset_vector",
     "repeated_column",
@@ -66,37 +69,45 @@ def number_vector(values: Any, what: str, n: int) -> Floats:
 def _what_instead(values: Any) -> str:
     """What a column holds that is not numeric, and what to do about it."""
     items = pd.Series(values).tolist()
-    odd = [value for value in items if not _is_number_text(value)]
+    if not items:
+        return ". Use a column of numbers."
+    odd = [value for value in items if not is_number_text(value)]
     if odd:
         others = " beside numbers" if len(odd) < len(items) else ""
         return f" (it holds {quoted(odd[0])}{others}). Use a column of numbers."
-    if not items:
-        return ". Use a column of numbers."
     return f" (it holds {quoted(items[0])}). Convert it with .astype(float)."
-
-
-def _is_number_text(value: Any) -> bool:
-    """Whether a value is a number, or a text that can be converted into one."""
-    try:
-        return isinstance(value, str | int | float) and float(value) is not None
-    except (ValueError, OverflowError):
-        return False
 
 
 def check_response(y: Floats, name: str, offset: Floats | None, index: pd.Index) -> None:
     """Refuse a response that is infinite, undefined or constant up to rounding."""
+    _check_finite(y, f"response {name!r}", index)
+    residual = None if offset is None else y - offset
+    check_response_values(y, name, residual, len(y))
+
+
+def check_response_values(y: Floats, name: str, residual: Floats | None, n: int) -> None:
+    """Refuse a response by its extremes.
+
+    Parameters
+    ----------
+    y : ndarray
+        The values, or the smallest and the largest of them.
+    name : str
+    residual : ndarray or None
+        The same of the response less the offset, if there is one.
+    n : int
+        Number of rows.
+    """
     what = f"response {name!r}"
-    _check_finite(y, what, index)
-    _check_size(y, what)
-    if len(y) == 1:
+    check_size(y, what)
+    if n == 1:
         raise DesignError(f"{what} has one value only; a model needs several rows of data.")
     size = float(np.abs(y).max())
     if _is_constant(y, size):
         raise DesignError(f"{what} is constant ({y[0]:g}); there is nothing to explain.")
-    if offset is not None and _is_constant(y - offset, size):
+    if residual is not None and _is_constant(residual, size):
         raise DesignError(
-            f"{what} minus the offset is constant ({y[0] - offset[0]:g}); "
-            "there is nothing to explain."
+            f"{what} minus the offset is constant ({residual[0]:g}); there is nothing to explain."
         )
 
 
@@ -106,7 +117,7 @@ def _is_constant(values: Floats, size: float) -> bool:
         return bool(np.ptp(values) <= 2.0 * np.finfo(float).eps * size)
 
 
-def _check_size(values: Floats, what: str) -> None:
+def check_size(values: Floats, what: str) -> None:
     """Refuse values whose products with others leave the range of floating point."""
     largest = float(np.abs(values).max(initial=0.0))
     if largest == 0.0 or _SMALLEST < largest < 1.0 / _SMALLEST:
@@ -121,7 +132,7 @@ def check_matrix(X: Floats, names: Sequence[str], place: str, index: pd.Index) -
     """Refuse infinite or undefined values in a matrix, naming the first such column and row."""
     if np.isfinite(X).all():
         for name, column in zip(names, X.T, strict=True):
-            _check_size(column, f"{name!r} in {place}")
+            check_size(column, f"{name!r} in {place}")
         return
     j = int(np.flatnonzero(~np.isfinite(X).all(axis=0))[0])
     _check_finite(X[:, j], f"{names[j]!r} in {place}", index)
@@ -132,10 +143,14 @@ def _check_finite(values: Floats, what: str, index: pd.Index) -> None:
     if finite.all():
         return
     row = int(np.flatnonzero(~finite)[0])
-    others = int(np.count_nonzero(~finite)) - 1
+    raise not_finite(what, values[row], index[row], int(np.count_nonzero(~finite)) - 1)
+
+
+def not_finite(what: str, value: float, row: Any, others: int) -> DesignError:
+    """Return the error for a value that is not finite at some row, and others that are not."""
     more = f" and {others} more" if others else ""
-    raise DesignError(
-        f"{what} is not finite: {values[row]} at row {quoted(index[row])}{more}. "
+    return DesignError(
+        f"{what} is not finite: {value} at row {quoted(row)}{more}. "
         "Correct these values or mark them as missing."
     )
 
@@ -220,8 +235,7 @@ def _check_structure(term: TermDesign) -> None:
         )
     if not kind.ordered:
         return
-    indicators = bool(((term.X == 0) | (term.X == 1)).all() and (term.X.sum(axis=1) == 1).all())
-    if not indicators:
+    if not term.facts.indicators:
         found = (
             "an intercept beside others"
             if "Intercept" in term.columns
@@ -245,8 +259,7 @@ def check_levels(
 
 def _too_few(term: TermDesign, allow_saturated: bool) -> str:
     """Say what is wrong with the numbers of levels and random effects; "" if nothing is."""
-    n, k = term.X.shape
-    q = len(term.levels)
+    n, k, q = term.facts.n, len(term.columns), len(term.levels)
     what = f"grouping factor {term.group!r}"
     if q == 1:
         return (
@@ -287,17 +300,16 @@ def _one_level_a_column(term: TermDesign) -> bool:
     tied = term.kind.correlated or term.kind.one_variance
     if not columns or (tied and len(term.columns) > 1):
         return False
-    rows = [term.codes[term.X[:, j] != 0] for j in columns]
-    return all(len(codes) and np.ptp(codes) == 0 for codes in rows)
+    return bool(term.facts.in_one_level[columns].all())
 
 
 def _check_columns(term: TermDesign, checks: Checks) -> None:
     """Refuse a slope that is constant, and columns that are combinations of one another."""
+    low, high = term.facts.low, term.facts.high
     if term.kind.one_variance:
-        if not term.X.any():
+        if not (low.any() or high.any()):
             raise DesignError(f"all columns of {term.text} are zero in the data. Drop the term.")
         return
-    low, high = term.X.min(axis=0), term.X.max(axis=0)
     for name, lowest, highest in zip(term.columns, low, high, strict=True):
         if name != "Intercept" and lowest == highest:
             intercept = f"A random intercept is (1 | {term.group})."
@@ -311,7 +323,7 @@ def _check_columns(term: TermDesign, checks: Checks) -> None:
     if dependent is not None:
         j, before = dependent
         rest = [i for i in range(j + 1) if term.columns[i] != "Intercept"]
-        without = len(independent_columns(term.X[:, rest])) == len(rest) <= j
+        without = len(independent_columns(term.facts.root[:, rest])) == len(rest) <= j
         advice = "Drop it, or the intercept with 0 + ... before the bar." if without else "Drop it."
         raise DesignError(
             f"random slope {term.columns[j]!r} of {term.text} is a combination of the columns "
@@ -321,24 +333,29 @@ def _check_columns(term: TermDesign, checks: Checks) -> None:
 
 def _dependent_column(term: TermDesign) -> tuple[int, Sequence[int]] | None:
     """A column without a variance of its own, and the columns before that make it up."""
-    k = term.X.shape[1]
+    k, X = len(term.columns), term.facts.root
     if term.kind.whitening == "triangular":
-        rest = set(range(k)).difference(independent_columns(term.X).tolist())
+        rest = set(range(k)).difference(independent_columns(X).tolist())
         return (min(rest), range(min(rest))) if rest else None
     # one variance a column: only proportional columns cannot be told apart
     for j in range(k):
         for i in range(j):
-            if len(independent_columns(term.X[:, [i, j]])) < 2:
+            if len(independent_columns(X[:, [i, j]])) < 2:
                 return j, [i]
     return None
 
 
-def repeated_column(terms: Sequence[TermDesign]) -> tuple[int, str, str] | None:
+def repeated_column(
+    terms: Sequence[TermDesign], known: Mapping[tuple[int, int], FactsOfPair] | None = None
+) -> tuple[int, str, str] | None:
     """Find a column that two terms give to the same groups of rows.
 
     Parameters
     ----------
     terms : sequence of TermDesign
+    known : mapping of (int, int) to FactsOfPair, optional
+        What is known of the rows of each pair of terms, the later one first, where they are not
+        here.
 
     Returns
     -------
@@ -346,26 +363,35 @@ def repeated_column(terms: Sequence[TermDesign]) -> tuple[int, str, str] | None:
         Position of the second term, what is wrong, and what to do about it.
     """
     for i, term in enumerate(terms):
-        for other in terms[:i]:
-            if not _same_groups(term, other):
-                continue
-            kinds = (term.kind, other.kind)
-            if any(kind.one_variance or not kind.linear for kind in kinds):
-                # variances of several columns are told apart unless all columns are the same
-                if term.X.shape == other.X.shape and np.array_equal(term.X, other.X):
-                    return i, _repetition(term.variances[0], term, other), f"Remove {term.text}."
-                continue
-            for a, name in enumerate(term.columns):
-                values = term.X[:, a]
-                if any(np.array_equal(values, other.X[:, b]) for b in range(other.X.shape[1])):
-                    return i, _repetition(name, term, other), _without_column(name, term, other)
+        for j, other in enumerate(terms[:i]):
+            facts = _facts_of_pair(term, other) if known is None else known[i, j]
+            found = _repeated_in(term, other, facts)
+            if found:
+                return i, *found
     return None
 
 
-def _same_groups(a: TermDesign, b: TermDesign) -> bool:
-    """Whether two grouping factors divide the rows in the same way, whatever the levels' names."""
-    q = len(a.levels)
-    return q == len(b.levels) and same_partition(a.codes, b.codes, q)
+def _facts_of_pair(term: TermDesign, other: TermDesign) -> FactsOfPair:
+    """Return the facts of two terms whose rows are here."""
+    return RowsOfPair(
+        (term.X, term.codes, len(term.levels)), (other.X, other.codes, len(other.levels))
+    )
+
+
+def _repeated_in(term: TermDesign, other: TermDesign, facts: FactsOfPair) -> tuple[str, str] | None:
+    """Say what is wrong with two terms, and what to do about it."""
+    if not facts.same_groups:
+        return None
+    if any(kind.one_variance or not kind.linear for kind in (term.kind, other.kind)):
+        # variances of several columns are told apart unless all columns are the same
+        k = len(term.columns)
+        if k == len(other.columns) and np.diag(facts.equal).all():
+            return _repetition(term.variances[0], term, other), f"Remove {term.text}."
+        return None
+    for name, same in zip(term.columns, facts.equal, strict=True):
+        if same.any():
+            return _repetition(name, term, other), _without_column(name, term, other)
+    return None
 
 
 def _repetition(name: str, term: TermDesign, other: TermDesign) -> str:

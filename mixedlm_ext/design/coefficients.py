@@ -6,14 +6,14 @@ column, and two columns of arrays that are both called x1 need not be.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from mixedlm_ext.design.records import TermDesign
+from mixedlm_ext.design.records import TermDesign, TermSpec
 
-__all__ = ["coefficient_names"]
+__all__ = ["coefficient_names", "names_of_coefficients", "same_column"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -38,23 +38,52 @@ def coefficient_names(
         For each term and column the name of the fixed effect that has the same column, or else of
         the first random column that has it, or else its own name, made unique.
     """
-    known = [*zip(x_names, X.T)]
+    parts = [X, *(term.X for term in terms)]
+
+    def same(one: tuple[int, int], two: tuple[int, int]) -> bool:
+        return same_column(parts[one[0]][:, one[1]], parts[two[0]][:, two[1]])
+
+    return names_of_coefficients(x_names, terms, same)
+
+
+def names_of_coefficients(
+    x_names: Sequence[str],
+    terms: Sequence[TermSpec],
+    same: Callable[[tuple[int, int], tuple[int, int]], bool],
+) -> tuple[tuple[str, ...], ...]:
+    """Name the columns of the random terms, given which columns are the same.
+
+    Parameters
+    ----------
+    x_names : sequence of str
+    terms : sequence of TermSpec
+    same : callable
+        Of two columns, each the number of its part (0 for X, 1 for the first term, ...) and its
+        place there; the second is of an earlier part, or a column before in the same.
+
+    Returns
+    -------
+    tuple of tuple of str
+    """
+    known = [(name, (0, j)) for j, name in enumerate(x_names)]
     out = []
-    for term in terms:
+    for i, term in enumerate(terms, start=1):
         names = []
-        for own, column in zip(term.columns, term.X.T):
-            name = next((name for name, other in known if _same(column, other)), None)
+        for a, own in enumerate(term.columns):
+            name = next((name for name, other in known if same((i, a), other)), None)
             if name is None:
                 name = _unique(own, term.name, {taken for taken, _ in known})
-                known.append((name, column))
+                known.append((name, (i, a)))
             names.append(name)
         out.append(tuple(names))
     return tuple(out)
 
 
-def _same(one: Floats, two: Floats) -> bool:
+def same_column(one: Floats, two: Floats) -> bool:
     """Say whether two columns agree up to rounding."""
     near = abs(one[0] - two[0]) <= _SAME * abs(one[0])  # spares most comparisons of all rows
+    if near and np.array_equal(one, two):
+        return True
     return bool(near and np.allclose(one, two, rtol=_SAME, atol=0.0))
 
 

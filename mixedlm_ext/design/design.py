@@ -74,6 +74,12 @@ class Design:
         return self.rows.index
 
     @property
+    def n(self) -> int:
+        """The number of rows, also of those that are not in memory."""
+        elsewhere = self.rows.elsewhere
+        return len(self.rows) if elsewhere is None else elsewhere.n
+
+    @property
     def n_data(self) -> int:
         """Rows of the user's data."""
         return self.rows.n_data
@@ -160,8 +166,12 @@ class Design:
     @cached_property
     def terms(self) -> tuple[TermDesign, ...]:
         """The random terms in the data, in the order of the formula."""
-        pairs = zip(self.spec.terms, self.rows.terms, strict=True)
-        return tuple(TermDesign(**vars(term), X=X, codes=codes) for term, (X, codes) in pairs)
+        elsewhere = self.rows.elsewhere
+        known = [None] * len(self.spec.terms) if elsewhere is None else elsewhere.terms
+        return tuple(
+            TermDesign(**vars(term), X=X, codes=codes, known=facts)
+            for term, (X, codes), facts in zip(self.spec.terms, self.rows.terms, known, strict=True)
+        )
 
     @cached_property
     def coefficient_names(self) -> tuple[tuple[str, ...], ...]:

@@ -61,12 +61,14 @@ def keep_columns(
     weights: Floats | None = None,
     drop_cols: Collection[str] | None = None,
     checks: Checks | None = None,
+    n: int | None = None,
 ) -> FixedPart:
     """Leave out the columns the user does not want and, with a warning, those not estimable.
 
     Parameters
     ----------
     X : ndarray (n, p)
+        Or a triangle with the inner products of the columns, if `n` is given.
     names : sequence of str
         Names of the p columns.
     weights : ndarray (n,), optional
@@ -74,6 +76,8 @@ def keep_columns(
         Columns the user leaves out.
     checks : Checks, optional
         What to do if columns are not estimable: check "rank".
+    n : int, optional
+        Number of rows.
 
     Raises
     ------
@@ -109,8 +113,9 @@ def keep_columns(
         (checks or Checks()).report("rank", DesignError(f"{what}{list_names(dropped)}."))
         X = X[:, kept]
     column_map = wanted[kept]
-    null = null_space(every, column_map, wanted)
-    check_fixed_size(len(X), [names[j] for j in column_map])
+    n = len(X) if n is None else n
+    null = null_space(every, column_map, wanted, n)
+    check_fixed_size(n, [names[j] for j in column_map])
     names_kept = tuple(names[j] for j in column_map)
     return FixedPart(X, names_kept, tuple(names), column_map, dropped, null)
 

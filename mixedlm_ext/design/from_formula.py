@@ -37,7 +37,7 @@ from mixedlm_ext.design.spec import Spec
 from mixedlm_ext.errors import DesignError, DesignWarning, FormulaError, did_you_mean, warn_caller
 from mixedlm_ext.language.mixed_formula import MixedFormula
 
-__all__ = ["design_from_formula", "unique_name"]
+__all__ = ["check_one_level", "design_from_formula", "unique_name", "warn_of_times"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -129,8 +129,8 @@ def design_from_formula(
     check_matrix(X, matrices.names(0), "the fixed part", frame.index)
     terms = _terms(matrices, prepared, frame, lefts)
     _check_terms(formula, terms, checks, allow_saturated)
-    _check_one_level(matrices.without_columns(0), checks)
-    _warn_of_times(matrices)
+    check_one_level(matrices.without_columns(0), checks)
+    warn_of_times(matrices)
     fixed = keep_columns(X, matrices.names(0), choice.weights, drop_cols, checks)
     spec = Spec(
         endog_name=formula.shown(formula.response),
@@ -280,14 +280,14 @@ def _terms(
     return tuple(terms)
 
 
-def _check_one_level(terms: Sequence[str], checks: Checks) -> None:
+def check_one_level(terms: Sequence[str], checks: Checks) -> None:
     """Say which terms of the fixed part add no column."""
     if terms:
         what = f"{list_names(terms)} in the fixed part has only one level in the data: left out."
         checks.report("rank", DesignError(what))
 
 
-def _warn_of_times(matrices: FormulaMatrices) -> None:
+def warn_of_times(matrices: FormulaMatrices) -> None:
     """Say which dates and durations are taken as numbers."""
     for text, what in matrices.times():
         warn_caller(

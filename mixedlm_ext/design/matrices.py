@@ -27,6 +27,7 @@ from mixedlm_ext.structures import structure_of
 __all__ = ["FormulaMatrices", "MatricesMemory"]
 
 Floats = npt.NDArray[np.float64]
+Chunks = Callable[[], Iterator[Mapping[str, Any]]]
 
 
 # how patsy reports a category that is not among those of the fit, or of levels=
@@ -59,13 +60,14 @@ class _RaiseUnlessNumber(patsy.NAAction):
 class _Expression:
     """One Python expression; stateful transforms in it remember the data of the fit."""
 
-    def __init__(self, code: str, data: Mapping[str, Any], env: patsy.EvalEnvironment) -> None:
+    def __init__(self, code: str, chunks: Chunks, env: patsy.EvalEnvironment) -> None:
         self.factor = patsy.EvalFactor(code)
         # so that an error knows which expression it is about
         self.factor.origin = patsy.Origin(code, 0, len(code))
         self.state: dict[str, Any] = {}
         for step in range(self.factor.memorize_passes_needed(self.state, env)):
-            self.factor.memorize_chunk(self.state, step, data)
+            for data in chunks():
+                self.factor.memorize_chunk(self.state, step, data)
             self.factor.memorize_finish(self.state, step)
 
     @classmethod
@@ -100,6 +102,9 @@ class FormulaMatrices:
         The used columns and rows of the fit, without missing values.
     scope : Scope
         What the formula uses from the caller's scope.
+    batches : callable, optional
+        Returns a new iterator over frames of all rows, where `frame` holds some of them only: every
+        level of each factor, and columns of the types of all rows.
 
     Notes
     -----
@@ -107,7 +112,13 @@ class FormulaMatrices:
     the response and the offsets never go through a design matrix.
     """
 
-    def __init__(self, formula: MixedFormula, frame: pd.DataFrame, scope: Scope) -> None:
+    def __init__(
+        self,
+        formula: MixedFormula,
+        frame: pd.DataFrame,
+        scope: Scope,
+        batches: Callable[[], Iterator[pd.DataFrame]] | None = None,
+    ) -> None:
         self.formula = formula
         self.code = read_formula(formula)
         self._uses = _column_uses(self.code.pieces, frame)
@@ -119,9 +130,14 @@ class FormulaMatrices:
         self._refuse_types(data)
         env = scope.environment()
         sides = [side.rhs_termlist for side in (self.code.fixed, *self.code.lefts)]
-        with self._errors(rows=len(frame), evaluate=lambda c: _Expression(c, data, env)(data)):
+
+        def whole() -> Iterator[Mapping[str, Any]]:
+            return iter([data])
+
+        chunks = whole if batches is None else self._chunks(batches)
+        with self._errors(rows=len(frame), evaluate=lambda c: _Expression(c, whole, env)(data)):
             self.infos: list[patsy.DesignInfo] = patsy.design_matrix_builders(
-                sides, lambda: iter([data]), env, _RaiseUnlessNumber()
+                sides, chunks if self._has_expressions() else whole, env, _RaiseUnlessNumber()
             )
         self._expressions: dict[str, _Expression] = {}
         for piece in self.code.pieces:
@@ -129,7 +145,19 @@ class FormulaMatrices:
             evaluated = piece.role in ("response", "offset", "group")
             if evaluated and not (names.plain and names.bare in frame.columns):
                 with self._errors(piece):
-                    self._expressions[piece.code] = _Expression(piece.code, data, env)
+                    self._expressions[piece.code] = _Expression(piece.code, chunks, env)
+
+    def _chunks(self, batches: Callable[[], Iterator[pd.DataFrame]]) -> Chunks:
+        """Return what yields the prepared columns of all rows, a batch at a time."""
+        return lambda: (
+            evaluation_columns_like(batch, self._uses, self._types, self.keys)
+            for batch in batches()
+        )
+
+    def _has_expressions(self) -> bool:
+        """Whether a side has more than columns as they are and factors."""
+        matrix = [piece for piece in self.code.pieces if piece.role in ("fixed", "left")]
+        return any(code_names(piece.code).bare is None for piece in matrix)
 
     def _ordered(self) -> set[str]:
         """Columns whose categories are in an order that counts, with or without rows."""
@@ -233,6 +261,12 @@ class FormulaMatrices:
     def names(self, side: int) -> tuple[str, ...]:
         """Column names of a side, as patsy gives them."""
         return tuple(self.infos[side].column_names)
+
+    def value(self, piece: Piece, data: Mapping[str, Any], frame: pd.DataFrame) -> Any:
+        """Value of any expression, those of the matrices among them."""
+        if piece.role in ("fixed", "left"):
+            return self._value(piece.code, self.infos, data)
+        return self.evaluate(piece, data, frame)
 
     def evaluate(self, piece: Piece, data: Mapping[str, Any], frame: pd.DataFrame) -> Any:
         """Value of the response, an offset or a grouping factor: raw, whatever its type."""

@@ -125,7 +125,10 @@ class NullSpace:
 
 
 def null_space(
-    X: Floats, kept: npt.NDArray[np.intp], wanted: npt.NDArray[np.intp]
+    X: Floats,
+    kept: npt.NDArray[np.intp],
+    wanted: npt.NDArray[np.intp],
+    n: int | None = None,
 ) -> NullSpace | None:
     """Return the null space of some columns of a matrix; None if they are independent.
 
@@ -136,6 +139,8 @@ def null_space(
         Its independent columns, as `independent_columns` finds them.
     wanted : ndarray of intp
         Its columns that count, those kept among them.
+    n : int, optional
+        Number of rows, if X is a triangle with the inner products of their columns.
 
     Notes
     -----
@@ -155,5 +160,5 @@ def null_space(
     basis[lost] = -np.eye(len(lost))
     basis = np.where(np.abs(basis) < _TOLERANCE * np.abs(basis).max(axis=0), 0.0, basis)
     scale = np.full(X.shape[1], np.inf)
-    scale[wanted] = (largest * lengths / np.sqrt(len(X)))[wanted]
+    scale[wanted] = (largest * lengths / np.sqrt(len(X) if n is None else n))[wanted]
     return NullSpace(basis / np.abs(basis).max(axis=0), scale)

@@ -11,6 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from mixedlm_ext.caching import cached_property
+from mixedlm_ext.design.facts import FactsOfTerm, RowsOfTerm
 from mixedlm_ext.structures import Structure, structure_of
 
 __all__ = ["NewData", "RandomTerm", "TermDesign", "TermSpec", "sparse_random_columns"]
@@ -111,10 +113,18 @@ class TermDesign(TermSpec):
     X : ndarray (n, k)
     codes : ndarray of intp (n,)
         Level of each row, 0..q-1.
+    known : FactsOfTerm or None
+        What is known of rows that are not here.
     """
 
     X: Floats
     codes: Codes
+    known: FactsOfTerm | None = None
+
+    @cached_property
+    def facts(self) -> FactsOfTerm:
+        """What the checks ask of the rows."""
+        return RowsOfTerm(self.X, self.codes) if self.known is None else self.known
 
     @property
     def spec(self) -> TermSpec:

@@ -1,4 +1,4 @@
-"""The one guard in front of rows that `remove_data` may have taken away."""
+"""The one guard in front of rows: `remove_data` may have taken them away, or they are elsewhere."""
 
 from __future__ import annotations
 
@@ -28,6 +28,12 @@ def require_rows(design: Design, what: str = "") -> None:
     """
     if has_rows(design):
         return
+    elsewhere = design.rows.elsewhere
+    if elsewhere is not None:
+        raise RowsRemovedError(
+            f"{elsewhere.words}, not in memory{f', and with them {what}' if what else ''}. "
+            f"{elsewhere.way_out}"
+        )
     if what:
         raise RowsRemovedError(
             f"the data of the fit were removed by remove_data(), and with them {what}. "

@@ -18,7 +18,7 @@ from mixedlm_ext.design.rows import Rows
 from mixedlm_ext.design.values import row_shape
 from mixedlm_ext.errors import DesignError, DesignWarning, check_choice, warn_caller
 
-__all__ = ["RowChoice", "choose_rows", "missing_rows", "subset_rows"]
+__all__ = ["RowChoice", "choose_rows", "missing_rows", "report_missing", "subset_rows"]
 
 Positions = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
@@ -118,7 +118,7 @@ def choose_rows(
     lost, counts = missing_rows(columns, rows)
     n_missing = int(np.count_nonzero(lost))
     if n_missing:
-        _report_missing(counts, n_missing, n, next(iter(columns)), missing)
+        report_missing(counts, n_missing, n, next(iter(columns)), missing)
         rows = _without(lost, rows)
     n_zero = 0
     used = None
@@ -142,7 +142,7 @@ def _without(mask: Mask, rows: Positions | None) -> Positions:
     return kept if rows is None else rows[kept]
 
 
-def _report_missing(
+def report_missing(
     counts: Mapping[str, int], n_missing: int, n: int, response: str, missing: str
 ) -> None:
     """Refuse missing values, or a loss of all rows."""

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mixedlm_ext.design.at_hand import DataAtHand
+from mixedlm_ext.design.elsewhere import Elsewhere
 
 __all__ = ["Rows"]
 
@@ -43,6 +44,8 @@ class Rows:
         Labels of all rows of the user's data, if values for the rows are to be aligned with them.
     at_hand : DataAtHand or None
         Where the user's data are, while the user keeps them; not pickled.
+    elsewhere : Elsewhere or None
+        What takes the place of rows that are not in memory; there are none here then.
     """
 
     y: Floats
@@ -58,6 +61,7 @@ class Rows:
     frame: pd.DataFrame | None = None
     full_index: pd.Index | None = None
     at_hand: DataAtHand | None = field(default=None, repr=False)
+    elsewhere: Elsewhere | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.y)

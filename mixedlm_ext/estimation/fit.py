@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from mixedlm_ext.search import Optimization, Sampling
 
 Array = NDArray[np.float64]
 
-__all__ = ["Fit"]
+__all__ = ["Fit", "by_term", "modes_by_term"]
 
 _CACHED = ("engine", "conditional_cov")
 """Shared properties of `Fit` that can be computed again without rows."""
@@ -92,7 +92,7 @@ class Fit:
         problem, pls = criterion.problem, evaluation.pls
         cp, covariance = problem.cp, problem.covariance
         beta, unscaled_cov = _fixed_effects(problem, evaluation)
-        u = _by_term(
+        u = by_term(
             problem, [T.T @ cp.block(evaluation.v, i) for i, T in enumerate(pls.factor.templates)]
         )
         out = cls(
@@ -105,7 +105,7 @@ class Fit:
             sigma=float(np.sqrt(evaluation.scale)),
             beta=beta,
             unscaled_cov=unscaled_cov,
-            b=_modes(problem, pls.b),
+            b=modes_by_term(problem, pls.b),
             u=u,
             pwrss=pls.pwrss,
             logdet_L=pls.logdet_L,
@@ -140,8 +140,23 @@ class Fit:
         """R (p, p), upper triangular, with R'R = X'X; it needs the rows unless W = I."""
         if noise_of(self.design).equal:
             return self.problem.cp.R
+        if self.design.rows.elsewhere is not None:
+            return self.design.rows.elsewhere.root
         require_rows(self.design, "hypotheses of types I and II")
         return np.asarray(np.linalg.qr(self.design.X, mode="r"), dtype=float)
+
+    has_residual: ClassVar[bool] = True
+    """Whether sigma is the standard deviation of a residual."""
+
+    @property
+    def n(self) -> int:
+        """The number of observations, also when the rows were removed."""
+        return self.problem.cp.n
+
+    @property
+    def n_parameters(self) -> int:
+        """Fixed effects, theta, and sigma unless it was fixed."""
+        return len(self.beta) + len(self.theta) + int(self.fixed_sigma is None)
 
     @property
     def templates(self) -> list[Array]:
@@ -178,7 +193,7 @@ def _fixed_effects(problem: Problem, e: GaussianEvaluation) -> tuple[Array, Arra
     return layout.coefficients(pls.beta), np.asarray(root @ root.T)
 
 
-def _modes(problem: Problem, b: Array) -> tuple[Array, ...]:
+def modes_by_term(problem: Problem, b: Array) -> tuple[Array, ...]:
     """Return b of each term, (levels, k), in the user's units."""
     cp = problem.cp
     return tuple(
@@ -186,7 +201,7 @@ def _modes(problem: Problem, b: Array) -> tuple[Array, ...]:
     )
 
 
-def _by_term(problem: Problem, blocks: list[Array]) -> tuple[Array, ...]:
+def by_term(problem: Problem, blocks: list[Array]) -> tuple[Array, ...]:
     """Split (k, levels) arrays of the blocks into (levels, k) arrays of the terms."""
     return tuple(
         np.ascontiguousarray(blocks[place.block][place.own].T) for place in problem.cp.layout.places

@@ -6,8 +6,9 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext.errors import SingularFitWarning, warn_caller
 from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.estimation.generalized import GeneralizedFit
 
-__all__ = ["warn_of_fit"]
+__all__ = ["warn_of_fit", "warn_of_generalized"]
 
 
 def warn_of_fit(fit: Fit) -> None:
@@ -20,5 +21,21 @@ def warn_of_fit(fit: Fit) -> None:
         warn_caller(
             f"The estimated covariance of {', '.join(names)} is singular: a variance is zero or a "
             "correlation is one. The estimates are right; consider a simpler term.",
+            SingularFitWarning,
+        )
+
+
+def warn_of_generalized(fit: GeneralizedFit) -> None:
+    """Warn of a search that failed or of estimates at a boundary; of one thing if there is none."""
+    if fit.optimization.verdict == "no minimum":
+        message = f"There are no finite estimates: {fit.optimization.message}."
+        warn_caller(message.replace("..", "."), ConvergenceWarning)
+        return
+    warn_of_fit(fit)
+    if fit.at_poisson:
+        warn_caller(
+            "alpha of the negative binomial is estimated as zero: given the random effects, the "
+            "counts vary no more than Poisson counts. The estimates are right; the Poisson family "
+            "has one parameter less.",
             SingularFitWarning,
         )

@@ -144,7 +144,7 @@ class Fitted:
     @property
     def n(self) -> int:
         """The number of rows of the fit, also when they were removed."""
-        return self.fit.problem.cp.n
+        return self.fit.n
 
     @property
     def llf(self) -> float:
@@ -154,7 +154,7 @@ class Fitted:
     @property
     def n_parameters(self) -> int:
         """Fixed effects, theta, and sigma unless it was fixed."""
-        return len(self.fit.beta) + len(self.fit.theta) + int(self.fit.fixed_sigma is None)
+        return self.fit.n_parameters
 
     @property
     def aic(self) -> float:
@@ -180,6 +180,36 @@ class Fitted:
         """
         require_rows(self.design, what)
         return self.design
+
+    def by_rows(self, what: str, function: Callable[[Fit], Array]) -> Any:
+        """Return what a function makes of each row, labelled; rows in batches are read for it.
+
+        Parameters
+        ----------
+        what : str
+            As for `rows`.
+        function : callable
+            From the fit to an array (n,), in which no row depends on another.
+
+        Returns
+        -------
+        Series or ndarray (n,)
+
+        Raises
+        ------
+        RowsRemovedError
+        """
+        elsewhere = self.design.rows.elsewhere
+        if elsewhere is None or elsewhere.passes is None:
+            design = self.rows(what)
+            return self.labelled(function(self.fit), design.index)
+        values, labels = [], []
+        for design in elsewhere.passes.designs():
+            values.append(function(self.fit.with_design(design)))
+            labels.append(np.asarray(design.index))
+        out = pd.Series(np.concatenate(values), index=pd.Index(np.concatenate(labels)))
+        full = elsewhere.passes.full_index
+        return out if full is None else out.reindex(full)
 
     def with_design(self, design: Design) -> Fitted:
         """Return the same without its rows; this record keeps them."""

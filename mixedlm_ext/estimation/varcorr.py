@@ -50,7 +50,8 @@ def varcorr(fit: Fit) -> pd.DataFrame:
                 (term.name, f"{kind.word} {name}", np.nan, corr[pair][None])
                 for name, pair in term.correlations
             ]
-    records.append((RESIDUAL, "", fit.sigma**2, np.zeros(0)))
+    if fit.has_residual:
+        records.append((RESIDUAL, "", fit.sigma**2, np.zeros(0)))
     n_corr = max(len(shown) for *_, shown in records)
     rows = [
         [group, name, variance, np.sqrt(variance), *shown, *[np.nan] * (n_corr - len(shown))]

@@ -23,6 +23,8 @@ __all__ = ["KINDS", "marginal", "residuals", "row_residuals", "standardized_mode
 KINDS = ("response", "pearson", "scaled", "studentized", "marginal", "normalized", "random")
 """What ``residuals(kind=...)`` takes."""
 
+_OF_ONE_ROW = ("response", "pearson", "scaled", "marginal")
+
 _FREE = 1e-10
 """Share of the variance below which nothing is left to divide by."""
 
@@ -72,7 +74,9 @@ def residuals(fitted: Fitted, kind: str = "response") -> Any:
     check_choice("kind", kind, KINDS)
     if kind == "random":
         return standardized_modes(fitted.fit)
-    design = fitted.rows("residuals of its rows")
+    if kind in _OF_ONE_ROW:
+        return fitted.by_rows("residuals of its rows", lambda fit: row_residuals(fit, kind))
+    design = fitted.rows(f"{kind} residuals, which depend on all of them")
     return fitted.labelled(row_residuals(fitted.fit, kind), design.index)
 
 

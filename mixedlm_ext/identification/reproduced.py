@@ -67,6 +67,8 @@ def check_not_reproduced(design: Design, problem: Problem, random: bool = True) 
 
 def _weight(design: Design) -> float:
     """Return 1'W1, the sum of the weights."""
+    if design.rows.elsewhere is not None:
+        return design.rows.elsewhere.weight
     one = np.ones(len(design.y))
     return float(one @ noise_of(design).times(one))
 
@@ -78,6 +80,8 @@ def is_rounding(residual: Array, size: Array) -> NDArray[np.bool_]:
 
 def _size(design: Design) -> Array:
     """Return the largest number that the response less the offset is computed from."""
+    if design.rows.elsewhere is not None:
+        return np.asarray(design.rows.elsewhere.largest)
     offset = 0.0 if design.offset is None else np.abs(design.offset).max()
     return np.maximum(np.abs(design.y).max(), offset)
 
@@ -87,6 +91,10 @@ def _is_reproduced(design: Design) -> bool:
 
     A few rows show of almost every response that it does not.
     """
+    if design.rows.elsewhere is not None:
+        design = design.rows.elsewhere.gathered(_DEAR)
+        if design is None:
+            return False
     few = _few_rows(design)
     every = np.arange(len(design.y))
     return _may_span(design, few, _CHEAP) and _may_span(design, every, _DEAR, sure=True)

@@ -27,6 +27,8 @@ Array = NDArray[np.float64]
 __all__ = ["check_identified", "check_told_from_residual", "redundant_parameters"]
 
 _FIT_ANYWAY = "To fit it all the same, pass check={'identified': 'warn'}."
+_MOST_CELLS = 1e7
+"""Numbers that are read again to say in words why parameters cannot be told apart."""
 _SAME = 1e-6
 """Difference of numbers of order one that counts as rounding."""
 
@@ -159,7 +161,7 @@ def _fixed_culprit(design: Design, term: TermDesign) -> str:
 
 def _is_unseen(design: Design, problem: Problem, image: Image, t: int) -> bool:
     """Refuse a term whose own covariance the data do not show."""
-    covariance, term = problem.covariance, design.terms[t]
+    covariance = problem.covariance
     part = covariance.slices[t]
     unseen = image.null_space(part)
     if not unseen.shape[1]:
@@ -168,8 +170,15 @@ def _is_unseen(design: Design, problem: Problem, image: Image, t: int) -> bool:
     whole[part] = unseen
     directions = in_user_columns(covariance, whole)
     entries = [parameters(covariance, residual=False)[i] for i in involved(directions)]
-    _report(design, _unseen_text(term, entries, unseen.shape[1]))
+    _report(design, _unseen_text(_with_rows(design).terms[t], entries, unseen.shape[1]))
     return True
+
+
+def _with_rows(design: Design) -> Design:
+    """Return the design with its rows, as far as there are not too many to read them again."""
+    elsewhere = design.rows.elsewhere
+    gathered = None if elsewhere is None else elsewhere.gathered(_MOST_CELLS)
+    return design if gathered is None else gathered
 
 
 def _unseen_text(term: TermDesign, entries: Sequence[Parameter], d: int) -> str:
@@ -215,12 +224,16 @@ def _why_unseen(term: TermDesign, entries: Sequence[Parameter], d: int) -> str:
 def _is_apart(term: TermDesign, entry: Parameter) -> bool:
     """Whether an entry is the covariance of two columns that never meet in one level."""
     q = len(term.levels)
+    if not len(term.codes):
+        return False
     a, c = (np.bincount(term.codes, term.X[:, j] != 0, q) > 0 for j in (entry.a, entry.c))
     return not (a & c).any()
 
 
 def _are_constant_within(term: TermDesign, columns: Sequence[int]) -> bool:
     """Whether some columns do not vary within any level."""
+    if not len(term.codes):
+        return False
     first = np.empty(len(term.levels), dtype=np.intp)
     first[term.codes[::-1]] = np.arange(len(term.codes))[::-1]
     X = term.X[:, columns]

@@ -14,7 +14,7 @@ from mixedlm_ext.inference.fixed.coefficients import Coefficients
 from mixedlm_ext.inference.profile.profile import check_level
 from mixedlm_ext.inference.profile.profiling import profile
 
-__all__ = ["conf_int"]
+__all__ = ["conf_int", "positions"]
 
 
 def conf_int(
@@ -70,7 +70,7 @@ def conf_int(
             raise FitError(f"{', '.join(options)} needs method='profile' or 'bootstrap'.")
         limits = Coefficients(fitted).limits(alpha)
         if cols is not None:
-            return limits[_positions(cols, list(fitted.x_names))]
+            return limits[positions(cols, list(fitted.x_names))]
         return pd.DataFrame(limits, index=fitted.x_names) if fitted.face.labelled else limits
     if cols is not None:
         raise FitError(f"cols chooses fixed effects; write which={cols!r} with {method!r}.")
@@ -84,7 +84,7 @@ def conf_int(
     )  # fmt: skip
 
 
-def _positions(cols: Any, names: list[str]) -> list[int]:
+def positions(cols: Any, names: list[str]) -> list[int]:
     """Return the positions of fixed effects given by position or name."""
     out = []
     single = isinstance(cols, str | int | np.integer) or not np.iterable(cols)

@@ -14,6 +14,7 @@ from mixedlm_ext.design import NewData, RandomTerm
 from mixedlm_ext.errors import DesignError, FitError, did_you_mean
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
+from mixedlm_ext.prediction.batches import batches_of, write_predictions
 from mixedlm_ext.prediction.means import (
     check_random_only,
     mark_not_estimable,
@@ -27,6 +28,7 @@ from mixedlm_ext.prediction.record import predictor_record
 from mixedlm_ext.prediction.results import PredictionResults, prediction_results
 from mixedlm_ext.prediction.terms import Chosen, choose_terms
 from mixedlm_ext.simulation.simulate import fit_parameters
+from mixedlm_ext.sources import is_source, open_source
 
 Array = NDArray[np.float64]
 
@@ -43,14 +45,16 @@ def predict(
     random: Sequence[RandomTerm] | None = None,
     random_only: bool = False,
     newparams: Mapping[str, Any] | None = None,
-) -> pd.Series | Array:
+    out: Any = None,
+) -> Any:
     """Predict the response.
 
     Parameters
     ----------
     exog : DataFrame, polars.DataFrame, dict or array, optional
         New data: the variables of the formula, or for a model made from arrays the columns of
-        X. The data of the fit by default.
+        X. The data of the fit by default. Or rows in batches, as `MixedLM.from_formula` takes
+        them.
     which : {"conditional", "population"}
         With the conditional modes of the random effects, or with random effects of zero.
     terms : str or sequence of str, optional
@@ -71,10 +75,14 @@ def predict(
     newparams : mapping, optional
         Other parameters than the estimates: "beta", "theta" or both. Conditional modes are then
         b = Λû with the new Λ and the spherical random effects û of the fit, as in lme4.
+    out : str or path-like, optional
+        A Parquet file to write the predictions of rows in batches to, as column ``prediction``.
+        It appears when it is complete.
 
     Returns
     -------
     Series
+        Of rows in batches an iterator over the Series of each batch, or nothing with `out`.
         With the index of the data; missing where a needed value is missing or, with a warning,
         where the fixed part is not estimable. An array if the model and the new data are
         arrays.
@@ -111,12 +119,40 @@ def predict(
     """
     chosen = choose_terms(fitted.design, which, terms)
     check_random_only(random_only, chosen)
-    new = _rows(fitted, _as_data(fitted, exog), chosen, offset, random, random_only)
     fit = fitted.fit if newparams is None else _with(fitted.fit, newparams)
-    values = predict_rows(fit, new, chosen, new_levels, random_only)
+    exog = _as_data(fitted, exog)
+
+    def of(data: Any) -> NewData:
+        return _rows(fitted, data, chosen, offset, random, random_only)
+
+    def values(new: NewData) -> Array:
+        return predict_rows(fit, new, chosen, new_levels, random_only)
+
+    if is_source(exog):
+        batches = batches_of(open_source(exog), fitted.design)
+        parts = (pd.Series(values(of(b.frame)), index=b.frame.index) for b in batches)
+        if out is None:
+            return parts
+        write_predictions(parts, out)
+        return None
+    if out is not None:
+        raise DesignError("out= belongs to rows in batches, such as a path, as exog=.")
+    if exog is None and fitted.design.rows.elsewhere is not None:
+        return fitted.by_rows(
+            "predictions for it",
+            lambda own: predict_rows(
+                replace(fit, design=own.design),
+                rows_of_fit(own.design),
+                chosen,
+                new_levels,
+                random_only,
+            ),
+        )
+    new = of(exog)
+    out = values(new)
     if new_levels == "population":
         warn_of_new_levels(fit.design, new, chosen)
-    return fitted.labelled(values, new.index, isinstance(getattr(exog, "index", None), pd.Index))
+    return fitted.labelled(out, new.index, isinstance(getattr(exog, "index", None), pd.Index))
 
 
 def get_prediction(

@@ -19,7 +19,17 @@ from mixedlm_ext.products.products import BlockMatrix, Coupling, CrossProducts
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-__all__ = ["RowSums", "cross_products", "lay_out", "learn", "shared_groups"]
+__all__ = [
+    "RowSums",
+    "cross_products",
+    "diagonal_sums",
+    "lay_out",
+    "learn",
+    "level_sums",
+    "shared_groups",
+    "times",
+    "weighted_columns",
+]
 
 
 def shared_groups(terms: Sequence[TermDesign]) -> list[list[int]]:
@@ -219,15 +229,15 @@ def _form(
     Xy: Array,
 ) -> CrossProducts:
     """Sum over the rows."""
-    weighted = [_weighted_columns(block, noise) for block in blocks]
+    weighted = [weighted_columns(block, noise) for block in blocks]
     responses = [*np.asfortranarray(rows.Q).T, rows.y]
-    Zr = np.concatenate([_level_sums(b, c, responses) for b, c in zip(blocks, weighted)])
+    Zr = np.concatenate([level_sums(b, c, responses) for b, c in zip(blocks, weighted)])
     couplings = {
         (i, j): _couple(blocks[i], weighted[i], blocks[j], weighted[j])
         for j in range(len(blocks))
         for i in range(j)
     }
-    diagonal = [_diagonal(b, c) for b, c in zip(blocks, weighted)]
+    diagonal = [diagonal_sums(b, c) for b, c in zip(blocks, weighted)]
     return CrossProducts(
         layout=layout,
         n=len(rows.y),
@@ -241,12 +251,12 @@ def _form(
     )
 
 
-def _weighted_columns(block: BlockData, noise: Noise) -> list[Array | None]:
+def weighted_columns(block: BlockData, noise: Noise) -> list[Array | None]:
     """Return W^½ times the block's columns; None still stands for ones."""
     return [noise.ones if c is None else noise.root_times(c) for c in block.columns]
 
 
-def _times(a: Array | None, b: Array | None) -> Array | None:
+def times(a: Array | None, b: Array | None) -> Array | None:
     """Return the elementwise product of two columns, None standing for ones."""
     if a is None:
         return b
@@ -258,21 +268,21 @@ def _sums(codes: Index, values: Array | None, size: int) -> Array:
     return np.bincount(codes, values, size).astype(float, copy=False)
 
 
-def _diagonal(block: BlockData, columns: list[Array | None]) -> Array:
+def diagonal_sums(block: BlockData, columns: list[Array | None]) -> Array:
     """Return Z_i'WZ_i as (k, k, levels)."""
     out = np.empty((block.k, block.k, block.levels))
     for a in range(block.k):
         for b in range(a + 1):
-            out[a, b] = out[b, a] = _sums(block.codes, _times(columns[a], columns[b]), block.levels)
+            out[a, b] = out[b, a] = _sums(block.codes, times(columns[a], columns[b]), block.levels)
     return out
 
 
-def _level_sums(block: BlockData, columns: list[Array | None], responses: Sequence[Array]) -> Array:
+def level_sums(block: BlockData, columns: list[Array | None], responses: Sequence[Array]) -> Array:
     """Return Z_i'W times each of the c `responses` (n,), as (k·levels, c)."""
     out = np.empty((block.k, block.levels, len(responses)))
     for a, column in enumerate(columns):
         for j, response in enumerate(responses):
-            out[a, :, j] = _sums(block.codes, _times(column, response), block.levels)
+            out[a, :, j] = _sums(block.codes, times(column, response), block.levels)
     return out.reshape(block.size, -1)
 
 
@@ -285,6 +295,6 @@ def _couple(
     values = np.empty((one.k, two.k, len(uniques)))
     for a in range(one.k):
         for b in range(two.k):
-            values[a, b] = _sums(pair, _times(columns1[a], columns2[b]), len(uniques))
+            values[a, b] = _sums(pair, times(columns1[a], columns2[b]), len(uniques))
     rows, columns = np.divmod(uniques, two.levels)
     return Coupling(rows, columns, values)

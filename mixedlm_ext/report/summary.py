@@ -19,7 +19,7 @@ from mixedlm_ext.inference.choices import name_list
 from mixedlm_ext.inference.fixed.coefficients import Coefficients
 from mixedlm_ext.search import Sampling
 
-__all__ = ["headline", "summary", "summary_notes"]
+__all__ = ["fixed_effects_table", "headline", "summary", "summary_notes", "variance_table"]
 
 _WIDTH = 78
 
@@ -56,8 +56,8 @@ def summary(
     own = list(fitted.x_names)
     names = own if xname is None else name_list(xname, "xname", f"{own}")
     out.add_table_2cols(None, heading, left, right, yname=response, xname=names)
-    out.tables.append(_fixed_effects_table(fitted, names, alpha))
-    out.tables.append(_variance_table(fitted))
+    out.tables.append(fixed_effects_table(fitted, names, alpha))
+    out.tables.append(variance_table(fitted))
     out.add_extra_txt([textwrap.fill(note, _WIDTH) for note in summary_notes(fitted)])
     return out
 
@@ -96,7 +96,7 @@ def _model_items(fitted: Fitted) -> tuple[list[Any], list[Any]]:
     return left, right
 
 
-def _fixed_effects_table(fitted: Fitted, names: list[str], alpha: float) -> SimpleTable:
+def fixed_effects_table(fitted: Fitted, names: list[str], alpha: float) -> SimpleTable:
     """Return coefficients, standard errors, tests and intervals."""
     found = Coefficients(fitted)
     own = fitted.x_names
@@ -140,7 +140,7 @@ def _narrow(widths: list[int], least: list[int], stub: int) -> list[int]:
     return widths
 
 
-def _variance_table(fitted: Fitted) -> SimpleTable:
+def variance_table(fitted: Fitted) -> SimpleTable:
     """Return variances, standard deviations and correlations of the random effects."""
     frame = varcorr(fitted.fit)
     corr = [name for name in frame.columns if name.startswith("corr_")]
@@ -216,7 +216,7 @@ def summary_notes(fitted: Fitted) -> list[str]:
     if fitted.fit.sampling is not None:
         notes.append(_sampling_note(fitted.fit.sampling))
     design = fitted.design
-    if fitted.fit.fixed_sigma is not None:
+    if fitted.fit.has_residual and fitted.fit.fixed_sigma is not None:
         notes.append(f"The residual standard deviation was fixed at {fitted.fit.sigma:g}.")
     singular = [term.name for term, flag in zip(design.terms, fitted.fit.singular_terms) if flag]
     if singular:

@@ -123,9 +123,9 @@ def _parameter_rows(fitted: Fitted, conf_level: float) -> Iterable[dict[str, Any
                 yield {**one, "term": f"cor__{name}.{term.columns[j]}", "estimate": corr[i, j]}
         for label, pair in () if kind.linear else term.correlations:
             yield {**one, "term": f"cor__{label}", "estimate": corr[pair]}
-    yield {
-        "effect": "ran_pars", "group": RESIDUAL, "term": "sd__Observation", "estimate": fit.sigma,
-    }  # fmt: skip
+    if fit.has_residual:
+        own = {"group": RESIDUAL, "term": "sd__Observation", "estimate": fit.sigma}
+        yield {"effect": "ran_pars", **own}
 
 
 def _mode_rows(fitted: Fitted, conf_level: float) -> Iterable[dict[str, Any]]:

@@ -16,6 +16,7 @@ from mixedlm_ext.criteria.pls import Problem, degenerate
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.transform import only_block
 from mixedlm_ext.search.log import Log
+from mixedlm_ext.search.moments import MISSING, moments
 from mixedlm_ext.search.newton import newton
 from mixedlm_ext.structures.base import LEAST_SD, MOST_SD
 from mixedlm_ext.structures.covariance import Covariance
@@ -26,12 +27,6 @@ __all__ = ["reflections", "several_minima", "start_values"]
 
 _SCALES = (30.0, 1000.0)
 """Standard deviations in those of the noise that are tried beside moments, columns whitened."""
-_MISSING = 1e-6
-"""Share of a random column outside the fixed part from which on it has no fixed partner."""
-_SWEEPS = 10
-"""Sweeps over the blocks at most for least squares, which need not be exact."""
-_NOTHING = 1e-10
-"""Share of y'Wy below which least squares leave no residual."""
 _ALIKE = 0.6
 """Mean squared canonical correlation from which on two factors are nearly one."""
 _DEPENDENT = 0.8
@@ -112,10 +107,10 @@ def _candidates(criterion: GaussianCriterion, several: bool) -> list[Array]:
     if dear:
         out = [covariance.theta_of([_alone(criterion, i) for i in blocks])]
     if several:
-        out += [_moments(problem, i, relative) for i in blocks for relative in (True, False)]
+        out += [moments(problem, i, how, criterion.reml) for i in blocks for how in (True, False)]
         out += _corners(problem)
     elif not dear:
-        out.append(_moments(problem, blocks[-1], relative=True))
+        out.append(moments(problem, blocks[-1], True, criterion.reml))
     kept: list[Array] = []
     for theta in out:
         if not any(np.allclose(theta, other, rtol=0.1) for other in kept):
@@ -162,7 +157,7 @@ def several_minima(problem: Problem) -> bool:
     cp = problem.cp
     for i, D in enumerate(cp.diagonal):
         inside = (cp.block(cp.ZX, i).sum(axis=1) ** 2).sum(axis=1)
-        apart = (inside < (1.0 - _MISSING) * np.einsum("aal->a", D)).any()
+        apart = (inside < (1.0 - MISSING) * np.einsum("aal->a", D)).any()
         if apart or _dependent(problem, i).any():
             return True
     return any(_nearly_one(cp, i, j) for i, j in cp.couplings)
@@ -219,109 +214,3 @@ def _alone(criterion: GaussianCriterion, block: int) -> Array:
     best, _ = newton(own.at(covariance.start()), tol=0.1, log=Log(limit=200))
     T = covariance.templates(best.theta)[0]
     return np.diag(np.maximum(np.sqrt((T * T).sum(axis=1)), LEAST_SD))
-
-
-def _moments(problem: Problem, carrier: int, relative: bool) -> Array:
-    """Return theta from the moments of least-squares coefficients b_l of every level.
-
-    With σ² the mean square of what they leave of y, Γ_i = mean of b_lb_l'/σ² - (Z_l'WZ_l)⁺. A mean
-    of the b_l that the fixed part can explain is left to it, the smallest mean remaining,
-    `relative` to their covariance or not; what several blocks can explain is given to `carrier`.
-    """
-    cp = problem.cp
-    inverses, ranks = zip(*(_pseudo_inverses(D) for D in cp.diagonal))
-    blocks = range(len(cp.shapes))
-    b, rss = _least_squares(cp, inverses, [carrier, *(i for i in blocks if i != carrier)])
-    df = cp.n - cp.p - sum(int(r.sum()) for r in ranks)
-    if df <= 0 and rss <= _NOTHING * cp.yy:
-        return problem.covariance.start()  # the levels reproduce y: nothing tells σ
-    scale = max(rss, 1e-14 * cp.yy) / max(df, 1)
-    chosen = [_determined(rank, cp.shapes[i][0]) for i, rank in enumerate(ranks)]
-    noise = [inverse[which].mean(axis=0) for inverse, which in zip(inverses, chosen)]
-    _take_out_means(cp, b, chosen, carrier, None if not relative else (scale, noise[carrier]))
-    if len(blocks) > 1:
-        left = cp.block(cp.Zy - cp.ZZ @ b, carrier)
-        cp.block(b, carrier)[:] += np.einsum("lab,bl->al", inverses[carrier], left)
-    Gammas = []
-    for i, term_noise in zip(blocks, noise):
-        own = cp.block(b, i)[:, chosen[i]]
-        Gammas.append(own @ own.T / (scale * own.shape[1]) - term_noise)
-    return _roots(problem.covariance, Gammas)
-
-
-def _take_out_means(
-    cp: CrossProducts,
-    b: Array,
-    chosen: list[NDArray[np.bool_]],
-    carrier: int,
-    metric: tuple[float, Array] | None,
-) -> None:
-    """Subtract from b (q,) the means of every block, of the carrier what the fixed part explains.
-
-    `metric` is σ² and the noise of the carrier's coefficients where their covariance decides what
-    is the smallest mean remaining.
-    """
-    for i in range(len(cp.shapes)):
-        own = cp.block(b, i)
-        known = own[:, chosen[i]]
-        means = known.mean(axis=1)
-        if i == carrier:
-            spread = np.eye(len(own))
-            if metric is not None:
-                scale, noise = metric
-                spread = np.atleast_2d(np.cov(known, bias=True)) / scale + noise
-            means = _explained(cp, i, spread) @ means
-        own -= means[:, None]
-
-
-def _determined(rank: NDArray[np.intp], k: int) -> NDArray[np.bool_]:
-    """Choose the levels that determine all their coefficients; all levels where those are few."""
-    out = rank == k
-    return out if out.sum() > k else np.ones(len(rank), bool)
-
-
-def _explained(cp: CrossProducts, i: int, metric: Array) -> Array:
-    """Return the projection (k, k) on the combinations of a block's columns within the fixed part.
-
-    Orthogonal in the inverse of `metric`.
-    """
-    total = cp.diagonal[i].sum(axis=2)
-    inside = cp.block(cp.ZX, i).sum(axis=1)
-    values, vectors = np.linalg.eigh(total - inside @ inside.T)
-    own = vectors[:, values < _MISSING * np.diag(total).max()]
-    weighed = np.linalg.pinv(metric, hermitian=True) @ own  # columns may be redundant
-    return np.asarray(own @ np.linalg.pinv(own.T @ weighed, hermitian=True) @ weighed.T)
-
-
-def _least_squares(
-    cp: CrossProducts, inverses: tuple[Array, ...], order: list[int]
-) -> tuple[Array, float]:
-    """Return coefficients (q,) of y on Z and the residual sum of squares, by Gauss-Seidel."""
-    b = np.zeros(cp.q)
-    Zr, rss = cp.Zy, cp.yy
-    for _ in range(_SWEEPS):
-        before = rss
-        for i in order:
-            change = np.einsum("lab,bl->al", inverses[i], cp.block(Zr, i))
-            rss -= float((change * cp.block(Zr, i)).sum())
-            cp.block(b, i)[:] += change
-            if len(order) > 1:
-                Zr = cp.Zy - cp.ZZ @ b
-        if len(order) == 1 or rss > 0.9 * before:
-            break
-    return b, rss
-
-
-def _pseudo_inverses(D: Array) -> tuple[Array, NDArray[np.intp]]:
-    """Return the pseudo-inverses (levels, k, k) of D (k, k, levels) and their ranks."""
-    values, vectors = np.linalg.eigh(D.transpose(2, 0, 1))
-    kept = values > 1e-8 * np.maximum(values[:, -1:], 1e-300)
-    inverse = np.where(kept, 1.0 / np.where(kept, values, 1.0), 0.0)
-    return np.einsum("lac,lc,lbc->lab", vectors, inverse, vectors), kept.sum(axis=1)
-
-
-def _roots(covariance: Covariance, Gammas: list[Array]) -> Array:
-    """Return the theta of matrices that need not be covariances, term by term."""
-    return np.concatenate(
-        [t.structure.nearest(Gammas[t.block][t.own, t.own]) for t in covariance.terms]
-    )

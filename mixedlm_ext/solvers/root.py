@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import blas, lapack
+from scipy.linalg import lapack
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.linalg.blas import matmul
+from mixedlm_ext.linalg.triangular import solve_triangular
 from mixedlm_ext.solvers.plan import Part
 
 Array = NDArray[np.float64]
@@ -19,6 +20,8 @@ __all__ = ["DenseFactor", "DenseRoot"]
 
 _WELL_CONDITIONED = 1e-3
 """Ratio of singular values of a template above which K = (KT)T⁻¹ keeps its digits."""
+_SMALL = 150
+"""Columns below which dpotri would wake threads of OpenBLAS for work that is not worth it."""
 
 
 class DenseRoot:
@@ -86,17 +89,17 @@ class DenseFactor:
 
     def half_solve(self, r: Array) -> Array:
         """Return L⁻¹Λ'r for r of shape (size, c)."""
-        return np.asarray(
-            blas.dtrsm(1.0, self.L, self._left(r, transpose=True), lower=1, overwrite_b=1)
-        )
+        return solve_triangular(self.L, self._left(r, transpose=True), lower=True, overwrite=True)
 
     def back_solve(self, c: Array) -> Array:
         """Return b = ΛL⁻ᵀc."""
-        return self._left(np.asarray(blas.dtrsm(1.0, self.L, c, lower=1, trans_a=1)))
+        return self._left(solve_triangular(self.L, c, lower=True, transpose=True))
 
     @cached_property
     def _S_inverse(self) -> Array:
         """S⁻¹, C-ordered."""
+        if self.root.size < _SMALL:
+            return matmul(self._L_inverse.T, self._L_inverse)
         inverse, _ = lapack.dpotri(self.L, lower=1)
         _mirror(inverse)
         return np.asarray(inverse.T)

@@ -178,6 +178,10 @@ class Structure(ABC):
         """Return the gradient in the changes from ∂d/∂T and ∂d/∂Γ, each (k, k)."""
 
     @abstractmethod
+    def step_gradient_after(self, theta: Array, changes: Array, by_gamma: Array) -> Array:
+        """Return the gradient in the changes after some changes, from ∂d/∂Γ (k, k) there."""
+
+    @abstractmethod
     def step_chain(self, theta: Array) -> Array:
         """Return what the changes do to the coordinates of Γ, (changes, n_coordinates)."""
 

@@ -240,6 +240,10 @@ class CorrelatedStructure(Structure):
         """Return <G, ∂Γ/∂θ_j>."""
         return np.einsum("jab,ab->j", self.gamma_derivatives(theta), by_gamma)
 
+    def step_gradient_after(self, theta: Array, changes: Array, by_gamma: Array) -> Array:
+        """Return <G, ∂Γ/∂θ_j> after the changes."""
+        return np.einsum("jab,ab->j", self.gamma_derivatives(theta + changes), by_gamma)
+
     def step_chain(self, theta: Array) -> Array:
         """Return the identity: the changes are those of the coordinates."""
         return np.eye(self.n_theta)

@@ -154,6 +154,12 @@ class LinearStructure(Structure):
         """Return ∂d/∂T at the moving entries."""
         return by_template[self._moving]
 
+    def step_gradient_after(self, theta: Array, changes: Array, by_gamma: Array) -> Array:
+        """Return 2GT at the moving entries, T not brought back to the triangle."""
+        moved = self.template(theta)
+        moved[self._moving] += changes
+        return (2.0 * by_gamma @ moved)[self._moving]
+
     def step_chain(self, theta: Array) -> Array:
         """Return ∂Γ_(ac)/∂T_(ab) = T_cb for the moving entries ab and the pairs ac of the term."""
         return self.chain(theta, *self._moving)

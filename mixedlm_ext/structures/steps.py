@@ -51,6 +51,11 @@ class TemplateSteps:
         ]
         self._changes = _consecutive([len(basis) for basis in self._bases])
 
+    @property
+    def size(self) -> int:
+        """Number of directions."""
+        return self._basis.shape[1]
+
     @cached_property
     def _basis(self) -> Array:
         """The bases of the terms' changes as one block-diagonal matrix."""
@@ -72,6 +77,24 @@ class TemplateSteps:
             for term, theta, _ in self._terms
         ]
         return np.asarray(self._basis.T @ np.concatenate(raw))
+
+    def gradient_after(self, step: Array, by_gamma: Sequence[Array]) -> Array:
+        """Return the gradient along the basis after a step along it, from ∂d/∂Γ_i there."""
+        full = self._basis @ step
+        raw = [
+            term.structure.step_gradient_after(
+                theta, full[part], by_gamma[term.block][term.own, term.own]
+            )
+            for (term, theta, _), part in zip(self._terms, self._changes)
+        ]
+        return np.asarray(self._basis.T @ np.concatenate(raw))
+
+    def carry(self, derivatives: Array) -> Array:
+        """Return derivatives (coordinates, c) in the coordinates of Γ along the basis, (d, c)."""
+        chain = np.zeros((self._changes[-1].stop, self._covariance.n_coordinates))
+        for own, (term, theta, coordinates) in zip(self._changes, self._terms):
+            chain[own, coordinates] = term.structure.step_chain(theta)
+        return matmul(self._basis.T, matmul(chain, derivatives))
 
     def hessian(self, information: Array, G: Sequence[Array]) -> Array:
         """Return the Hessian along the basis.

@@ -225,7 +225,7 @@ CASES: list[tuple[Any, dict[str, Any], str]] = [
     ({"y": [1.0, 2.0], "x": [1.0], "g": [1, 2]}, {}, "column 'x' has 1 values; the data have 2"),
     ({"y": [1.0, 2.0], "x": [[1], [1, 2]], "g": [1, 2]}, {}, "column 'x' holds lists of different"),
     ({"y": [1.0, 2.0], "x": iter([1]), "g": [1, 2]}, {}, "column 'x' is a list_iter"),
-    ("data.csv", {}, "data is a str; pass a pandas or polars DataFrame"),
+    ("data.csv", {}, "there is no file 'data.csv'. Data are a path or pattern of Parquet"),
     (DATA, {"missing": "omit"}, "missing='omit' is not known. Use one of 'drop'"),
     (DATA.assign(x=[np.nan, 1.0] * 30), {"missing": "raise"}, "('x': 30). Use missing='drop'"),
     (DATA, {"weights": np.ones(5)}, "weights has 5 values; the data have 60 rows"),

@@ -1,0 +1,123 @@
+"""Rows in batches: how fast each pass is beside pyarrow's own scan of the same columns.
+
+    python benchmarks/batches.py --rows 1e7              # makes the file, scans, learns, sums, fits
+    python benchmarks/batches.py --rows 1e8 --dir /data
+
+The data are made with a seed: a hundred rows for each subject, with an intercept and a slope of its
+own, and ten items, ten times each, out of those around its place; N rows have N/10,000 items.
+Seconds are of the processor, all threads together: other work on the machine counts less. Memory is
+the largest that the process held.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mixedlm_ext import MixedLM
+from mixedlm_ext.batches import build
+
+FORMULA = "y ~ x + (x | subject) + (1 | item)"
+COLUMNS = ["y", "x", "subject", "item"]
+EACH = 100
+
+
+def make(path: Path, rows: int, items: int) -> None:
+    """Write the rows, subject by subject, in row groups of a million."""
+    rng = np.random.default_rng(20261126)
+    subjects = rows // EACH
+    item_effects = 0.5 * rng.standard_normal(items)
+    schema = pa.schema(
+        [("y", pa.float64()), ("x", pa.float64()), ("subject", pa.int32()), ("item", pa.int32())]
+    )
+    near = max(items // 100, 10)
+    with pq.ParquetWriter(path, schema, compression="snappy") as file:
+        for first in range(0, subjects, 10_000):
+            own = np.arange(first, min(first + 10_000, subjects))
+            subject = np.repeat(own, EACH)
+            # ten items out of a hundredth of all, around the subject's own place among them
+            start = (own * items // subjects).astype(np.int64)
+            ten = (start[:, None] + rng.integers(0, near, (len(own), 10))) % items
+            item = np.tile(ten, (1, EACH // 10)).ravel()
+            x = rng.standard_normal(len(subject))
+            b = rng.standard_normal((len(own), 2)) @ np.array([[1.0, 0.3], [0.0, 0.5]])
+            y = 2.0 + 0.7 * x + b[subject - first, 0] + b[subject - first, 1] * x
+            y += item_effects[item] + rng.standard_normal(len(subject))
+            table = pa.table([y, x, subject.astype(np.int32), item.astype(np.int32)], schema=schema)
+            file.write_table(table, row_group_size=1 << 20)
+
+
+def scan(path: Path) -> float:
+    """Read the columns with pyarrow and add each up."""
+    start = time.perf_counter()
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(1 << 20, columns=COLUMNS):
+            for column in batch.columns:
+                np.asarray(column).sum()
+    return time.perf_counter() - start
+
+
+def timed(module: object, name: str, times: dict[str, float]) -> None:
+    """Take the time of a function of a module."""
+    function = getattr(module, name)
+
+    def wrapped(*args: object, **kwargs: object) -> object:
+        start = time.perf_counter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            times[name] = times.get(name, 0.0) + time.perf_counter() - start
+
+    setattr(module, name, wrapped)
+
+
+def memory() -> float:
+    """The largest memory of the process so far, in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=float, default=1e6)
+    parser.add_argument("--items", type=int)
+    parser.add_argument("--dir", type=Path, default=Path("."))
+    parser.add_argument("--no-fit", action="store_true")
+    given = parser.parse_args()
+    rows = int(given.rows)
+    items = given.items or max(rows // 10_000, 100)
+    path = given.dir / f"batches_{rows}_{items}.parquet"
+    if not path.exists():
+        make(path, rows, items)
+    print(f"{rows:,} rows, {rows // EACH:,} subjects, {items:,} items; "
+          f"{path.stat().st_size / 1e9:.2f} GB of Parquet")  # fmt: skip
+    scans = [scan(path) for _ in range(2)]
+    print(f"scan   {min(scans):8.2f} s   {rows / min(scans) / 1e6:6.1f} million rows a second")
+    times: dict[str, float] = {}
+    timed(build, "learn_rows", times)
+    timed(build, "sum_rows", times)
+    start = time.perf_counter()
+    model = MixedLM.from_formula(FORMULA, path)
+    whole = time.perf_counter() - start
+    for name, label in (("learn_rows", "learn"), ("sum_rows", "sum")):
+        seconds = times[name]
+        print(f"{label:6} {seconds:8.2f} s   {rows / seconds / 1e6:6.1f} million rows a second   "
+              f"{seconds / min(scans):5.1f} scans")  # fmt: skip
+    print(f"both   {whole:8.2f} s with what comes after; at most {memory():.2f} GB")
+    if given.no_fit:
+        return
+    start = time.perf_counter()
+    result = model.fit()
+    print(f"fit    {time.perf_counter() - start:8.2f} s, {result.optimization.n_evaluations} "
+          f"evaluations; at most {memory():.2f} GB")  # fmt: skip
+    print(result.summary())
+
+
+if __name__ == "__main__":
+    main()

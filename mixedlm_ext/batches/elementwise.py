@@ -1,0 +1,79 @@
+"""Expressions whose values depend on all rows together cannot be evaluated batch by batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mixedlm_ext.design.formula_code import Piece, code_names
+from mixedlm_ext.design.matrices import FormulaMatrices
+from mixedlm_ext.errors import FormulaError, MixedLMError
+
+__all__ = ["refuse_functions_of_all_rows"]
+
+_SHARE = 0.37
+"""Part of the rows that is evaluated apart: drawn, as halves of a series may have equal means."""
+_SAME = 1e-9
+"""Relative difference of values of one row that counts as none."""
+
+
+def refuse_functions_of_all_rows(matrices: FormulaMatrices, sample: pd.DataFrame) -> None:
+    """Compare what expressions make of some rows with what they make of parts of them.
+
+    ``x - x.mean()`` would take the mean of each batch from its rows, without a word.
+
+    Parameters
+    ----------
+    matrices : FormulaMatrices
+    sample : DataFrame
+        Some of the rows.
+
+    Raises
+    ------
+    FormulaError
+        If an expression gives a row another value beside other rows.
+    """
+    one = np.random.default_rng(0).random(len(sample)) < _SHARE
+    masks = [mask for mask in (one, ~one) if mask.any()]
+    for piece in matrices.code.pieces:
+        if code_names(piece.code).bare is not None:
+            continue
+        parts = [sample, *(sample[mask] for mask in masks)]
+        try:
+            with np.errstate(all="ignore"):
+                whole, *some = (_values(matrices, piece, part) for part in parts)
+        except MixedLMError:
+            raise
+        except Exception:  # an expression may fail in any way; the pass says how
+            continue
+        if not all(_same(whole[mask], part) for mask, part in zip(masks, some)):
+            raise FormulaError(
+                f"{piece.text!r} in {piece.place} depends on all rows together, and these are read "
+                "in batches",
+                matrices.formula.text,
+                piece.span,
+                "Use center(x), standardize(x), bs(x), which remember all rows, or make it a "
+                "column of the data.",
+            )
+
+
+def _values(matrices: FormulaMatrices, piece: Piece, frame: pd.DataFrame) -> Any:
+    """Return the value of an expression as an array."""
+    data = matrices.new_data(frame, [piece])
+    values = matrices.value(piece, data, frame)
+    values = values.data if hasattr(values, "contrast") else values
+    of_objects = isinstance(getattr(values, "dtype", None), pd.CategoricalDtype)
+    return np.asarray(values, dtype=object if of_objects else None)
+
+
+def _same(one: Any, two: Any) -> bool:
+    """Say whether two arrays hold the same values, up to rounding."""
+    if one.shape != two.shape:
+        return False
+    if one.dtype.kind in "iufb" and two.dtype.kind in "iufb":
+        a, b = np.asarray(one, dtype=float), np.asarray(two, dtype=float)
+        return bool(np.allclose(a, b, rtol=_SAME, atol=0.0, equal_nan=True))
+    missing = pd.isna(one) & pd.isna(two)
+    return bool(((one == two) | missing).all())

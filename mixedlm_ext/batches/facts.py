@@ -1,0 +1,228 @@
+"""What the checks of a design ask of its rows, found out batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mixedlm_ext.batches.matrices import BatchRows
+from mixedlm_ext.design.checks import not_finite
+from mixedlm_ext.design.coefficients import same_column
+from mixedlm_ext.design.facts import KnownTerm, equal_columns, in_one_level
+from mixedlm_ext.design.records import TermDesign, TermSpec
+from mixedlm_ext.linalg.blas import matmul
+
+__all__ = ["ColumnFacts", "NotFinite", "RowFacts", "SamePairs", "TermFacts", "VectorFacts"]
+
+Floats = npt.NDArray[np.float64]
+Truths = npt.NDArray[np.bool_]
+
+
+_FEW_COLUMNS = 8
+
+
+class VectorFacts:
+    """Smallest, largest and number of values."""
+
+    def __init__(self) -> None:
+        self.n, self.low, self.high, self.total = 0, np.inf, -np.inf, 0.0
+
+    def see(self, values: Floats) -> None:
+        """Add the values of a batch."""
+        self.n += len(values)
+        self.low = min(self.low, float(values.min()))
+        self.high = max(self.high, float(values.max()))
+        self.total += float(values.sum())
+
+    @property
+    def peak(self) -> float:
+        """The largest size."""
+        return max(abs(self.low), abs(self.high))
+
+    def extremes(self) -> Floats:
+        """Return the smallest and the largest value, which stand for all in checks."""
+        return np.array([self.low, self.high])
+
+
+class ColumnFacts:
+    """Extremes of the columns of a matrix, and their products with ones and with one another.
+
+    Parameters
+    ----------
+    k : int
+    """
+
+    def __init__(self, k: int) -> None:
+        self.n = 0
+        self.low, self.high = np.full(k, np.inf), np.full(k, -np.inf)
+        self.ones, self.gram = np.zeros(k), np.zeros((k, k))
+
+    def see(self, X: Floats, coordinates: Floats) -> None:
+        """Add the rows of a batch, and their coordinates in the basis whose products are summed."""
+        self.n += len(X)
+        low, high, ones = _along_columns(X)
+        self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
+        self.ones += ones
+        self.gram += matmul(coordinates.T, coordinates)
+
+
+def _along_columns(X: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return the smallest and largest values and the sums of columns; numpy is slow at few."""
+    if X.shape[1] > _FEW_COLUMNS:
+        return X.min(axis=0), X.max(axis=0), X.sum(axis=0)
+    each = [(column.min(), column.max(), column.sum()) for column in X.T]
+    low, high, ones = np.array(each, dtype=float).reshape(-1, 3).T
+    return low, high, ones
+
+
+class TermFacts(ColumnFacts):
+    """The same of a random term, and what depends on levels.
+
+    Parameters
+    ----------
+    spec : TermSpec
+    """
+
+    def __init__(self, spec: TermSpec) -> None:
+        k = len(spec.columns)
+        super().__init__(k)
+        self._ordered = spec.kind.ordered
+        self.indicators = True
+        self._one_level = np.ones(k, dtype=bool)
+        self._level = np.full(k, -1, dtype=np.intp)
+
+    def see_term(self, term: TermDesign, coordinates: Floats) -> None:
+        """Add the rows of a batch."""
+        self.see(term.X, coordinates)
+        if self._ordered and self.indicators:
+            self.indicators = term.facts.indicators
+        for j in np.flatnonzero(self._one_level):
+            self._see_level(int(j), term)
+
+    def _see_level(self, j: int, term: TermDesign) -> None:
+        """Compare the level in which a column is not zero with that of the batches before."""
+        column = term.X[:, j]
+        rows = np.flatnonzero(column)
+        if not len(rows):
+            return
+        level = term.codes[rows[0]]
+        known = self._level[j] in (-1, level)
+        self._one_level[j] = known and in_one_level(column[:, None], term.codes)[0]
+        self._level[j] = level
+
+    def known(self, root: Floats) -> KnownTerm:
+        """Return the facts, with a triangle that has the inner products of the columns."""
+        one_level = self._one_level & (self._level >= 0)
+        return KnownTerm(self.n, self.low, self.high, root, self.indicators, one_level)
+
+
+class SamePairs:
+    """Which columns of the random terms are columns of X, or of other terms, in all rows."""
+
+    def __init__(self, p: int, specs: Sequence[TermSpec]) -> None:
+        widths = [p, *(len(spec.columns) for spec in specs)]
+        self.near = {
+            (i, j): np.ones((widths[i], widths[j]), dtype=bool)
+            for i in range(1, len(widths))
+            for j in range(i)
+        }
+        self.equal = {key: value.copy() for key, value in self.near.items()}
+
+    def see(self, rows: BatchRows) -> None:
+        """Compare the rows of a batch."""
+        parts = [rows.X, *(term.X for term in rows.terms)]
+        for (i, j), near in self.near.items():
+            for a, b in zip(*np.nonzero(near)):
+                near[a, b] = same_column(parts[i][:, a], parts[j][:, b])
+            equal = self.equal[i, j]
+            if equal.any():
+                equal &= equal_columns(parts[i], parts[j])
+
+
+class NotFinite:
+    """The first value of a vector that is not finite, and how many others there are."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, tuple[float, object]] = {}
+        self._count: dict[str, int] = {}
+
+    def see(self, what: str, values: Floats, index: pd.Index) -> bool:
+        """Look at the values of a batch; say whether all are finite."""
+        if np.isfinite(values.sum()):
+            return True
+        finite = np.isfinite(values)
+        if finite.all():
+            return True
+        row = int(np.flatnonzero(~finite)[0])
+        self._first.setdefault(what, (float(values[row]), index[row]))
+        self._count[what] = self._count.get(what, 0) + int(np.count_nonzero(~finite))
+        return False
+
+    def check(self) -> None:
+        """Raise for the first vector that has such values."""
+        for what, (value, row) in self._first.items():
+            raise not_finite(what, value, row, self._count[what] - 1)
+
+
+class RowFacts:
+    """All of this, of the response, the fixed part and each random term.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Columns of the fixed part.
+    specs : sequence of TermSpec
+    response : str
+        The text of the response.
+    """
+
+    def __init__(self, names: Sequence[str], specs: Sequence[TermSpec], response: str) -> None:
+        self.y, self.residual, self.offset = VectorFacts(), VectorFacts(), VectorFacts()
+        self.weights = VectorFacts()
+        self.X = ColumnFacts(len(names))
+        self.terms = [TermFacts(spec) for spec in specs]
+        self.pairs = SamePairs(len(names), specs)
+        self.not_finite = NotFinite()
+        self._names, self._specs, self._response = names, specs, response
+
+    def are_finite(self, rows: BatchRows) -> bool:
+        """Say whether all numbers of a batch can be computed with."""
+        index = rows.used.frame.index
+        fine = self.not_finite.see(f"response {self._response!r}", rows.y, index)
+        places = ["the fixed part", *(f"the random term {spec.text}" for spec in self._specs)]
+        names = [self._names, *(spec.columns for spec in self._specs)]
+        parts = [rows.X, *(term.X for term in rows.terms)]
+        for place, own, X in zip(places, names, parts, strict=True):
+            if np.isfinite(X.sum()) or np.isfinite(X).all():
+                continue
+            fine = False
+            for j, name in enumerate(own):
+                self.not_finite.see(f"{name!r} in {place}", X[:, j], index)
+        return fine
+
+    def see(self, rows: BatchRows, y: Floats, Q: Floats, columns: Sequence[Floats]) -> None:
+        """Add a batch.
+
+        Parameters
+        ----------
+        rows : BatchRows
+        y : ndarray (m,)
+            Response less offset.
+        Q : ndarray (m, p)
+            Coordinates of X.
+        columns : sequence of ndarray (m, k)
+            Coordinates of the terms' columns.
+        """
+        self.y.see(rows.y)
+        self.residual.see(y)
+        if rows.offset is not None:
+            self.offset.see(rows.offset)
+        if rows.weights is not None:
+            self.weights.see(rows.weights)
+        self.X.see(rows.X, Q)
+        for facts, term, own in zip(self.terms, rows.terms, columns, strict=True):
+            facts.see_term(term, own)
+        self.pairs.see(rows)

@@ -1,0 +1,160 @@
+"""The first pass: levels, categories, counts, and a sample of rows.
+
+A formula that has more than columns and factors in it takes another pass for what its functions
+remember (means, knots), and so does a grouping factor that is no column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mixedlm_ext.batches.columns import ColumnsSeen
+from mixedlm_ext.batches.elementwise import refuse_functions_of_all_rows
+from mixedlm_ext.batches.levels import FactorLevels, GroupCoder, GroupLevels
+from mixedlm_ext.batches.reading import Reader, Tally
+from mixedlm_ext.design.components import settle_components
+from mixedlm_ext.design.formula_code import Piece, code_names, read_formula
+from mixedlm_ext.design.matrices import FormulaMatrices
+from mixedlm_ext.design.messages import quoted
+from mixedlm_ext.design.scope import Scope
+from mixedlm_ext.errors import DesignError
+from mixedlm_ext.language import MixedFormula
+from mixedlm_ext.sources import Progress
+
+__all__ = ["Learnt", "group_values", "learn_rows"]
+
+Codes = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """What the first pass leaves: all that the second needs besides the rows.
+
+    Attributes
+    ----------
+    formula : MixedFormula
+        Its variance components settled.
+    scope : Scope
+    matrices : FormulaMatrices
+    groups : dict of tuple of str to GroupCoder
+        By the expressions of the grouping factors of a term.
+    sample : DataFrame
+        Some of the used rows.
+    tally : Tally
+    """
+
+    formula: MixedFormula
+    scope: Scope
+    matrices: FormulaMatrices
+    groups: dict[tuple[str, ...], GroupCoder]
+    sample: pd.DataFrame
+    tally: Tally
+
+
+def learn_rows(
+    reader: Reader, formula: MixedFormula, scope: Scope, progress: Progress | None = None
+) -> Learnt:
+    """Read all rows of a source for what must be known of them before they are summed.
+
+    Parameters
+    ----------
+    reader : Reader
+    formula : MixedFormula
+    scope : Scope
+    progress : callable, optional
+
+    Raises
+    ------
+    DesignError
+        If no row is left, or the formula cannot be evaluated.
+    """
+    plain = _plain_groups(formula)
+    seen, groups = _first_sight(formula, plain)
+    tally = Tally()
+    for used in reader.rows(tally, progress):
+        numbers = seen.see(used.frame)
+        for key, group in groups.items():
+            group.see([numbers[plain[code]] for code in key])
+    reader.check(tally)
+    stand_in = seen.stand_in()
+    settled = settle_components(formula, stand_in, scope)
+    matrices = FormulaMatrices(settled, stand_in, scope, reader.frames)
+    matrices.training_data()
+    sample = seen.sample()
+    refuse_functions_of_all_rows(matrices, sample)
+    coders = {key: group.coder() for key, group in groups.items()}
+    absent = dict.fromkeys(term.group for term in settled.random if term.group not in coders)
+    if absent:
+        coders |= _learn_groups(reader, matrices, list(absent))
+    return Learnt(settled, scope, matrices, coders, sample, tally)
+
+
+def _plain_groups(formula: MixedFormula) -> dict[str, str]:
+    """Return the column of each grouping factor that is nothing but one, by its expression."""
+    pieces = [piece for piece in read_formula(formula).pieces if piece.role == "group"]
+    names = {piece.code: code_names(piece.code) for piece in pieces}
+    return {code: str(own.bare) for code, own in names.items() if own.plain}
+
+
+def _first_sight(
+    formula: MixedFormula, plain: Mapping[str, str]
+) -> tuple[ColumnsSeen, dict[tuple[str, ...], GroupLevels]]:
+    """Return what looks at the columns, and at the groupings that are made of columns."""
+    columns = [(piece.role, code_names(piece.code)) for piece in read_formula(formula).pieces]
+    coded = {str(own.bare) for _, own in columns if own.bare and not own.plain}  # C(x)
+    others = [own for role, own in columns if role != "group" or not own.plain]
+    elsewhere = {name for own in others for name in own.values}
+    factors = {name: FactorLevels(name) for name in {*plain.values(), *coded}}
+    seen = ColumnsSeen(factors, {n for n in plain.values() if n not in elsewhere})
+    groups = {
+        term.group: GroupLevels([factors[plain[code]] for code in term.group], term.group_name)
+        for term in formula.random
+        if all(code in plain for code in term.group)
+    }
+    return seen, groups
+
+
+def _learn_groups(
+    reader: Reader, matrices: FormulaMatrices, keys: list[tuple[str, ...]]
+) -> dict[tuple[str, ...], GroupCoder]:
+    """Read the rows again for the levels of grouping factors that are expressions."""
+    terms = {term.group: term for term in matrices.formula.random}
+    pieces = {piece.code: piece for piece in matrices.pieces("group")}
+    factors = {code: FactorLevels(pieces[code].text) for key in keys for code in key}
+    groups = {
+        key: GroupLevels([factors[code] for code in key], terms[key].group_name) for key in keys
+    }
+    for frame in reader.frames():
+        data = matrices.new_data(frame, list(pieces.values()))
+        numbers = {
+            code: factors[code].see(group_values(matrices, pieces[code], data, frame))
+            for code in factors
+        }
+        for key, group in groups.items():
+            group.see([numbers[code] for code in key])
+    return {key: group.coder() for key, group in groups.items()}
+
+
+def group_values(
+    matrices: FormulaMatrices, piece: Piece, data: Mapping[str, Any], frame: pd.DataFrame
+) -> Any:
+    """Return the values of one grouping factor, a level in every row."""
+    values = matrices.evaluate(piece, data, frame)
+    plain = values.data if hasattr(values, "contrast") else values
+    if len(plain) != len(frame):
+        raise DesignError(
+            f"grouping factor {piece.text!r} has {len(plain)} values for {len(frame)} rows."
+        )
+    missing = np.asarray(pd.isna(plain))
+    if missing.any():
+        row = frame.index[int(np.flatnonzero(missing)[0])]
+        raise DesignError(
+            f"grouping factor {piece.text!r} is undefined (missing) at row {quoted(row)}."
+        )
+    return values

@@ -1,0 +1,140 @@
+"""A generalized linear mixed model as the engine sees it: rows in a layout, and a likelihood.
+
+The fixed part is Qζ with Q'Q = nI, so that an entry of ζ is the effect of one standard deviation of
+a column, of the order of the random effects. η = Qζ + Zb + offset, b = Λ(θ)u, u ~ N(0, I).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.caching import cached_property
+from mixedlm_ext.criteria.assemble import lay_out_terms
+from mixedlm_ext.criteria.pls import Problem
+from mixedlm_ext.design import Design
+from mixedlm_ext.families.conditional import Conditional
+from mixedlm_ext.linalg.blas import matmul
+from mixedlm_ext.products.working import WorkingRows
+from mixedlm_ext.solvers.direct import DirectSolver, Factor
+from mixedlm_ext.structures.covariance import Covariance
+
+Array = NDArray[np.float64]
+
+__all__ = ["GeneralizedProblem", "generalized_problem"]
+
+
+@dataclass(frozen=True, eq=False)
+class GeneralizedProblem:
+    """Rows, pattern and likelihood.
+
+    Attributes
+    ----------
+    linear : Problem
+        Of the same design with equal weights: the layout, the pattern, the covariance.
+    rows : WorkingRows
+    Q : ndarray (n, p)
+        Fixed columns in an orthogonal basis.
+    offset : ndarray (n,)
+    likelihood : Conditional
+    observed : bool
+        Whether observed information is in the determinant, or expected.
+    """
+
+    linear: Problem
+    rows: WorkingRows
+    Q: Array
+    offset: Array
+    likelihood: Conditional
+    observed: bool
+
+    @property
+    def covariance(self) -> Covariance:
+        """θ and its structures."""
+        return self.linear.covariance
+
+    @property
+    def solver(self) -> DirectSolver:
+        """The pattern of the factor."""
+        assert isinstance(self.linear.solver, DirectSolver)
+        return self.linear.solver
+
+    @property
+    def n(self) -> int:
+        """Rows."""
+        return len(self.Q)
+
+    @property
+    def p(self) -> int:
+        """Fixed effects."""
+        return self.Q.shape[1]
+
+    @property
+    def n_extra(self) -> int:
+        """Parameters beside the means: 0 or 1."""
+        return int(bool(self.likelihood.extra))
+
+    def factor(self, w: Array, templates: Sequence[Array]) -> Factor:
+        """Return the factor of Λ'Z'WZΛ + I."""
+        return self.solver.load(self.rows.products(w)).factor(templates)
+
+    def scaled_by(self, templates: Sequence[Array], v: Array) -> Array:
+        """Return Λ'v for v (q,)."""
+        out = [T.T @ self.linear.cp.block(v, i) for i, T in enumerate(templates)]
+        return np.concatenate([part.ravel() for part in out])
+
+    def spread(self, templates: Sequence[Array], u: Array) -> Array:
+        """Return b = Λu for u (q,)."""
+        out = [T @ self.linear.cp.block(u, i) for i, T in enumerate(templates)]
+        return np.concatenate([part.ravel() for part in out])
+
+    # --- between the basis and the user's coefficients --------------------------------------------
+
+    @cached_property
+    def to_beta(self) -> Array:
+        """J (p, p) with β = Jζ."""
+        R = self.linear.cp.layout.R
+        return np.asarray(np.linalg.solve(R, np.eye(self.p)) * np.sqrt(self.n))
+
+    def beta(self, zeta: Array) -> Array:
+        """Return the coefficients of the user's columns."""
+        return np.asarray(self.to_beta @ zeta)
+
+    def zeta(self, beta: Array) -> Array:
+        """Return the coordinates of the user's coefficients."""
+        return np.asarray(self.linear.cp.layout.R @ beta / np.sqrt(self.n))
+
+    def with_likelihood(self, likelihood: Conditional) -> GeneralizedProblem:
+        """Return the same rows with another likelihood, or of another response."""
+        return replace(self, likelihood=likelihood)
+
+
+def generalized_problem(
+    design: Design, likelihood: Conditional, observed: bool
+) -> GeneralizedProblem:
+    """Lay out the rows of a design.
+
+    Parameters
+    ----------
+    design : Design
+    likelihood : Conditional
+        Of the same rows.
+    observed : bool
+
+    Returns
+    -------
+    GeneralizedProblem
+    """
+    linear, blocks = lay_out_terms(design)
+    basis = linear.cp.layout.basis
+    Q = basis.coordinates(design.X) * np.sqrt(len(design.X))
+    offset = np.zeros(len(design.y)) if design.offset is None else design.offset
+    return GeneralizedProblem(linear, WorkingRows(blocks), Q, offset, likelihood, observed)
+
+
+def quadratic_form(rows: Array, w: Array) -> Array:
+    """Return Q'WQ."""
+    return matmul(rows.T, rows * w[:, None])

@@ -1,0 +1,288 @@
+"""Penalized iteratively reweighted least squares: the modes of the random effects.
+
+At fixed θ, and β either fixed or sought with them, the modes maximize Σℓ(η) - ½|u|². A step solves
+the penalized least-squares problem of the working weights W and scores s at the current η,
+
+    (Λ'Z'WZΛ + I) u⁺ = Λ'(Z's + Z'WZ b),      b = Λu,      N = ΛM⁻¹Λ'
+    (Q'WQ - Q'WZNZ'WQ) δζ = Q's - Q'WZ(b̃ - b),   b̃ = N(Z's + Z'WZ b),   b⁺ = b̃ - NZ'WQ δζ
+
+and is halved until the penalized log-likelihood rises. W is the observed information where that is
+positive, so that the last steps are Newton's, and the expected one elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+from mixedlm_ext.caching import cached_property
+from mixedlm_ext.criteria.generalized import GeneralizedProblem
+from mixedlm_ext.errors import FitError
+from mixedlm_ext.families.conditional import RowsAt
+from mixedlm_ext.solvers.direct import Factor
+
+Array = NDArray[np.float64]
+
+__all__ = ["Modes", "find_modes", "fixed_start", "solve_information"]
+
+_DECREMENT = 1e-13
+"""Twice the rise of the log-likelihood that a Newton step promises, below which it is the last."""
+_SLOW_DECREMENT = 1e-22
+"""The same where a step is not Newton's and leaves a share of what it promises."""
+_STEPS = 200
+_HALVINGS = 40
+_LEAST_WEIGHT = 1e-300
+
+
+@dataclass(frozen=True, eq=False)
+class Modes:
+    """The maximum of the penalized log-likelihood at one θ.
+
+    Attributes
+    ----------
+    zeta : ndarray (p,)
+    u, b : ndarray (q,)
+        Spherical modes and b = Λu.
+    eta : ndarray (n,)
+    at : RowsAt
+        The likelihood there.
+    steps : int
+    """
+
+    zeta: Array
+    u: Array
+    b: Array
+    eta: Array
+    at: RowsAt
+    steps: int
+
+    @cached_property
+    def penalized(self) -> float:
+        """-2Σℓ + |u|²."""
+        return float(-2.0 * self.at.loglike.sum() + self.u @ self.u)
+
+    @cached_property
+    def noise(self) -> float:
+        """The order of its rounding error: terms of ℓ are as large as information times η."""
+        size = np.abs(self.at.expected) @ (1.0 + np.abs(self.eta))
+        return float(np.finfo(float).eps * (size + abs(self.penalized)))
+
+
+def find_modes(
+    problem: GeneralizedProblem,
+    templates: Sequence[Array],
+    zeta: Array,
+    omega: Array,
+    u: Array | None = None,
+    joint: bool = False,
+) -> Modes:
+    """Find the modes of u, or of u and ζ together.
+
+    Parameters
+    ----------
+    problem : GeneralizedProblem
+    templates : sequence of ndarray
+        Of θ.
+    zeta : ndarray (p,)
+        Where ζ is, or starts from.
+    omega : ndarray (0,) or (1,)
+    u : ndarray (q,), optional
+        Where to start; zero by default.
+    joint : bool
+        Whether ζ is sought as well.
+
+    Returns
+    -------
+    Modes
+
+    Raises
+    ------
+    FitError
+        If the likelihood has no value at the start, or the steps come to no end.
+    """
+    current = _start(problem, templates, zeta, omega, u)
+    for step in range(1, _STEPS + 1):
+        du, db, dzeta, decrement, newton = _direction(problem, templates, current, joint)
+        least = _DECREMENT if newton else _SLOW_DECREMENT
+        small = decrement <= max(least, _rounding(problem, current))
+        moved = _moved(problem, omega, current, (du, db, dzeta), step, small)
+        if moved is None:  # no length of the step helps: what it promises is below rounding
+            if decrement <= 1e-9 * (1.0 + abs(current.penalized)) + current.noise:
+                return current
+            break
+        current = moved
+        if small:
+            return current
+    raise FitError(
+        "the conditional modes of the random effects were not found: the steps of penalized "
+        "reweighted least squares come to no end."
+    )
+
+
+def _start(
+    problem: GeneralizedProblem,
+    templates: Sequence[Array],
+    zeta: Array,
+    omega: Array,
+    u: Array | None,
+) -> Modes:
+    """Return the first point at which the likelihood has a value: u, half of it ..., zero."""
+    fixed = problem.Q @ zeta + problem.offset
+    for share in (1.0, 0.5, 0.0) if u is not None else (0.0,):
+        own = np.zeros(problem.linear.cp.q) if u is None else share * u
+        b = problem.spread(templates, own)
+        eta = fixed + problem.rows.Z @ b
+        found = Modes(zeta, own, b, eta, problem.likelihood.at(eta, omega), 0)
+        if np.isfinite(found.penalized):
+            return found
+    raise FitError(
+        "the likelihood has no value at the fixed effects that are tried: their means are outside "
+        "the range of the family."
+    )
+
+
+def _direction(
+    problem: GeneralizedProblem, templates: Sequence[Array], now: Modes, joint: bool
+) -> tuple[Array, Array, Array, float, bool]:
+    """Return the step in u, b and ζ, what it promises, and whether it is Newton's."""
+    at = now.at
+    observed = at.observed
+    usable = (observed > 0.0) & np.isfinite(observed)
+    newton = bool(usable.all())
+    w = observed if newton else np.where(usable, observed, np.maximum(at.expected, _LEAST_WEIGHT))
+    A = problem.rows.products(w)
+    factor = problem.solver.load(A).factor(templates)
+    Zs = problem.rows.Zt @ at.score
+    Zb = problem.rows.Z @ now.b
+    r = Zs + problem.rows.Zt @ (w * Zb)
+    new = factor.apply(r[:, None])[:, 0]
+    dzeta = np.zeros(problem.p)
+    if joint and problem.p:
+        dzeta, new = _with_fixed(problem, factor, w, at.score, new, now.b)
+    db = new - now.b
+    deta = problem.rows.Z @ db + problem.Q @ dzeta
+    # M u⁺ = Λ'r(δζ) and Λ'Z'WZΛ u⁺ = Λ'Z'WZ b⁺
+    du = problem.scaled_by(templates, Zs - problem.rows.Zt @ (w * deta)) - now.u
+    decrement = float(at.score @ deta - now.u @ du)
+    return du, db, dzeta, decrement, newton
+
+
+def _rounding(problem: GeneralizedProblem, now: Modes) -> float:
+    """Return the rounding error of what a step promises."""
+    moving = np.abs(now.eta - problem.offset)
+    return float(np.finfo(float).eps * (np.abs(now.at.score) @ moving + now.u @ now.u))
+
+
+def _with_fixed(
+    problem: GeneralizedProblem, factor: Factor, w: Array, s: Array, new: Array, b: Array
+) -> tuple[Array, Array]:
+    """Return δζ, and b⁺ with it."""
+    WQ = problem.Q * w[:, None]
+    ZWQ = problem.rows.Zt @ WQ
+    NZWQ = factor.apply(ZWQ)
+    S = problem.Q.T @ WQ - ZWQ.T @ NZWQ
+    rhs = problem.Q.T @ s - ZWQ.T @ (new - b)
+    dzeta = solve_information(S, rhs)
+    return dzeta, new - NZWQ @ dzeta
+
+
+def solve_information(S: Array, rhs: Array) -> Array:
+    """Return S⁻¹ rhs for an information matrix; where there is none, nothing moves."""
+    if not len(S):
+        return np.zeros(0)
+    scale = 1.0 / np.sqrt(np.maximum(np.diag(S), _LEAST_WEIGHT))
+    scaled = S * np.outer(scale, scale)
+    try:
+        return np.asarray(scale * cho_solve(cho_factor(scaled), scale * rhs))
+    except np.linalg.LinAlgError:
+        return np.asarray(scale * np.linalg.lstsq(scaled, scale * rhs, rcond=1e-10)[0])
+
+
+def _moved(
+    problem: GeneralizedProblem,
+    omega: Array,
+    now: Modes,
+    direction: tuple[Array, Array, Array],
+    step: int,
+    last: bool,
+) -> Modes | None:
+    """Return the modes after the longest step, halved as often as need be, that is no loss."""
+    du, db, dzeta = direction
+    before = now.penalized
+    slack = (100.0 if last else 10.0) * now.noise
+    length = 1.0
+    for _ in range(_HALVINGS):
+        b, zeta = now.b + length * db, now.zeta + length * dzeta
+        eta = problem.Q @ zeta + problem.offset + problem.rows.Z @ b
+        at = problem.likelihood.at(eta, omega)
+        moved = Modes(zeta, now.u + length * du, b, eta, at, step)
+        if moved.penalized <= before + slack:  # nan compares false
+            return moved
+        length *= 0.5
+    return None
+
+
+def fixed_start(problem: GeneralizedProblem) -> tuple[Array, Array, Array]:
+    """Fit the model without random effects, as far as that goes.
+
+    Returns
+    -------
+    zeta : ndarray (p,)
+    omega : ndarray (0,) or (1,)
+    w : ndarray (n,)
+        Expected information there.
+    """
+    likelihood, Q = problem.likelihood, problem.Q
+    eta = likelihood.start_eta()
+    omega = likelihood.start_omega(eta)
+    zeta = _fitted_to(Q, eta - problem.offset)
+    at = likelihood.at(Q @ zeta + problem.offset, omega)
+    if not np.isfinite(at.loglike.sum()):
+        zeta, at = _inside(problem, omega)
+    for _ in range(_START_STEPS):
+        w = np.maximum(at.expected, _LEAST_WEIGHT)
+        step = (
+            solve_information(Q.T @ (Q * w[:, None]), Q.T @ at.score) if problem.p else np.zeros(0)
+        )
+        value, length, moved = float(at.loglike.sum()), 1.0, None
+        while length > 1e-6:
+            moved = likelihood.at(Q @ (zeta + length * step) + problem.offset, omega)
+            if moved.loglike.sum() >= value:
+                break
+            length *= 0.5
+        else:
+            break
+        gained = float(moved.loglike.sum()) - value
+        zeta, at = zeta + length * step, moved
+        if gained < 1e-6 * (1.0 + abs(value)):
+            break
+    eta = Q @ zeta + problem.offset
+    omega = likelihood.start_omega(eta)
+    return zeta, omega, likelihood.at(eta, omega).expected
+
+
+_START_STEPS = 15
+"""Steps of the fit without random effects: where classes are separated it has no end."""
+
+
+def _fitted_to(Q: Array, eta: Array) -> Array:
+    """Return ζ of Qζ nearest to η; the columns are orthogonal, of mean square one."""
+    return np.asarray(Q.T @ eta / max(len(Q), 1))
+
+
+def _inside(problem: GeneralizedProblem, omega: Array) -> tuple[Array, RowsAt]:
+    """Return a constant mean inside the range of the family."""
+    likelihood = problem.likelihood
+    eta = np.full(problem.n, float(np.median(likelihood.start_eta())))
+    zeta = _fitted_to(problem.Q, eta - problem.offset)
+    at = likelihood.at(problem.Q @ zeta + problem.offset, omega)
+    if not np.isfinite(at.loglike.sum()):
+        raise FitError(
+            "no fixed effects were found to start from: with this link the means leave the range "
+            "of the family. Pass start_params=, or use a link that keeps them inside, such as Log."
+        )
+    return zeta, at

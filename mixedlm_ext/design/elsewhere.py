@@ -1,0 +1,84 @@
+"""Rows that are not in memory: what was learnt of them, and how they are reached again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mixedlm_ext.design.facts import FactsOfTerm
+
+__all__ = ["Elsewhere", "Passes"]
+
+Floats = npt.NDArray[np.float64]
+
+
+class Passes(Protocol):
+    """What reads the rows again, from the first to the last."""
+
+    def gather(self) -> Any:
+        """Return the design with its rows in memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Elsewhere:
+    """What takes the place of rows that were read in batches, or stayed where they are.
+
+    Attributes
+    ----------
+    n : int
+        Rows of the fit.
+    words : str
+        Where they are, as in "the rows of this fit are in 3 files".
+    way_out : str
+        What to do where they are needed in memory, a sentence.
+    terms : tuple of FactsOfTerm
+        Of the random terms.
+    root : ndarray (p, p)
+        R with R'R = X'X, unweighted.
+    constant : int or None
+        The first column of X that is constant.
+    has_constant : bool
+        Whether the columns of X imply one.
+    largest : float
+        The largest number that the response less the offset is computed from.
+    peak : float
+        The largest size of the response less the offset.
+    weight : float
+        Sum of the weights.
+    products : CrossProducts
+        Of all rows; typed as anything, since designs do not know them.
+    passes : Passes or None
+        What reads the rows again; None if nobody here can.
+    """
+
+    n: int
+    words: str
+    way_out: str
+    terms: tuple[FactsOfTerm, ...]
+    root: Floats
+    constant: int | None
+    has_constant: bool
+    largest: float
+    peak: float
+    weight: float
+    products: Any
+    passes: Any = None
+
+    def gathered(self, cells: float) -> Any:
+        """Return the design with its rows in memory, None if they are more than some cells.
+
+        Parameters
+        ----------
+        cells : float
+            Rows times columns, at most.
+        """
+        columns = len(self.root) + sum(len(term.low) for term in self.terms)
+        if self.passes is None or self.n * columns > cells:
+            return None
+        return self.passes.gather()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(replace(self, passes=None))

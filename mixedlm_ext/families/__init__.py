@@ -1,0 +1,1 @@
+"""The distribution of the response given its linear predictor: likelihoods and derivatives."""

@@ -1,0 +1,146 @@
+"""What a likelihood is: the distribution of y given the linear predictor η, row by row.
+
+Rows are independent given η. ω is the logarithm of a parameter beside the mean, if there is one:
+the dispersion φ, or the size of the negative binomial. Below, ℓ is the log-likelihood of a row
+with all its constants, s = ∂ℓ/∂η, and weights are information: *observed* -∂²ℓ/∂η², *expected*
+its mean.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.errors import FitError
+from mixedlm_ext.families.prior import PriorWeights
+
+Array = NDArray[np.float64]
+
+__all__ = ["Conditional", "RowsAt"]
+
+
+class RowsAt(ABC):
+    """All rows at one η and one ω; each is computed when it is first asked for.
+
+    Attributes
+    ----------
+    mu : ndarray (n,)
+        The means.
+    """
+
+    mu: Array
+
+    @property
+    @abstractmethod
+    def loglike(self) -> Array:
+        """ℓ, (n,); -inf or nan where the means are outside the family's range."""
+
+    @property
+    @abstractmethod
+    def score(self) -> Array:
+        """s = ∂ℓ/∂η, (n,)."""
+
+    @property
+    @abstractmethod
+    def expected(self) -> Array:
+        """Expected information, (n,)."""
+
+    @property
+    @abstractmethod
+    def expected_slope(self) -> Array:
+        """Its derivative in η."""
+
+    @property
+    @abstractmethod
+    def observed(self) -> Array:
+        """Observed information, (n,)."""
+
+    @property
+    @abstractmethod
+    def observed_slope(self) -> Array:
+        """Its derivative in η."""
+
+    # --- derivatives in ω, where there is one -----------------------------------------------------
+
+    @property
+    def extra_score(self) -> Array:
+        """∂ℓ/∂ω."""
+        raise FitError("this family has no parameter beside its mean.")
+
+    @property
+    def score_extra(self) -> Array:
+        """∂s/∂ω."""
+        raise FitError("this family has no parameter beside its mean.")
+
+    @property
+    def expected_extra(self) -> Array:
+        """∂/∂ω of the expected information."""
+        raise FitError("this family has no parameter beside its mean.")
+
+    @property
+    def observed_extra(self) -> Array:
+        """∂/∂ω of the observed information."""
+        raise FitError("this family has no parameter beside its mean.")
+
+    def weights(self, observed: bool) -> Array:
+        """Return one kind of information."""
+        return self.observed if observed else self.expected
+
+    def slope(self, observed: bool) -> Array:
+        """Return its derivative in η."""
+        return self.observed_slope if observed else self.expected_slope
+
+    def weights_extra(self, observed: bool) -> Array:
+        """Return its derivative in ω."""
+        return self.observed_extra if observed else self.expected_extra
+
+
+class Conditional(ABC):
+    """The distribution of some rows given η.
+
+    Parameters
+    ----------
+    y : ndarray (n,)
+        The response; a proportion for the binomial.
+    prior : PriorWeights
+    family : statsmodels family
+        With its link.
+
+    Attributes
+    ----------
+    extra : {"", "dispersion", "size"}
+        What ω is the logarithm of; "" if there is none.
+    canonical : bool
+        Whether observed and expected information are the same.
+    """
+
+    extra: str = ""
+    canonical: bool = False
+
+    def __init__(self, y: Array, prior: PriorWeights, family: Any) -> None:
+        self.y, self.prior, self.family = y, prior, family
+
+    @abstractmethod
+    def at(self, eta: Array, omega: Array) -> RowsAt:
+        """Return the rows at η (n,) and ω (0 or 1 numbers)."""
+
+    def with_response(self, y: Array) -> Conditional:
+        """Return the distribution for another response of the same rows."""
+        return type(self)(y, self.prior, self.family)
+
+    def take(self, rows: Any) -> Conditional:
+        """Return the distribution of some of the rows."""
+        return type(self)(self.y[rows], self.prior.take(rows), self.family)
+
+    def start_eta(self) -> Array:
+        """Return η near the response, inside the range of the means, (n,)."""
+        with np.errstate(all="ignore"):
+            eta = np.asarray(self.family.link(self.family.starting_mu(self.y)), dtype=float)
+        return np.where(np.isfinite(eta), eta, 0.0)
+
+    def start_omega(self, eta: Array) -> Array:
+        """Return ω to start from, given means; empty if there is none."""
+        return np.zeros(0)

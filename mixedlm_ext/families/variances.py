@@ -1,0 +1,381 @@
+"""Families given by their variance function: V(μ) a polynomial, φ a dispersion or one.
+
+With κ = μ'/V, the slope of the canonical parameter, and weight m over the dispersion:
+
+    s = m(y - μ)κ,   expected information mμ'κ,   observed m[μ'κ - (y - μ)κ']
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.polynomial import polynomial
+from numpy.typing import NDArray
+from scipy.special import digamma, gammaln, xlogy
+from statsmodels.genmod.families import links
+
+from mixedlm_ext.caching import cached_property
+from mixedlm_ext.families.conditional import Conditional, RowsAt
+from mixedlm_ext.families.curves import Curve
+from mixedlm_ext.families.prior import PriorWeights
+
+Array = NDArray[np.float64]
+
+__all__ = [
+    "GammaRows",
+    "GaussianRows",
+    "InverseGaussianRows",
+    "NegativeBinomialRows",
+    "PoissonRows",
+]
+
+_LEAST_DISPERSION = 1e-6
+
+
+class VarianceModel(Conditional):
+    """A family by its variance function.
+
+    Attributes
+    ----------
+    coefficients : tuple of float
+        Of V(μ), from the constant on.
+    canonical_link : type
+        The link by which both kinds of information are the same.
+    """
+
+    coefficients: tuple[float, ...] = ()
+    canonical_link: type = links.Identity
+
+    def __init__(self, y: Array, prior: PriorWeights, family: Any) -> None:
+        super().__init__(y, prior, family)
+        self.canonical = type(family.link) is self.canonical_link
+        self.m = np.asarray(prior.product("trials", "var", "freq"))
+
+    def at(self, eta: Array, omega: Array) -> RowsAt:
+        """Return the rows at η and ω."""
+        return _VarianceRows(self, eta, omega)
+
+    def variance(self, omega: Array) -> tuple[float, ...]:
+        """Return the coefficients of V at ω."""
+        return self.coefficients
+
+    def scale(self, omega: Array) -> float:
+        """Return what V is multiplied by."""
+        return float(np.exp(omega[0])) if self.extra == "dispersion" else 1.0
+
+    def loglike(self, mu: Array, eta: Array, omega: Array) -> Array:
+        """Return ℓ, (n,)."""
+        raise NotImplementedError
+
+    def extra_score(self, mu: Array, omega: Array) -> Array:
+        """Return ∂ℓ/∂ω, (n,)."""
+        raise NotImplementedError
+
+    def start_omega(self, eta: Array) -> Array:
+        """Return the logarithm of the mean of Pearson's residuals squared."""
+        if self.extra != "dispersion":
+            return np.zeros(0)
+        with np.errstate(all="ignore"):
+            mu = np.asarray(self.family.link.inverse(eta))
+            pearson = (self.y - mu) ** 2 / polynomial.polyval(mu, self.coefficients)
+            m = self.prior.product("var")
+            phi = float(np.mean(m * pearson))
+        return np.log([phi if _LEAST_DISPERSION < phi < np.inf else 1.0])
+
+
+class _VarianceRows(RowsAt):
+    """The rows at one η and one ω."""
+
+    def __init__(self, model: VarianceModel, eta: Array, omega: Array) -> None:
+        self._model, self._eta, self._omega = model, eta, omega
+        self._curve = Curve(model.family.link, eta)
+        self.mu = self._curve.mu
+        self._m = model.m / model.scale(omega)
+        self._V = model.variance(omega)
+
+    def _variance(self, order: int = 0) -> Array:
+        """Return the `order`-th derivative of V at the means."""
+        return np.asarray(polynomial.polyval(self.mu, polynomial.polyder(self._V, order)))
+
+    @cached_property
+    def _inverse(self) -> tuple[Array, Array, Array]:
+        """1/V and its first two derivatives in μ."""
+        with np.errstate(all="ignore"):
+            V, D, D2 = (self._variance(i) for i in range(3))
+            first = -D / V**2
+            return 1.0 / V, first, -D2 / V**2 - 2.0 * first * D / V
+
+    @cached_property
+    def _kappa(self) -> Array:
+        """κ = μ'/V."""
+        return self._quiet(lambda: self._curve.d1 * self._inverse[0])
+
+    @cached_property
+    def _kappa_slope(self) -> Array:
+        """κ' = μ''/V + μ'²(1/V)'."""
+        c, (one, first, _) = self._curve, self._inverse
+        return self._quiet(lambda: c.d2 * one + c.d1**2 * first)
+
+    @cached_property
+    def _kappa_bend(self) -> Array:
+        """κ'' = μ'''/V + 3μ''μ'(1/V)' + μ'³(1/V)''."""
+        c, (one, first, second) = self._curve, self._inverse
+        return self._quiet(lambda: c.d3 * one + 3.0 * c.d2 * c.d1 * first + c.d1**3 * second)
+
+    @cached_property
+    def _rest(self) -> Array:
+        """y - μ."""
+        return np.asarray(self._model.y - self.mu)
+
+    @cached_property
+    def loglike(self) -> Array:
+        """ℓ."""
+        return self._quiet(lambda: self._model.loglike(self.mu, self._eta, self._omega))
+
+    @cached_property
+    def score(self) -> Array:
+        """m(y - μ)κ."""
+        if self._model.canonical:
+            return np.asarray(self._m * self._rest * self._slope_of_canonical)
+        return self._quiet(lambda: self._m * self._rest * self._kappa)
+
+    @property
+    def _slope_of_canonical(self) -> float:
+        """κ of the canonical link as statsmodels scales it."""
+        return _CANONICAL_SLOPE.get(type(self._model.family.link), 1.0)
+
+    @cached_property
+    def expected(self) -> Array:
+        """mμ'κ."""
+        if self._model.canonical:
+            return np.asarray(self._m * self._curve.d1 * self._slope_of_canonical)
+        return self._quiet(lambda: self._m * self._curve.d1 * self._kappa)
+
+    @cached_property
+    def expected_slope(self) -> Array:
+        """m(μ''κ + μ'κ')."""
+        if self._model.canonical:
+            return np.asarray(self._m * self._curve.d2 * self._slope_of_canonical)
+        c = self._curve
+        return self._quiet(lambda: self._m * (c.d2 * self._kappa + c.d1 * self._kappa_slope))
+
+    @cached_property
+    def observed(self) -> Array:
+        """m[μ'κ - (y - μ)κ']."""
+        if self._model.canonical:
+            return self.expected
+        return self._quiet(lambda: self.expected - self._m * self._rest * self._kappa_slope)
+
+    @cached_property
+    def observed_slope(self) -> Array:
+        """m[μ''κ + 2μ'κ' - (y - μ)κ'']."""
+        if self._model.canonical:
+            return self.expected_slope
+        c = self._curve
+        return self._quiet(
+            lambda: (
+                self._m
+                * (
+                    c.d2 * self._kappa
+                    + 2.0 * c.d1 * self._kappa_slope
+                    - self._rest * self._kappa_bend
+                )
+            )
+        )
+
+    # --- in ω: all weights are divided by φ, or V = μ + μ²/size changes ---------------------------
+
+    @cached_property
+    def extra_score(self) -> Array:
+        """∂ℓ/∂ω."""
+        return self._quiet(lambda: self._model.extra_score(self.mu, self._omega))
+
+    @property
+    def score_extra(self) -> Array:
+        """∂s/∂ω."""
+        if self._model.extra == "dispersion":
+            return -self.score
+        return self._quiet(lambda: self._m * self._rest * self._curve.d1 * self._inverse_extra[0])
+
+    @property
+    def expected_extra(self) -> Array:
+        """∂/∂ω of the expected information."""
+        if self._model.extra == "dispersion":
+            return -self.expected
+        return self._quiet(lambda: self._m * self._curve.d1**2 * self._inverse_extra[0])
+
+    @property
+    def observed_extra(self) -> Array:
+        """∂/∂ω of the observed information."""
+        if self._model.extra == "dispersion":
+            return -self.observed
+        c, (D, slope) = self._curve, self._inverse_extra
+        return self._quiet(
+            lambda: self.expected_extra - self._m * self._rest * (c.d2 * D + c.d1**2 * slope)
+        )
+
+    @cached_property
+    def _inverse_extra(self) -> tuple[Array, Array]:
+        """D = ∂(1/V)/∂ω = μ²/(size V²) and ∂D/∂μ."""
+        (one, first, _), mu, share = self._inverse, self.mu, self._V[2]
+        with np.errstate(all="ignore"):
+            D = share * mu**2 * one**2
+            return D, 2.0 * share * mu * one**2 + 2.0 * share * mu**2 * one * first
+
+    @staticmethod
+    def _quiet(compute: Any) -> Array:
+        """Return the values without numpy's warnings."""
+        with np.errstate(all="ignore"):
+            return np.asarray(compute(), dtype=float)
+
+
+_CANONICAL_SLOPE = {links.InversePower: -1.0, links.InverseSquared: -0.5}
+"""The canonical parameters of the gamma and the inverse Gaussian are -1/μ and -1/(2μ²)."""
+
+
+class PoissonRows(VarianceModel):
+    """Counts."""
+
+    coefficients = (0.0, 1.0)
+    canonical_link = links.Log
+
+    def __init__(self, y: Array, prior: PriorWeights, family: Any) -> None:
+        super().__init__(y, prior, family)
+        self._constant = gammaln(y + 1.0)
+        self._log = type(family.link) is links.Log
+
+    def loglike(self, mu: Array, eta: Array, omega: Array) -> Array:
+        """Return y log μ - μ - log y!."""
+        each = self.y * eta if self._log else xlogy(self.y, mu)
+        return np.asarray(self.m * (each - mu - self._constant))
+
+
+class GaussianRows(VarianceModel):
+    """Measurements whose mean is a curve of the linear predictor."""
+
+    extra = "dispersion"
+    coefficients = (1.0,)
+    canonical_link = links.Identity
+
+    def loglike(self, mu: Array, eta: Array, omega: Array) -> Array:
+        """Return -½[w(y - μ)²/φ + log(2πφ/w)]."""
+        phi = float(np.exp(omega[0])) / np.asarray(self.prior.product("var"))
+        each = (self.y - mu) ** 2 / phi + np.log(2.0 * np.pi * phi)
+        return np.asarray(-0.5 * self.prior.product("freq") * each)
+
+    def extra_score(self, mu: Array, omega: Array) -> Array:
+        """Return ½[w(y - μ)²/φ - 1]."""
+        phi = float(np.exp(omega[0])) / np.asarray(self.prior.product("var"))
+        return np.asarray(0.5 * self.prior.product("freq") * ((self.y - mu) ** 2 / phi - 1.0))
+
+
+class GammaRows(VarianceModel):
+    """Positive measurements of constant coefficient of variation; shape ν = w/φ."""
+
+    extra = "dispersion"
+    coefficients = (0.0, 0.0, 1.0)
+    canonical_link = links.InversePower
+
+    def _shape(self, omega: Array) -> Array:
+        return np.asarray(self.prior.product("var")) / float(np.exp(omega[0]))
+
+    def loglike(self, mu: Array, eta: Array, omega: Array) -> Array:
+        """Return ν log(νy/μ) - νy/μ - log y - log Γ(ν)."""
+        nu, ratio = self._shape(omega), self.y / np.where(mu > 0, mu, np.nan)
+        each = nu * np.log(nu * ratio) - nu * ratio - np.log(self.y) - gammaln(nu)
+        return np.asarray(self.prior.product("freq") * each)
+
+    def extra_score(self, mu: Array, omega: Array) -> Array:
+        """Return -ν[log(νy/μ) + 1 - y/μ - ψ(ν)]."""
+        nu, ratio = self._shape(omega), self.y / mu
+        each = -nu * (np.log(nu * ratio) + 1.0 - ratio - digamma(nu))
+        return np.asarray(self.prior.product("freq") * each)
+
+
+class InverseGaussianRows(VarianceModel):
+    """Positive measurements whose variance grows with the cube of the mean."""
+
+    extra = "dispersion"
+    coefficients = (0.0, 0.0, 0.0, 1.0)
+    canonical_link = links.InverseSquared
+
+    def _deviance(self, mu: Array, omega: Array) -> tuple[Array, Array]:
+        """Return w(y - μ)²/(φyμ²) and φ/w."""
+        phi = float(np.exp(omega[0])) / np.asarray(self.prior.product("var"))
+        safe = np.where(mu > 0, mu, np.nan)
+        return (self.y - safe) ** 2 / (phi * self.y * safe**2), phi
+
+    def loglike(self, mu: Array, eta: Array, omega: Array) -> Array:
+        """Return -½[w(y - μ)²/(φyμ²) + log(2πφy³/w)]."""
+        deviance, phi = self._deviance(mu, omega)
+        each = -0.5 * (deviance + np.log(2.0 * np.pi * phi * self.y**3))
+        return np.asarray(self.prior.product("freq") * each)
+
+    def extra_score(self, mu: Array, omega: Array) -> Array:
+        """Return ½[w(y - μ)²/(φyμ²) - 1]."""
+        deviance, _ = self._deviance(mu, omega)
+        return np.asarray(0.5 * self.prior.product("freq") * (deviance - 1.0))
+
+
+class NegativeBinomialRows(VarianceModel):
+    """Counts with variance μ + μ²/size; statsmodels' alpha is 1/size."""
+
+    extra = "size"
+    coefficients = (0.0, 1.0, 1.0)
+    canonical_link = links.NegativeBinomial
+
+    def __init__(self, y: Array, prior: PriorWeights, family: Any) -> None:
+        super().__init__(y, prior, family)
+        self.canonical = False
+        self._constant = gammaln(y + 1.0)
+
+    def variance(self, omega: Array) -> tuple[float, ...]:
+        """Return (0, 1, 1/size)."""
+        return (0.0, 1.0, float(np.exp(-omega[0])))
+
+    def loglike(self, mu: Array, eta: Array, omega: Array) -> Array:
+        """Return log[Γ(y + k)/(Γ(k) y! k^y)] - (y + k) log(1 + μ/k) + y log μ."""
+        k = float(np.exp(omega[0]))
+        safe = np.where(mu >= 0, mu, np.nan)
+        each = _rising(self.y, k) - self._constant - (self.y + k) * np.log1p(safe / k)
+        return np.asarray(self.m * (each + xlogy(self.y, safe)))
+
+    def extra_score(self, mu: Array, omega: Array) -> Array:
+        """Return k[ψ(y + k) - ψ(k) - log(1 + y/k) + log(1 + x) - x], x = (y - μ)/(k + μ)."""
+        k = float(np.exp(omega[0]))
+        x = (self.y - mu) / (k + mu)
+        each = _rising_slope(self.y, k) + k * (np.log1p(x) - x)
+        return np.asarray(self.m * each)
+
+    def start_omega(self, eta: Array) -> Array:
+        """Return the logarithm of a size by moments."""
+        with np.errstate(all="ignore"):
+            mu = np.asarray(self.family.link.inverse(eta))
+            excess = float(np.mean((self.y - mu) ** 2 - mu))
+            size = float(np.mean(mu**2)) / excess if excess > 0 else 100.0
+        return np.log([float(np.clip(size, 0.05, 100.0))])
+
+
+_LARGE_SIZE = 1e3
+"""Size from which on differences of gamma functions are taken by Stirling's series."""
+
+
+def _rising(y: Array, k: float) -> Array:
+    """Return log Γ(y + k) - log Γ(k) - y log k, with its digits for large k."""
+    if k < _LARGE_SIZE:
+        return np.asarray(gammaln(y + k) - gammaln(k) - y * np.log(k))
+    series = (1.0 / (y + k) - 1.0 / k) / 12.0 - (1.0 / (y + k) ** 3 - 1.0 / k**3) / 360.0
+    return np.asarray((y + k - 0.5) * np.log1p(y / k) - y + series)
+
+
+def _rising_slope(y: Array, k: float) -> Array:
+    """Return k[ψ(y + k) - ψ(k) - log(1 + y/k)], with its digits for large k."""
+    if k < _LARGE_SIZE:
+        return np.asarray(k * (digamma(y + k) - digamma(k) - np.log1p(y / k)))
+    inverse = 1.0 / (y + k)
+    return np.asarray(
+        0.5 * y * inverse
+        + y * (2.0 * k + y) * inverse**2 / (12.0 * k)
+        - k * (inverse**4 - k**-4) / 120.0
+    )

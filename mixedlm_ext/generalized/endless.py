@@ -1,0 +1,93 @@
+"""Whether a likelihood has a maximum, asked where a search ended."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.criteria.laplace import LaplaceEvaluation
+from mixedlm_ext.design import Design
+from mixedlm_ext.design.messages import list_names
+from mixedlm_ext.errors import FitError
+from mixedlm_ext.identification.separation import constant_terms, separated_columns
+
+Array = NDArray[np.float64]
+
+__all__ = ["Endless"]
+
+_FAR = 8.0
+"""Range of the fixed part of η beyond which it is asked whether the estimates are finite."""
+_WIDE = 2.0
+"""A standard deviation of random effects, on the scale of the link, of which that is asked."""
+_LARGE = 15.0
+"""One beyond which the likelihood may only level off."""
+
+
+class Endless:
+    """Why there are no finite estimates, if there are none.
+
+    Parameters
+    ----------
+    design : Design
+    ends : ndarray (n,) or None
+        Where rows are at an end of the range of their response (see `ends_of_range`).
+
+    Attributes
+    ----------
+    columns : tuple of int
+        The fixed effects that grow without end, once `why` was asked.
+    """
+
+    def __init__(self, design: Design, ends: Array | None) -> None:
+        self._design, self._ends = design, ends
+        self.columns: tuple[int, ...] = ()
+
+    def why(self, e: LaplaceEvaluation) -> str:
+        """Return a sentence, or "" if nothing speaks against a maximum."""
+        if self._ends is None:
+            return ""
+        fixed = e.criterion.problem.Q @ e.modes.zeta
+        if len(fixed) and np.ptp(fixed) + abs(float(np.mean(fixed))) > _FAR:
+            self.columns = separated_columns(self._design, self._ends)
+            if self.columns:
+                return self._separated()
+        sd = max(float(np.linalg.norm(T, axis=1).max()) for T in e.templates)
+        groups = constant_terms(self._design, self._ends) if sd > _WIDE else []
+        if groups:
+            return (
+                f"every level of {list_names(groups)} has the same response in all its rows, so "
+                "that the likelihood rises, or levels off, as the variance of its random effects "
+                "grows: no finite estimate exists. Drop that term, or collect more rows."
+            )
+        if sd > _LARGE and _levels_off(e):
+            return (
+                "the likelihood only levels off as the random effects grow: their standard "
+                f"deviation on the scale of the link is {sd:.3g} here and could be any larger "
+                "number. Drop a random term, or collect more rows for each level."
+            )
+        return ""
+
+    def _separated(self) -> str:
+        """Say which columns separate the response."""
+        names = [repr(self._design.x_names[j]) for j in self.columns]
+        listed = ", ".join(names[:4]) + (" and others" if len(names) > 4 else "")
+        verb = "separates" if len(names) == 1 else "separate"
+        return (
+            f"{listed} {verb} the response: along this direction of the fixed effects the "
+            "likelihood rises without end (complete or quasi-separation, such as a cell without "
+            "a success, without a failure or with counts of zero only), and no finite estimates "
+            "exist. Merge levels or leave columns out; the numbers are where the search stopped"
+        )
+
+
+def _levels_off(e: LaplaceEvaluation) -> bool:
+    """Say whether effects three times as large are about as likely."""
+    m = len(e.theta_part)
+    far = e.theta.copy()
+    far[:m] = e.criterion.problem.covariance.scaled(e.theta_part, 3.0)
+    p = len(e.criterion.split(far)[1])
+    far[m : m + p] *= 3.0
+    try:
+        return e.at_point(far).value < e.value + 0.5
+    except FitError:
+        return False

@@ -1,0 +1,43 @@
+"""Confidence intervals of the parameters of a generalized model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from mixedlm_ext.errors import FitError, check_probability
+from mixedlm_ext.estimation.fitted import Fitted
+from mixedlm_ext.inference.fixed.coefficients import Coefficients
+from mixedlm_ext.inference.intervals import positions
+
+__all__ = ["conf_int"]
+
+
+def conf_int(fitted: Fitted, alpha: float = 0.05, method: Any = None, cols: Any = None) -> Any:
+    """Confidence intervals.
+
+    Parameters
+    ----------
+    alpha : float
+        One minus the confidence level.
+    method : {None}
+        None: of the fixed effects, from their standard errors.
+    cols : sequence of int or str, optional
+        Positions or names of the fixed effects wanted, all by default; also taken in the place
+        of `method`, as in statsmodels. Limits are an array then.
+
+    Returns
+    -------
+    DataFrame
+        Columns 0 and 1, the limits.
+    """
+    check_probability("alpha", alpha)
+    if method is not None and not isinstance(method, str):
+        method, cols = None, method
+    if method is not None:
+        raise FitError(f"method={method!r} is not known.")
+    limits = Coefficients(fitted).limits(alpha)
+    if cols is not None:
+        return limits[positions(cols, list(fitted.x_names))]
+    return pd.DataFrame(limits, index=fitted.x_names) if fitted.face.labelled else limits

@@ -1,0 +1,112 @@
+"""The printed summary of a generalized fit, in statsmodels' format."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from statsmodels.iolib.summary import Summary
+
+from mixedlm_ext.estimation.fitted import Fitted
+from mixedlm_ext.estimation.generalized import GeneralizedFit
+from mixedlm_ext.generalized.record import generalized
+from mixedlm_ext.inference.choices import name_list
+from mixedlm_ext.report.summary import fixed_effects_table, summary_notes, variance_table
+
+__all__ = ["summary"]
+
+_WIDTH = 78
+
+
+def summary(
+    fitted: Fitted,
+    yname: str | None = None,
+    xname: Sequence[str] | None = None,
+    title: str | None = None,
+    alpha: float = 0.05,
+) -> Summary:
+    """Summarize the fit.
+
+    Parameters
+    ----------
+    yname : str, optional
+        Another name for the response.
+    xname : sequence of str, optional
+        Other names for the fixed effects.
+    title : str, optional
+    alpha : float
+        Level of the confidence intervals.
+
+    Returns
+    -------
+    Summary
+        ``tables[0]`` describes the model, ``tables[1]`` the fixed effects, ``tables[2]`` the
+        random effects.
+    """
+    fit = generalized(fitted)
+    out = Summary()
+    left, right = _items(fitted, fit)
+    heading = title or "Generalized Linear Mixed Model Regression Results"
+    response = fitted.design.endog_name if yname is None else yname
+    own = list(fitted.x_names)
+    names = own if xname is None else name_list(xname, "xname", f"{own}")
+    out.add_table_2cols(None, heading, left, right, yname=response, xname=names)
+    out.tables.append(fixed_effects_table(fitted, names, alpha))
+    out.tables.append(variance_table(fitted))
+    notes = [*summary_notes(fitted), *_notes(fit)]
+    out.add_extra_txt([textwrap.fill(note, _WIDTH) for note in notes])
+    return out
+
+
+def method_name(fit: GeneralizedFit) -> str:
+    """Say how the random effects were integrated out."""
+    if fit.nagq == 0:
+        return "ML (fast)"
+    return "ML (Laplace)" if fit.nagq == 1 else f"ML (AGQ, {fit.nagq} nodes)"
+
+
+def _items(fitted: Fitted, fit: GeneralizedFit) -> tuple[list[Any], list[Any]]:
+    """Return the name and value pairs of the left and right half of the first table."""
+    left: list[Any] = [
+        ("Dep. Variable:", None),
+        ("Model:", [fitted.face.model]),
+        ("Model Family:", [type(fit.family).__name__]),
+        ("Link Function:", [type(fit.family.link).__name__]),
+        ("Method:", [method_name(fit)]),
+        ("Date:", None),
+        ("Time:", None),
+        ("Converged:", ["Yes" if fit.optimization.converged else "No"]),
+    ]
+    extra = (
+        ("Alpha:", [f"{1.0 / fit.size:#8.5g}"])
+        if fit.size is not None
+        else ("Scale:", [f"{fit.dispersion:#8.5g}"])
+    )
+    right = [
+        ("No. Observations:", [f"{fitted.n:d}"]),
+        ("Df Residuals:", [f"{fitted.n - len(fitted.beta):d}"]),
+        ("-2 Log-Likelihood:", [f"{fit.objective:#10.7g}"]),
+        ("Log-Likelihood:", [f"{fitted.llf:#8.5g}"]),
+        ("AIC:", [f"{fitted.aic:#8.5g}"]),
+        ("BIC:", [f"{fitted.bic:#8.5g}"]),
+        extra,
+        ("No. Groups:", [", ".join(f"{count:d}" for count in fitted.n_groups.values())]),
+    ]
+    return left, right
+
+
+def _notes(fit: GeneralizedFit) -> list[str]:
+    """Return remarks that only generalized models have."""
+    notes = []
+    if fit.nagq == 0:
+        notes.append(
+            "Fast fit (nagq=0): fixed effects maximize the penalized likelihood, and their "
+            "standard errors take the random-effects covariance as known. Use nagq=1 for estimates "
+            "to report."
+        )
+    if fit.at_poisson:
+        notes.append("alpha is estimated as zero: the counts vary no more than Poisson counts.")
+    elif fit.size is not None and fit.extra_estimated:
+        notes.append(f"Variance of the response: mean + alpha mean^2; size 1/alpha {fit.size:.4g}.")
+    return notes

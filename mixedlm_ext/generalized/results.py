@@ -1,0 +1,302 @@
+"""`MixedGLMResults`: a generalized fit by statsmodels' names of GLM results and this package's.
+
+Each method is a line that names the function that computes it; its docstring stands there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mixedlm_ext import absent
+from mixedlm_ext.absent import attribute_again
+from mixedlm_ext.compat import cache_readonly, cached_data
+from mixedlm_ext.estimation import random_effects, varcorr
+from mixedlm_ext.estimation.fitted import Fitted
+from mixedlm_ext.estimation.generalized import GeneralizedFit
+from mixedlm_ext.families.choose import with_extra
+from mixedlm_ext.generalized import intervals, prediction, report, residuals, simulation
+from mixedlm_ext.generalized.record import generalized
+from mixedlm_ext.inference.fixed import wald
+from mixedlm_ext.inference.fixed.coefficients import Coefficients
+from mixedlm_ext.labelled_effects import LabelledEffects
+from mixedlm_ext.method import of_fit, of_fitted
+from mixedlm_ext.report import tidy
+from mixedlm_ext.report.summary import headline
+from mixedlm_ext.search import Optimization
+
+Array = NDArray[np.float64]
+
+__all__ = ["MixedGLMResults"]
+
+
+class MixedGLMResults(absent.NotOfResults, LabelledEffects):
+    """Results of a fitted generalized linear mixed model.
+
+    Created by `MixedGLM.fit`. ``params`` are the fixed effects, on the scale of the linear
+    predictor.
+
+    Attributes
+    ----------
+    params, bse, tvalues, pvalues : Series (p,)
+        Fixed effects with their standard errors, from the second derivatives of the likelihood in
+        all parameters, and tests of being zero by the normal distribution.
+    theta : ndarray (m,)
+        Covariance parameters: for each random-effects term, in the order of the formula, the lower
+        triangle of the root of its covariance, column by column.
+    llf : float
+        Log-likelihood with all its constants, by the approximation that was chosen.
+    objective : float
+        Minus twice that.
+    nagq : int
+        0, 1 (Laplace) or the nodes of the quadrature.
+    family : statsmodels family
+        With its link; the negative binomial with alpha as it was estimated.
+    scale : float
+        The dispersion φ; one for the binomial, the Poisson and the negative binomial.
+    converged : bool
+        The verdict of `optimization`.
+    singular : bool
+        Whether the estimated covariance of some random effects is singular.
+    optimization : Optimization
+        The log of the search.
+    nobs : int
+    df_resid, df_model : int
+
+    Examples
+    --------
+    >>> import statsmodels.api as sm
+    >>> from mixedlm_ext import MixedGLM, datasets
+    >>> data = datasets.cbpp.load_pandas().data
+    >>> formula = "incidence / size ~ period + (1 | herd)"
+    >>> family = sm.families.Binomial()
+    >>> result = MixedGLM.from_formula(formula, data, family=family, weights="size").fit()
+    >>> round(result.llf, 4), result.params.round(3).tolist()
+    (-92.0263, [-1.399, -0.992, -1.129, -1.58])
+    >>> result.varcorr().round(3)
+      group       name  variance  std_dev
+    0  herd  Intercept     0.412    0.642
+    """
+
+    model: Any
+    """The model, a `MixedGLM`."""
+
+    def __init__(self, model: Any, fitted: Fitted) -> None:
+        fit = generalized(fitted)
+        self._fitted = replace(
+            fitted,
+            face=model.face,
+            x_names=tuple(model.exog_names),
+            constant=fitted.constant if model.data.const_idx is None else model.data.const_idx,
+        )
+        self._coefficients = Coefficients(self._fitted)
+        super().__init__(
+            model,
+            fit.beta,
+            normalized_cov_params=model.data.wrap_output(self._coefficients.cov, "cov"),
+            scale=1.0,
+            use_t=False,
+        )
+        self._cache: dict[str, Any] = {}
+        self.scale = fit.dispersion
+        self.nobs = fitted.n
+        self.df_resid = self.nobs - len(fit.beta)
+        self.df_model = len(fit.beta) - int(model.k_constant)
+        self.cov_type = "nonrobust"
+
+    def initialize(self, model: Any, params: Any, **kwargs: Any) -> None:
+        """Attach the model; `params` are those of the fit."""
+        self.model = model
+        self.k_constant = model.k_constant
+
+    if not TYPE_CHECKING:  # which refuse what is not there before it is asked for
+
+        def __getattr__(self, name: str) -> Any:
+            return attribute_again(self, name, absent.GLM_RESULTS, absent.R_RESULTS)
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in absent.INHERITED]
+
+    def __repr__(self) -> str:
+        line = headline(self.fit_record.design, self.nobs)
+        kind = type(self.family).__name__
+        return f"<MixedGLMResults: {kind}, {line}, log-likelihood {self.llf:.6g}>"
+
+    def _repr_html_(self) -> str:
+        return str(self.summary().as_html())
+
+    # --- the fit ----------------------------------------------------------------------------------
+
+    @property
+    def fit_record(self) -> GeneralizedFit:
+        """The record of the fit."""
+        return generalized(self._fitted)
+
+    @property
+    def _results(self) -> MixedGLMResults:
+        """These results, which statsmodels keeps in a wrapper."""
+        return self
+
+    @property
+    def family(self) -> Any:
+        """The family with its link, and with alpha as estimated."""
+        return with_extra(self.fit_record.family, self.fit_record.omega)
+
+    @property
+    def theta(self) -> Array:
+        """Covariance parameters."""
+        return self.fit_record.theta
+
+    @property
+    def nagq(self) -> int:
+        """0, 1 for Laplace's approximation, or the nodes of the quadrature."""
+        return self.fit_record.nagq
+
+    @property
+    def optimization(self) -> Optimization:
+        """The log of the search."""
+        return self.fit_record.optimization
+
+    @property
+    def converged(self) -> bool:
+        """Whether the search ended at a maximum of the likelihood."""
+        return self.optimization.converged
+
+    @property
+    def singular(self) -> bool:
+        """Whether the estimated covariance of some random-effects term is singular."""
+        return any(self.fit_record.singular_terms)
+
+    @property
+    def objective(self) -> float:
+        """Minus twice the log-likelihood."""
+        return self.fit_record.objective
+
+    @property
+    def llf(self) -> float:
+        """Log-likelihood."""
+        return self._fitted.llf
+
+    @property
+    def df_modelwc(self) -> int:
+        """Number of parameters: fixed effects, theta, and the dispersion or size if estimated."""
+        return self._fitted.n_parameters
+
+    @cached_data
+    def deviance(self) -> float:
+        """Sum of squared deviance residuals at the conditional modes; not -2 log-likelihood."""
+        self._fitted.rows("the deviance of its rows")
+        return float((residuals.row_residuals(self.fit_record, "deviance") ** 2).sum())
+
+    @cached_data
+    def pearson_chi2(self) -> float:
+        """Sum of squared Pearson residuals at the conditional modes."""
+        self._fitted.rows("the residuals of its rows")
+        return residuals.pearson_statistic(self.fit_record)
+
+    # --- fixed effects ----------------------------------------------------------------------------
+
+    conf_int = of_fitted(intervals.conf_int)
+    t_test = of_fitted(wald.t_test)
+    wald_test = of_fitted(wald.wald_test)
+    wald_test_terms = of_fitted(wald.wald_test_terms)
+
+    # --- variances and random effects -------------------------------------------------------------
+
+    varcorr = of_fit(varcorr.varcorr)
+    group_coefs = of_fit(random_effects.group_coefs)
+
+    @property
+    def n_groups(self) -> dict[str, int]:
+        """Number of levels of each grouping factor."""
+        return self._fitted.n_groups
+
+    @cache_readonly
+    def random_effects(self) -> dict[str, pd.DataFrame]:
+        """Conditional modes of the random effects: for each term a frame of levels by columns."""
+        return random_effects.conditional_modes(self.fit_record)
+
+    @cache_readonly
+    def random_effects_sd(self) -> dict[str, pd.DataFrame]:
+        """Conditional standard deviations of the random effects, the parameters as known."""
+        return random_effects.conditional_sds(self.fit_record)
+
+    @cache_readonly
+    def random_effects_cov(self) -> dict[Any, Any]:
+        """Conditional covariances of the random effects, by term and level."""
+        return random_effects.conditional_covariances(self.fit_record)
+
+    @cache_readonly
+    def cov_re(self) -> pd.DataFrame:
+        """Covariance matrix of the random effects of the only grouping factor."""
+        return varcorr.covariance_of_only_factor(self.fit_record)
+
+    @cache_readonly
+    def vcomp(self) -> pd.Series:
+        """Variances of all random-effects columns, indexed by term and column."""
+        frame = self.varcorr().dropna(subset="variance")
+        return frame.set_index(["group", "name"])["variance"]
+
+    # --- rows -------------------------------------------------------------------------------------
+
+    @cached_data
+    def fittedvalues(self) -> pd.Series:
+        """The means at the conditional modes; probabilities of a binomial model."""
+        self._fitted.rows("its fitted values")
+        return self.model.data.wrap_output(self.fit_record.fitted(), "rows")
+
+    mu = fittedvalues
+
+    def _residual(self, kind: str) -> Any:
+        self._fitted.rows("its residuals")
+        values = residuals.row_residuals(self.fit_record, kind)
+        return self.model.data.wrap_output(values, "rows")
+
+    @cached_data
+    def resid(self) -> pd.Series:
+        """Response less fitted values."""
+        return self._residual("response")
+
+    @cached_data
+    def resid_response(self) -> pd.Series:
+        """Response less fitted values."""
+        return self._residual("response")
+
+    @cached_data
+    def resid_pearson(self) -> pd.Series:
+        """Pearson residuals."""
+        return self._residual("pearson")
+
+    @cached_data
+    def resid_deviance(self) -> pd.Series:
+        """Deviance residuals."""
+        return self._residual("deviance")
+
+    @cached_data
+    def resid_working(self) -> pd.Series:
+        """Working residuals."""
+        return self._residual("working")
+
+    residuals = of_fitted(residuals.residuals)
+    predict = of_fitted(prediction.predict)
+    simulate = of_fitted(simulation.simulate)
+
+    # --- reports ----------------------------------------------------------------------------------
+
+    summary = of_fitted(report.summary)
+    tidy = of_fitted(tidy.tidy)
+
+    def remove_data(self) -> None:
+        """Remove everything that has one entry a row, from the results and from the model.
+
+        Tables, tests, random effects and prediction at new data go on working.
+        """
+        design = self.model.drop_rows()
+        super().remove_data()
+        self._cache = {}
+        self._fitted = replace(self._fitted, fit=self.fit_record.without_rows(design))
+        self._coefficients = Coefficients(self._fitted)

@@ -1,0 +1,67 @@
+"""Predictions for rows that are read in batches: one Series after the other, or a file of them."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from mixedlm_ext.design import Design
+from mixedlm_ext.errors import DataError, DesignError
+from mixedlm_ext.sources import Batch, Source
+
+__all__ = ["batches_of", "write_predictions"]
+
+
+def batches_of(source: Source, design: Design) -> Iterator[Batch]:
+    """Return what yields the columns that predictions may need, a batch at a time.
+
+    Raises
+    ------
+    DesignError
+        If the model was made from arrays.
+    """
+    if design.formula is None:
+        raise DesignError(
+            "rows in batches are for models made from a formula; this one was made from arrays."
+        )
+    return source.batches([name for name in source.names if name in design.spec.columns])
+
+
+def write_predictions(parts: Iterator[pd.Series], out: Any) -> None:
+    """Write predictions to a Parquet file that appears when it is complete.
+
+    Parameters
+    ----------
+    parts : iterator of Series
+    out : str or path-like
+        Its only column is ``prediction``; its rows are those of the source, in their order.
+
+    Raises
+    ------
+    DataError
+        If pyarrow is not installed.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise DataError(
+            "out= writes Parquet by pyarrow, which is not installed. "
+            "Run pip install 'mixedlm_ext[parquet]'."
+        ) from None
+    path = os.fspath(out)
+    handle, partial = tempfile.mkstemp(dir=os.path.dirname(path) or ".", suffix=".part")
+    os.close(handle)
+    schema = pyarrow.schema([("prediction", pyarrow.float64())])
+    try:
+        with pyarrow.parquet.ParquetWriter(partial, schema) as file:
+            for part in parts:
+                file.write_table(pyarrow.table({"prediction": part.to_numpy()}, schema=schema))
+        os.replace(partial, path)
+    finally:
+        if os.path.exists(partial):
+            os.remove(partial)

@@ -1,0 +1,263 @@
+"""Cross-products of rows that come in batches: one running sum, and batches that add to it.
+
+A batch adds to the levels that it has: where rows are sorted by a grouping factor, its sums are as
+long as its own range of levels. Pairs of levels of two blocks are kept as sorted runs that are
+merged when two are of like length, so that each pair is moved a logarithmic number of times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.design import TermDesign
+from mixedlm_ext.linalg.blas import matmul
+from mixedlm_ext.linalg.orthogonal import whiten
+from mixedlm_ext.linalg.triangular import solve_upper
+from mixedlm_ext.products.basis import Basis
+from mixedlm_ext.products.layout import BlockData, Layout
+from mixedlm_ext.products.noise import Noise
+from mixedlm_ext.products.products import BlockMatrix, Coupling, CrossProducts
+from mixedlm_ext.products.rows import diagonal_sums, level_sums, times, weighted_columns
+from mixedlm_ext.products.transform import orthonormal, with_random_columns
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+Number = TypeVar("Number", bound=np.generic)
+
+__all__ = ["RunningSum", "kept_columns", "settled"]
+
+
+class RunningSum:
+    """The sum of the cross-products of the batches so far, in one layout.
+
+    Parameters
+    ----------
+    layout : Layout
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        p, shapes = layout.p, layout.shapes
+        self.layout = layout
+        self._n, self._yy, self._logdet_W = 0, 0.0, 0.0
+        self._diagonal = [np.zeros((k, k, levels)) for k, levels in shapes]
+        self._Zr = [np.zeros((k, levels, p + 1)) for k, levels in shapes]
+        self._XX, self._Xy = np.zeros((p, p)), np.zeros(p)
+        self._pairs = {
+            (i, j): _Pairs(shapes[i][0], shapes[j]) for j in range(len(shapes)) for i in range(j)
+        }
+
+    def add(self, y: Array, X: Array, terms: Sequence[TermDesign], noise: Noise) -> Array:
+        """Add the rows of a batch.
+
+        Parameters
+        ----------
+        y : ndarray (m,)
+            Response less offset.
+        X : ndarray (m, p)
+        terms : sequence of TermDesign
+            In the order of the formula, with the level codes of the layout.
+        noise : Noise
+
+        Returns
+        -------
+        ndarray (m, p)
+            The coordinates Q of the rows, not weighted.
+        """
+        Q = self.layout.basis.coordinates(X)
+        y = noise.root_times(self.layout.residual(y, X, Q))
+        WQ = noise.root_times(Q)
+        self._n += len(y)
+        self._XX += matmul(WQ.T, WQ)
+        self._Xy += WQ.T @ y
+        self._yy += float(y @ y)
+        self._logdet_W += noise.logdet
+        blocks = [_without_ones(block) for block in self.layout.blocks(terms)]
+        columns = [weighted_columns(block, noise) for block in blocks]
+        responses = [*np.asfortranarray(WQ).T, y]
+        for i, (block, own) in enumerate(zip(blocks, columns)):
+            local, part = _own_range(block)
+            self._diagonal[i][:, :, part] += diagonal_sums(local, own)
+            sums = level_sums(local, own, responses)
+            self._Zr[i][:, part] += sums.reshape(local.k, local.levels, -1)
+        for (i, j), pairs in self._pairs.items():
+            pairs.add(blocks[i].codes, columns[i], blocks[j].codes, columns[j])
+        return Q
+
+    def products(self) -> CrossProducts:
+        """Return the sum."""
+        p = self.layout.p
+        Zr = np.concatenate([part.reshape(-1, p + 1) for part in self._Zr])
+        couplings = {key: pairs.coupling() for key, pairs in self._pairs.items()}
+        return CrossProducts(
+            layout=self.layout,
+            n=self._n,
+            A=BlockMatrix(self.layout.shapes, self._diagonal, couplings),
+            ZX=np.ascontiguousarray(Zr[:, :-1]),
+            Zy=np.ascontiguousarray(Zr[:, -1]),
+            XX=self._XX,
+            Xy=self._Xy,
+            yy=self._yy,
+            logdet_W=self._logdet_W,
+        )
+
+
+def _without_ones(block: BlockData) -> BlockData:
+    """Write None for a column of ones."""
+    columns = [
+        None if column is not None and len(column) and column[0] == 1.0 and (column == 1.0).all()
+        else column
+        for column in block.columns
+    ]  # fmt: skip
+    return BlockData(block.codes, columns, block.levels)
+
+
+def _own_range(block: BlockData) -> tuple[BlockData, slice]:
+    """Return the rows of a block with codes that start at the first level they have."""
+    low, high = int(block.codes.min()), int(block.codes.max()) + 1
+    if high - low > block.levels // 2:
+        return block, slice(None)
+    return BlockData(block.codes - low, block.columns, high - low), slice(low, high)
+
+
+class _Pairs:
+    """Z_i'WZ_j as sorted runs of keys, each with its sums, from longer to shorter."""
+
+    def __init__(self, k: int, other: tuple[int, int]) -> None:
+        self._shape = (k, other[0])
+        self._levels = other[1]
+        self._runs: list[tuple[Index, Array]] = []
+
+    def add(
+        self,
+        codes: Index,
+        columns: Sequence[Array | None],
+        other_codes: Index,
+        other_columns: Sequence[Array | None],
+    ) -> None:
+        """Add the rows of a batch."""
+        key = codes * self._levels + other_codes
+        order, starts = _runs_of(key)
+        count = np.diff(np.append(starts, len(key))).astype(float)
+        values = np.empty((*self._shape, len(starts)))
+        for a, left in enumerate(columns):
+            for b, right in enumerate(other_columns):
+                product = times(left, right)
+                values[a, b] = (
+                    count if product is None else np.add.reduceat(_sorted(product, order), starts)
+                )
+        self._push((_sorted(key, order)[starts], values))
+
+    def _push(self, run: tuple[Index, Array]) -> None:
+        """Keep a run; merge it with the last one while that is not much longer."""
+        while self._runs and len(self._runs[-1][0]) < 2 * len(run[0]):
+            run = _merged(self._runs.pop(), run)
+        self._runs.append(run)
+
+    def coupling(self) -> Coupling:
+        """Return the sums of all batches; nothing can be added after that."""
+        while len(self._runs) > 1:
+            last = self._runs.pop()
+            self._runs.append(_merged(self._runs.pop(), last))
+        if not self._runs:
+            none = np.zeros(0, np.intp)
+            return Coupling(none, none, np.zeros((*self._shape, 0)))
+        keys, values = self._runs[0]
+        rows, columns = np.divmod(keys, self._levels)
+        return Coupling(rows, columns, values)
+
+
+def _runs_of(key: Index) -> tuple[Index | None, Index]:
+    """Return what sorts keys, None if they are, and where each distinct key starts then."""
+    order = None
+    if (key[1:] < key[:-1]).any():
+        order = np.argsort(key)
+        key = key[order]
+    return order, np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
+
+
+def _sorted(values: NDArray[Number], order: Index | None) -> NDArray[Number]:
+    """Return values in an order."""
+    return values if order is None else values[order]
+
+
+def _merged(one: tuple[Index, Array], two: tuple[Index, Array]) -> tuple[Index, Array]:
+    """Return one sorted run of two."""
+    if one[0][-1] < two[0][0]:
+        return np.concatenate([one[0], two[0]]), np.concatenate([one[1], two[1]], axis=2)
+    at = np.searchsorted(one[0], two[0])
+    known = one[0][np.minimum(at, len(one[0]) - 1)] == two[0]
+    values = one[1]
+    values[:, :, at[known]] += two[1][:, :, known]
+    if known.all():
+        return one[0], values
+    new = ~known
+    return np.insert(one[0], at[new], two[0][new]), np.insert(
+        values, at[new], two[1][:, :, new], axis=2
+    )
+
+
+def kept_columns(cp: CrossProducts, columns: Index) -> CrossProducts:
+    """Return the products with some of the columns of X, of which others may be combinations.
+
+    With XC = QRC = QPS, and y - Xβ₀ = y - QP d₀ - Q d where d₀ is the projection of Rβ₀ on P in
+    these rows.
+    """
+    layout = cp.layout
+    if len(columns) == layout.p:
+        return cp
+    P, S = np.linalg.qr(layout.R[:, columns])
+    before = layout.R @ layout.beta0
+    gram = P.T @ cp.XX @ P
+    d0 = np.linalg.solve(gram, P.T @ (cp.XX @ before)) if len(columns) else np.zeros(0)
+    d = before - P @ d0
+    return replace(
+        cp,
+        layout=layout.with_fixed(S, solve_upper(S, d0)),
+        ZX=cp.ZX @ P,
+        Zy=cp.Zy + cp.ZX @ d,
+        XX=gram,
+        Xy=P.T @ (cp.Xy + cp.XX @ d),
+        yy=cp.yy + float(2.0 * d @ cp.Xy + d @ cp.XX @ d),
+    )
+
+
+def settled(cp: CrossProducts, how: Sequence[str]) -> CrossProducts:
+    """Return the products of all rows in the layout that these rows would have found themselves.
+
+    Parameters
+    ----------
+    cp : CrossProducts
+        Of all rows, in a layout that some of them found.
+    how : sequence of str
+        The whitening of each term (see `mixedlm_ext.linalg.orthogonal.whiten`).
+
+    Raises
+    ------
+    LinAlgError
+        If columns of X, or of a term that is whitened by a triangle, are dependent.
+    """
+    cp = orthonormal(cp)
+    maps: dict[int, Array | None] = {}
+    places = list(cp.layout.places)
+    for block, (k, _) in enumerate(cp.shapes):
+        M = np.zeros((k, k))
+        for i, place in enumerate(places):
+            if place.block == block:
+                gram = cp.diagonal[block][place.own, place.own].sum(axis=-1) / cp.n
+                R = _whitening(gram, place.whitening, how[i])
+                M[place.own, place.own] = np.linalg.solve(R.T, place.whitening.T).T
+                places[i] = replace(place, basis=Basis(R))
+        maps[block] = M
+    return with_random_columns(cp, maps, places)
+
+
+def _whitening(gram: Array, R: Array, how: str) -> Array:
+    """Return the whitening of columns XR⁻¹ with inner products `gram`."""
+    if how == "triangular":
+        return whiten(np.linalg.cholesky(gram).T @ R, how)[1]
+    return whiten(np.diag(np.sqrt(np.diag(R.T @ gram @ R))), how)[1]

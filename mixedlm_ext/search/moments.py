@@ -1,0 +1,226 @@
+"""Where to start: the moments of least-squares coefficients, from the cross-products alone.
+
+With all b_l fitted as if they were fixed, σ² is the mean square of what they leave of y, and
+
+    mean of b_lb_l' over levels l = σ²Γ_i + σ²(Z_l'WZ_l)⁻¹ + what other terms add to b_l
+
+For balanced data these are the estimates by REML or ML, as long as no variance is negative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedlm_ext.criteria.pls import Problem
+from mixedlm_ext.products.products import CrossProducts
+from mixedlm_ext.structures.covariance import Covariance
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+__all__ = ["MISSING", "moments"]
+
+MISSING = 1e-6
+"""Share of a random column outside the fixed part from which on it has no fixed partner."""
+_SWEEPS = 10
+"""Sweeps over the blocks at most for least squares, which need not be exact."""
+_NOTHING = 1e-10
+"""Share of y'Wy below which least squares leave no residual."""
+
+
+def moments(problem: Problem, carrier: int, relative: bool, reml: bool) -> Array:
+    """Return theta from the moments of least-squares coefficients b_l of every level.
+
+    Parameters
+    ----------
+    problem : Problem
+    carrier : int
+        The block that means go to which several blocks can explain.
+    relative : bool
+        A mean of the carrier's b_l that the fixed part can explain is left to it, the smallest mean
+        remaining: relative to their covariance, or not.
+    reml : bool
+        Whether such means cost degrees of freedom.
+    """
+    cp = problem.cp
+    blocks = range(len(cp.shapes))
+    inverses, ranks = zip(*(_pseudo_inverses(D) for D in cp.diagonal))
+    # outer factors first: what is left within their levels is for those nested in them
+    b, rss = _least_squares(cp, inverses, [carrier, *(i for i in blocks[::-1] if i != carrier)])
+    outer = [_outer_blocks(cp, i) for i in blocks]
+    fixed = [_within_fixed(cp, i) for i in blocks]
+    df = cp.n - _rank(cp, ranks, outer, fixed)
+    if df <= 0 and rss <= _NOTHING * cp.yy:
+        return problem.covariance.start()  # the levels reproduce y: nothing tells σ
+    scale = max(rss, 1e-14 * cp.yy) / max(df, 1)
+    chosen = [_determined(rank, cp.shapes[i][0]) for i, rank in enumerate(ranks)]
+    noise = [inverse[which].mean(axis=0) for inverse, which in zip(inverses, chosen)]
+    metric = (scale, noise[carrier]) if relative else None
+    taken = _take_out_means(cp, b, chosen, carrier, fixed[carrier], metric)
+    if len(blocks) > 1:
+        left = cp.block(cp.Zy - cp.ZZ @ b, carrier)
+        cp.block(b, carrier)[:] += np.einsum("lab,bl->al", inverses[carrier], left)
+    Gammas: list[Array] = []
+    for i in blocks:
+        own = cp.block(b, i)[:, chosen[i]]
+        mean_square = own @ own.T / (scale * own.shape[1])
+        if outer[i]:
+            mean_square *= _inflation(cp.shapes[i][1], max(cp.shapes[j][1] for j in outer[i]))
+        elif reml:
+            mean_square = _without_taken(mean_square, taken[i], own.shape[1])
+        inner = [j for j in range(i) if i in outer[j]]
+        added = sum((_added(cp, inverses[i], j, i, Gammas[j]) for j in inner), start=noise[i])
+        Gammas.append(mean_square - added)
+    return _roots(problem.covariance, Gammas)
+
+
+def _least_squares(
+    cp: CrossProducts, inverses: tuple[Array, ...], order: list[int]
+) -> tuple[Array, float]:
+    """Return coefficients (q,) of y on Z and the residual sum of squares, by Gauss-Seidel."""
+    b = np.zeros(cp.q)
+    Zr, rss = cp.Zy, cp.yy
+    for _ in range(_SWEEPS):
+        before = rss
+        for i in order:
+            change = np.einsum("lab,bl->al", inverses[i], cp.block(Zr, i))
+            rss -= float((change * cp.block(Zr, i)).sum())
+            cp.block(b, i)[:] += change
+            if len(order) > 1:
+                Zr = cp.Zy - cp.ZZ @ b
+        if len(order) == 1 or rss > 0.9 * before:
+            break
+    return b, rss
+
+
+def _pseudo_inverses(D: Array) -> tuple[Array, NDArray[np.intp]]:
+    """Return the pseudo-inverses (levels, k, k) of D (k, k, levels) and their ranks."""
+    if len(D) == 1:
+        d = D[0, 0]
+        kept = d > 0
+        inverse = np.where(kept, 1.0 / np.where(kept, d, 1.0), 0.0)
+        return inverse[:, None, None], kept.astype(np.intp)
+    values, vectors = np.linalg.eigh(D.transpose(2, 0, 1))
+    kept = values > 1e-8 * np.maximum(values[:, -1:], 1e-300)
+    inverse = np.where(kept, 1.0 / np.where(kept, values, 1.0), 0.0)
+    return np.einsum("lac,lc,lbc->lab", vectors, inverse, vectors), kept.sum(axis=1)
+
+
+def _outer_blocks(cp: CrossProducts, i: int) -> list[int]:
+    """Return the blocks in whose levels those of block i are nested."""
+    levels = cp.shapes[i][1]
+    return [j for (own, j), c in cp.couplings.items() if own == i and len(c.rows) == levels]
+
+
+def _within_fixed(cp: CrossProducts, i: int) -> Array:
+    """Return orthonormal combinations (k, d) of a block's columns that are within the fixed part.
+
+    The same at all levels.
+    """
+    total = cp.diagonal[i].sum(axis=2)
+    inside = cp.block(cp.ZX, i).sum(axis=1)
+    values, vectors = np.linalg.eigh(total - inside @ inside.T)
+    return vectors[:, values < MISSING * np.diag(total).max()]
+
+
+def _rank(
+    cp: CrossProducts,
+    ranks: Sequence[NDArray[np.intp]],
+    outer: Sequence[list[int]],
+    fixed: Sequence[Array],
+) -> int:
+    """Return about the rank of [Z X]: columns less those that others are known to hold."""
+    nested_in = {j: i for i, others in enumerate(outer) for j in others}
+    repeated = sum(_seen(cp, i, W) for i, W in enumerate(fixed) if i not in nested_in)
+    for j, i in nested_in.items():
+        repeated += min(cp.shapes[i][0], cp.shapes[j][0]) * cp.shapes[j][1]
+    return cp.p + sum(int(rank.sum()) for rank in ranks) - repeated
+
+
+def _seen(cp: CrossProducts, i: int, W: Array) -> int:
+    """Return how many of some combinations (k, d) of a block's columns are not zero in all rows."""
+    if len(W) == 1:
+        return W.shape[1]
+    total = cp.diagonal[i].sum(axis=2)
+    return int((np.linalg.eigvalsh(W.T @ total @ W) > MISSING * np.diag(total).max()).sum())
+
+
+def _determined(rank: NDArray[np.intp], k: int) -> Mask:
+    """Choose the levels that determine all their coefficients; all levels where those are few."""
+    out = rank == k
+    return out if out.sum() > k else np.ones(len(rank), bool)
+
+
+def _take_out_means(
+    cp: CrossProducts,
+    b: Array,
+    chosen: list[Mask],
+    carrier: int,
+    fixed: Array,
+    metric: tuple[float, Array] | None,
+) -> list[Array]:
+    """Subtract from b (q,) the means of every block, of the carrier what the fixed part explains.
+
+    `metric` is σ² and the noise of the carrier's coefficients where their covariance decides what
+    is the smallest mean remaining. Returns the projections (k, k) on what was subtracted.
+    """
+    taken = []
+    for i in range(len(cp.shapes)):
+        own = cp.block(b, i)
+        known = own[:, chosen[i]]
+        means = known.mean(axis=1)
+        P = np.eye(len(own))
+        if i == carrier:
+            spread = P
+            if metric is not None and len(own) > fixed.shape[1] > 0:
+                scale, noise = metric
+                spread = np.atleast_2d(np.cov(known, bias=True)) / scale + noise
+            P = _projection(fixed, spread)
+        own -= (P @ means)[:, None]
+        taken.append(P)
+    return taken
+
+
+def _projection(W: Array, metric: Array) -> Array:
+    """Return the projection (k, k) on the span of W (k, d), orthogonal in the inverse of `metric`.
+
+    That is W(W'M⁻¹W)⁻¹W'M⁻¹.
+    """
+    k, d = W.shape
+    if d in (0, k):
+        return np.eye(k) if d else np.zeros((k, k))
+    weighed = np.linalg.pinv(metric, hermitian=True) @ W  # columns may be redundant
+    return np.asarray(W @ np.linalg.pinv(W.T @ weighed, hermitian=True) @ weighed.T)
+
+
+def _inflation(levels: int, outer: int) -> float:
+    """Return by what a mean square of deviations within the levels of an outer factor is small."""
+    return levels / max(levels - outer, 1)
+
+
+def _without_taken(mean_square: Array, P: Array, levels: int) -> Array:
+    """Return C + (PC + CP' - PCP')/(L-1): along what was subtracted, the mean over L - 1."""
+    PC = P @ mean_square
+    return mean_square + (PC + PC.T - PC @ P.T) / max(levels - 1, 1)
+
+
+def _added(cp: CrossProducts, inverse: Array, inner: int, outer: int, Gamma: Array) -> Array:
+    """Return the mean over outer levels of Σ_m W_lmΓW_lm', what effects nested in them add to b_l.
+
+    W_lm = (Z_l'WZ_l)⁻¹Z_l'WZ_m for the levels m of the inner block in level l.
+    """
+    c = cp.couplings[inner, outer]
+    W = np.einsum("cab,dbc->cad", inverse[c.columns], c.values)
+    values, vectors = np.linalg.eigh(Gamma)
+    half = W @ (vectors * np.sqrt(np.maximum(values, 0.0)))  # of no negative variance
+    return np.asarray(np.einsum("cad,cbd->ab", half, half) / len(inverse))
+
+
+def _roots(covariance: Covariance, Gammas: list[Array]) -> Array:
+    """Return the theta of matrices that need not be covariances, term by term."""
+    return np.concatenate(
+        [t.structure.nearest(Gammas[t.block][t.own, t.own]) for t in covariance.terms]
+    )
