@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,17 +59,27 @@ class IterativeSolver:
         are no more.
     seed : int
         Of the samples.
+    couplings : Couplings, optional
+        Those of `A`, if they are there.
     """
 
     name = "iterative"
     root_size = 0
     costs = Costs()
 
-    def __init__(self, A: BlockMatrix, probes: int = FIRST_PROBES, seed: int = _SEED) -> None:
+    def __init__(
+        self,
+        A: BlockMatrix,
+        probes: int = FIRST_PROBES,
+        seed: int = _SEED,
+        couplings: Couplings | None = None,
+    ) -> None:
         self.A, self.seed = A, seed
         # where the largest block has levels that are joined to one another, none is eliminated
         self.padding = int((0, 0) in A.couplings)
-        self.couplings = Couplings(_with_empty_block(A) if self.padding else A)
+        if couplings is None:
+            couplings = Couplings(_with_empty_block(A) if self.padding else A)
+        self.couplings = couplings
         self.sampling = Probes.of(self.couplings.A, probes, seed)
 
     @property
@@ -84,10 +93,7 @@ class IterativeSolver:
 
     def with_probes(self, probes: int) -> IterativeSolver:
         """Return the solver of the same numbers with other samples, the first ones in common."""
-        other = object.__new__(IterativeSolver)
-        other.__dict__.update(vars(self))
-        other.sampling = replace(self.sampling, wanted=probes)
-        return other
+        return IterativeSolver(self.A, probes, self.seed, self.couplings)
 
     def factor(self, templates: Sequence[Array]) -> IterativeFactor:
         """Evaluate log|M| and prepare solves at the given templates, one for each block."""
