@@ -19,6 +19,7 @@ from mixedlm_ext.errors import DesignError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.prediction.means import mark_not_estimable
 from mixedlm_ext.prediction.new_levels import warn_of_new_levels
+from mixedlm_ext.prediction.places import with_places
 from mixedlm_ext.products.noise import Precisions
 from mixedlm_ext.simulation.simulate import (
     Parameters,
@@ -52,12 +53,17 @@ def fit_simulator(fit: Fit, parameters: Parameters, conditional: bool) -> Simula
         return simulator
     mean = simulator.mean
     for term, b in zip(fit.design.terms, fit.b):
-        mean = mean + np.einsum("nk,nk->n", term.X, b[term.codes])
+        mean = mean + term.times(b)
     return replace(simulator, mean=mean, parts=[])
 
 
 def new_simulator(
-    fit: Fit, parameters: Parameters, conditional: bool, data: Any, offset: Any, weights: Any
+    fit: Fit,
+    params: Mapping[str, Any] | None,
+    conditional: bool,
+    data: Any,
+    offset: Any,
+    weights: Any,
 ) -> tuple[Simulator, NewData]:
     """Return the simulator of other rows, and these rows.
 
@@ -71,6 +77,8 @@ def new_simulator(
             "its simulate(beta, theta=..., sigma=...)."
         )
     new = design.new_data(data, offset=offset)
+    fit = with_places(fit, new)
+    parameters = fit_parameters(fit, params)
     table = read_table(data)
     mark_not_estimable(new.estimable, new.index)
     mean = np.where(new.complete & new.estimable, new.X @ parameters.beta + new.offset, np.nan)
@@ -83,7 +91,7 @@ def new_simulator(
             modes = fit.b[i][np.maximum(seen, 0)]
             mean = mean + np.where(seen >= 0, np.einsum("nk,nk->n", X, modes), 0.0)
             X = np.where(seen[:, None] >= 0, 0.0, X)
-        parts.append(RandomPart(X, codes, levels, parameters.roots[i]))
+        parts.append(RandomPart(X, codes, levels, parameters.roots[i], term.related))
     w = new_weights(design.spec.weights, weights, table.index, table.index, table)
     noise = Precisions(np.where(w > 0, w, np.nan))
     return Simulator(mean, parts, parameters.sigma, noise), new
@@ -164,12 +172,11 @@ def simulate(
     (30, 2)
     """
     n = check_count(n)
-    parameters = fit_parameters(fit, params)
     if exog is None:
-        simulator = fit_simulator(fit, parameters, conditional)
+        simulator = fit_simulator(fit, fit_parameters(fit, params), conditional)
         index = fit.design.index
     else:
-        simulator, new = new_simulator(fit, parameters, conditional, exog, offset, weights)
+        simulator, new = new_simulator(fit, params, conditional, exog, offset, weights)
         index = new.index
         if conditional:
             warn_of_new_levels(fit.design, new, new.terms, "are drawn")

@@ -11,18 +11,15 @@ from numpy.typing import NDArray
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.products.products import BlockMatrix
 from mixedlm_ext.solvers.costs import Costs
-from mixedlm_ext.solvers.elimination import EliminationFactor
-from mixedlm_ext.solvers.memory import available_memory
+from mixedlm_ext.solvers.elimination import Elimination, EliminationFactor
+from mixedlm_ext.solvers.memory import costs_of
 from mixedlm_ext.solvers.plan import make_plan
-from mixedlm_ext.solvers.root import DenseFactor, DenseRoot
+from mixedlm_ext.solvers.root import DenseFactor
 from mixedlm_ext.solvers.symbolic import Symbolic
 
 Array = NDArray[np.float64]
 
 __all__ = ["DirectSolver", "Factor"]
-
-_SMALL = 1000
-"""Columns of Z up to which nobody asks how much memory is free: 32 MB are."""
 
 
 class DirectSolver:
@@ -50,12 +47,12 @@ class DirectSolver:
         FitError
             If the memory that is free does not hold what it would take.
         """
-        return cls(Symbolic(A, costs=_costs(A)), A)
+        return cls(Symbolic(A, costs=costs_of(A)), A)
 
     @classmethod
     def if_it_pays(cls, A: BlockMatrix) -> DirectSolver | None:
         """Return the same, or None where memory or patience do not hold it."""
-        costs = _costs(A)
+        costs = costs_of(A)
         plan = make_plan(A.shapes, A.pairs, costs)
         if plan.memory(costs) > costs.memory or plan.seconds(costs) > costs.patience:
             return None
@@ -83,17 +80,13 @@ class DirectSolver:
     def factor(self, templates: Sequence[Array]) -> Factor:
         """Factor M at the given templates, one for each block."""
         top, numbers, places = self.symbolic.top, self._numbers, self.symbolic.places
-        if isinstance(top, DenseRoot):
+        if self.symbolic.in_cells:
             cells = np.zeros(top.n_cells)
             cells[places] = numbers.values
             return Factor(self.symbolic, top.factor(cells, templates), templates)
+        assert isinstance(top, Elimination)
         stages = EliminationFactor(top, numbers.D, numbers.C, places, numbers.values, templates)
         return Factor(self.symbolic, stages, templates)
-
-
-def _costs(A: BlockMatrix) -> Costs:
-    """Return what operations cost, and the memory that there is."""
-    return Costs() if A.offsets[-1] <= _SMALL else Costs(memory=available_memory())
 
 
 class Factor:
@@ -183,8 +176,9 @@ class Factor:
     def inverse(self) -> BlockMatrix:
         """Return the entries of ΛM⁻¹Λ' on the pattern of Z'WZ."""
         symbolic, stages = self._symbolic, self._stages
-        if isinstance(stages, DenseFactor):
+        if symbolic.in_cells:
             values = stages.inverse_at(symbolic.places)
             return symbolic.unload(np.zeros((0, 0, 0)), np.zeros((0, 0)), values)
+        assert isinstance(stages, EliminationFactor)
         D, C, rest = stages.inverse_entries(symbolic.places)
         return symbolic.unload(D, C, rest)

@@ -20,7 +20,7 @@ from mixedlm_ext.products.noise import Precisions
 from mixedlm_ext.products.products import BlockMatrix
 from mixedlm_ext.products.rows import cross_products
 from mixedlm_ext.search import sampled
-from mixedlm_ext.solvers import direct, iterative
+from mixedlm_ext.solvers import direct, iterative, memory
 from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.direct import DirectSolver
 from mixedlm_ext.solvers.iterative import IterativeSolver
@@ -290,7 +290,7 @@ def test_samples_grow_until_their_noise_is_small(monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(direct, "available_memory", lambda: 5e6)
+    monkeypatch.setattr(memory, "available_memory", lambda: 5e6)
 
 
 def many(n: int = 20_000) -> pd.DataFrame:
@@ -312,7 +312,7 @@ def test_chosen_by_itself_where_memory_is_short() -> None:
 def test_chosen_by_itself_where_patience_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     model = MixedLM.from_formula("y ~ x + (1 | user) + (1 | film)", many())
     assert model.problem.solver.name == "exact"
-    monkeypatch.setattr(direct, "_costs", lambda A: Costs(patience=1e-4))
+    monkeypatch.setattr(direct, "costs_of", lambda A: Costs(patience=1e-4))
     other = MixedLM.from_formula("y ~ x + (1 | user) + (1 | film)", many())
     assert other.problem.solver.name == "iterative"
     assert other.fit(solver="exact").fit_record.problem.solver.name == "exact"

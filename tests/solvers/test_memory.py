@@ -14,7 +14,7 @@ from mixedlm_ext.products.layout import BlockData
 from mixedlm_ext.products.noise import EqualVariances
 from mixedlm_ext.products.products import BlockMatrix
 from mixedlm_ext.products.rows import cross_products
-from mixedlm_ext.solvers import direct, memory
+from mixedlm_ext.solvers import memory
 from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.direct import DirectSolver
 from mixedlm_ext.solvers.symbolic import Symbolic
@@ -121,7 +121,7 @@ def test_pairs_that_do_not_fit_are_not_listed() -> None:
 
 @pytest.fixture
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(direct, "available_memory", lambda: 5e6)
+    monkeypatch.setattr(memory, "available_memory", lambda: 5e6)
 
 
 @pytest.mark.usefixtures("little_memory")
