@@ -233,6 +233,12 @@ def read_arrays(
 
 def _finished(design: Design, family: Any, kinds: _Weights, name: str | None) -> GeneralizedDesign:
     """Return the design without weights, the weights of its rows, and a checked response."""
+    related = [term for term in design.terms if term.related is not None]
+    if related:
+        raise DesignError(
+            f"{related[0].text} has a known covariance of its levels, which generalized models do "
+            "not take. Leave the matrix out, or fit a MixedLM."
+        )
     prior = kinds.of_rows(design.rows.positions)
     design = replace(design, rows=replace(design.rows, weights=None))
     if name is not None:

@@ -120,13 +120,7 @@ class MixedGLMResults(absent.NotOfResults, LabelledEffects):
             constant=fitted.constant if model.data.const_idx is None else model.data.const_idx,
         )
         self._coefficients = Coefficients(self._fitted)
-        super().__init__(
-            model,
-            fit.beta,
-            normalized_cov_params=model.data.wrap_output(self._coefficients.cov, "cov"),
-            scale=1.0,
-            use_t=False,
-        )
+        super().__init__(model, fit.beta, scale=1.0, use_t=False)
         self._cache: dict[str, Any] = {}
         self.scale = fit.dispersion
         self.nobs = fitted.n

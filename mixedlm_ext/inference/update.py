@@ -19,6 +19,7 @@ from mixedlm_ext.arguments import (
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.formula_code import column_names
 from mixedlm_ext.design.frame import read_table
+from mixedlm_ext.design.known_terms import EarlierMatrices
 from mixedlm_ext.design.more_columns import with_more_columns
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.design.row_values import check_new_response
@@ -126,6 +127,7 @@ def _updated_design(
     arguments = dict(same_rows(design) if data is None else same_columns(design, changed))
     arguments.update(changed)
     arguments.setdefault("check", design.checks.given)
+    arguments.setdefault("cov", EarlierMatrices.of(design.formula, design.terms))
     scope = arguments.setdefault("eval_env", {**scope, **design.scope.values})
     names = known_columns(design) if data is None else read_table(data).names
     parsed = update_formula(design.formula, formula, names)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.products.products import BlockMatrix
 from mixedlm_ext.solvers.costs import Costs
-from mixedlm_ext.solvers.elimination import EliminationFactor
+from mixedlm_ext.solvers.elimination import Elimination, EliminationFactor
 from mixedlm_ext.solvers.memory import available_memory
-from mixedlm_ext.solvers.root import DenseFactor, DenseRoot
+from mixedlm_ext.solvers.root import DenseFactor
 from mixedlm_ext.solvers.symbolic import Symbolic
 
 Array = NDArray[np.float64]
@@ -68,10 +68,11 @@ class DirectSolver:
     def factor(self, templates: Sequence[Array]) -> Factor:
         """Factor M at the given templates, one for each block."""
         top, numbers, places = self.symbolic.top, self._numbers, self.symbolic.places
-        if isinstance(top, DenseRoot):
+        if self.symbolic.in_cells:
             cells = np.zeros(top.n_cells)
             cells[places] = numbers.values
             return Factor(self.symbolic, top.factor(cells, templates), templates)
+        assert isinstance(top, Elimination)
         stages = EliminationFactor(top, numbers.D, numbers.C, places, numbers.values, templates)
         return Factor(self.symbolic, stages, templates)
 
@@ -158,8 +159,9 @@ class Factor:
     def inverse(self) -> BlockMatrix:
         """Return the entries of ΛM⁻¹Λ' on the pattern of Z'WZ."""
         symbolic, stages = self._symbolic, self._stages
-        if isinstance(stages, DenseFactor):
+        if symbolic.in_cells:
             values = stages.inverse_at(symbolic.places)
             return symbolic.unload(np.zeros((0, 0, 0)), np.zeros((0, 0)), values)
+        assert isinstance(stages, EliminationFactor)
         D, C, rest = stages.inverse_entries(symbolic.places)
         return symbolic.unload(D, C, rest)
