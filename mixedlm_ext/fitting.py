@@ -30,6 +30,7 @@ from mixedlm_ext.fit_arguments import (
 )
 from mixedlm_ext.inference.fixed.ddf import check_usable, degrees_of_freedom
 from mixedlm_ext.inference.fixed.robust import check_cov_type, get_robustcov_results
+from mixedlm_ext.solvers.choice import check_solver
 from mixedlm_ext.structures.given_theta import read_theta
 
 Array = NDArray[np.float64]
@@ -54,6 +55,7 @@ def fit(
     cov_type: str = "nonrobust",
     cov_kwds: Mapping[str, Any] | None = None,
     max_time: float | None = None,
+    solver: str = "auto",
     **kwargs: Any,
 ) -> Fitted:
     """Estimate the model.
@@ -89,6 +91,12 @@ def fit(
     max_time : float, optional
         Seconds after which the search stops where it is, between two evaluations of the
         criterion. `optimization` then has the verdict "time limit", `converged` is False.
+    solver : {"auto", "exact", "iterative"}
+        What solves for the random effects. "exact" factors a matrix, a dense one of the smaller
+        factor's levels where large factors are crossed. "iterative" needs no more memory than the
+        data: all is exact but the log-determinant, which is estimated by random samples, as many
+        as it takes for their noise in theta to be half a percent of its standard error. "auto" is
+        "exact" unless memory does not hold that or it would take too long. The summary tells.
 
     Returns
     -------
@@ -97,7 +105,8 @@ def fit(
     Raises
     ------
     FitError
-        If an argument makes no sense or the criterion cannot be evaluated.
+        If an argument makes no sense, the criterion cannot be evaluated, or memory does not hold
+        the exact solver.
 
     Warns
     -----
@@ -114,8 +123,10 @@ def fit(
     check_fit_arguments(reml, method, maxiter, tol, ddf, sigma, progress, max_time)
     deadline = np.inf if max_time is None else time.monotonic() + max_time
     check_cov_type(cov_type)
-    check_usable(model.problem, ddf)
-    criterion = criterion_of(model.problem, bool(reml), sigma)
+    check_solver(solver)
+    problem = model.problem.solved_by(solver)
+    check_usable(problem, ddf)
+    criterion = criterion_of(problem, bool(reml), sigma)
     found = estimate(
         model.design,
         criterion,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from mixedlm_ext.products.noise import EqualVariances, noise_of_weights
 from mixedlm_ext.products.residual_sums import ResidualSums
 from mixedlm_ext.products.responses import columns_of_Z
 from mixedlm_ext.products.rows import cross_products, lay_out, shared_groups
+from mixedlm_ext.solvers.choice import solver_of
 from mixedlm_ext.structures.covariance import Covariance, TermCovariance
 
 Array = NDArray[np.float64]
@@ -55,8 +55,9 @@ def assemble(design: Design) -> Problem:
             "of a known covariance. Leave out correlation= and variance=, or gr()."
         )
     sums = sums_of(design, cp.layout)
-    problem = Problem.of(sums.at(sums.structure.neutral).cp, _covariance(design, cp.layout))
-    return replace(problem, residual=sums)
+    neutral = sums.at(sums.structure.neutral).cp
+    solver = solver_of(neutral.A, (), "exact")
+    return Problem(neutral, _covariance(design, cp.layout), solver, sums)
 
 
 def sums_of(design: Design, layout: Layout) -> ResidualSums:

@@ -22,7 +22,6 @@ from mixedlm_ext.products.responses import Reduced, with_response
 from mixedlm_ext.solvers.base import FactorProtocol, SolverProtocol
 from mixedlm_ext.solvers.choice import solver_of
 from mixedlm_ext.solvers.costs import Costs
-from mixedlm_ext.solvers.empty import EmptySolver
 from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
@@ -47,14 +46,30 @@ class Problem:
 
     @classmethod
     def of(cls, cp: CrossProducts, covariance: Covariance) -> Problem:
-        """Return a problem with a pattern of its own."""
-        solver = solver_of(cp.A, cp.layout.priors) if cp.q else EmptySolver()
-        return cls(cp, covariance, solver)
+        """Return a problem with a pattern of its own and the solver that suits it."""
+        return cls(cp, covariance, solver_of(cp.A, cp.layout.priors))
 
     @property
     def costs(self) -> Costs:
         """What operations cost."""
         return self.solver.costs
+
+    def solved_by(self, name: str) -> Problem:
+        """Return the problem with the solver of that name, "auto" being the one that it has.
+
+        Raises
+        ------
+        FitError
+            If memory does not hold the exact one, or the other is not for such a model.
+        """
+        if name in ("auto", self.solver.name):
+            return self
+        if self.residual is not None:
+            raise FitError(
+                "the iterative solver is not for residuals with a structure, "
+                f"{self.residual.structure.text}. Leave out solver='iterative'."
+            )
+        return Problem(self.cp, self.covariance, solver_of(self.cp.A, self.cp.layout.priors, name))
 
     @property
     def information_at_zero(self) -> list[Array]:

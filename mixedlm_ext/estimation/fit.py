@@ -18,7 +18,7 @@ from mixedlm_ext.design import Design
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.products.transform import orthonormal
-from mixedlm_ext.search import Optimization
+from mixedlm_ext.search import Optimization, Sampling
 
 Array = NDArray[np.float64]
 
@@ -60,6 +60,8 @@ class Fit:
     z : ndarray or None
         Where the parameters of a residual structure are, for the engine; `design.residual.values`
         has them in the user's words. `problem` has their noise, and so has `design`.
+    sampling : Sampling or None
+        What an iterative solver leaves uncertain; None if everything is exact.
     shared : dict
         What the shared properties computed; none of it has rows.
     """
@@ -81,6 +83,7 @@ class Fit:
     singular_terms: tuple[bool, ...]
     optimization: Optimization
     z: Array | None = None
+    sampling: Sampling | None = None
     shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
@@ -90,6 +93,7 @@ class Fit:
         criterion: GaussianCriterion,
         evaluation: GaussianEvaluation,
         optimization: Optimization,
+        sampling: Sampling | None = None,
     ) -> Fit:
         """Carry the engine's solution back to the user's units."""
         if isinstance(criterion, ResidualCriterion) and isinstance(evaluation, ResidualEvaluation):
@@ -104,7 +108,7 @@ class Fit:
                 for i, T in enumerate(pls.factor.templates)
             ],
         )
-        return cls(
+        out = cls(
             design=design,
             problem=problem,
             reml=criterion.reml,
@@ -121,7 +125,11 @@ class Fit:
             logdet_RX=pls.logdet_RX + cp.layout.logdet_R,
             singular_terms=tuple(covariance.singular_terms(pls.theta)),
             optimization=optimization,
+            sampling=sampling,
         )
+        if sampling is not None:
+            out.shared["engine"] = evaluation  # another one would cost as much as a step
+        return out
 
     @classmethod
     def _with_residuals(

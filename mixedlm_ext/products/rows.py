@@ -248,9 +248,7 @@ def _form(
     weighted = [weighted_columns(block, noise) for block in blocks]
     responses = [*np.asfortranarray(rows.Q).T, rows.y]
     nothing = np.zeros((0, len(responses)))
-    Zr = np.concatenate(
-        [nothing, *(level_sums(b, c, responses) for b, c in zip(blocks, weighted))]
-    )
+    Zr = np.concatenate([nothing, *(level_sums(b, c, responses) for b, c in zip(blocks, weighted))])
     roots = [block.root for block in blocks]
     shapes = tuple((b.k, b.levels) for b in blocks)
     couplings = {

@@ -21,10 +21,12 @@ class EmptyFactor:
     Attributes
     ----------
     logdet : float
+    logdet_by_probe : ndarray (0,)
     templates : tuple
     """
 
     logdet = 0.0
+    logdet_by_probe = np.zeros(0)
     templates: Sequence[Array] = ()
 
     def apply(self, H: Array) -> Array:
@@ -59,6 +61,10 @@ class EmptyFactor:
         """Return a matrix without blocks."""
         return BlockMatrix((), [], {})
 
+    def information_by_probe(self) -> list[Array] | None:
+        """Return None: all is exact."""
+        return None
+
     def release(self) -> None:
         """Do nothing."""
 
@@ -66,8 +72,10 @@ class EmptyFactor:
 class EmptySolver:
     """The solver of a model without random effects."""
 
+    name = "exact"
     costs = Costs()
     root_size = 0
+    probes = 0
 
     def load(self, A: BlockMatrix) -> EmptySolver:
         """Return itself."""

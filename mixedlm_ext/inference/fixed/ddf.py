@@ -59,9 +59,16 @@ def check_method(name: object) -> None:
 
 
 def check_usable(problem: Problem, name: str) -> None:
-    """Raise FitError before a fit if a method is not for covariances of this kind."""
-    if name in ("kenward-roger", _VARIANT):
-        check_linear(problem)
+    """Raise FitError before a fit if a method is not for such covariances or such a solver."""
+    if name not in ("kenward-roger", _VARIANT):
+        return
+    check_linear(problem)
+    if problem.solver.name == "iterative":
+        raise FitError(
+            f"ddf={name!r} needs the covariances of all pairs of random effects, which the "
+            "iterative solver does not have. Pass ddf='satterthwaite', or, with as many levels as "
+            "this solver is for, ddf='normal' or 'residual'."
+        )
 
 
 def degrees_of_freedom(fit: Fit, name: str) -> DegreesOfFreedom:
@@ -84,6 +91,7 @@ def degrees_of_freedom(fit: Fit, name: str) -> DegreesOfFreedom:
     check_method(name)
     if name == "satterthwaite":
         return Satterthwaite(fit)
+    check_usable(fit.problem, name)
     if name in ("kenward-roger", _VARIANT):
         return KenwardRoger(fit, keep_zeros=name == _VARIANT)
     if name == "residual":
