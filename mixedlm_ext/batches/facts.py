@@ -60,22 +60,26 @@ class ColumnFacts:
         self.low, self.high = np.full(k, np.inf), np.full(k, -np.inf)
         self.ones, self.gram = np.zeros(k), np.zeros((k, k))
 
-    def see(self, X: Floats, coordinates: Floats) -> None:
-        """Add the rows of a batch, and their coordinates in the basis whose products are summed."""
+    def see(self, X: Floats) -> None:
+        """Add the rows of a batch."""
         self.n += len(X)
-        low, high, ones = _along_columns(X)
+        low, high = _extremes(X)
         self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
-        self.ones += ones
-        self.gram += matmul(coordinates.T, coordinates)
+
+    def see_coordinates(self, columns: Sequence[Floats]) -> None:
+        """Add the coordinates of the rows of a batch, one column after the other."""
+        if len(columns):
+            stacked = np.array(columns)
+            self.gram += matmul(stacked, stacked.T)
 
 
-def _along_columns(X: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return the smallest and largest values and the sums of columns; numpy is slow at few."""
+def _extremes(X: Floats) -> tuple[Floats, Floats]:
+    """Return the smallest and largest values of columns; numpy is slow along few."""
     if X.shape[1] > _FEW_COLUMNS:
-        return X.min(axis=0), X.max(axis=0), X.sum(axis=0)
-    each = [(column.min(), column.max(), column.sum()) for column in X.T]
-    low, high, ones = np.array(each, dtype=float).reshape(-1, 3).T
-    return low, high, ones
+        return X.min(axis=0), X.max(axis=0)
+    each = [(column.min(), column.max()) for column in X.T]
+    low, high = np.array(each, dtype=float).reshape(-1, 2).T
+    return low, high
 
 
 class TermFacts(ColumnFacts):
@@ -94,9 +98,9 @@ class TermFacts(ColumnFacts):
         self._one_level = np.ones(k, dtype=bool)
         self._level = np.full(k, -1, dtype=np.intp)
 
-    def see_term(self, term: TermDesign, coordinates: Floats) -> None:
+    def see_term(self, term: TermDesign) -> None:
         """Add the rows of a batch."""
-        self.see(term.X, coordinates)
+        self.see(term.X)
         if self._ordered and self.indicators:
             self.indicators = term.facts.indicators
         for j in np.flatnonzero(self._one_level):
@@ -203,7 +207,12 @@ class RowFacts:
                 self.not_finite.see(f"{name!r} in {place}", X[:, j], index)
         return fine
 
-    def see(self, rows: BatchRows, y: Floats, Q: Floats, columns: Sequence[Floats]) -> None:
+    def see(
+        self,
+        rows: BatchRows,
+        y: Floats,
+        coordinates: tuple[Floats, Sequence[Sequence[Floats | None]]] | None,
+    ) -> None:
         """Add a batch.
 
         Parameters
@@ -211,10 +220,9 @@ class RowFacts:
         rows : BatchRows
         y : ndarray (m,)
             Response less offset.
-        Q : ndarray (m, p)
-            Coordinates of X.
-        columns : sequence of ndarray (m, k)
-            Coordinates of the terms' columns.
+        coordinates : tuple of ndarray (m, p) and sequences of ndarray (m,), or None
+            Those of X, and of the columns of each term; None if their inner products are those of
+            the cross-products, as they are without weights.
         """
         self.y.see(rows.y)
         self.residual.see(y)
@@ -222,7 +230,13 @@ class RowFacts:
             self.offset.see(rows.offset)
         if rows.weights is not None:
             self.weights.see(rows.weights)
-        self.X.see(rows.X, Q)
-        for facts, term, own in zip(self.terms, rows.terms, columns, strict=True):
-            facts.see_term(term, own)
+        self.X.see(rows.X)
+        self.X.ones += np.ones(len(y)) @ rows.X
+        for facts, term in zip(self.terms, rows.terms, strict=True):
+            facts.see_term(term)
         self.pairs.see(rows)
+        if coordinates is not None:
+            Q, columns = coordinates
+            self.X.see_coordinates(list(Q.T))
+            for facts, own in zip(self.terms, columns, strict=True):
+                facts.see_coordinates([np.ones(len(y)) if c is None else c for c in own])

@@ -70,10 +70,22 @@ def sum_rows(
         if not facts.are_finite(rows):
             continue
         y = response_of(rows)
-        Q = total.add(y, rows.X, rows.terms, noise_of_batch(rows))
-        facts.see(rows, y, Q, [p.columns(t.X) for p, t in zip(layout.places, rows.terms)])
+        noise = noise_of_batch(rows)
+        Q, columns = total.add(y, rows.X, rows.terms, noise)
+        own = [columns[place.block][place.own] for place in layout.places]
+        facts.see(rows, y, None if noise.equal else (Q, own))
     facts.not_finite.check()
-    return Summed(total.products(), facts, tally)
+    products = total.products()
+    if not facts.weights.n:
+        _without_weights(products, facts)
+    return Summed(products, facts, tally)
+
+
+def _without_weights(cp: CrossProducts, facts: RowFacts) -> None:
+    """Take the inner products of the columns from the cross-products, where they are the same."""
+    facts.X.gram = cp.XX
+    for place, term in zip(cp.layout.places, facts.terms):
+        term.gram = cp.diagonal[place.block][place.own, place.own].sum(axis=-1)
 
 
 def response_of(rows: BatchRows) -> Floats:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.design import TermDesign
 from mixedlm_ext.linalg.blas import matmul
+from mixedlm_ext.linalg.keys import distinct_keys
 from mixedlm_ext.linalg.orthogonal import whiten
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.products.basis import Basis
@@ -27,6 +28,8 @@ from mixedlm_ext.products.transform import orthonormal, with_random_columns
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
+Columns = Sequence[Array | None]
+Run = tuple[Index, Array]
 Number = TypeVar("Number", bound=np.generic)
 
 __all__ = ["RunningSum", "kept_columns", "settled"]
@@ -51,7 +54,9 @@ class RunningSum:
             (i, j): _Pairs(shapes[i][0], shapes[j]) for j in range(len(shapes)) for i in range(j)
         }
 
-    def add(self, y: Array, X: Array, terms: Sequence[TermDesign], noise: Noise) -> Array:
+    def add(
+        self, y: Array, X: Array, terms: Sequence[TermDesign], noise: Noise
+    ) -> tuple[Array, list[Columns]]:
         """Add the rows of a batch.
 
         Parameters
@@ -67,6 +72,8 @@ class RunningSum:
         -------
         ndarray (m, p)
             The coordinates Q of the rows, not weighted.
+        list of sequence of ndarray (m,)
+            Those of the columns of each block, one by one; None stands for ones.
         """
         Q = self.layout.basis.coordinates(X)
         y = noise.root_times(self.layout.residual(y, X, Q))
@@ -86,7 +93,7 @@ class RunningSum:
             self._Zr[i][:, part] += sums.reshape(local.k, local.levels, -1)
         for (i, j), pairs in self._pairs.items():
             pairs.add(blocks[i].codes, columns[i], blocks[j].codes, columns[j])
-        return Q
+        return Q, [block.columns for block in blocks]
 
     def products(self) -> CrossProducts:
         """Return the sum."""
@@ -130,7 +137,7 @@ class _Pairs:
     def __init__(self, k: int, other: tuple[int, int]) -> None:
         self._shape = (k, other[0])
         self._levels = other[1]
-        self._runs: list[tuple[Index, Array]] = []
+        self._runs: list[Run] = []
 
     def add(
         self,
@@ -152,7 +159,7 @@ class _Pairs:
                 )
         self._push((_sorted(key, order)[starts], values))
 
-    def _push(self, run: tuple[Index, Array]) -> None:
+    def _push(self, run: Run) -> None:
         """Keep a run; merge it with the last one while that is not much longer."""
         while self._runs and len(self._runs[-1][0]) < 2 * len(run[0]):
             run = _merged(self._runs.pop(), run)
@@ -185,20 +192,31 @@ def _sorted(values: NDArray[Number], order: Index | None) -> NDArray[Number]:
     return values if order is None else values[order]
 
 
-def _merged(one: tuple[Index, Array], two: tuple[Index, Array]) -> tuple[Index, Array]:
-    """Return one sorted run of two."""
-    if one[0][-1] < two[0][0]:
-        return np.concatenate([one[0], two[0]]), np.concatenate([one[1], two[1]], axis=2)
-    at = np.searchsorted(one[0], two[0])
-    known = one[0][np.minimum(at, len(one[0]) - 1)] == two[0]
-    values = one[1]
-    values[:, :, at[known]] += two[1][:, :, known]
-    if known.all():
-        return one[0], values
-    new = ~known
-    return np.insert(one[0], at[new], two[0][new]), np.insert(
-        values, at[new], two[1][:, :, new], axis=2
-    )
+def _merged(one: Run, two: Run) -> Run:
+    """Return one sorted run of two: only where they overlap are keys compared."""
+    if two[0][0] < one[0][0]:
+        one, two = two, one
+    first = int(np.searchsorted(one[0], two[0][0]))
+    last = int(np.searchsorted(two[0], one[0][-1], side="right"))
+    parts = [_part(one, 0, first), _part(two, last, None)]
+    if first < len(one[0]):
+        parts.insert(1, _woven(_part(one, first, None), _part(two, 0, last)))
+    keys, values = zip(*parts)
+    return np.concatenate(keys), np.concatenate(values, axis=2)
+
+
+def _part(run: Run, start: int, stop: int | None) -> Run:
+    """Return a part of a run."""
+    return run[0][start:stop], run[1][:, :, start:stop]
+
+
+def _woven(one: Run, two: Run) -> Run:
+    """Return one sorted run of two that overlap."""
+    keys = distinct_keys(np.concatenate([one[0], two[0]]))
+    values = np.zeros((*one[1].shape[:2], len(keys)))
+    for run in (one, two):
+        values[:, :, np.searchsorted(keys, run[0])] += run[1]
+    return keys, values
 
 
 def kept_columns(cp: CrossProducts, columns: Index) -> CrossProducts:
