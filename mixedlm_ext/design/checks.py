@@ -12,7 +12,7 @@ import pandas as pd
 
 from mixedlm_ext.design.column import one_column
 from mixedlm_ext.design.facts import FactsOfPair, RowsOfPair
-from mixedlm_ext.design.messages import quoted
+from mixedlm_ext.design.messages import is_number_text, quoted
 from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.rank import independent_columns
 from mixedlm_ext.design.records import TermDesign
@@ -69,21 +69,13 @@ def number_vector(values: Any, what: str, n: int) -> Floats:
 def _what_instead(values: Any) -> str:
     """What a column holds that is not numeric, and what to do about it."""
     items = pd.Series(values).tolist()
-    odd = [value for value in items if not _is_number_text(value)]
+    if not items:
+        return ". Use a column of numbers."
+    odd = [value for value in items if not is_number_text(value)]
     if odd:
         others = " beside numbers" if len(odd) < len(items) else ""
         return f" (it holds {quoted(odd[0])}{others}). Use a column of numbers."
-    if not items:
-        return ". Use a column of numbers."
     return f" (it holds {quoted(items[0])}). Convert it with .astype(float)."
-
-
-def _is_number_text(value: Any) -> bool:
-    """Whether a value is a number, or a text that can be converted into one."""
-    try:
-        return isinstance(value, str | int | float) and float(value) is not None
-    except (ValueError, OverflowError):
-        return False
 
 
 def check_response(y: Floats, name: str, offset: Floats | None, index: pd.Index) -> None:
@@ -234,6 +226,11 @@ def check_term(
 def _check_structure(term: TermDesign) -> None:
     """Refuse columns that the covariance structure of a term is not made for."""
     kind, k = term.kind, len(term.columns)
+    if k < kind.least_columns and kind.placed:
+        raise DesignError(
+            f"{term.text} has one position in the data; distances need two.\n"
+            f"Write (1 | {term.group})."
+        )
     if k < kind.least_columns:
         column = term.columns[0]
         left = "1" if column == "Intercept" else f"0 + {column}"
@@ -269,7 +266,7 @@ def _too_few(term: TermDesign, allow_saturated: bool) -> str:
     """Say what is wrong with the numbers of levels and random effects; "" if nothing is."""
     n, k, q = term.facts.n, len(term.columns), len(term.levels)
     what = f"grouping factor {term.group!r}"
-    if q == 1:
+    if q == 1 and not term.kind.one_level:
         return (
             f"{what} has only one level ({quoted(term.levels[0])}); "
             "a variance needs at least two.\n"

@@ -13,7 +13,7 @@ from scipy import sparse
 from mixedlm_ext.design.column import is_labelled, is_polars, one_column
 from mixedlm_ext.design.grouping import level_codes
 from mixedlm_ext.design.keys import convert_key, key_kinds, match_keys
-from mixedlm_ext.design.messages import list_names, quoted
+from mixedlm_ext.design.messages import list_names, odd_one, quoted
 from mixedlm_ext.design.times import TIMES, has_time_zone, in_days, time_kind
 from mixedlm_ext.design.values import plain_values, wide
 from mixedlm_ext.errors import DesignError, did_you_mean
@@ -270,7 +270,7 @@ def _same_number(values: Any, name: str, fitted: ColumnType) -> Any:
     if not isinstance(values, pd.Categorical) and values.dtype.kind in "biuf":
         return values.astype(np.int64) if values.dtype.kind == "b" else wide(values)
     raise DesignError(
-        f"column {name!r} is not numeric in the new data (it holds {quoted(values[0])}); "
+        f"column {name!r} is not numeric in the new data (it holds {quoted(odd_one(values))}); "
         f"it was {fitted.dtype} in the fit."
     )
 

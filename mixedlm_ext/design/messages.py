@@ -54,6 +54,20 @@ def quoted(value: Any) -> str:
     return f"a {type(value).__name__}" if len(text) > 200 or " object at 0x" in text else text
 
 
+def is_number_text(value: Any) -> bool:
+    """Whether a value is a number, or a text that can be converted into one."""
+    try:
+        return isinstance(value, str | int | float) and float(value) is not None
+    except (ValueError, OverflowError):
+        return False
+
+
+def odd_one(values: Iterable[Any]) -> Any:
+    """The first value that is no number, or the first of all."""
+    items = list(values)
+    return next((value for value in items if not is_number_text(value)), items[0])
+
+
 def blank_strings(text: str) -> str:
     """The text with spaces in place of its string literals; positions stay."""
     return _STRING_LITERAL.sub(lambda found: " " * len(found.group()), text)

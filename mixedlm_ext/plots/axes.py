@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 __all__ = [
     "Names",
     "color_bar",
+    "few_ticks",
     "finish",
     "legend_above",
     "level_room",
@@ -41,6 +42,10 @@ _LEGEND = 8.0
 _LEGEND_LETTERS = 34
 _MOST_LEGEND = 0.5
 """Share of a panel that a legend may take."""
+_SMALL = 110.0
+"""Width or height of a small panel, in printer's points."""
+_TINY = 50.0
+"""Height of a panel that has room for small numbers only."""
 _WHOLE = 8
 """Distinct whole numbers of which each has a tick."""
 
@@ -109,6 +114,12 @@ def whole_ticks(axis: Axis, values: Array) -> None:
         axis.set_major_locator(MaxNLocator(nbins="auto", integer=True, steps=[1, 2, 5, 10]))
 
 
+def few_ticks(axis: Axis) -> None:
+    """Have at most five intervals between ticks, and fewer where the axis is short."""
+    locator: Any = axis.get_major_locator()
+    locator.set_params(nbins=max(1, min(5, axis.get_tick_space() - 1)))
+
+
 def color_bar(ax: Axes, shown: ScalarMappable, **look: Any) -> Axes:
     """Draw a colour bar beside a panel, within any layout or none, and return its axes."""
     beside = ax.inset_axes((1.03, 0.1, 0.04, 0.8))
@@ -119,16 +130,25 @@ def color_bar(ax: Axes, shown: ScalarMappable, **look: Any) -> Axes:
 def legend_above(ax: Axes, handles: Sequence[Any] | None = None) -> None:
     """Draw the legend in a strip of its own above everything drawn, within the axes.
 
-    Where that would take more than half of the panel the legend goes above all panels.
+    Where that would take more than half of the panel the legend goes above all panels. Afterwards
+    the figure is laid out.
     """
     shown = list(ax.get_legend_handles_labels()[0] if handles is None else handles)
-    if not shown:
-        return
     figure = figure_of([ax])
     figure.draw_without_rendering()
+    if not shown:
+        return
+    _place_legend(ax, shown)
+    figure.draw_without_rendering()
+
+
+def _place_legend(ax: Axes, shown: Sequence[Any]) -> None:
+    """Draw a legend within the axes, or above all panels."""
+    figure = figure_of([ax])
     letters = int(np.clip(room(ax) / text_width(1, _LEGEND) - 6, 10, _LEGEND_LETTERS))
     names, columns = _entries(shown, letters, room(ax))
-    look: dict[str, Any] = {"fontsize": _LEGEND, "frameon": False, "borderaxespad": 0.2}
+    look: dict[str, Any] = {"fontsize": _LEGEND, "edgecolor": "none", "borderaxespad": 0.2}
+    look |= {"frameon": True, "framealpha": 1.0, "fancybox": False}  # lines end at it
     legend = ax.legend(shown, names, loc="upper center", ncols=columns, **look)
     box, panel = legend.get_window_extent(), ax.get_window_extent()
     share = box.height / panel.height + 0.03
@@ -166,20 +186,40 @@ class Names:
     def write(self, ax: Axes) -> None:
         """Write them, in lines as long as the panel."""
         wide, high = 1.1 * room(ax), 1.1 * room(ax, vertical=True)
-        size = 12.0 if wide > 250 else 10.0 if wide > 110 else 8.0
+        if high < _TINY:
+            ax.tick_params(labelsize=6)
+        size = 12.0 if wide > 250 else 10.0 if wide > _SMALL else 8.0 if wide > 80 else 6.0
         if self.title:
             ax.set_title(_lines(self.title, wide, size), fontsize=size)
         y = level_ticks(ax, self.levels, self.y) if self.levels else self.y
         for name, length, write in ((self.x, wide, ax.set_xlabel), (y, high, ax.set_ylabel)):
-            size = 10.0 if length > 110 else 8.0
+            size = 10.0 if length > _SMALL else 8.0
             if name and text_width(7, size) <= length:
                 write(_lines(name, length, size), fontsize=size)
 
 
+def _said_once(axes: Sequence[Axes], names: Sequence[Names]) -> list[Names]:
+    """Leave out, in a grid of small panels, a name that the panel below, or the left one, has."""
+    out = list(names)
+    places = [ax.get_subplotspec() for ax in axes]
+    for i, here in enumerate(places):
+        for j, there in enumerate(places):
+            if here is None or there is None or here.get_gridspec() is not there.get_gridspec():
+                continue
+            below = here.colspan == there.colspan and here.rowspan.stop <= there.rowspan.start
+            left = here.rowspan == there.rowspan and there.colspan.stop <= here.colspan.start
+            if below and names[i].x == names[j].x and room(axes[i], vertical=True) < _SMALL:
+                out[i] = replace(out[i], x="")
+            if left and names[i].y == names[j].y and room(axes[i]) < _SMALL and not names[i].levels:
+                out[i] = replace(out[i], y="")
+    return out
+
+
 def finish(axes: Sequence[Axes], names: Sequence[Names]) -> None:
     """Name the panels, and lay them out: names are in lines as long as panels are then."""
+    shown = _said_once(axes, names)
     for _ in range(2):
-        for ax, name in zip(axes, names):
+        for ax, name in zip(axes, shown):
             name.write(ax)
         make_room(axes)
         figure_of(axes).draw_without_rendering()

@@ -12,7 +12,7 @@ from scipy import stats
 from mixedlm_ext.errors import did_you_mean
 from mixedlm_ext.plots.axes import Names, finish, legend_above, level_room
 from mixedlm_ext.plots.colors import GRID, REFERENCE, blend, line_colors
-from mixedlm_ext.plots.figure import PlotError, panels
+from mixedlm_ext.plots.figure import PlotError, begins_row, panels
 from mixedlm_ext.plots.labels import bare
 from mixedlm_ext.plots.quantiles import draw_quantiles
 from mixedlm_ext.plots.selection import check_alpha, estimated, level_names, terms_named
@@ -102,9 +102,8 @@ def caterpillar(
             if not estimated(result.fit_record, i, j):
                 _say_zero(panel, panel.set_xlim)
             mode = f"conditional mode, {1 - alpha:.0%} interval"
-            texts.append(
-                Names(f"{bare(t.name)}: {bare(column)}", mode, "" if j else t.group, names)
-            )
+            beside = t.group if j == 0 or begins_row(panel) else ""
+            texts.append(Names(f"{bare(t.name)}: {bare(column)}", mode, beside, names))
     finish(axes, texts)
     return figure
 

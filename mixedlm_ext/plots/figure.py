@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MatplotlibMissingError",
     "PlotError",
+    "begins_row",
     "figure_of",
     "make_room",
     "new_figure",
@@ -115,6 +116,12 @@ def figure_of(axes: Sequence[Axes]) -> Figure:
     """Return the figure that holds the axes, be it within a subfigure."""
     figure: Figure = axes[0].figure.figure
     return figure
+
+
+def begins_row(ax: Axes) -> bool:
+    """Say whether a panel is the first in its row of a grid."""
+    place = ax.get_subplotspec()
+    return place is not None and place.is_first_col()
 
 
 def make_room(axes: Sequence[Axes]) -> None:

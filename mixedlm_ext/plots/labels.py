@@ -14,9 +14,12 @@ _WIDTH = 0.6
 
 
 class _Wrapper(textwrap.TextWrapper):
-    """Breaks lines after the punctuation of names, too: ``arm_assigned[T.low]``, ``sd(g, x)``."""
+    """Breaks lines after the punctuation within names, too: ``arm_assigned[T.low]``, ``sd(g, x)``.
 
-    wordsep_re = re.compile(r"(\s+|[^\s_.:,;/|(\[-]*[_.:,;/|(\[-]+)")
+    What opens or begins a word stays with it: ``(self reported)``, ``_x``.
+    """
+
+    wordsep_re = re.compile(r"(\s+|[_.:,;/|(\[-]*[^\s_.:,;/|(\[-]+[_.:,;/|(\[-]+)")
 
 
 def bare(name: str) -> str:
@@ -25,8 +28,15 @@ def bare(name: str) -> str:
 
 
 def wrap(name: str, width: int = 30) -> str:
-    """Break a name into lines of at most so many letters; nothing is left out."""
-    lines = _Wrapper(width=max(1, width)).wrap(bare(name))
+    """Break a name into lines of at most so many letters; nothing is left out.
+
+    Words stay whole where each has room in a line.
+    """
+    text, width = bare(name), max(1, width)
+    if all(len(word) <= width for word in text.split()):
+        lines = textwrap.wrap(text, width, break_on_hyphens=False)
+    else:
+        lines = _Wrapper(width=width).wrap(text)
     return "\n".join(lines) or name
 
 

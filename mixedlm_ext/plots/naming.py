@@ -25,7 +25,7 @@ _LETTERS = 22
 """Letters in a line of a name."""
 _FAR = 12.0
 """Distance in printer's points from which a line joins a name to its point."""
-_CLEAR = 3.0
+_CLEAR = 4.5
 """Distance that a name keeps from what is drawn."""
 _DISTANCES = (6.0, 9.0, 13.0, 18.0, 25.0, 34.0, 46.0, 62.0)
 _ANGLES = np.pi * np.array([0, 1, 0.5, 1.5, 0.25, 0.75, 1.25, 1.75, 0.12, 0.88, 1.12, 1.88])
@@ -44,7 +44,7 @@ def name_points(
     Parameters
     ----------
     ax : Axes
-        With everything else drawn and its limits set.
+        With everything else drawn, its limits set and its figure laid out.
     x, y : ndarray (m,)
     names : sequence of str
     drawn : sequence of (ndarray, ndarray)
@@ -52,9 +52,7 @@ def name_points(
     """
     if not len(names):
         return
-    figure = figure_of([ax])
-    figure.draw_without_rendering()
-    unit = figure.dpi / 72  # pixels in a printer's point
+    unit = figure_of([ax]).dpi / 72  # pixels in a printer's point
     here = ax.transData.transform(np.column_stack([x, y])) / unit
     others = [np.column_stack(np.broadcast_arrays(*pair)) for pair in drawn]
     there = ax.transData.transform(np.concatenate([*others, np.column_stack([x, y])])) / unit

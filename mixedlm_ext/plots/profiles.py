@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.errors import did_you_mean
 from mixedlm_ext.inference.profile.profile import Profile, cutoff
-from mixedlm_ext.plots.axes import Names, finish
+from mixedlm_ext.plots.axes import Names, few_ticks, finish
 from mixedlm_ext.plots.colors import INTERVAL, REFERENCE, blend, line_colors
 from mixedlm_ext.plots.figure import PlotError, panels
 from mixedlm_ext.plots.selection import check_alpha
@@ -24,9 +24,11 @@ Array = NDArray[np.float64]
 __all__ = ["curve", "profile_density", "profile_zeta", "shown_names"]
 
 _POINTS = 401
-"""Values along a curve."""
-_EDGE = 8
-"""Values at either end of a curve at which a density may have a pole."""
+"""Values along a curve, besides those between the points of its profile."""
+_BETWEEN = 10
+"""Values from one point of a profile to the next: where points are close the curve is steep."""
+_EDGE = 0.02
+"""Share of the range at either end at which a density may have a pole."""
 _ALPHAS = (0.5, 0.2, 0.1, 0.05, 0.01)
 
 
@@ -87,9 +89,9 @@ def profile_zeta(
             _mark_interval(panel, profile, name, a, absolute)
         panel.plot(value, np.abs(zeta) if absolute else zeta, color=color, linewidth=1.5)
         panel.plot(points["value"], at, ".", color=color, markersize=5)
-        panel.locator_params(axis="x", nbins=5)
     finish(axes, [Names(x=name, y="|ζ|" if absolute else "ζ") for name in shown])
     for panel in axes:
+        few_ticks(panel.xaxis)
         panel.yaxis.label.set(rotation=0, ha="right")
     return figure
 
@@ -155,19 +157,22 @@ def profile_density(
             panel.fill_between(value[inside], density[inside], color=shade, linewidth=0, zorder=0)
         estimate = float(profile.params[name])
         panel.axvline(estimate, color=blend(panel, REFERENCE), linewidth=0.8)
-        panel.set_ylim(0.0, 1.08 * _highest(density))
-        panel.locator_params(axis="x", nbins=5)
+        panel.set_ylim(0.0, 1.08 * _highest(value, density))
     finish(axes, [Names(x=name, y="density") for name in shown])
+    for panel in axes:
+        few_ticks(panel.xaxis)
     return figure
 
 
-def _highest(density: Array) -> float:
+def _highest(value: Array, density: Array) -> float:
     """Return the largest value of a density, but of its poles at the ends only the feet."""
-    inner = density[_EDGE:-_EDGE]
-    ends = np.delete(density, np.s_[_EDGE:-_EDGE])
-    if not len(inner) or np.max(ends, initial=0.0) <= 2.0 * inner.max():
-        return float(np.max(density, initial=0.0)) or 1.0
-    return float(1.2 * inner.max())
+    edge = _EDGE * np.ptp(value) if len(value) else 0.0
+    inner = density[(value > value[:1] + edge) & (value < value[-1:] - edge)]
+    highest = float(np.max(density, initial=0.0))
+    foot = float(np.max(inner, initial=0.0))
+    if foot == 0.0 or highest <= 2.0 * foot:
+        return highest or 1.0
+    return 1.2 * foot
 
 
 def shown_names(profile: Profile, names: Sequence[str] | None) -> list[str]:
@@ -188,8 +193,9 @@ def shown_names(profile: Profile, names: Sequence[str] | None) -> list[str]:
 
 def curve(profile: Profile, name: str) -> tuple[Array, Array]:
     """Return values of a parameter over the range of its profile, and ζ there."""
-    points = profile.points(name)["value"].to_numpy()
-    value = np.linspace(points.min(), points.max(), _POINTS)
+    points = np.unique(profile.points(name)["value"].to_numpy())
+    steep = np.linspace(points[:-1], points[1:], _BETWEEN, endpoint=False)
+    value = np.union1d(steep, np.linspace(points[0], points[-1], _POINTS))
     zeta = np.asarray(profile.zeta(name, value))
     known = np.isfinite(zeta)
     return value[known], zeta[known]

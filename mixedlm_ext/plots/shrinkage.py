@@ -105,7 +105,7 @@ def shrinkage(
         has = ~np.isnan(own[:, :1])
         arrows = np.concatenate([mixed + t * (np.where(has, own, mixed) - mixed) for t in _ALONG])
         at = np.where(has, own, mixed)
-        name_points(panel, at[:, 0], at[:, 1], labels, [(arrows[:, 0], arrows[:, 1])])
+        name_points(panel, at[:, 0], at[:, 1], labels, [tuple(arrows.T), tuple(added[:, None])])
     return figure
 
 

@@ -123,9 +123,9 @@ def trajectories(
         _label_all(figure, x, design.endog_name)
         note = "" if len(order) == len(term.levels) else f"\n{len(order)} of {len(term.levels):,}"
         title = wrap(f"Panels: {bare(term.group)}", 24) + note
-        figure.legend(
-            handles=handles, loc="outside right upper", title=title, fontsize=9, title_fontsize=9
-        )
+        labels = [wrap(handle.get_label(), 24) for handle in handles]
+        look = {"title": title, "fontsize": 9, "title_fontsize": 9}
+        figure.legend(handles, labels, loc="outside right upper", **look)
         finish(axes, [Names(name) for name in names])
     else:
         finish(axes, [Names(name, x, design.endog_name) for name in names])
@@ -208,7 +208,7 @@ class _Lines:
         ]
         colors = line_colors(len(self.names))
         handles += [
-            ax.plot([], [], color=color, linewidth=3, label=wrap(f"{bare(by or '')} {name}", 24))[0]
+            ax.plot([], [], color=color, linewidth=3, label=f"{bare(by or '')} {name}")[0]
             for name, color in zip(self.names, colors)
         ]
         return handles

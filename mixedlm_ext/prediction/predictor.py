@@ -146,7 +146,10 @@ class Predictor:
             record = None
         version = record.get(MARK) if isinstance(record, dict) else None
         if version is None:
-            raise DesignError(f"{name!r} holds no predictor. Use predictor.save(path).")
+            raise DesignError(
+                f"{name!r} holds no predictor. Write one with result.to_predictor().save(path), "
+                "or by `mixedlm ... --save FILE`."
+            )
         if version != FORMAT:
             raise DesignError(
                 f"{name!r} has the layout {version} of predictors; this version of "

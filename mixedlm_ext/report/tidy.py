@@ -21,6 +21,7 @@ from mixedlm_ext.inference.choices import name_list
 from mixedlm_ext.inference.fixed.coefficients import Coefficients
 from mixedlm_ext.prediction.means import rows_of_fit
 from mixedlm_ext.prediction.predict import predict
+from mixedlm_ext.structures.positions import range_of_correlation
 from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
@@ -122,7 +123,12 @@ def _parameter_rows(fitted: Fitted, conf_level: float) -> Iterable[dict[str, Any
             for j in range(i + 1, len(cov) if kind.linear and kind.correlated else 0):
                 yield {**one, "term": f"cor__{name}.{term.columns[j]}", "estimate": corr[i, j]}
         for label, pair in () if kind.linear else term.correlations:
-            yield {**one, "term": f"cor__{label}", "estimate": corr[pair]}
+            distance = kind.pair_distance(pair)
+            if distance is None:
+                yield {**one, "term": f"cor__{label}", "estimate": corr[pair]}
+            else:
+                found = float(range_of_correlation(corr[pair], distance))
+                yield {**one, "term": label, "estimate": found}
     if fit.has_residual:
         own = {"group": RESIDUAL, "term": "sd__Observation", "estimate": fit.sigma}
         yield {"effect": "ran_pars", **own}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import re
 from collections.abc import Sequence
 
 from mixedlm_ext import __version__
 
-__all__ = ["EXAMPLE", "parse"]
+__all__ = ["EXAMPLE", "in_options", "parse"]
 
 EXAMPLE = "Reaction ~ Days + (Days | Subject)"
 """The model that is fitted, to the data set sleepstudy, if none is named."""
@@ -59,11 +60,19 @@ examples:
   mixedlm predict model.json - --new-levels error < new.csv"""
 
 
+_KEYWORD = re.compile(r"\b(ddf|type|new_levels|offset|weights)=(['\"]?)([\w-]+)\2")
+
+
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the arguments of either command; ``command`` is "fit" or "predict"."""
     if arguments and arguments[0] == "predict":
         return _predict_parser().parse_args(arguments[1:])
     return _fit_parser().parse_args(arguments)
+
+
+def in_options(message: str) -> str:
+    """Write keyword arguments in a message as options: ``ddf='normal'`` as ``--ddf normal``."""
+    return _KEYWORD.sub(lambda found: f"--{found[1].replace('_', '-')} {found[3]}", message)
 
 
 def _parser(usage: str, description: str, epilog: str) -> argparse.ArgumentParser:

@@ -14,8 +14,8 @@ import pandas as pd
 
 from mixedlm_ext import MixedLM, MixedLMError, datasets
 from mixedlm_ext.prediction.predictor import Predictor
-from mixedlm_ext.shell.arguments import EXAMPLE, parse
-from mixedlm_ext.shell.reading import UsageError, read
+from mixedlm_ext.shell.arguments import EXAMPLE, in_options, parse
+from mixedlm_ext.shell.reading import UsageError, could_separate, read
 from mixedlm_ext.shell.reports import fit_csv, fit_json, fit_text, predictions
 from mixedlm_ext.shell.streams import CLOSED_PIPE, WriteError, say, write_file, write_out
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _COMMANDS[options.command](options)
     except (MixedLMError, UsageError) as error:
-        say(str(error))
+        say(in_options(str(error)))
         return 2
     except WriteError as error:
         say(str(error))
@@ -78,13 +78,24 @@ def _say_notes(notes: Sequence[str]) -> None:
         say(f"note: {note}")
 
 
+@contextmanager
+def _said_on_error(notes: Sequence[str]) -> Iterator[None]:
+    """Say how the file was read before an error that may come of it."""
+    try:
+        yield
+    except MixedLMError:
+        _say_notes(notes)
+        raise
+
+
 # --- a fit ------------------------------------------------------------------------------------
 
 
 def _fit_command(options: argparse.Namespace) -> int:
     """Fit, save, print."""
-    with _notes() as notes:
-        result, read_notes = _fit(options)
+    data, read_notes = _data(options)
+    with _notes() as notes, _said_on_error(read_notes):
+        result = _fit(data, options)
         anova = _anova(result, options)
     notes[:0] = read_notes
     unsaved = _save(result, options.save)  # first, since who reads the output may leave early
@@ -100,28 +111,37 @@ def _fit_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def _fit(options: argparse.Namespace) -> tuple[Any, list[str]]:
-    """Fit what the options ask for."""
-    how = {"reml": not options.ml, "ddf": options.ddf}
-    if options.formula is None:
-        data = datasets.sleepstudy.load_pandas().data
-        return MixedLM.from_formula(EXAMPLE, data).fit(**how), []
-    if options.file is None:
+def _data(options: argparse.Namespace) -> tuple[pd.DataFrame, list[str]]:
+    """Return the table to fit, and notes."""
+    formula, file = options.formula, options.file
+    if formula is None:
+        return datasets.sleepstudy.load_pandas().data, []
+    if file is None:
         raise UsageError('name a file after the formula: mixedlm "y ~ x + (1 | g)" data.csv')
-    data, notes = read(options.file, options)
+    if "~" in file and "~" not in formula:
+        raise UsageError(f'the formula comes before the file: mixedlm "{file}" {formula}')
+    data, notes = read(file, options)
     if data.shape[1] == 1:
+        name = str(data.columns[0])
+        sep = next((mark for mark in name if could_separate(mark) and mark != options.sep), ";")
+        said = "" if options.sep is None else f" with --sep '{options.sep}'"
         raise UsageError(
-            f"{options.file!r} has one column only, {str(data.columns[0])!r}. "
-            "Say what separates its columns: --sep ';'"
+            f"{file!r} has one column only{said}, {name!r}. "
+            f"Say what separates its columns, such as --sep '{sep}'"
         )
+    return data, notes
+
+
+def _fit(data: pd.DataFrame, options: argparse.Namespace) -> Any:
+    """Fit what the options ask for."""
     model = MixedLM.from_formula(
-        options.formula,
+        options.formula or EXAMPLE,
         data,
         weights=options.weights,
         offset=options.offset,
         eval_env={"np": np, "pd": pd},
     )
-    return model.fit(**how), notes
+    return model.fit(reml=not options.ml, ddf=options.ddf)
 
 
 def _anova(result: Any, options: argparse.Namespace) -> pd.DataFrame | None:
@@ -161,7 +181,7 @@ def _predict_command(options: argparse.Namespace) -> int:
             f"{options.file!r} has a column {options.name!r} already. "
             "Name the new one: --name prediction"
         )
-    with _notes() as notes:
+    with _notes() as notes, _said_on_error(read_notes):
         data[options.name] = predictor.predict(
             data,
             which="population" if options.population else "conditional",

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-__all__ = ["check_numbers", "has_decimal_commas"]
+__all__ = ["check_numbers", "has_decimal_commas", "other_numbers"]
 
 _DECIMAL = re.compile(r"[-+]?\d*,\d+(e[-+]?\d+)?|[-+]?\d+", re.IGNORECASE)
+_POINT = re.compile(r"[-+]?\d*\.?\d+(e[-+]?\d+)?", re.IGNORECASE)
 _THREE = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}|[-+]?\d+")
 _NUMBERS = re.compile(r"[-+]?[\d.,' ]*\d")
 
@@ -35,6 +36,17 @@ def check_numbers(frame: pd.DataFrame) -> str:
                 "--decimal , or --thousands , (with --decimal . to read it as text)."
             )
     return ""
+
+
+def other_numbers(frame: pd.DataFrame, decimal: str) -> Iterator[str]:
+    """Name the text columns that hold nothing but numbers with another decimal sign than said."""
+    for name, column in frame.items():
+        if pd.api.types.is_numeric_dtype(column):
+            continue
+        values = [value.strip() for value in column.dropna() if isinstance(value, str)]
+        if values and all(map((_DECIMAL if decimal == "." else _POINT).fullmatch, values)):
+            found = f"column {str(name)!r} holds {values[0]!r}"
+            yield f"{found}, which is text with --decimal {decimal}"
 
 
 def _with_commas(frame: pd.DataFrame) -> Iterator[tuple[str, list[str]]]:

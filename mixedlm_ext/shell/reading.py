@@ -17,9 +17,9 @@ from typing import IO, Any
 
 import pandas as pd
 
-from mixedlm_ext.shell.numbers import check_numbers, has_decimal_commas
+from mixedlm_ext.shell.numbers import check_numbers, has_decimal_commas, other_numbers
 
-__all__ = ["UsageError", "read"]
+__all__ = ["UsageError", "could_separate", "read"]
 
 
 class UsageError(Exception):
@@ -89,9 +89,16 @@ def read(name: str, options: argparse.Namespace) -> tuple[pd.DataFrame, list[str
     except ImportError as error:
         raise UsageError(f"to read {shown}, install pyarrow: pip install pyarrow") from error
     except _UNREADABLE as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        first = reason.splitlines()[0] if reason else type(error).__name__
-        raise UsageError(f"cannot read {shown}: {first}") from error
+        raise UsageError(f"cannot read {shown}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Say in a line why a file cannot be read."""
+    if isinstance(error, pd.errors.EmptyDataError):
+        return "there is nothing in it."
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    first = reason.splitlines()[0] if reason else type(error).__name__
+    return first.removeprefix("Error tokenizing data. C error: ")
 
 
 def _open(name: str) -> IO[bytes]:
@@ -101,7 +108,9 @@ def _open(name: str) -> IO[bytes]:
             raise UsageError("standard input is closed.")
         return io.BytesIO(sys.stdin.buffer.read())
     path = Path(name)
-    if path.is_dir() or not path.exists():
+    if path.is_dir():
+        raise UsageError(f"{name!r} is a folder. Name a file in it.")
+    if not path.exists():
         raise UsageError(f"there is no file {name!r}")
     return path.open("rb") if path.is_file() else io.BytesIO(path.read_bytes())
 
@@ -148,9 +157,12 @@ def _read_text(
         options.decimal = ","
         again, more = _read_text(file, shown, options)
         return again, [*more, f"{shown} was read with decimal commas; --decimal says otherwise."]
-    problem = check_numbers(frame)
-    if problem and options.decimal is None and options.thousands is None:
-        raise UsageError(f"{shown}: {problem}")
+    if options.decimal is None and options.thousands is None and frame.shape[1] > 1:
+        problem = check_numbers(frame)
+        if problem:
+            raise UsageError(f"{shown}: {problem}")
+    if options.decimal is not None:
+        notes += [f"{shown}: {note}" for note in other_numbers(frame, options.decimal)]
     return frame, notes
 
 
@@ -171,21 +183,35 @@ def _dialect(head: bytes, encoding: str, options: argparse.Namespace) -> _Dialec
 def _sniff(lines: list[str]) -> str:
     """Return what separates columns, by the csv module's sniffer; blanks if columns are aligned.
 
-    A comma if nothing does: then there is one column.
+    Another character if each line has it as often as the first. A comma if nothing does: then there
+    is one column.
     """
+    lines = lines[:100]
     try:
-        sep = csv.Sniffer().sniff("\n".join(lines[:100]), delimiters=_SEPARATORS).delimiter
+        sep = csv.Sniffer().sniff("\n".join(lines), delimiters=_SEPARATORS).delimiter
     except csv.Error:
         sep = ""
     if sep and sep in _SEPARATORS and sep in lines[0]:
         return sep
-    counts = {len(line.split()) for line in lines[:100]}
-    return " " if len(counts) == 1 and min(counts) > 1 else ","
+    counts = {len(line.split()) for line in lines}
+    if len(counts) == 1 and min(counts) > 1:
+        return " "
+    for mark in filter(could_separate, lines[0] if lines else ""):
+        if len({line.count(mark) for line in lines}) == 1:
+            return mark
+    return ","
+
+
+def could_separate(mark: str) -> bool:
+    """Say whether a character can stand between columns: it is no part of names and numbers."""
+    return not mark.isalnum() and mark not in "\"'._+-()[] "
 
 
 def _parse(file: IO[bytes], dialect: _Dialect, options: argparse.Namespace) -> pd.DataFrame:
     """Let pandas read the table."""
     file.seek(0)
+    one_byte = dialect.sep.isascii()  # or pandas' engine in C does not take it
+    engine: dict[str, Any] = {"low_memory": False} if one_byte else {"engine": "python"}
     return pd.read_csv(
         file,
         sep=r"\s+" if dialect.sep == " " else dialect.sep,
@@ -197,5 +223,5 @@ def _parse(file: IO[bytes], dialect: _Dialect, options: argparse.Namespace) -> p
         na_values=options.na,
         index_col=False if dialect.trailing else None,
         skipinitialspace=True,
-        low_memory=False,
+        **engine,
     )

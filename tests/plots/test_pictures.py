@@ -18,6 +18,7 @@ from numpy.testing import assert_allclose
 
 from mixedlm_ext import MixedLM, datasets, plots
 from mixedlm_ext.plots.axes import _fitted as fitted
+from mixedlm_ext.plots.labels import wrap
 from mixedlm_ext.plots.matrices import _spread as spread
 from mixedlm_ext.plots.naming import name_points
 
@@ -488,3 +489,64 @@ def test_names_of_parameters_stay_in_small_panels() -> None:
         panel, box = ax.get_window_extent(), name.get_window_extent()
         assert panel.x0 <= box.x0 < box.x1 <= panel.x1
         assert panel.y0 <= box.y0 < box.y1 <= panel.y1
+
+
+def test_small_panels_say_their_names_at_the_edges() -> None:
+    figure, grid = plt.subplots(4, 5)
+    plots.trajectories(long_fit(), TIME, by=ARM, ax=grid)
+    check_layout(figure)
+    for row, panels in enumerate(grid):
+        for column, panel in enumerate(panels):
+            assert bool(panel.get_ylabel()) == (column == 0)
+            assert bool(panel.get_xlabel()) == (row == 3)
+            assert panel.get_title()
+            assert panel.get_window_extent().height > 10
+
+
+def test_lowest_panels_of_a_grid_with_a_gap_have_names_below() -> None:
+    figure, grid = plt.subplots(2, 3, figsize=(4, 3.2))
+    plots.mode_quantiles(long_fit(), ax=grid.ravel()[:4])
+    named = [bool(panel.get_xlabel()) for panel in grid.ravel()[:4]]
+    assert named == [False, True, True, True]
+    plt.close(figure)
+
+
+def test_every_row_of_panels_names_its_levels() -> None:
+    data = datasets.sleepstudy.load_pandas().data
+    data["day"] = data["Days"].astype(int).astype(str)
+    fitted = MixedLM.from_formula("Reaction ~ 1 + cs(0 + day | Subject)", data).fit(ddf="normal")
+    for ax in plots.caterpillar(fitted).axes:
+        named = [text.get_text() for text in ax.get_yticklabels()]
+        assert all(named) == (ax.get_subplotspec().is_first_col()) == bool(ax.get_ylabel())
+
+
+def test_names_break_between_words_if_they_can() -> None:
+    assert wrap("sex male (self reported)", 22) == "sex male (self\nreported)"
+    assert wrap("cor(Worker, Machine[A], Machine[B])", 32) == (
+        "cor(Worker, Machine[A],\nMachine[B])"
+    )
+    assert wrap("the_drug_arm_of (self reported)", 12) == "the_drug_\narm_of (self\nreported)"
+    assert wrap("Q('yield')") == "yield"
+
+
+def test_a_steep_curve_passes_through_its_points() -> None:
+    """Where a correlation is hardly bounded ζ rises within a thousandth of its range."""
+    result = fit("Reaction ~ 0 + Days + (Days | Subject)")
+    figure = plots.profile_zeta(result.profile(["cor(Subject, Intercept, Days)"]))
+    curve, points = (line for line in figure.axes[0].lines if len(line.get_xdata()) > 2)
+    there = np.interp(points.get_xdata(), *map(np.asarray, curve.get_data()))
+    assert_allclose(there, points.get_ydata(), atol=0.05)
+
+
+def test_ticks_of_small_panels_are_apart() -> None:
+    figure, grid = plt.subplots(4, 4)
+    plots.profile_density(boundary_profile(), ax=grid.ravel()[: len(boundary_profile().names)])
+    check_layout(figure)
+
+
+def test_lines_end_at_a_legend() -> None:
+    data = "machines"
+    figure = plots.shrinkage(fit("score ~ Machine + (0 + Machine | Worker)", data))
+    legend = figure.axes[0].get_legend()
+    assert legend.get_frame_on()
+    assert legend.get_frame().get_alpha() == 1.0

@@ -96,10 +96,13 @@ def test_notes_go_to_stderr(data: pd.DataFrame, tmp_path: Path, capsys: Capture)
         (["Reaction ~ Days + (1 | Subjct)", "CSV"], "Did you mean 'Subject'?"),
         ([FORMULA, "CSV", "--weights", "ww"], "weights column 'ww' is not in the data."),
         ([FORMULA, "nowhere.csv"], "there is no file 'nowhere.csv'"),
-        ([FORMULA, "."], "there is no file '.'"),
+        ([FORMULA, "."], "'.' is a folder. Name a file in it."),
+        (["CSV", FORMULA], f'the formula comes before the file: mixedlm "{FORMULA}"'),
+        ([FORMULA, "CSV", "--sep", ";"], "such as --sep ','"),
+        ([FORMULA, "CSV", "--ddf", "kr"], "--ddf kr is not known."),
         ([FORMULA, "BAD.parquet"], "cannot read 'BAD.parquet': it is no text. Save it as CSV"),
         ([FORMULA, "BAD.csv"], "cannot read 'BAD.csv': it is no text. Save it as CSV or Parquet."),
-        ([FORMULA, "EMPTY.csv"], "cannot read 'EMPTY.csv': No columns to parse from file"),
+        ([FORMULA, "EMPTY.csv"], "cannot read 'EMPTY.csv': there is nothing in it."),
         ([FORMULA, "CSV", "--ddf", "kenward"], "Did you mean 'kenward-roger'?"),
         ([FORMULA, "CSV", "--type", "4"], "Use 1, 2, 3 or 'marginal'."),
         (["predict", "nowhere.json", "CSV"], "there is no file 'nowhere.json'"),
@@ -144,6 +147,15 @@ def test_argparse(option: str, status: int, text: str, capsys: Capture) -> None:
     assert caught.value.code == status
     out, err = capsys.readouterr()
     assert text in (err if status else out)
+
+
+def test_how_a_file_was_read_is_said_before_an_error(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "d.csv").write_bytes("y;Größe\n1,5;a\n2,5;b\n".encode("latin-1"))
+    assert main(["y ~ 1 + (1 | Grosse)", str(tmp_path / "d.csv")]) == 2
+    first, second, error = capsys.readouterr().err.splitlines()
+    assert "was read as Latin-1" in first
+    assert "was read with decimal commas" in second
+    assert "'Grosse'" in error
 
 
 # --- what is printed --------------------------------------------------------------------------
@@ -270,6 +282,7 @@ def test_predict_as_text(saved: str, new: str, capsys: Capture) -> None:
     ("more", "message"),
     [
         (["--new-levels", "error"], "999"),
+        (["--new-levels", "error"], "Use --new-levels population"),
         (["--new-levels", "nam"], "Did you mean 'nan'?"),
         (["--name", "Days"], "has a column 'Days' already"),
         (["--sep", ";"], "no column 'Days'"),

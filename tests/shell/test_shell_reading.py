@@ -49,7 +49,7 @@ def test_compressed_whatever_the_ending(compression: Any, tmp_path: Path) -> Non
     assert notes == []
 
 
-@pytest.mark.parametrize("sep", [",", ";", "\t", "|", " "])
+@pytest.mark.parametrize("sep", [",", ";", "\t", "|", " ", "~", ":", "^", "§"])
 def test_separators_are_found(sep: str, tmp_path: Path) -> None:
     frame().to_csv(tmp_path / "data.txt", index=False, sep=sep)
     check(read_as(tmp_path / "data.txt")[0])
@@ -57,7 +57,7 @@ def test_separators_are_found(sep: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("sep", "said"),
-    [("^", "^"), ("~", "~"), ("\t", "tab"), ("\t", "\\t"), (" ", "space"), (":", ":")],
+    [("^", "^"), ("~", "~"), ("¦", "¦"), ("\t", "tab"), ("\t", "\\t"), (" ", "space"), (":", ":")],
 )
 def test_separators_can_be_said(sep: str, said: str, tmp_path: Path) -> None:
     frame().to_csv(tmp_path / "data.txt", index=False, sep=sep)
@@ -225,7 +225,7 @@ def test_standard_input_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
         (b"\xfd7zXZ\x00broken", "cannot read"),
         (b"PAR1broken", "cannot read"),
         (b"PK\x03\x04\x14\x00\x00\x00", "it is no text. Save it as CSV or Parquet"),
-        (b"", "No columns to parse"),
+        (b"", "there is nothing in it"),
         (b"y,g\n1,2\n1,2,3,4\n", "Expected 2 fields in line 3, saw 4"),
     ],
 )
@@ -236,8 +236,8 @@ def test_damaged_files(content: bytes, message: str, tmp_path: Path) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "none"):
-        with pytest.raises(UsageError, match="there is no file"):
+    for path, message in ((tmp_path, "is a folder"), (tmp_path / "none", "there is no file")):
+        with pytest.raises(UsageError, match=message):
             read_as(path)
 
 
@@ -252,6 +252,19 @@ def test_one_column_of_words(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("g\n" + "cask 1\ncask 2\n" * 9)
     found, _ = read_as(tmp_path / "data.csv")
     assert found["g"].tolist()[:2] == ["cask 1", "cask 2"]
+
+
+def test_a_name_with_a_colon_separates_nothing(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("a:b\n1.5\n2.5\n")
+    assert read_as(tmp_path / "data.csv")[0]["a:b"].tolist() == [1.5, 2.5]
+
+
+@pytest.mark.parametrize(("said", "written"), [(",", "."), (".", ",")])
+def test_another_decimal_sign_than_said_is_noted(said: str, written: str, tmp_path: Path) -> None:
+    frame().to_csv(tmp_path / "data.csv", index=False, sep=";", decimal=written)
+    _, notes = read_as(tmp_path / "data.csv", "--decimal", said)
+    assert [note.endswith(f"which is text with --decimal {said}") for note in notes] == [True]
+    assert "column 'y' holds" in notes[0]
 
 
 def test_lines_longer_than_what_is_looked_at(tmp_path: Path) -> None:

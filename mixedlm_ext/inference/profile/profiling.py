@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 
 __all__ = ["better_maximum", "profile", "profile_note", "warn_of_better"]
 
-_GROUPS = {"theta": ("sd", "cor", "sigma"), "beta": ("beta",)}
+_GROUPS = {"theta": ("sd", "cor", "range", "sigma"), "beta": ("beta",)}
 """Names that stand for several parameters."""
 _SQUARED = {"sd": "var", "sigma": "sigma2"}
 """What the scale of variances makes of a kind of parameter."""
@@ -191,7 +191,7 @@ def _refuse_unheld(chosen: Sequence[Parameter], every: Sequence[Parameter], fit:
     terms = fit.problem.covariance.terms
 
     def is_unheld(p: Parameter) -> bool:
-        structure = terms[p.term].structure if p.kind == "cor" else None
+        structure = terms[p.term].structure if p.kind in ("cor", "range") else None
         return structure is not None and not structure.linear and structure.place(p.columns) is None
 
     unheld = [p.name for p in chosen if is_unheld(p)]
@@ -205,7 +205,7 @@ def _refuse_unheld(chosen: Sequence[Parameter], every: Sequence[Parameter], fit:
 
 def _first_step(parameter: Parameter, fit: Fit, estimates: NaturalParameters) -> float:
     """Guess how far, in the working coordinate, ζ changes by a few tenths."""
-    if parameter.kind == "cor":
+    if parameter.kind in ("cor", "range"):
         return 0.2
     if parameter.kind == "sigma":
         return 0.3 / float(np.sqrt(fit.problem.cp.n))
@@ -218,10 +218,13 @@ def _first_step(parameter: Parameter, fit: Fit, estimates: NaturalParameters) ->
 
 
 def _ends(parameter: Parameter, fit: Fit) -> tuple[float, float] | None:
-    """Return the range of a structure's correlation, in the working coordinate."""
-    if parameter.kind != "cor":
+    """Return the ends of a structure's correlation or range, in the working coordinate."""
+    if parameter.kind not in ("cor", "range"):
         return None
     structure = fit.problem.covariance.terms[parameter.term].structure
+    if structure.range_ends is not None:
+        shortest, longest = np.log(structure.range_ends)
+        return float(shortest), float(longest)
     place = structure.place(parameter.columns)
     if place is None:
         return None
