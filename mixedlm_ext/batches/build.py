@@ -29,7 +29,7 @@ from mixedlm_ext.errors import DesignError
 from mixedlm_ext.language import MixedFormula
 from mixedlm_ext.sources import Source
 
-__all__ = ["design_from_source"]
+__all__ = ["design_from_source", "reader_of", "sum_source"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -99,7 +99,7 @@ def design_from_source(
         learnt = learn_rows(reader, formula, scope, bar)
     specs = term_specs(learnt)
     matrices = BatchMatrices(learnt, specs)
-    summed, roots = _summed(reader, learnt, specs, matrices, progress)
+    summed, roots = sum_source(reader, learnt, specs, matrices, progress)
     fixed = checked(learnt, specs, summed, roots, drop_cols, checks, allow_saturated)
     given = Given(
         columns=reader.columns,
@@ -142,12 +142,13 @@ def reader_of(
 # --- what the rows say of the columns -------------------------------------------------------------
 
 
-def _summed(
+def sum_source(
     reader: Reader,
     learnt: Learnt,
     specs: Sequence[TermSpec],
     matrices: BatchMatrices,
-    progress: bool,
+    progress: bool = False,
+    counted: bool = False,
 ) -> tuple[Summed, list[Floats]]:
     """Sum the rows in the layout of a sample, and return triangles of the columns.
 
@@ -158,9 +159,9 @@ def _summed(
     (response,) = learnt.matrices.pieces("response")
     for again in range(_SAMPLES, -1, -1):
         layout = layout_of(learnt, specs, matrices(sample_of(reader, sample)))
-        facts = RowFacts(names, specs, response.text)
+        facts = RowFacts(names, specs, response.text, counted)
         with bar_of_rows(progress, reader.source, "sum") as bar:
-            summed = sum_rows(reader, matrices, layout, facts, bar)
+            summed = sum_rows(reader, matrices, layout, facts, bar, counted)
         reader.check_same(summed.tally, learnt.tally)
         roots = _roots(reader, matrices, summed)
         if not again or not _is_skewed(summed, roots):

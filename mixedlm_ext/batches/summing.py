@@ -18,14 +18,23 @@ from mixedlm_ext.batches.learning import Learnt
 from mixedlm_ext.batches.matrices import BatchMatrices, BatchRows
 from mixedlm_ext.batches.reading import Reader, Tally
 from mixedlm_ext.design.records import TermDesign, TermSpec
-from mixedlm_ext.products.batches import RunningSum
+from mixedlm_ext.products.batches import Counts, RunningSum
 from mixedlm_ext.products.layout import Layout
 from mixedlm_ext.products.noise import EqualVariances, Noise, Precisions
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.rows import learn
 from mixedlm_ext.sources import Progress
 
-__all__ = ["Summed", "layout_of", "noise_of_batch", "response_of", "sum_rows", "triangles"]
+__all__ = [
+    "Summed",
+    "blocks_of_groups",
+    "layout_of",
+    "noise_of_batch",
+    "response_of",
+    "sum_rows",
+    "triangles",
+    "unlike_rows",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -43,11 +52,14 @@ class Summed:
         Of all columns of the fixed part, in the layout of the sample.
     facts : RowFacts
     tally : Tally
+    counts : Counts or None
+        Rows of each level and pair of levels, if they were counted.
     """
 
     products: CrossProducts
     facts: RowFacts
     tally: Tally
+    counts: Counts | None = None
 
 
 def sum_rows(
@@ -56,6 +68,7 @@ def sum_rows(
     layout: Layout,
     facts: RowFacts,
     progress: Progress | None = None,
+    counted: bool = False,
 ) -> Summed:
     """Read all rows of a source and sum what the fit needs of them.
 
@@ -64,7 +77,7 @@ def sum_rows(
     DesignError
         If a value is infinite or undefined.
     """
-    total, tally = RunningSum(layout), Tally()
+    total, tally = RunningSum(layout, counted), Tally()
     for used in reader.rows(tally, progress):
         rows = matrices(used)
         if not facts.are_finite(rows):
@@ -78,7 +91,7 @@ def sum_rows(
     products = total.products()
     if not facts.weights.n:
         _without_weights(products, facts)
-    return Summed(products, facts, tally)
+    return Summed(products, facts, tally, total.counts())
 
 
 def _without_weights(cp: CrossProducts, facts: RowFacts) -> None:
@@ -116,9 +129,14 @@ def layout_of(learnt: Learnt, specs: Sequence[TermSpec], rows: BatchRows) -> Lay
 
 def blocks_of(learnt: Learnt, specs: Sequence[TermSpec]) -> list[list[int]]:
     """Collect the terms of one grouping, the largest block first."""
+    return blocks_of_groups([spec.group for spec in learnt.formula.random], specs)
+
+
+def blocks_of_groups(keys: Sequence[tuple[str, ...]], specs: Sequence[TermSpec]) -> list[list[int]]:
+    """Collect the terms whose groupings have the same key, the largest block first."""
     groups: dict[tuple[str, ...], list[int]] = {}
-    for i, spec in enumerate(learnt.formula.random):
-        groups.setdefault(spec.group, []).append(i)
+    for i, key in enumerate(keys):
+        groups.setdefault(key, []).append(i)
 
     def size(own: list[int]) -> int:
         return len(specs[own[0]].levels) * sum(len(specs[i].columns) for i in own)

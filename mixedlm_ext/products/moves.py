@@ -20,7 +20,7 @@ from mixedlm_ext.products.transform import orthonormal, with_random_columns
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-__all__ = ["kept_columns", "moved", "settled"]
+__all__ = ["kept_columns", "moved", "settled", "with_levels"]
 
 
 def kept_columns(cp: CrossProducts, columns: Index) -> CrossProducts:
@@ -111,6 +111,30 @@ def _oriented(cp: CrossProducts, i: int, j: int) -> Coupling:
         return cp.couplings[i, j]
     c = cp.couplings[j, i]
     return Coupling(c.columns, c.rows, c.values.transpose(1, 0, 2))
+
+
+def with_levels(cp: CrossProducts, kept: Sequence[Index]) -> CrossProducts:
+    """Return the products of some of the levels of each block; those left out have no rows."""
+    layout = replace(cp.layout, shapes=tuple((k, len(own)) for (k, _), own in zip(cp.shapes, kept)))
+    Zr = np.column_stack([cp.ZX, cp.Zy])
+    parts = [cp.block(Zr, i)[:, own].reshape(-1, Zr.shape[1]) for i, own in enumerate(kept)]
+    places = [np.full(q, -1, np.intp) for _, q in cp.shapes]
+    for place, own in zip(places, kept):
+        place[own] = np.arange(len(own))
+    couplings = {}
+    for (i, j), c in cp.couplings.items():
+        rows, columns = places[i][c.rows], places[j][c.columns]
+        both = (rows >= 0) & (columns >= 0)
+        couplings[i, j] = Coupling(rows[both], columns[both], c.values[:, :, both])
+    diagonal = [D[:, :, own] for D, own in zip(cp.diagonal, kept)]
+    stacked = np.concatenate(parts)
+    return replace(
+        cp,
+        layout=layout,
+        A=BlockMatrix(layout.shapes, diagonal, couplings),
+        ZX=np.ascontiguousarray(stacked[:, :-1]),
+        Zy=np.ascontiguousarray(stacked[:, -1]),
+    )
 
 
 def settled(cp: CrossProducts, how: Sequence[str]) -> CrossProducts:
