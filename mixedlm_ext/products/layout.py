@@ -178,6 +178,17 @@ class Layout:
         return self.roots[i] if self.roots else None
 
     @property
+    def every_root(self) -> list[Root | None]:
+        """C of the levels of each block."""
+        return [self.root_of(i) for i in range(len(self.shapes))]
+
+    @property
+    def level_shapes(self) -> list[tuple[int, int]]:
+        """Columns a level and levels of each block, before its levels are those of a root."""
+        pairs = zip(self.shapes, self.every_root)
+        return [(k, n if C is None else int(C.shape[0])) for (k, n), C in pairs]
+
+    @property
     def R(self) -> Array:
         """X = QR (p, p)."""
         return self.basis.R

@@ -17,6 +17,7 @@ from mixedlm_ext.products.basis import column_basis
 from mixedlm_ext.products.layout import Layout
 from mixedlm_ext.products.noise import Noise, noise_of
 from mixedlm_ext.products.products import CrossProducts
+from mixedlm_ext.products.roots import stacked_in_roots
 
 Array = NDArray[np.float64]
 
@@ -82,7 +83,8 @@ class Reduction:
 
     def _level_sums(self, residual: Array) -> Array:
         """Return Z'W^½ times one column (n, 1), without forming Z."""
-        Zy = [np.empty((k, levels)) for k, levels in self._layout.shapes]
+        shapes, roots = self._layout.level_shapes, self._layout.every_root
+        Zy = [np.empty(shape) for shape in shapes]
         for term, place in zip(self._terms, self._layout.places, strict=True):
             X = self.noise.root_times(place.columns(term.X))
             out = Zy[place.block]
@@ -90,7 +92,8 @@ class Reduction:
                 out[place.first + a] = np.bincount(
                     term.codes, X[:, a] * residual[:, 0], out.shape[1]
                 )
-        return np.concatenate([out.ravel() for out in Zy])[:, None]
+        stacked = np.concatenate([out.ravel() for out in Zy])[:, None]
+        return stacked_in_roots(stacked, shapes, roots)
 
 
 def with_response(cp: CrossProducts, reduced: Reduced, r: int = 0) -> CrossProducts:
@@ -110,11 +113,7 @@ def with_response(cp: CrossProducts, reduced: Reduced, r: int = 0) -> CrossProdu
 
 def _weighted_Z(terms: Sequence[TermDesign], layout: Layout, noise: Noise) -> sparse.csr_array:
     """Return W^½Z with the columns and the order of the cross-products, (n, q)."""
-    roots = [layout.root_of(i) for i in range(len(layout.shapes))]
-    shapes = [
-        (k, levels if C is None else int(C.shape[0]))
-        for (k, levels), C in zip(layout.shapes, roots)
-    ]
+    roots, shapes = layout.every_root, layout.level_shapes
     offsets = np.concatenate([[0], np.cumsum([k * levels for k, levels in shapes])])
     n = len(terms[0].codes)
     values: list[Array] = []
