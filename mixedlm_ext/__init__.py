@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixedlm_ext import absent, datasets
 from mixedlm_ext.design import RandomTerm
+from mixedlm_ext.design.pedigree import pedigree
 from mixedlm_ext.errors import (
     DataError,
     DesignError,
@@ -43,6 +44,7 @@ __all__ = [
     "anova",
     "combine",
     "datasets",
+    "pedigree",
     "summarize",
 ]
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mixedlm_ext.arguments import refuse_related
 from mixedlm_ext.batches.build import reader_of, sum_source
 from mixedlm_ext.batches.learning import Learnt, learn_rows
 from mixedlm_ext.batches.matrices import BatchMatrices, term_specs
@@ -97,6 +98,7 @@ def summarize(
     given = read_arguments(source.names, {"weights": weights, "offset": offset, "subset": subset})
     parsed = parse_formula(formula, columns=source.names)
     parsed = expand_dot(parsed, source.names, [v for v in (weights, offset) if isinstance(v, str)])
+    refuse_related(parsed, None)
     reader, scope = reader_of(parsed, source, env, given, missing)
     with bar_of_rows(progress, source, "learn") as bar:
         learnt = learn_rows(reader, parsed, scope, bar, whole=levels)

@@ -25,7 +25,14 @@ from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
 
-__all__ = ["better_maximum", "profile", "profile_note", "warn_of_better"]
+__all__ = [
+    "better_maximum",
+    "choose_parameters",
+    "profile",
+    "profile_note",
+    "refuse_unheld",
+    "warn_of_better",
+]
 
 _GROUPS = {"theta": ("sd", "cor", "range", "sigma"), "beta": ("beta",)}
 """Names that stand for several parameters."""
@@ -92,8 +99,8 @@ def profile(
     check_level("alpha_max", alpha_max)
     check_choice("scale", scale, _SCALES, FitError)
     parameters = model_parameters(fit.design, fit.fixed_sigma is None)
-    chosen = _choose(parameters, which, scale)
-    _refuse_unheld(chosen, parameters, fit)
+    chosen = choose_parameters(parameters, which, scale)
+    refuse_unheld(chosen, parameters, fit)
     top = maximum(fit)
     power = [2.0 if scale == "variance" and p.kind in _SQUARED else 1.0 for p in parameters]
 
@@ -167,7 +174,7 @@ def _name(parameter: Parameter, scale: str) -> str:
     return parameter.name if scale == "sd" else parameter.variance_name
 
 
-def _choose(
+def choose_parameters(
     parameters: Sequence[Parameter], which: str | Sequence[str] | None, scale: str
 ) -> list[Parameter]:
     """Return the parameters that `which` names, in the order of the model."""
@@ -186,7 +193,7 @@ def _choose(
     return [p for p, name in zip(parameters, names) if name in wanted or p.kind in kinds]
 
 
-def _refuse_unheld(chosen: Sequence[Parameter], every: Sequence[Parameter], fit: Fit) -> None:
+def refuse_unheld(chosen: Sequence[Parameter], every: Sequence[Parameter], fit: Fit) -> None:
     """Refuse correlations of a structure that are functions of several of its parameters."""
     terms = fit.problem.covariance.terms
 
