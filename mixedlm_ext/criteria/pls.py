@@ -43,13 +43,25 @@ class Problem:
 
     @classmethod
     def of(cls, cp: CrossProducts, covariance: Covariance) -> Problem:
-        """Return a problem with a pattern of its own."""
+        """Return a problem with a pattern of its own and the solver that suits it."""
         return cls(cp, covariance, solver_of(cp.A, cp.layout.priors))
 
     @property
     def costs(self) -> Costs:
         """What operations cost."""
         return self.solver.costs
+
+    def solved_by(self, name: str) -> Problem:
+        """Return the problem with the solver of that name, "auto" being the one that it has.
+
+        Raises
+        ------
+        FitError
+            If memory does not hold the exact one, or the other is not for such a model.
+        """
+        if name in ("auto", self.solver.name):
+            return self
+        return Problem(self.cp, self.covariance, solver_of(self.cp.A, self.cp.layout.priors, name))
 
     @property
     def information_at_zero(self) -> list[Array]:

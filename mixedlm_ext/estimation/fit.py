@@ -16,7 +16,7 @@ from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.products.noise import noise_of
-from mixedlm_ext.search import Optimization
+from mixedlm_ext.search import Optimization, Sampling
 
 Array = NDArray[np.float64]
 
@@ -55,6 +55,8 @@ class Fit:
     singular_terms : tuple of bool
         Whether each term's estimated covariance is singular.
     optimization : Optimization
+    sampling : Sampling or None
+        What an iterative solver leaves uncertain; None if everything is exact.
     shared : dict
         What the shared properties computed; none of it has rows.
     """
@@ -75,6 +77,7 @@ class Fit:
     logdet_RX: float
     singular_terms: tuple[bool, ...]
     optimization: Optimization
+    sampling: Sampling | None = None
     shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
@@ -84,6 +87,7 @@ class Fit:
         criterion: GaussianCriterion,
         evaluation: GaussianEvaluation,
         optimization: Optimization,
+        sampling: Sampling | None = None,
     ) -> Fit:
         """Carry the engine's solution back to the user's units."""
         problem, pls = criterion.problem, evaluation.pls
@@ -96,7 +100,7 @@ class Fit:
                 for i, T in enumerate(pls.factor.templates)
             ],
         )
-        return cls(
+        out = cls(
             design=design,
             problem=problem,
             reml=criterion.reml,
@@ -113,7 +117,11 @@ class Fit:
             logdet_RX=pls.logdet_RX + cp.layout.logdet_R,
             singular_terms=tuple(covariance.singular_terms(pls.theta)),
             optimization=optimization,
+            sampling=sampling,
         )
+        if sampling is not None:
+            out.shared["engine"] = evaluation  # another one would cost as much as a step
+        return out
 
     def with_design(self, design: Design) -> Fit:
         """Return the same fit of the same design without its rows, or with them."""

@@ -116,6 +116,11 @@ class BlockMatrix:
         """The mean of A_ll over the levels, (k, k) for each block."""
         return [D.mean(axis=2) for D in self.diagonal]
 
+    @property
+    def pairs(self) -> dict[tuple[int, int], tuple[Index, Index]]:
+        """Which levels of blocks i and j meet."""
+        return {key: (c.rows, c.columns) for key, c in self.couplings.items()}
+
     def times(self, M: Array) -> Array:
         """Return the product with a matrix (q, c) or a vector."""
         if self.offsets[-1] <= _FEW:

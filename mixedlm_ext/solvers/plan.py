@@ -119,13 +119,30 @@ class Plan:
     def memory(self, costs: Costs) -> float:
         """Return the bytes of a factor, its derivatives and their patterns, roughly."""
         out = 8.0 * _ROOT_COPIES * float(self.root_size) ** 2
+        out += _PAIR * sum(pairs for _, pairs in self._pairs_listed(costs))
+        return out + _CELL * sum(float(len(u)) for u, _ in self.edges)
+
+    def seconds(self, costs: Costs) -> float:
+        """Return the seconds of an evaluation with its derivatives, roughly."""
+        out = costs.cube * float(self.root_size) ** 3
+        listed = self._pairs_listed(costs)
+        for stage, pairs in listed:
+            out += costs.stage + costs.pair * stage.part.k * pairs
+        if len(listed) < len(self.stages):  # the last one is multiplied by dense rows
+            last = self.stages[-1].part
+            out += costs.gram_flop * last.k * last.n * float(self.root_size) ** 2
+        return out
+
+    def _pairs_listed(self, costs: Costs) -> list[tuple[Stage, float]]:
+        """Return the stages whose pairs of neighbours are listed, and how many these are."""
         widths = np.repeat([k for k, _ in self.shapes], [levels for _, levels in self.shapes])
+        out = []
         for number, stage in enumerate(self.stages):
             entries = np.repeat(stage.rows, widths[stage.nodes])
             before_root = number == len(self.stages) - 1 and bool(self.root)
             if not before_root or prefer_pairs(entries, self.root_size, stage.part.k, costs):
-                out += _PAIR * _count_pairs(entries)
-        return out + _CELL * sum(float(len(u)) for u, _ in self.edges)
+                out.append((stage, _count_pairs(entries)))
+        return out
 
     def node_columns(self) -> tuple[Index, Index, Index]:
         """Return for every node its first column, their stride, and their number."""

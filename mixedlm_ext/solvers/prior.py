@@ -26,6 +26,7 @@ from mixedlm_ext.linalg.precision import SparsePrecision
 from mixedlm_ext.products.products import BlockMatrix, Coupling
 from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.direct import DirectSolver, Factor
+from mixedlm_ext.solvers.memory import costs_of
 from mixedlm_ext.solvers.symbolic import Symbolic
 
 Array = NDArray[np.float64]
@@ -53,6 +54,9 @@ class PriorSolver:
         Q - I on the pattern.
     """
 
+    name = "exact"
+    probes = 0
+
     def __init__(
         self, symbolic: Symbolic, A: BlockMatrix, priors: Priors, Q_less_I: BlockMatrix
     ) -> None:
@@ -63,6 +67,7 @@ class PriorSolver:
     def of(cls, A: BlockMatrix, priors: Priors, costs: Costs | None = None) -> PriorSolver:
         """Return a solver with a pattern of its own."""
         Q = _precisions(A.shapes, priors)
+        costs = costs_of(A) if costs is None else costs
         symbolic = Symbolic(A.plus(Q, 1.0), costs=costs, in_cells=True)
         return cls(symbolic, A, priors, symbolic.on_pattern(Q))
 
@@ -80,7 +85,7 @@ class PriorSolver:
     @property
     def root_size(self) -> int:
         """Columns of the dense root."""
-        return sum(part.k * part.n for part in self.symbolic.plan.root)
+        return self.symbolic.plan.root_size
 
     @cached_property
     def level_variances(self) -> list[Array]:
@@ -136,6 +141,8 @@ class PriorFactor:
         log|M| + Σ k_i log|K_i|.
     templates : sequence of ndarray (k, k)
     """
+
+    logdet_by_probe: Array = np.zeros(0)
 
     def __init__(
         self,
@@ -199,6 +206,9 @@ class PriorFactor:
         return self._inner.inverse().congruent(
             {i: turned.exact.T for i, turned in enumerate(self._turned)}
         )
+
+    def information_by_probe(self) -> None:
+        """Return None: nothing is estimated by samples."""
 
     def level_information(self) -> None:
         """Return nothing: levels are joined."""

@@ -75,10 +75,10 @@ class Symbolic:
         in_cells: bool = False,
     ) -> None:
         self.shapes, self.q = A.shapes, int(A.offsets[-1])
-        self.pairs = {key: (c.rows, c.columns) for key, c in A.couplings.items()}
+        self.pairs = A.pairs
         self.costs = Costs() if costs is None else costs
         self.plan = make_plan(self.shapes, self.pairs, self.costs) if plan is None else plan
-        _check_memory(self.plan, self.costs)
+        _check_memory(self.plan, self.costs, known=in_cells)
         order = np.concatenate(
             [
                 A.offsets[p.block]
@@ -280,8 +280,11 @@ def _new_pairs() -> FitError:
     )
 
 
-def _check_memory(plan: Plan, costs: Costs) -> None:
-    """Refuse a plan that memory does not hold, before anything is allocated for it."""
+def _check_memory(plan: Plan, costs: Costs, known: bool) -> None:
+    """Refuse a plan that memory does not hold, before anything is allocated for it.
+
+    Levels with a known precision have no other solver.
+    """
     needed, size = plan.memory(costs), plan.root_size
     if needed <= costs.memory:
         return
@@ -289,11 +292,13 @@ def _check_memory(plan: Plan, costs: Costs) -> None:
     shapes = plan.shapes
     numbers = ", ".join(f"{k * levels:,}" for k, levels in shapes)
     dense = f", {size:,} of them in one dense matrix" if size else ""
+    way_out = "Put levels with few rows together."
+    if not known:
+        way_out = "Fit with solver='iterative', or put levels with few rows together."
     raise FitError(
         f"the exact solver needs about {in_words(needed)} of memory for this model and "
         f"{in_words(costs.memory)} are free: its factors have {numbers} random effects, which meet "
-        f"in too many combinations to be solved one after the other{dense}. Put levels with few "
-        "rows together, or leave out the random effects of one of the factors."
+        f"in too many combinations to be solved one after the other{dense}. {way_out}"
     )
 
 

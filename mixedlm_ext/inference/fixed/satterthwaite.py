@@ -58,6 +58,8 @@ class Satterthwaite:
         """Whether the exact Hessian is affordable."""
         m = len(self._fit.theta)
         problem = self._fit.problem
+        if problem.solver.probes:
+            return False
         seconds = problem.costs.cube * float(problem.solver.root_size) ** 3
         return 2.0 * m * seconds <= _AFFORDABLE
 
