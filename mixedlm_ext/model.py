@@ -245,7 +245,14 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
     def random(self) -> list[RandomTerm]:
         """The terms as the constructor takes them."""
         return [
-            RandomTerm(t.levels.take(t.codes), t.X, t.group, t.columns, t.structure)
+            RandomTerm(
+                t.levels.take(t.codes),
+                t.X,
+                t.group,
+                t.columns,
+                t.structure,
+                None if t.positions is None else t.positions.coordinates,
+            )
             for t in self.design.terms
         ]
 

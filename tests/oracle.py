@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from scipy.optimize import minimize
@@ -44,12 +45,15 @@ class Term:
     structure : "us", the lower triangle of T stacked by columns; "diag", the diagonal of T; or one
         of `STRUCTURES`, with standard deviations and then correlations as parameters. Functions
         with derivatives are for "us" and "diag".
+    positions : (k, d) places of the columns for "exp" and "hetexp", whose last parameter is
+        range / (range + median distance of two places).
     """
 
     X: np.ndarray
     codes: np.ndarray
     levels: int
     structure: str = "us"
+    positions: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def template(term: Term, theta_i: np.ndarray) -> np.ndarray:
     """
     k = term.X.shape[1]
     if term.structure in STRUCTURES:
-        values, vectors = np.linalg.eigh(gamma(term.structure, k, theta_i))
+        values, vectors = np.linalg.eigh(gamma(term.structure, k, theta_i, term.positions))
         return vectors * np.sqrt(np.maximum(values, 0))
     T = np.zeros((k, k))
     for entry, value in zip(free_entries(term), theta_i, strict=True):
@@ -123,13 +127,20 @@ STRUCTURES = {
     "hetar1": (False, 1),
     "toep": (False, None),
     "homtoep": (True, None),
+    "exp": (True, 1),
+    "hetexp": (False, 1),
 }
 """Whether all columns have one standard deviation, and the number of correlations (None: k - 1)."""
 
 
-def gamma(structure: str, k: int, theta_i: np.ndarray) -> np.ndarray:
+def gamma(
+    structure: str, k: int, theta_i: np.ndarray, positions: np.ndarray | None = None
+) -> np.ndarray:
     """Return the (k, k) covariance of a structure relative to sigma^2, entry by entry."""
     one, _ = STRUCTURES[structure]
+    if structure.endswith("exp"):
+        places = np.arange(k)[:, None] if positions is None else positions
+        unit = np.median([np.hypot.reduce(a - b) for a, b in combinations(places, 2)])
     out = np.empty((k, k))
     for a in range(k):
         for b in range(k):
@@ -142,6 +153,9 @@ def gamma(structure: str, k: int, theta_i: np.ndarray) -> np.ndarray:
                 r = rho[0]
             elif structure.endswith("toep"):
                 r = correlations_by_lag(rho)[abs(a - b)]
+            elif structure.endswith("exp"):
+                distance = np.hypot.reduce(places[a] - places[b])
+                r = np.exp(-distance / (unit * rho[0] / (1 - rho[0]))) if 0 < rho[0] < 1 else rho[0]
             else:
                 r = rho[0] ** abs(a - b)
             out[a, b] = r * theta_i[0 if one else a] * theta_i[0 if one else b]

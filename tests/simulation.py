@@ -41,7 +41,9 @@ class Example:
     def model(self) -> MixedLM:
         """The package's model, by the array interface."""
         random = [
-            RandomTerm(term.codes, term.X, name=name, structure=term.structure)
+            RandomTerm(
+                term.codes, term.X, name=name, structure=term.structure, positions=term.positions
+            )
             for term, name in zip(self.terms, self.names, strict=True)
         ]
         with warnings.catch_warnings():

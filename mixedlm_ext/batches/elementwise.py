@@ -10,13 +10,36 @@ import pandas as pd
 from mixedlm_ext.design.formula_code import Piece, code_names
 from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.errors import FormulaError, MixedLMError
+from mixedlm_ext.language.mixed_formula import MixedFormula
 
-__all__ = ["refuse_functions_of_all_rows"]
+__all__ = ["refuse_functions_of_all_rows", "refuse_positions"]
 
 _SHARE = 0.37
 """Part of the rows that is evaluated apart: drawn, as halves of a series may have equal means."""
 _SAME = 1e-9
 """Relative difference of values of one row that counts as none."""
+
+
+def refuse_positions(formula: MixedFormula) -> None:
+    """Refuse terms whose columns are the places of all rows together.
+
+    Parameters
+    ----------
+    formula : MixedFormula
+
+    Raises
+    ------
+    FormulaError
+        If there is one.
+    """
+    for spec in formula.random:
+        if spec.needs_positions:
+            raise FormulaError(
+                f"{spec.text} needs the places of all rows, and these are read in batches",
+                formula.text,
+                spec.span,
+                "Read the data into a frame, or leave the term out.",
+            )
 
 
 def refuse_functions_of_all_rows(matrices: FormulaMatrices, sample: pd.DataFrame) -> None:

@@ -33,6 +33,8 @@ Array = NDArray[np.float64]
 
 __all__ = ["GaussianCriterion", "GaussianEvaluation", "working_vectors"]
 
+_MANY = 20
+"""Columns of a block from which on one product costs less than one for each pair."""
 _STEP = 1e-4
 """Step of the differences of the gradient, relative to theta where that is large."""
 
@@ -381,6 +383,9 @@ def working_vectors(covariance: Covariance, cp: CrossProducts, theta: Array, v: 
 
 def _level_products(U: Array) -> Array:
     """Return Σ_l U_lU_l' for U (k, levels, c)."""
+    if len(U) > _MANY:
+        flat = U.reshape(len(U), -1)
+        return matmul(flat, flat.T)
     return np.array([[inner(one, two) for two in U] for one in U])
 
 

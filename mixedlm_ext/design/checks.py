@@ -58,7 +58,7 @@ def number_vector(values: Any, what: str, n: int) -> Floats:
         raise DesignError(f"{what} is not numeric{_what_instead(values)}")
     if values.dtype.kind == "b":
         raise DesignError(
-            f"{what} is boolean; a linear mixed model needs numbers. "
+            f"{what} is boolean; a mixed model needs numbers. "
             "If 0 and 1 are meant, convert it with .astype(float)."
         )
     if values.dtype.kind == "c":
@@ -226,6 +226,11 @@ def check_term(
 def _check_structure(term: TermDesign) -> None:
     """Refuse columns that the covariance structure of a term is not made for."""
     kind, k = term.kind, len(term.columns)
+    if k < kind.least_columns and kind.placed:
+        raise DesignError(
+            f"{term.text} has one position in the data; distances need two.\n"
+            f"Write (1 | {term.group})."
+        )
     if k < kind.least_columns:
         column = term.columns[0]
         left = "1" if column == "Intercept" else f"0 + {column}"
@@ -261,7 +266,7 @@ def _too_few(term: TermDesign, allow_saturated: bool) -> str:
     """Say what is wrong with the numbers of levels and random effects; "" if nothing is."""
     n, k, q = term.facts.n, len(term.columns), len(term.levels)
     what = f"grouping factor {term.group!r}"
-    if q == 1:
+    if q == 1 and not term.kind.one_level:
         return (
             f"{what} has only one level ({quoted(term.levels[0])}); "
             "a variance needs at least two.\n"

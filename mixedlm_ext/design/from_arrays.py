@@ -196,7 +196,17 @@ def _terms(
         codes, levels = combine_codes(factors, term.group)
         name = unique_name(term.group, [other.name for other in laid])
         laid.append(
-            TermDesign(name, term.group, term.columns, levels, term.structure, term.text, X, codes)
+            TermDesign(
+                name,
+                term.group,
+                term.columns,
+                levels,
+                term.structure,
+                term.text,
+                X,
+                codes,
+                positions=term.positions,
+            )
         )
         check_term(laid[-1], checks, allow_saturated=allow_saturated)
     repeated = repeated_column(laid)

@@ -29,6 +29,7 @@ from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.design.messages import list_names, quoted
 from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.other_columns import expand_dot
+from mixedlm_ext.design.positions import place_columns
 from mixedlm_ext.design.records import TermDesign
 from mixedlm_ext.design.row_arguments import OFFSET, WEIGHTS
 from mixedlm_ext.design.row_choice import RowChoice, choose_rows, subset_rows
@@ -273,9 +274,21 @@ def _terms(
             )
         codes, levels = groups[spec.group]
         name = unique_name(spec.name or spec.group_name, [term.name for term in terms])
-        columns = matrices.names(i)
+        columns, positions = matrices.names(i), None
+        if spec.needs_positions:
+            X, columns, positions = place_columns(X, columns)
         terms.append(
-            TermDesign(name, spec.group_name, columns, levels, spec.structure, spec.text, X, codes)
+            TermDesign(
+                name,
+                spec.group_name,
+                columns,
+                levels,
+                spec.structure,
+                spec.text,
+                X,
+                codes,
+                positions=positions,
+            )
         )
     return tuple(terms)
 

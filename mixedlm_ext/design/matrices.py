@@ -18,6 +18,7 @@ from mixedlm_ext.design.frame import ColumnType, evaluation_columns, evaluation_
 from mixedlm_ext.design.memory import ExpressionMemory, SideMemory
 from mixedlm_ext.design.messages import patsy_error
 from mixedlm_ext.design.misfit import misfit_error
+from mixedlm_ext.design.positions import check_places
 from mixedlm_ext.design.scope import Scope
 from mixedlm_ext.design.times import TIMES, time_kind
 from mixedlm_ext.errors import DesignError, FormulaError, MixedLMError
@@ -121,6 +122,7 @@ class FormulaMatrices:
     ) -> None:
         self.formula = formula
         self.code = read_formula(formula)
+        check_places(self.code, formula)
         self._uses = _column_uses(self.code.pieces, frame)
         data, self._types = evaluation_columns(frame, self._uses, self._ordered())
         # for the matrices of the fit; released by training_data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from mixedlm_ext.design.frame import Table, read_table
 from mixedlm_ext.design.grouping import match_levels, unseen_levels
 from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.design.messages import list_names
+from mixedlm_ext.design.positions import at_places
 from mixedlm_ext.design.random_arrays import exog_columns, read_random_term
 from mixedlm_ext.design.records import NewData, RandomTerm
 from mixedlm_ext.design.row_arguments import known_values
@@ -58,11 +60,16 @@ def formula_new_data(
         value = matrices.evaluate(piece, prepared, frame) if m else np.empty(0)
         y = _spread(number_vector(value, f"response {piece.text!r}", m), complete)
     laid, unseen = {}, {}
+    places: dict[str, Floats] = {}
     for i, Z in zip(asked, built[1:], strict=True):
-        name = spec.terms[i].name
+        name, positions = spec.terms[i].name, spec.terms[i].positions
+        if positions is not None:
+            Z, fresh = at_places(Z, positions)
+            places |= {name: fresh} if len(fresh) else {}
         codes, unseen[name] = _codes(spec, i, prepared, frame)
         laid[name] = (_spread(Z, complete), _spread_codes(codes, complete))
-    return _new_data(spec, X, laid, total, table.index, complete, y, unseen)
+    new = _new_data(spec, X, laid, total, table.index, complete, y, unseen)
+    return replace(new, places=places)
 
 
 def _asked_terms(spec: Spec, terms: Iterable[str] | None) -> list[int]:

@@ -13,10 +13,11 @@ import pandas as pd
 from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.column import is_polars, one_column
 from mixedlm_ext.design.frame import one_per_row
+from mixedlm_ext.design.positions import read_positions
 from mixedlm_ext.design.records import RandomTerm
 from mixedlm_ext.design.values import row_shape
 from mixedlm_ext.errors import DesignError, check_choice
-from mixedlm_ext.structures import STRUCTURES, structure_of
+from mixedlm_ext.structures import STRUCTURES, Positions, structure_of
 
 __all__ = ["ArrayTerm", "exog_columns", "read_random_term"]
 
@@ -33,6 +34,7 @@ class ArrayTerm:
     exog: tuple[Floats, ...]
     columns: tuple[str, ...]
     structure: str
+    positions: Positions | None
 
     @property
     def text(self) -> str:
@@ -139,7 +141,13 @@ def read_random_term(term: Any, position: int, count: int) -> ArrayTerm:
     else:
         exog_names = [name for _, name in _pairs(columns)]
     return ArrayTerm(
-        tuple(factors), tuple(named), group, tuple(columns), tuple(exog_names), term.structure
+        tuple(factors),
+        tuple(named),
+        group,
+        tuple(columns),
+        tuple(exog_names),
+        term.structure,
+        read_positions(term.positions, len(columns), f"random term {group!r}", term.structure),
     )
 
 

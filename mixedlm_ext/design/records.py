@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from scipy import sparse
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design.facts import FactsOfTerm, RowsOfTerm
-from mixedlm_ext.structures import Structure, structure_of
+from mixedlm_ext.structures import Positions, Structure, structure_of
 
 __all__ = ["NewData", "RandomTerm", "TermDesign", "TermSpec", "sparse_random_columns"]
 
@@ -23,7 +23,7 @@ Codes = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, eq=False)
 class RandomTerm:
-    """A random-effects term given by arrays.
+    r"""A random-effects term given by arrays.
 
     Parameters
     ----------
@@ -37,11 +37,15 @@ class RandomTerm:
     columns : sequence of str, optional
         Names of the columns of `exog`. Those of a Series or DataFrame by default; a column of
         ones is "Intercept".
-    structure : {"us", "diag", "iid", "cs", "homcs", "ar1", "hetar1", "toep", "homtoep"}
+    structure : {"us", "diag", "iid", "cs", "homcs", "ar1", "hetar1", "toep", "homtoep", "exp", \
+            "hetexp"}
         Covariance of the coefficients of one level: unstructured; diagonal; one variance for all of
         them; compound symmetry (equal correlations) with a variance each or with one ("hom"); first
         order autoregression of the columns in their order, with one variance or with one each
-        ("het"); Toeplitz, a correlation for each distance of the columns in their order.
+        ("het"); Toeplitz, a correlation for each distance of the columns in their order;
+        correlations that fall exponentially with the distance of the columns' `positions`.
+    positions : array-like (k,) or (k, d), optional
+        Where the columns of `exog` lie, in time or in space, for structures "exp" and "hetexp".
 
     Examples
     --------
@@ -55,6 +59,7 @@ class RandomTerm:
     name: str | None = None
     columns: Sequence[str] | None = None
     structure: str = "us"
+    positions: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +81,8 @@ class TermSpec:
         As `RandomTerm` has it.
     text : str
         The term in formula language.
+    positions : Positions or None
+        Where the columns lie, if the structure needs to know.
     """
 
     name: str
@@ -84,11 +91,12 @@ class TermSpec:
     levels: pd.Index
     structure: str
     text: str
+    positions: Positions | None = field(default=None, kw_only=True)
 
     @property
     def kind(self) -> Structure:
         """The structure itself, of as many columns."""
-        return structure_of(self.structure, len(self.columns))
+        return structure_of(self.structure, len(self.columns), self.positions)
 
     @property
     def variances(self) -> tuple[str, ...]:
@@ -99,7 +107,8 @@ class TermSpec:
     def correlations(self) -> list[tuple[str, tuple[int, int]]]:
         """Names of the correlations that are parameters, each with a pair of columns that has it.
 
-        Of two columns, "Intercept, Days"; of a structure, "rho".
+        Of two columns, "Intercept, Days"; of a structure, "rho", or "range" where a range stands
+        for them.
         """
         return self.kind.correlations(self.columns)
 
@@ -129,7 +138,8 @@ class TermDesign(TermSpec):
     @property
     def spec(self) -> TermSpec:
         """The term without its rows."""
-        return TermSpec(self.name, self.group, self.columns, self.levels, self.structure, self.text)
+        own = {f.name: getattr(self, f.name) for f in fields(TermSpec)}
+        return TermSpec(**own)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +164,9 @@ class NewData:
         The response, if asked for.
     unseen : dict of str to Index
         The levels of each random term that the fit has not seen, by the term's name.
+    places : dict of str to ndarray (u, d)
+        Positions that the fit has not seen, of each random term that has such; they are u columns
+        more of the term.
     """
 
     X: Floats
@@ -164,6 +177,7 @@ class NewData:
     estimable: npt.NDArray[np.bool_]
     y: Floats | None = None
     unseen: dict[str, pd.Index] = field(default_factory=dict)
+    places: dict[str, Floats] = field(default_factory=dict)
 
     def take(self, mask: npt.NDArray[np.bool_]) -> NewData:
         """Return some of the rows; `unseen` stays what it is."""

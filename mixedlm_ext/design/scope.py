@@ -18,6 +18,7 @@ import patsy.builtins
 from mixedlm_ext.design.column import is_polars
 from mixedlm_ext.design.formula_code import CodeNames, code_names, read_formula
 from mixedlm_ext.design.messages import unknown_name
+from mixedlm_ext.design.positions import position
 from mixedlm_ext.errors import DesignError, FormulaError, did_you_mean
 from mixedlm_ext.language.mixed_formula import MixedFormula
 
@@ -28,6 +29,7 @@ FALLBACK_FUNCTIONS: dict[str, Any] = {
     name: getattr(np, name)
     for name in ("log", "log2", "log10", "log1p", "exp", "expm1", "sqrt", "abs")
 }
+FALLBACK_FUNCTIONS["position"] = position
 
 
 @dataclass(frozen=True)

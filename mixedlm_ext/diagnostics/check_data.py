@@ -126,6 +126,8 @@ def influential_groups(fit: Fit) -> Iterator[Finding]:
     if fit.problem.cp.p == 0 or is_dear(fit):
         return
     for term in distinct_groups(fit):
+        if len(term.levels) == 1:
+            continue
         without = group_influence(fit, term.group, refit=False)
         size = np.nan_to_num(without.change.abs().to_numpy() / np.sqrt(_variances(fit)))
         far = [g for g in np.argsort(-size.max(axis=1), kind="stable") if size[g].max() > 1.0]

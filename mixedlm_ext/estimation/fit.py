@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 __all__ = ["Fit", "by_term", "modes_by_term"]
 
-_CACHED = ("engine", "conditional_cov")
+_CACHED = ("engine", "conditional_cov", "rows_problem")
 """Shared properties of `Fit` that can be computed again without rows."""
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import linalg
 
 from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.structures.positions import range_of_correlation
 from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
@@ -37,19 +38,21 @@ def varcorr(fit: Fit) -> pd.DataFrame:
         ``group``, ``name``, ``variance``, ``std_dev`` and, where terms have correlated columns,
         ``corr_1``, ``corr_2``, ...: the correlation with the first, second, ... column of the same
         term. A correlation that is a parameter of a structure has a row of its own, ``ar1 rho``,
-        with its value in ``corr_1``.
+        with its value in ``corr_1``; a range, ``exp range``, has it in the column ``range``.
     """
     records: list[tuple[str, str, float, Array]] = []
+    ranges: dict[int, float] = {}
     for term, cov in zip(fit.design.terms, fit.random_cov):
         corr, kind = correlations(cov), term.kind
         for i, column in enumerate(term.variances):
             shown = corr[i, :i] if kind.correlated and kind.linear else np.zeros(0)
             records.append((term.name, column, float(cov[i, i]), shown))
-        if not kind.linear:
-            records += [
-                (term.name, f"{kind.word} {name}", np.nan, corr[pair][None])
-                for name, pair in term.correlations
-            ]
+        for name, pair in () if kind.linear else term.correlations:
+            distance, shown = kind.pair_distance(pair), corr[pair][None]
+            if distance is not None:
+                ranges[len(records)] = float(range_of_correlation(corr[pair], distance))
+                shown = np.zeros(0)
+            records.append((term.name, f"{kind.word} {name}", np.nan, shown))
     if fit.has_residual:
         records.append((RESIDUAL, "", fit.sigma**2, np.zeros(0)))
     n_corr = max(len(shown) for *_, shown in records)
@@ -58,7 +61,10 @@ def varcorr(fit: Fit) -> pd.DataFrame:
         for group, name, variance, shown in records
     ]
     names = ["group", "name", "variance", "std_dev", *(f"corr_{i + 1}" for i in range(n_corr))]
-    return Table(rows, columns=names)
+    out = Table(rows, columns=names)
+    if ranges:
+        out["range"] = [ranges.get(i, np.nan) for i in range(len(out))]
+    return out
 
 
 def covariance_of_only_factor(fit: Fit) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from mixedlm_ext.caching import cached_property
 
 Array = NDArray[np.float64]
 
-__all__ = ["Curve", "mean_of"]
+__all__ = ["Curve", "is_even", "mean_of"]
 
 _STEP = 2e-3
 """Of the differences, relative to η where that is large."""
@@ -106,6 +106,11 @@ class Curve:
         """Return the values without numpy's warnings: what overflows is found out by ℓ."""
         with np.errstate(all="ignore"):
             return np.asarray(compute(), dtype=float)
+
+
+def is_even(link: Any) -> bool:
+    """Say whether η and -η have the same mean, as by the square root."""
+    return isinstance(link, links.Power) and (1.0 / link.power) % 2.0 == 0.0
 
 
 def mean_of(family: Any, eta: Array) -> Array:

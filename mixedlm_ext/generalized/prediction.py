@@ -106,14 +106,14 @@ def predict(
     return fitted.labelled(values, new.index, isinstance(getattr(exog, "index", None), pd.Index))
 
 
-def read_which(which: Any, conditional: Any) -> bool:
+def read_which(which: Any, conditional: Any, choices: Sequence[str] = WHICH) -> bool:
     """Check which prediction is asked for, and return whether it is conditional."""
     if which in ("conditional", "population"):
         raise DesignError(
             f"which={which!r} is of linear mixed models. Here which= is 'mean' or 'linear', and "
             f"conditional={which == 'conditional'} says whether random effects are in it."
         )
-    check_choice("which", which, WHICH)
+    check_choice("which", which, choices)
     if not isinstance(conditional, bool | np.bool_):
         raise DesignError(f"conditional={conditional!r} is not True or False.")
     return bool(conditional)

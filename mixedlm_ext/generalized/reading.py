@@ -25,7 +25,7 @@ from mixedlm_ext.design.named_checks import read_checks
 from mixedlm_ext.errors import DesignError, FormulaError
 from mixedlm_ext.families.choose import check_family, check_response_of, extra_of
 from mixedlm_ext.families.prior import PriorWeights
-from mixedlm_ext.language import parse_formula
+from mixedlm_ext.language import MixedFormula, parse_formula
 from mixedlm_ext.language.parser import check_is_text
 
 Array = NDArray[np.float64]
@@ -125,7 +125,7 @@ def read_generalized(
     if groups is not None:
         parsed, scope = translate_groups(formula, data, groups, re_formula, vc_formula, scope)
     elif isinstance(formula, str):
-        parsed = parse_formula(formula, columns=table.names)
+        parsed = _parsed(formula, table)
     else:
         check_is_text(formula)
         raise AssertionError
@@ -134,6 +134,9 @@ def read_generalized(
     trials = None
     if two is not None:
         text, trials = _as_proportion(parsed.text, two, table, scope)
+        name = parsed.shown(parsed.response)
+    elif type(family) is families.Binomial and _is_boolean(parsed, table, scope):
+        text = f"({parsed.response}) * 1.0 ~{parsed.text.partition('~')[2]}"
         name = parsed.shown(parsed.response)
     kinds = _kinds(
         family, trials, *(_column(table, w, what) for w, what in (
@@ -336,13 +339,49 @@ def _as_proportion(
     return f"({left}) / (({left}) + ({right})) ~{rest}", trials
 
 
-def _evaluated(code: str, table: Table, scope: Mapping[str, Any]) -> pd.Series:
-    """Evaluate one of the two expressions in the data."""
-    used = {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
+def _parsed(formula: str, table: Table) -> MixedFormula:
+    """Parse a formula; without random terms it is statsmodels' GLM that is named."""
+    try:
+        return parse_formula(formula, columns=table.names)
+    except FormulaError as error:
+        hint = error.hint.replace("OLS: smf.ols(", "GLM: smf.glm(")
+        hint = hint.replace(", data).", ", data, family=family).")
+        raise FormulaError(error.problem, error.formula, error.span, hint) from None
+
+
+def _is_boolean(formula: MixedFormula, table: Table, scope: Mapping[str, Any]) -> bool:
+    """Say whether a response is true or false; refuse text, of which one value is a success."""
+    try:
+        values = pd.Series(_value(formula.response, table, scope))
+    except Exception:  # said better where the design evaluates it
+        return False
+    if pd.api.types.is_bool_dtype(values.dtype):
+        return True
+    kind = isinstance(values.dtype, pd.CategoricalDtype) or values.dtype.kind in "OUST"
+    kinds = list(pd.unique(values.dropna())) if kind else []
+    if kinds and all(isinstance(v, bool | np.bool_) for v in kinds):
+        return True
+    if kinds and all(isinstance(v, str) for v in kinds):
+        name = formula.shown(formula.response)
+        raise DesignError(
+            f"response {name!r} is text ({', '.join(map(repr, kinds[:3]))}). Say which value is a "
+            f"success: ({formula.response} == {kinds[-1]!r}) ~ ..."
+        )
+    return False
+
+
+def _value(code: str, table: Table, scope: Mapping[str, Any]) -> Any:
+    """Evaluate an expression of the response in the data."""
+    used = {node.id for node in ast.walk(ast.parse(code.strip())) if isinstance(node, ast.Name)}
     columns = {name: table.column(name) for name in used if name in table.names}
     names = {**scope, **columns, "Q": table.column, "I": lambda x: x, "np": np}
+    return eval(code.strip(), {"__builtins__": {}}, names)
+
+
+def _evaluated(code: str, table: Table, scope: Mapping[str, Any]) -> pd.Series:
+    """Evaluate one of the two expressions in the data."""
     try:
-        values = eval(code, {"__builtins__": {}}, names)
+        values = _value(code, table, scope)
         return pd.Series(np.asarray(values, dtype=float), index=table.index)
     except Exception as error:
         raise DesignError(

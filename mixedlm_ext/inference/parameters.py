@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design
 from mixedlm_ext.estimation.varcorr import correlations
+from mixedlm_ext.structures.positions import range_of_correlation
 
 Array = NDArray[np.float64]
 
@@ -23,19 +24,23 @@ class Parameter:
     Attributes
     ----------
     name : str
-        "sd(Subject, Days)", "cor(Subject, Intercept, Days)", "cor(Subject, rho)", "sigma", or that
-        of a fixed effect.
-    kind : {"sd", "cor", "sigma", "beta"}
+        "sd(Subject, Days)", "cor(Subject, Intercept, Days)", "cor(Subject, rho)",
+        "range(Subject)", "sigma", or that of a fixed effect.
+    kind : {"sd", "cor", "range", "sigma", "beta"}
     term : int
         The random-effects term, in the order of the formula.
     columns : tuple of int
-        One column of that term, or two for a correlation; for a fixed effect its column of X.
+        One column of that term, or two for a correlation or a range; for a fixed effect its column
+        of X.
+    distance : float or None
+        Of the two columns of a range.
     """
 
     name: str
     kind: str
     term: int = -1
     columns: tuple[int, ...] = ()
+    distance: float | None = None
 
     @property
     def variance_name(self) -> str:
@@ -74,8 +79,8 @@ def model_parameters(design: Design, sigma: bool = True) -> tuple[Parameter, ...
     Returns
     -------
     tuple of Parameter
-        Term by term the standard deviations, then the correlations; sigma; the fixed effects. A
-        fixed effect that is named like one of the others is called "beta(name)".
+        Term by term the standard deviations, then correlations or ranges; sigma; the fixed effects.
+        A fixed effect that is named like one of the others is called "beta(name)".
     """
     out = []
     for t, term in enumerate(design.terms):
@@ -83,10 +88,12 @@ def model_parameters(design: Design, sigma: bool = True) -> tuple[Parameter, ...
             Parameter(f"sd({term.name}, {name})", "sd", t, (i,))
             for i, name in enumerate(term.variances)
         ]
-        out += [
-            Parameter(f"cor({term.name}, {name})", "cor", t, pair)
-            for name, pair in term.correlations
-        ]
+        for name, pair in term.correlations:
+            distance = term.kind.pair_distance(pair)
+            if distance is None:
+                out.append(Parameter(f"cor({term.name}, {name})", "cor", t, pair))
+            else:
+                out.append(Parameter(f"range({term.name})", "range", t, pair, distance))
     if sigma:
         out.append(Parameter("sigma", "sigma"))
     taken = {name for p in out for name in (p.name, p.variance_name)}
@@ -104,6 +111,8 @@ def parameter_values(parameters: Sequence[Parameter], estimates: NaturalParamete
             out[n] = np.sqrt(estimates.random_cov[p.term][p.columns[0], p.columns[0]])
         elif p.kind == "cor":
             out[n] = corr[p.term][p.columns]
+        elif p.distance is not None:
+            out[n] = range_of_correlation(corr[p.term][p.columns], p.distance)
         else:
             out[n] = estimates.sigma if p.kind == "sigma" else estimates.beta[p.columns[0]]
     return out

@@ -51,6 +51,11 @@ class RandomTermSpec:
         return bool(self.name)
 
     @property
+    def needs_positions(self) -> bool:
+        """Whether its columns are places, ``position(t)``."""
+        return structure_of(self.structure, 2).placed
+
+    @property
     def written(self) -> str:
         """The term in formula language, ``"(1 + Days | Subject)"``; of a component its columns."""
         left = shown(self.expr, self.bare)

@@ -1,19 +1,23 @@
 """Algebra on stacks of small matrices, laid out (k, k, levels).
 
 The last axis runs over the levels of a grouping factor and is contiguous: every operation loops
-over the small k in Python and is vectorized over levels.
+over the small k in Python and is vectorized over levels. Where k is not small, LAPACK and BLAS take
+one level after the other.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import lapack
 
 Array = NDArray[np.float64]
 
 __all__ = ["cholesky", "congruence", "large_directions", "product", "solve_lower"]
 
 
+_LARGE = 24
+"""k from which on loops over k in Python cost more than calls of LAPACK for each level."""
 _CANCELLING = 1e4
 """s²D from which on I - DN has lost too many digits: as many as this has zeros."""
 
@@ -31,6 +35,8 @@ def cholesky(M: Array) -> Array:
     k = len(M)
     if k == 1:
         return np.sqrt(M)
+    if k >= _LARGE:
+        return np.ascontiguousarray(np.linalg.cholesky(M.transpose(2, 0, 1)).transpose(1, 2, 0))
     L = np.zeros_like(M)
     for j in range(k):
         for i in range(j, k):
@@ -49,6 +55,10 @@ def solve_lower(L: Array, B: Array) -> Array:
     if k == 1:
         return B / L
     out = np.empty(B.shape)
+    if k >= _LARGE:
+        for level in range(L.shape[2]):
+            out[:, :, level], _ = lapack.dtrtrs(L[:, :, level], B[:, :, level], lower=1)
+        return out
     for i in range(k):
         row = B[i]
         if i:
@@ -61,6 +71,9 @@ def product(A: Array, B: Array) -> Array:
     """Return A_lB_l for every level; `A` is (a, k, levels), `B` (k, c, levels)."""
     if A.shape[1] == 1:
         return A * B
+    if A.shape[1] >= _LARGE:
+        out = np.matmul(A.transpose(2, 0, 1), B.transpose(2, 0, 1))
+        return np.ascontiguousarray(out.transpose(1, 2, 0))
     return np.einsum("akl,kcl->acl", A, B)
 
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.estimation.estimates import Estimates
 from mixedlm_ext.structures.covariance import Covariance
+from mixedlm_ext.structures.positions import range_of_correlation
 
 Array = NDArray[np.float64]
 
@@ -20,7 +21,7 @@ def all_values(covariance: Covariance, e: Estimates, sigma: bool) -> Array:
 
 
 def component_values(covariance: Covariance, e: Estimates) -> Array:
-    """Return, term by term, standard deviations and then correlations of r fits.
+    """Return, term by term, standard deviations and then correlations or ranges of r fits.
 
     Parameters
     ----------
@@ -45,5 +46,9 @@ def component_values(covariance: Covariance, e: Estimates) -> Array:
             i, j = np.transpose(pairs)
             with np.errstate(divide="ignore", invalid="ignore"):
                 correlation = np.clip(cov[:, i, j] / (sd[:, i] * sd[:, j]), -1.0, 1.0)
-            out.append(np.where((sd[:, i] > 0) & (sd[:, j] > 0), correlation, np.nan))
+            correlation = np.where((sd[:, i] > 0) & (sd[:, j] > 0), correlation, np.nan)
+            distance = term.structure.pair_distance(pairs[0])
+            if distance is not None:
+                correlation = range_of_correlation(correlation, distance)
+            out.append(correlation)
     return np.column_stack(out)

@@ -15,6 +15,7 @@ from mixedlm_ext.errors import MixedLMError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.plots.selection import evenly, level_means
 from mixedlm_ext.prediction.means import predict_rows, rows_to_predict
+from mixedlm_ext.prediction.places import with_chosen_places, with_places
 from mixedlm_ext.prediction.terms import choose_terms
 
 Array = NDArray[np.float64]
@@ -101,6 +102,7 @@ def _along(
     data[name] = pd.concat(parts).reset_index(drop=True)
     everything = choose_terms(fit.design, "conditional", None)
     new = rows_to_predict(fit.design, data, everything)
+    fit, everything = with_places(fit, new), with_chosen_places(everything, new)
     fits = [predict_rows(fit, new, chosen, "population") for chosen in (everything, {})]
     ends = np.cumsum([len(rows) * len(grid) for rows, grid in zip(kept, grids)])[:-1]
     out = []

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 
 from mixedlm_ext.design.formula_code import code_names
 from mixedlm_ext.design.grouping import match_levels, unseen_levels
@@ -114,6 +115,9 @@ class Term:
         self.levels = number_levels(record["levels"])
         self.parts = [_decode_all(part) for part in record["levels"]]
         self.index = _index(self.parts, self.groups if len(self.parts) > 1 else [self.name])
+        self.places = np.array(record["places"]) if "places" in record else None
+        found = record.get("range")
+        self.range = np.inf if found is None else float(found)
         b = np.array(record["b"]).reshape(len(self.levels), -1)
         self.b = np.vstack([b, np.zeros(b.shape[1])])  # the last row is for levels not seen
 
@@ -124,8 +128,18 @@ class Term:
         unseen = codes < 0
         if unseen.any():
             self._report(values, codes, new_levels)
-        out = np.einsum("nk,nk->n", rows.matrix(self.side), self.b[codes])
+        out = np.einsum("nk,nk->n", self._columns(rows), self.b[codes])
         return np.where(unseen, np.nan, out) if new_levels == "nan" else out
+
+    def _columns(self, rows: PreparedRows) -> Array:
+        """Return the columns of the term; of places, the correlations with those of the fit."""
+        X = rows.matrix(self.side)
+        if self.places is None:
+            return X
+        apart = cdist(X, self.places)
+        if self.range == 0:
+            return (apart == 0).astype(float)
+        return np.asarray(np.exp(-apart / self.range))
 
     def _codes(self, values: list[list[Any]]) -> NDArray[np.intp]:
         """Return the level of each row, -1 where the fit has not seen it."""

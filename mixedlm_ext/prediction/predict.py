@@ -23,6 +23,7 @@ from mixedlm_ext.prediction.means import (
     rows_to_predict,
 )
 from mixedlm_ext.prediction.new_levels import warn_of_new_levels
+from mixedlm_ext.prediction.places import with_chosen_places, with_places
 from mixedlm_ext.prediction.predictor import Predictor
 from mixedlm_ext.prediction.record import predictor_record
 from mixedlm_ext.prediction.results import PredictionResults, prediction_results
@@ -126,7 +127,11 @@ def predict(
         return _rows(fitted, data, chosen, offset, random, random_only)
 
     def values(new: NewData) -> Array:
-        return predict_rows(fit, new, chosen, new_levels, random_only)
+        placed, used = fit, chosen
+        if new.places:
+            placed, used = with_places(fitted.fit, new), with_chosen_places(chosen, new)
+            placed = placed if newparams is None else _with(placed, newparams)
+        return predict_rows(placed, new, used, new_levels, random_only)
 
     if is_source(exog):
         batches = batches_of(open_source(exog), fitted.design)
@@ -225,7 +230,9 @@ def get_prediction(
     check_random_only(random_only, chosen)
     exog = _as_data(fitted, exog)
     new = _rows(fitted, exog, chosen, offset, random, random_only)
-    out = prediction_results(fitted, new, chosen, new_levels, exog, weights, random_only)
+    placed = replace(fitted, fit=with_places(fitted.fit, new)) if new.places else fitted
+    chosen = with_chosen_places(chosen, new)
+    out = prediction_results(placed, new, chosen, new_levels, exog, weights, random_only)
     if new_levels == "population":
         warn_of_new_levels(fitted.design, new, chosen)
     return out if exog is not None else out.aligned(fitted.design)

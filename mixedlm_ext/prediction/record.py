@@ -21,6 +21,7 @@ from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.prediction.portable import encode, encode_keys
 from mixedlm_ext.prediction.predictor import FORMAT, MARK
 from mixedlm_ext.prediction.terms import Chosen
+from mixedlm_ext.structures.positions import range_of_correlation
 
 Record = dict[str, Any]
 
@@ -186,6 +187,9 @@ def _term(fit: Fit, i: int, chosen: Chosen) -> Record:
     what = f"a level of {term.group!r}"
     codes = [piece.code for piece in design.matrices.pieces("group") if piece.term == i]
     levels = [encode_keys(part, what) for part in _level_parts(term.levels)]
+    if term.positions is not None:
+        return {**_placed(fit, i), "groups": codes, "levels": levels,
+                "side": _side(design.matrices.infos[i + 1])}  # fmt: skip
     return {
         "name": term.name,
         "columns": list(term.columns),
@@ -193,6 +197,31 @@ def _term(fit: Fit, i: int, chosen: Chosen) -> Record:
         "groups": codes,
         "levels": levels,
         "b": (fit.b[i] * chosen[term.name]).tolist(),
+    }
+
+
+def _placed(fit: Fit, i: int) -> Record:
+    """Return a term of places: where they are, the range, and C⁻¹b.
+
+    At any place the effect is c'C⁻¹b, c its correlations with those of the fit: there it is b.
+    """
+    term = fit.design.terms[i]
+    kind, positions = term.kind, term.positions
+    assert positions is not None
+    if not kind.one_variance:
+        raise DesignError(
+            f"a predictor cannot hold {term.text}, which has a variance for each place. Keep the "
+            "results, or leave the term out, with terms=."
+        )
+    pair = positions.nearest
+    T = kind.template(np.concatenate([[1.0], fit.theta[fit.problem.covariance.slices[i]][1:]]))
+    span = float(range_of_correlation((T @ T.T)[pair], positions.distances[pair]))
+    return {
+        "name": term.name,
+        "columns": list(term.columns),
+        "places": positions.coordinates.tolist(),
+        "range": span if np.isfinite(span) else None,
+        "b": (fit.b[i] @ np.linalg.pinv(T @ T.T, hermitian=True)).tolist(),
     }
 
 

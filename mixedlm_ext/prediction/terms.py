@@ -142,4 +142,6 @@ def _columns_by_name(design: Design, i: int) -> dict[str, Any]:
     """Return the columns of term i by the names of patsy's terms, or of columns for arrays."""
     if design.formula is None:
         return {name: [j] for j, name in enumerate(design.terms[i].columns)}
-    return dict(design.matrices.infos[i + 1].term_name_slices)
+    found = dict(design.matrices.infos[i + 1].term_name_slices)
+    placed = design.terms[i].positions is not None  # its columns are the places, not coordinates
+    return dict.fromkeys(found, slice(None)) if placed else found

@@ -49,3 +49,6 @@ def _components(fitted: Fitted) -> Iterator[tuple[str, str]]:
                 if not np.isnan(value):
                     pair = name if np.isnan(sd) else f"{other}, {name}"
                     yield f"corr {group} {pair}", f"{value:.4f}"
+        if "range" in rows:
+            for name, value in rows.set_index("name")["range"].dropna().items():
+                yield f"{name} {group}", f"{value:.4g}"

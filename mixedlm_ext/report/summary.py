@@ -148,15 +148,19 @@ def variance_table(fitted: Fitted) -> SimpleTable:
         group = record["group"]
         stubs.append(group if group != previous else "")
         cells = [record["name"], _number(record["variance"], 4), _number(record["std_dev"], 3)]
-        rows.append(cells + [_correlation(record[name]) for name in corr])
+        shown = [_correlation(record[name]) for name in corr]
+        if "range" in frame:
+            shown.append(_number(record["range"], 3))
+        rows.append(cells + shown)
         previous = group
     stub = max(10, *(len(s) for s in stubs))
-    numbers = [12, 10] + [7] * len(corr)
+    numbers = [12, 10] + [7] * len(corr) + [9] * ("range" in frame)
     spare = _WIDTH - stub - sum(numbers) - len(numbers) - 1
     name = max(spare, *(len(row[0]) for row in rows))
     header = ["Name".ljust(name), "variance", "std dev"]
     if corr:
         header += ["corr", *[""] * (len(corr) - 1)]
+    header += ["range"] * ("range" in frame)
     return SimpleTable(
         [[group, *row] for group, row in zip(stubs, rows)],
         ["Groups".ljust(stub), *header],

@@ -19,6 +19,7 @@ from mixedlm_ext.errors import DesignError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.prediction.means import mark_not_estimable
 from mixedlm_ext.prediction.new_levels import warn_of_new_levels
+from mixedlm_ext.prediction.places import with_places
 from mixedlm_ext.products.noise import Precisions
 from mixedlm_ext.simulation.simulate import (
     Parameters,
@@ -57,7 +58,12 @@ def fit_simulator(fit: Fit, parameters: Parameters, conditional: bool) -> Simula
 
 
 def new_simulator(
-    fit: Fit, parameters: Parameters, conditional: bool, data: Any, offset: Any, weights: Any
+    fit: Fit,
+    params: Mapping[str, Any] | None,
+    conditional: bool,
+    data: Any,
+    offset: Any,
+    weights: Any,
 ) -> tuple[Simulator, NewData]:
     """Return the simulator of other rows, and these rows.
 
@@ -71,6 +77,8 @@ def new_simulator(
             "its simulate(beta, theta=..., sigma=...)."
         )
     new = design.new_data(data, offset=offset)
+    fit = with_places(fit, new)
+    parameters = fit_parameters(fit, params)
     table = read_table(data)
     mark_not_estimable(new.estimable, new.index)
     mean = np.where(new.complete & new.estimable, new.X @ parameters.beta + new.offset, np.nan)
@@ -164,12 +172,11 @@ def simulate(
     (30, 2)
     """
     n = check_count(n)
-    parameters = fit_parameters(fit, params)
     if exog is None:
-        simulator = fit_simulator(fit, parameters, conditional)
+        simulator = fit_simulator(fit, fit_parameters(fit, params), conditional)
         index = fit.design.index
     else:
-        simulator, new = new_simulator(fit, parameters, conditional, exog, offset, weights)
+        simulator, new = new_simulator(fit, params, conditional, exog, offset, weights)
         index = new.index
         if conditional:
             warn_of_new_levels(fit.design, new, new.terms, "are drawn")

@@ -256,11 +256,10 @@ class EliminationFactor:
         # rows along the large directions have their digits; the others take theirs by symmetry
         _, rest = self._large
         large = np.eye(len(rest)) - rest
-        return np.asarray(
-            np.einsum("ab,bcl->acl", large, FD)
-            + np.einsum("ab,cbl,cd->adl", rest, FD, large)
-            + np.einsum("ab,bcl,cd->adl", rest, FD, rest)
-        )
+        mixed = np.tensordot(FD, large, axes=(0, 0)) + np.tensordot(FD, rest, axes=(1, 0))
+        out = np.tensordot(large, FD, axes=1)
+        out += np.tensordot(rest, mixed, axes=1).transpose(0, 2, 1)  # (a, level, d) before
+        return out
 
     def add_information(self, K: list[Array], KT: list[Array]) -> None:
         """Add Σ_l [Z'V⁻¹Z]_ll to K and its product with T to KT, here and in the rest."""

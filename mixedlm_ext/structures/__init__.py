@@ -10,20 +10,23 @@ from mixedlm_ext.structures.base import Structure
 from mixedlm_ext.structures.correlated import CorrelatedStructure
 from mixedlm_ext.structures.cs import CompoundSymmetry
 from mixedlm_ext.structures.diag import Diagonal, OneVariance
+from mixedlm_ext.structures.exp import Exponential
 from mixedlm_ext.structures.linear import LinearStructure
+from mixedlm_ext.structures.positions import Positions
 from mixedlm_ext.structures.toep import Toeplitz
 from mixedlm_ext.structures.us import Unstructured
 
-__all__ = ["KEYWORDS", "STRUCTURES", "LinearStructure", "Structure", "structure_of"]
+__all__ = ["KEYWORDS", "STRUCTURES", "LinearStructure", "Positions", "Structure", "structure_of"]
 
 _CORRELATED: tuple[type[CorrelatedStructure], ...] = (
     CompoundSymmetry,
     Autoregressive,
     Toeplitz,
+    Exponential,
 )
 """Standard deviations and correlations, each with a variance for every column or with one."""
 
-STRUCTURES: dict[str, Callable[[int, str], Structure]] = {
+STRUCTURES: dict[str, Callable[..., Structure]] = {
     "us": Unstructured,
     "diag": Diagonal,
     "iid": OneVariance,
@@ -47,12 +50,18 @@ for _kind in _CORRELATED:
 
 
 @cache
-def structure_of(name: str, k: int) -> Structure:
-    """Return the structure of k columns.
+def _of_size(name: str, k: int) -> Structure:
+    return STRUCTURES[name](k, name)
+
+
+def structure_of(name: str, k: int, positions: Positions | None = None) -> Structure:
+    """Return the structure of k columns, which lie somewhere if it needs to know.
 
     Examples
     --------
     >>> structure_of("us", 2).n_theta, structure_of("ar1", 10).n_theta
     (3, 2)
     """
-    return STRUCTURES[name](k, name)
+    if positions is None:
+        return _of_size(name, k)
+    return STRUCTURES[name](k, name, positions=positions)

@@ -23,6 +23,11 @@ class Autoregressive(CorrelatedStructure):
     ordered: ClassVar[bool] = True
 
     @property
+    def one_level(self) -> bool:
+        """Whether there is one variance: one level shows it and how correlations fall."""
+        return self.one_variance
+
+    @property
     def rho_range(self) -> tuple[Array, Array]:
         """From -1 to 1."""
         return -np.ones(1), np.ones(1)

@@ -59,6 +59,10 @@ class Structure(ABC):
         Whether the order of the columns matters, so that one without rows keeps its place.
     stationary : bool
         Whether correlations depend on how many places two columns are apart, on nothing else.
+    range_unit : float or None
+        θ holds range/(range + unit) in place of a correlation.
+    placed : bool
+        Whether it needs to know where the columns lie (see positions.py).
     """
 
     linear: ClassVar[bool]
@@ -69,6 +73,8 @@ class Structure(ABC):
     least_columns: ClassVar[int] = 1
     ordered: ClassVar[bool] = False
     stationary: ClassVar[bool] = False
+    range_unit: float | None = None
+    placed: ClassVar[bool] = False
 
     def __init__(self, k: int, name: str) -> None:
         self.k, self.name = k, name
@@ -131,6 +137,11 @@ class Structure(ABC):
     def contains(self, other: Structure) -> bool:
         """Say whether every covariance of another structure of as many columns is one of this."""
         return other.name == self.name
+
+    @property
+    def one_level(self) -> bool:
+        """Whether the columns of a single level may tell all parameters."""
+        return False
 
     # --- the domain -------------------------------------------------------------------------------
 
@@ -206,6 +217,15 @@ class Structure(ABC):
         if len(columns) > _MOST_SHOWN:
             return (f"{columns[0]} .. {columns[-1]}",)
         return (", ".join(columns),)
+
+    @property
+    def range_ends(self) -> tuple[float, float] | None:
+        """Ranges below and above which nothing changes any more, where θ holds a range."""
+        return None
+
+    def pair_distance(self, pair: tuple[int, int]) -> float | None:
+        """Return how far two columns are apart, where a range stands for their correlation."""
+        return None
 
     @abstractmethod
     def correlations(self, columns: Sequence[str]) -> list[tuple[str, tuple[int, int]]]:

@@ -63,6 +63,17 @@ class CorrelatedStructure(Structure):
     def rho_range(self) -> tuple[Array, Array]:
         """Lower and upper ends of ρ, (n_rho,)."""
 
+    @property
+    def rho_start(self) -> Array:
+        """ρ to start from: no correlation."""
+        return np.zeros(self.n_rho)
+
+    @property
+    def rho_inside(self) -> tuple[Array, Array]:
+        """The range of ρ that searches may start from."""
+        low, high = self.rho_range
+        return _INSIDE * low, _INSIDE * high
+
     @abstractmethod
     def correlation(self, rho: Array) -> Array:
         """Return C (k, k)."""
@@ -121,10 +132,7 @@ class CorrelatedStructure(Structure):
         """Return θ with standard deviations and correlations in the range of good starts."""
         theta = self._theta_of_gamma(Gamma)
         sd, rho = theta[: self.n_sd], theta[self.n_sd :]
-        low, high = self.rho_range
-        return np.concatenate(
-            [np.clip(sd, LEAST_SD, MOST_SD), np.clip(rho, _INSIDE * low, _INSIDE * high)]
-        )
+        return np.concatenate([np.clip(sd, LEAST_SD, MOST_SD), np.clip(rho, *self.rho_inside)])
 
     def gamma_derivatives(self, theta: Array) -> Array:
         """Return ∂Γ/∂d_a = e_aw_a' + w_ae_a', w_a = DC_a, and ∂Γ/∂ρ = D(∂C/∂ρ)D."""
@@ -189,8 +197,8 @@ class CorrelatedStructure(Structure):
         )
 
     def start(self) -> Array:
-        """Return unit variances without correlation."""
-        return np.concatenate([np.ones(self.n_sd), np.zeros(self.n_rho)])
+        """Return unit variances, without correlation where that is no end of its range."""
+        return np.concatenate([np.ones(self.n_sd), self.rho_start])
 
     def scaled(self, theta: Array, factor: float) -> Array:
         """Return θ with the standard deviations times a factor."""

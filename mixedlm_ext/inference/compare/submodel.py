@@ -45,8 +45,7 @@ class Likelihood:
     @classmethod
     def of_fit(cls, fit: Fit) -> Likelihood:
         """Return that of a fit as it is."""
-        npar = _count(fit.problem, len(fit.theta), fit.fixed_sigma)
-        return cls(npar, -0.5 * fit.objective, fit.optimization.converged)
+        return cls(fit.n_parameters, -0.5 * fit.objective, fit.optimization.converged)
 
     @property
     def aic(self) -> float:

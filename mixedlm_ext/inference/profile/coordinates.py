@@ -61,16 +61,25 @@ class Coordinates(Protocol):
 
 
 class ThetaHeld:
-    """A θ that is a correlation, held at sin t. x is the others.
+    """A θ that is a correlation or tells a range, held. x is the others.
 
     Parameters
     ----------
     entry : int
         Where θ holds it.
+    unit : float, optional
+        θ is range/(range + unit), t the logarithm of the range; a correlation sin t by default.
     """
 
-    def __init__(self, entry: int) -> None:
-        self._entry = entry
+    def __init__(self, entry: int, unit: float | None = None) -> None:
+        self._entry, self._unit = entry, unit
+
+    def _held(self, t: float) -> tuple[float, float]:
+        """Return θ and its derivative."""
+        if self._unit is None:
+            return float(np.sin(t)), float(np.cos(t))
+        u = 1.0 / (1.0 + self._unit * float(np.exp(-t)))
+        return u, u * (1.0 - u)
 
     def start(self, theta: Array, sigma: float) -> Array:
         """Return x of an unrestricted θ."""
@@ -80,8 +89,8 @@ class ThetaHeld:
         """Return ψ and its first derivatives."""
         J = np.delete(np.eye(len(x) + 1), self._entry, axis=1)
         velocity = np.zeros(len(x) + 1)
-        velocity[self._entry] = np.cos(t)
-        return Place(np.insert(x, self._entry, np.sin(t)), None, J, velocity)
+        value, velocity[self._entry] = self._held(t)
+        return Place(np.insert(x, self._entry, value), None, J, velocity)
 
     def bend(self, x: Array, t: float, g: Array) -> Array:
         """Return zero: θ is linear in x."""

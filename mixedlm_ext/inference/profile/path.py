@@ -107,7 +107,8 @@ class ProfilePath:
         while 0 <= i + step < len(self.t) and (self.zeta[i + step] - zeta) * step < 0:
             i += step
         if not 0 <= i + step < len(self.t):
-            lowest, highest = self.ends or (scale.lower, scale.upper)
+            tried = None if scale.endless else self.ends
+            lowest, highest = tried or (scale.lower, scale.upper)
             return float(scale.backward(highest if step > 0 else lowest))
         lower, upper = sorted((self.t[i], self.t[i + step]))
         t = brentq(lambda t: float(self.spline(t)) - zeta, lower, upper, rtol=1e-13)
@@ -164,8 +165,9 @@ def trace(
         If no value but the estimate allows a fit.
     """
     scale = SCALES[kind]
-    t = 0.0 if np.isnan(estimate) else float(scale.forward(estimate))
     lower, upper = ends or (scale.lower, scale.upper)
+    with np.errstate(divide="ignore"):  # a range of zero
+        t = 0.0 if np.isnan(estimate) else float(np.clip(scale.forward(estimate), lower, upper))
     for bound in (lower, upper):
         t = bound if abs(t - bound) < _AT_BOUND * first_step else t
     origin = Point(t, 0.0, np.nan, Refit(held.start(top), top.objective, 0.0, top.estimates))

@@ -110,6 +110,8 @@ def held(parameter: Parameter, top: Maximum) -> Held:
     own = turned.problem.covariance.terms[parameter.term]
     entry = problem.covariance.slices[parameter.term].start + (place or 0)
     m = problem.covariance.n_theta
+    if parameter.kind == "range":
+        return QuantityHeld(turned, ThetaHeld(entry, own.structure.range_unit), fixed_sigma)
     if parameter.kind == "cor":
         apart = CorrelationHeld(own, entry, m) if place is None else ThetaHeld(entry)
         return QuantityHeld(turned, apart, fixed_sigma)

@@ -25,9 +25,16 @@ from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
 
-__all__ = ["better_maximum", "profile", "profile_note", "warn_of_better"]
+__all__ = [
+    "better_maximum",
+    "choose_parameters",
+    "profile",
+    "profile_note",
+    "refuse_unheld",
+    "warn_of_better",
+]
 
-_GROUPS = {"theta": ("sd", "cor", "sigma"), "beta": ("beta",)}
+_GROUPS = {"theta": ("sd", "cor", "range", "sigma"), "beta": ("beta",)}
 """Names that stand for several parameters."""
 _SQUARED = {"sd": "var", "sigma": "sigma2"}
 """What the scale of variances makes of a kind of parameter."""
@@ -92,8 +99,8 @@ def profile(
     check_level("alpha_max", alpha_max)
     check_choice("scale", scale, _SCALES, FitError)
     parameters = model_parameters(fit.design, fit.fixed_sigma is None)
-    chosen = _choose(parameters, which, scale)
-    _refuse_unheld(chosen, parameters, fit)
+    chosen = choose_parameters(parameters, which, scale)
+    refuse_unheld(chosen, parameters, fit)
     top = maximum(fit)
     power = [2.0 if scale == "variance" and p.kind in _SQUARED else 1.0 for p in parameters]
 
@@ -167,7 +174,7 @@ def _name(parameter: Parameter, scale: str) -> str:
     return parameter.name if scale == "sd" else parameter.variance_name
 
 
-def _choose(
+def choose_parameters(
     parameters: Sequence[Parameter], which: str | Sequence[str] | None, scale: str
 ) -> list[Parameter]:
     """Return the parameters that `which` names, in the order of the model."""
@@ -186,12 +193,12 @@ def _choose(
     return [p for p, name in zip(parameters, names) if name in wanted or p.kind in kinds]
 
 
-def _refuse_unheld(chosen: Sequence[Parameter], every: Sequence[Parameter], fit: Fit) -> None:
+def refuse_unheld(chosen: Sequence[Parameter], every: Sequence[Parameter], fit: Fit) -> None:
     """Refuse correlations of a structure that are functions of several of its parameters."""
     terms = fit.problem.covariance.terms
 
     def is_unheld(p: Parameter) -> bool:
-        structure = terms[p.term].structure if p.kind == "cor" else None
+        structure = terms[p.term].structure if p.kind in ("cor", "range") else None
         return structure is not None and not structure.linear and structure.place(p.columns) is None
 
     unheld = [p.name for p in chosen if is_unheld(p)]
@@ -205,7 +212,7 @@ def _refuse_unheld(chosen: Sequence[Parameter], every: Sequence[Parameter], fit:
 
 def _first_step(parameter: Parameter, fit: Fit, estimates: NaturalParameters) -> float:
     """Guess how far, in the working coordinate, ζ changes by a few tenths."""
-    if parameter.kind == "cor":
+    if parameter.kind in ("cor", "range"):
         return 0.2
     if parameter.kind == "sigma":
         return 0.3 / float(np.sqrt(fit.problem.cp.n))
@@ -218,10 +225,13 @@ def _first_step(parameter: Parameter, fit: Fit, estimates: NaturalParameters) ->
 
 
 def _ends(parameter: Parameter, fit: Fit) -> tuple[float, float] | None:
-    """Return the range of a structure's correlation, in the working coordinate."""
-    if parameter.kind != "cor":
+    """Return the ends of a structure's correlation or range, in the working coordinate."""
+    if parameter.kind not in ("cor", "range"):
         return None
     structure = fit.problem.covariance.terms[parameter.term].structure
+    if structure.range_ends is not None:
+        shortest, longest = np.log(structure.range_ends)
+        return float(shortest), float(longest)
     place = structure.place(parameter.columns)
     if place is None:
         return None

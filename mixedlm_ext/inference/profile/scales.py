@@ -23,6 +23,8 @@ class Scale:
         dt/dv, as a function of t.
     lower, upper : float
         The range of t.
+    endless : bool
+        Whether what is beyond the t that are tried is all alike, up to these.
     """
 
     forward: Callable[[Any], Any]
@@ -30,6 +32,7 @@ class Scale:
     rate: Callable[[Any], Any]
     lower: float = -np.inf
     upper: float = np.inf
+    endless: bool = False
 
 
 SCALES = {
@@ -41,8 +44,10 @@ SCALES = {
                     lambda t: 0.5 * np.exp(-2.0 * t)),
     "total": Scale(np.log, np.exp, lambda t: np.exp(-t)),
     "cor": Scale(np.arcsin, np.sin, lambda t: 1.0 / np.cos(t), -np.pi / 2, np.pi / 2),
+    "range": Scale(np.log, np.exp, lambda t: np.exp(-t), endless=True),
     "share": Scale(lambda v: np.arcsin(np.sqrt(v)), lambda t: np.sin(t) ** 2,
                    lambda t: 1.0 / np.sin(2.0 * t), 0.0, np.pi / 2),
 }  # fmt: skip
 """By kind of quantity: fixed effects; standard deviations, variances and correlations of random
-effects; residual standard deviation and variance; a sum of variances; a share of it."""
+effects; residual standard deviation and variance; a sum of variances; the range of correlations; a
+share of a sum."""
