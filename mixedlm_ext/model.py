@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakSet
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 from statsmodels.base.data import ModelData
@@ -171,10 +170,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
             raise DesignError("hasconst is neither True, False nor None.")
         self.design = design
         self._as_arrays = as_arrays
-        index = design.index
-        endog = pd.Series(design.y, index=index, name=design.endog_name, copy=False)
-        exog = pd.DataFrame(design.X, index=index, columns=list(design.x_names), copy=False)
-        super().__init__(endog, exog, hasconst=hasconst)
+        super().__init__(design.y, design.X, hasconst=hasconst)
         self.weights, self.offset = design.weights, design.offset
         self.nobs = design.n
         self.k_vars = len(design.x_names)
@@ -187,7 +183,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
         self, endog: Any, exog: Any, missing: str, hasconst: bool | None, **kwargs: Any
     ) -> ModelData:
         """Attach the data in a form that pickles."""
-        return model_data(endog, exog, hasconst, self.design, self._as_arrays)
+        return model_data(self.design, hasconst, self._as_arrays)
 
     @classmethod
     @described_by(read_formula)
@@ -207,6 +203,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
         hasconst: bool | None = None,
         eval_env: int | Mapping[str, Any] = 0,
         check: Mapping[str, str] | None = None,
+        cov: Mapping[str, Any] | None = None,
         progress: bool = False,
         **kwargs: Any,
     ) -> MixedLM:
@@ -228,6 +225,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
             vc_formula=vc_formula,
             eval_env=scope,
             check=check,
+            cov=cov,
             progress=progress,
             **kwargs,
         )
@@ -252,6 +250,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
                 t.columns,
                 t.structure,
                 None if t.positions is None else t.positions.coordinates,
+                cov=t.related,
             )
             for t in self.design.terms
         ]

@@ -34,6 +34,7 @@ from mixedlm_ext.generalized import (
     robust,
     simulation,
     tests,
+    update,
 )
 from mixedlm_ext.generalized.record import generalized
 from mixedlm_ext.inference.compare import compare
@@ -119,13 +120,7 @@ class MixedGLMResults(absent.NotOfResults, LabelledEffects):
             constant=fitted.constant if model.data.const_idx is None else model.data.const_idx,
         )
         self._coefficients = Coefficients(self._fitted)
-        super().__init__(
-            model,
-            fit.beta,
-            normalized_cov_params=model.data.wrap_output(self._coefficients.cov, "cov"),
-            scale=1.0,
-            use_t=False,
-        )
+        super().__init__(model, fit.beta, scale=1.0, use_t=False)
         self._cache: dict[str, Any] = {}
         self.scale = fit.dispersion
         self.nobs = fitted.n
@@ -331,10 +326,12 @@ class MixedGLMResults(absent.NotOfResults, LabelledEffects):
 
     residuals = of_fitted(residuals.residuals)
     predict = of_fitted(prediction.predict)
+    to_predictor = of_fitted(prediction.to_predictor)
     get_prediction = of_fitted(prediction_results.get_prediction)
     simulate = of_fitted(simulation.simulate)
     bootstrap = of_fitted(refits.bootstrap)
     refit = another(refits.refit)
+    update = another(update.update)
 
     # --- reports ----------------------------------------------------------------------------------
 
