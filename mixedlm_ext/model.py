@@ -244,13 +244,15 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
         """The terms as the constructor takes them."""
         return [
             RandomTerm(
-                t.levels.take(t.codes),
+                None if t.has_members else t.levels.take(t.codes),
                 t.X,
                 t.group,
                 t.columns,
                 t.structure,
                 None if t.positions is None else t.positions.coordinates,
-                cov=t.related,
+                cov=None if t.has_members else t.related,
+                Z=t.member_rows.W if t.has_members else None,
+                names=t.levels if t.has_members else None,
             )
             for t in self.design.terms
         ]
