@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.errors import MixedLMError
 from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.estimation.fit import Fit
@@ -71,7 +70,7 @@ def _columns(fit: Fit) -> list[str]:
 
 def _row(fit: Fit, method: str, maxiter: int | None) -> list[Any]:
     """Fit by one method from where the fit began."""
-    criterion = GaussianCriterion(fit.problem, fit.reml, fit.fixed_sigma)
+    criterion = fit.criterion()
     start = fit.problem.covariance.standardize(fit.optimization.theta[0])
     try:
         found = estimate(fit.design, criterion, start, method=method, maxiter=maxiter)

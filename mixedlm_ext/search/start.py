@@ -11,8 +11,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.criteria.pls import Problem, degenerate
+from mixedlm_ext.criteria.restricted import AnyCriterion, AnyEvaluation
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.transform import only_block
 from mixedlm_ext.search.log import Log
@@ -34,13 +35,13 @@ _DEPENDENT = 0.8
 
 
 def start_values(
-    criterion: GaussianCriterion, log: Log, several: bool
-) -> tuple[GaussianEvaluation, list[Array]]:
+    criterion: AnyCriterion, log: Log, several: bool
+) -> tuple[AnyEvaluation, list[Array]]:
     """Return where to start: the most promising point, evaluated, and the others in order.
 
     Parameters
     ----------
-    criterion : GaussianCriterion
+    criterion : AnyCriterion
     log : Log
         Counts the evaluations.
     several : bool
@@ -64,7 +65,7 @@ def start_values(
     zero, and those with one of these columns alone. Effects of one block with 30 and 1,000 times
     the noise's standard deviation are tried, too, and followed if nothing is more promising.
     """
-    best: GaussianEvaluation | None = None
+    best: AnyEvaluation | None = None
     values: list[float] = []
     candidates = _candidates(criterion, several)
     covariance = criterion.problem.covariance
@@ -97,7 +98,7 @@ def _probes(covariance: Covariance) -> list[Array]:
     return out
 
 
-def _candidates(criterion: GaussianCriterion, several: bool) -> list[Array]:
+def _candidates(criterion: AnyCriterion, several: bool) -> list[Array]:
     """Return the points to choose from, each once."""
     problem = criterion.problem
     covariance, cp = problem.covariance, problem.cp
@@ -206,7 +207,7 @@ def reflections(covariance: Covariance, theta: Array) -> list[Array]:
     return out
 
 
-def _alone(criterion: GaussianCriterion, block: int) -> Array:
+def _alone(criterion: AnyCriterion, block: int) -> Array:
     """Return the diagonal template of one block, roughly fitted without the others."""
     cp = only_block(criterion.problem.cp, block)
     covariance = criterion.problem.covariance.only(block)

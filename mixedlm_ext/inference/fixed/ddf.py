@@ -16,10 +16,18 @@ from mixedlm_ext.estimation.fitted import DegreesOfFreedom, Fitted
 from mixedlm_ext.inference.fixed.kenward_roger import KenwardRoger, check_linear
 from mixedlm_ext.inference.fixed.satterthwaite import Satterthwaite
 from mixedlm_ext.structures.covariance import Covariance
+from mixedlm_ext.structures.restrictions import Restrictions
 
 Array = NDArray[np.float64]
 
-__all__ = ["METHODS", "check_method", "check_usable", "degrees_of_freedom", "with_ddf"]
+__all__ = [
+    "METHODS",
+    "check_method",
+    "check_unrestricted",
+    "check_usable",
+    "degrees_of_freedom",
+    "with_ddf",
+]
 
 METHODS = ("satterthwaite", "kenward-roger", "residual", "normal")
 _VARIANT = "kenward-roger-full"
@@ -64,6 +72,15 @@ def check_usable(covariance: Covariance, name: str) -> None:
         check_linear(covariance)
 
 
+def check_unrestricted(restrictions: Restrictions | None, name: str) -> None:
+    """Raise FitError before a fit if a method knows no fixed and equal parameters."""
+    if restrictions is not None and name in ("kenward-roger", _VARIANT):
+        raise FitError(
+            "Kenward-Roger knows no fixed and equal parameters, which fix= and equal= ask for. Use "
+            "ddf='satterthwaite', which holds them."
+        )
+
+
 def degrees_of_freedom(fit: Fit, name: str) -> DegreesOfFreedom:
     """Return the method called `name` for one fit.
 
@@ -84,6 +101,7 @@ def degrees_of_freedom(fit: Fit, name: str) -> DegreesOfFreedom:
     check_method(name)
     if name == "satterthwaite":
         return Satterthwaite(fit)
+    check_unrestricted(fit.restrictions, name)
     if name in ("kenward-roger", _VARIANT):
         return KenwardRoger(fit, keep_zeros=name == _VARIANT)
     if name == "residual":
