@@ -137,12 +137,14 @@ def fit_many(
     Y : DataFrame or array_like (nobs, r)
         A column for each response, as the model sees it (after any transformation in the
         formula); a row for each row of the fit, or for each row of the data.
-    reml, sigma, fix, equal
+    reml, sigma
         As for `fit`.
     n_jobs : int
         Processes (joblib); the result does not depend on it.
     progress : bool
         Show a bar (tqdm).
+    fix, equal
+        As for `fit`.
 
     Returns
     -------
