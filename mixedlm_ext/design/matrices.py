@@ -126,10 +126,11 @@ class FormulaMatrices:
         self.code = read_formula(formula)
         check_places(self.code, formula)
         self._uses = _column_uses(self.code.pieces, frame)
-        data, self._types = evaluation_columns(frame, self._uses, self._ordered())
+        columns = {name: frame[name] for name in self._uses}
+        data, self._types = evaluation_columns(columns, self._uses, self._ordered())
         # for the matrices of the fit; released by training_data
         self._training: dict[str, Any] | None = data
-        kinds = ((name, time_kind(frame[name])) for name in self._uses)
+        kinds = ((name, time_kind(column)) for name, column in columns.items())
         self._times = {name: kind for name, kind in kinds if kind is not None}
         self._refuse_types(data)
         env = scope.environment()
@@ -150,11 +151,11 @@ class FormulaMatrices:
                     _RaiseUnlessNumber(),
                 )
         self._expressions: dict[str, _Expression] = {}
-        columns = set(frame.columns)
+        known = set(frame.columns)
         for piece in self.code.pieces:
             names = code_names(piece.code)
             evaluated = piece.role in ("response", "offset", "group")
-            if evaluated and not (names.plain and names.bare in columns):
+            if evaluated and not (names.plain and names.bare in known):
                 with self._errors(piece):
                     self._expressions[piece.code] = _Expression(piece.code, chunks, env)
 
