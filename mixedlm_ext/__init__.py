@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixedlm_ext import absent, datasets
 from mixedlm_ext.design import RandomTerm
+from mixedlm_ext.design.pedigree import pedigree
 from mixedlm_ext.errors import (
     DesignError,
     DesignWarning,
@@ -38,6 +39,7 @@ __all__ = [
     "SingularFitWarning",
     "anova",
     "datasets",
+    "pedigree",
 ]
 
 if not TYPE_CHECKING:  # unknown names stay errors for type checkers

@@ -203,6 +203,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
         hasconst: bool | None = None,
         eval_env: int | Mapping[str, Any] = 0,
         check: Mapping[str, str] | None = None,
+        cov: Mapping[str, Any] | None = None,
         progress: bool = False,
         **kwargs: Any,
     ) -> MixedLM:
@@ -224,6 +225,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
             vc_formula=vc_formula,
             eval_env=scope,
             check=check,
+            cov=cov,
             progress=progress,
             **kwargs,
         )
@@ -248,6 +250,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
                 t.columns,
                 t.structure,
                 None if t.positions is None else t.positions.coordinates,
+                cov=t.related,
             )
             for t in self.design.terms
         ]

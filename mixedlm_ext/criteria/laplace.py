@@ -45,6 +45,8 @@ MOST_OMEGA = 18.0
 
 _STEP = 1e-4
 """Of the differences of the gradient that give second derivatives."""
+_SHORT = 3e-4
+"""A step, in standard errors, over which second derivatives do not change."""
 
 
 class LaplaceCriterion:
@@ -57,12 +59,19 @@ class LaplaceCriterion:
         Whether ζ is found with the modes.
     fixed_omega : ndarray (1,), optional
         A known ω, which is then no parameter.
+    rough : bool
+        Whether another search follows, so that no minimum need be proved by second derivatives.
     """
 
     def __init__(
-        self, problem: GeneralizedProblem, fast: bool = False, fixed_omega: Array | None = None
+        self,
+        problem: GeneralizedProblem,
+        fast: bool = False,
+        fixed_omega: Array | None = None,
+        rough: bool = False,
     ) -> None:
         self.problem, self.fast, self.fixed_omega = problem, fast, fixed_omega
+        self.rough = rough
 
     @property
     def n_extra(self) -> int:
@@ -110,7 +119,8 @@ class LaplaceEvaluation:
     """
 
     has_exact = True
-    exact_is_cheap = True
+    nearby: Array | None = None
+    """Second derivatives at a point from which a short step led here, if they are known."""
 
     def __init__(
         self, criterion: LaplaceCriterion, point: Array, u: Array | None, zeta: Array | None
@@ -142,6 +152,11 @@ class LaplaceEvaluation:
     def _value(self) -> float:
         """-2Σℓ + |ũ|² + log|M|."""
         return self.modes.penalized + self.factor.logdet
+
+    @property
+    def exact_is_cheap(self) -> bool:
+        """Whether a minimum is to be proved by exact second derivatives."""
+        return not self.criterion.rough
 
     # --- the pieces of the gradient ---------------------------------------------------------------
 
@@ -409,7 +424,11 @@ class LaplaceEvaluation:
 
     def retract(self, step: Array) -> LaplaceEvaluation:
         """Evaluate after a step along those directions."""
-        return self.at_point(self.after(step))
+        moved = self.at_point(self.after(step))
+        known = vars(self).get("exact_hessian")
+        if known is not None and np.sqrt(max(float(step @ known @ step), 0.0)) < _SHORT:
+            moved.nearby = known
+        return moved
 
     def again(self) -> LaplaceEvaluation:
         """Evaluate here once more."""

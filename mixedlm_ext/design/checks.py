@@ -272,6 +272,10 @@ def _too_few(term: TermDesign, allow_saturated: bool) -> str:
             "a variance needs at least two.\n"
             f"Use another factor or drop {term.text}."
         )
+    if (
+        term.related is not None and not term.related.is_identity
+    ):  # what relatives share tells effects and residuals apart
+        return ""
     if _one_level_a_column(term):
         return (
             f"each column of {term.text} differs from zero in one level of {term.group!r} only; "
@@ -385,7 +389,7 @@ def _facts_of_pair(term: TermDesign, other: TermDesign) -> FactsOfPair:
 
 def _repeated_in(term: TermDesign, other: TermDesign, facts: FactsOfPair) -> tuple[str, str] | None:
     """Say what is wrong with two terms, and what to do about it."""
-    if not facts.same_groups:
+    if term.related is not other.related or not facts.same_groups:
         return None
     if any(kind.one_variance or not kind.linear for kind in (term.kind, other.kind)):
         # variances of several columns are told apart unless all columns are the same

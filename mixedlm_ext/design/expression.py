@@ -1,4 +1,4 @@
-"""One Python expression of a formula, as patsy evaluates it: what it remembers of the fit's data."""
+"""One expression of a formula as patsy evaluates it, with what it remembers of a fit's data."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from mixedlm_ext.design.fixed import keep_columns
 from mixedlm_ext.design.frame import one_per_row
 from mixedlm_ext.design.from_formula import unique_name
 from mixedlm_ext.design.grouping import combine_codes, level_codes
+from mixedlm_ext.design.known import places_of
 from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.random_arrays import ArrayTerm, exog_columns, read_random_term
 from mixedlm_ext.design.records import RandomTerm, TermDesign
@@ -194,6 +195,8 @@ def _terms(
             for factor, name in zip(term.factors, term.factor_names, strict=True)
         ]
         codes, levels = combine_codes(factors, term.group)
+        if term.known is not None:
+            codes, levels = places_of(levels, term.known, term.text)[codes], term.known.labels
         name = unique_name(term.group, [other.name for other in laid])
         laid.append(
             TermDesign(
@@ -205,6 +208,7 @@ def _terms(
                 term.text,
                 X,
                 codes,
+                related=term.known,
                 positions=term.positions,
             )
         )

@@ -25,6 +25,8 @@ from mixedlm_ext.design.fixed import keep_columns
 from mixedlm_ext.design.formula_code import code_names
 from mixedlm_ext.design.frame import Table, one_per_row, read_table
 from mixedlm_ext.design.grouping import combine_codes, level_codes
+from mixedlm_ext.design.known import KnownMatrix, places_of
+from mixedlm_ext.design.known_terms import known_of_terms
 from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.design.messages import list_names, quoted
 from mixedlm_ext.design.named_checks import Checks
@@ -55,6 +57,7 @@ def design_from_formula(
     drop_cols: Collection[str] | None = None,
     allow_saturated: bool = False,
     checks: Checks | None = None,
+    cov: Mapping[str, Any] | None = None,
 ) -> Design:
     """Evaluate a formula in data.
 
@@ -82,6 +85,8 @@ def design_from_formula(
         Accept as many random effects as observations, which is right when sigma is known.
     checks : Checks, optional
         What to do with what the checks find.
+    cov : mapping of str to matrix, optional
+        Known covariances of levels (see `mixedlm_ext.design.known_terms.known_of_terms`).
 
     Returns
     -------
@@ -128,7 +133,8 @@ def design_from_formula(
     y = _response(matrices, prepared, frame, total)
     X, *lefts = matrices.build(prepared, len(frame), range(matrices.n_sides))
     check_matrix(X, matrices.names(0), "the fixed part", frame.index)
-    terms = _terms(matrices, prepared, frame, lefts)
+    known = known_of_terms(formula, cov, env)
+    terms = _terms(matrices, prepared, frame, lefts, known)
     _check_terms(formula, terms, checks, allow_saturated)
     check_one_level(matrices.without_columns(0), checks)
     warn_of_times(matrices)
@@ -253,6 +259,7 @@ def _terms(
     prepared: Mapping[str, Any],
     frame: pd.DataFrame,
     lefts: Sequence[Floats],
+    known: Sequence[KnownMatrix | None],
 ) -> tuple[TermDesign, ...]:
     """Columns and level codes of the random terms; factors used twice are coded once."""
     factors: dict[str, tuple[npt.NDArray[np.intp], pd.Index]] = {}
@@ -273,6 +280,9 @@ def _terms(
                 "so it has no column. Drop it."
             )
         codes, levels = groups[spec.group]
+        own = known[i - 1]
+        if own is not None:
+            codes, levels = places_of(levels, own, spec.text)[codes], own.labels
         name = unique_name(spec.name or spec.group_name, [term.name for term in terms])
         columns, positions = matrices.names(i), None
         if spec.needs_positions:
@@ -287,6 +297,7 @@ def _terms(
                 spec.text,
                 X,
                 codes,
+                related=own,
                 positions=positions,
             )
         )

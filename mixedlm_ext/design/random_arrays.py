@@ -13,6 +13,7 @@ import pandas as pd
 from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.column import is_polars, one_column
 from mixedlm_ext.design.frame import one_per_row
+from mixedlm_ext.design.known import KnownMatrix, known_matrix
 from mixedlm_ext.design.positions import read_positions
 from mixedlm_ext.design.records import RandomTerm
 from mixedlm_ext.design.values import row_shape
@@ -35,13 +36,15 @@ class ArrayTerm:
     columns: tuple[str, ...]
     structure: str
     positions: Positions | None
+    known: KnownMatrix | None = None
 
     @property
     def text(self) -> str:
         """The term in formula language."""
         left = " + ".join(self.columns).replace("Intercept", "1")
         left = left if "Intercept" in self.columns else f"0 + {left}"
-        return structure_of(self.structure, len(self.columns)).text(left, self.group)
+        right = self.group if self.known is None else f"gr({self.group})"
+        return structure_of(self.structure, len(self.columns)).text(left, right)
 
 
 def exog_columns(exog: Any, n: int = 0) -> tuple[list[Floats], list[str], pd.Index]:
@@ -148,7 +151,28 @@ def read_random_term(term: Any, position: int, count: int) -> ArrayTerm:
         tuple(exog_names),
         term.structure,
         read_positions(term.positions, len(columns), f"random term {group!r}", term.structure),
+        _known(term, group, len(factors)),
     )
+
+
+def _known(term: RandomTerm, group: str, count: int) -> KnownMatrix | None:
+    """Return the covariance of the levels, if it is given."""
+    if term.cov is None and term.prec is None:
+        return None
+    if term.cov is not None and term.prec is not None:
+        raise DesignError(
+            f"random term {group!r} has cov= and prec=. Keep the one that you know; each follows "
+            "from the other."
+        )
+    if count > 1:
+        raise DesignError(
+            f"random term {group!r} has several factors and a known covariance of its levels. Pass "
+            "one array of their combinations, by the names that the matrix has."
+        )
+    inverse = term.cov is None
+    what = f"{'prec' if inverse else 'cov'}= of random term {group!r}"
+    given = term.prec if inverse else term.cov
+    return known_matrix(given, what, inverse=inverse).renamed(group)
 
 
 def _names(columns: Any, what: str) -> list[Any]:

@@ -13,9 +13,19 @@ from scipy import sparse
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design.facts import FactsOfTerm, RowsOfTerm
+from mixedlm_ext.design.known import KnownMatrix
+from mixedlm_ext.linalg.precision import SparsePrecision
+from mixedlm_ext.linalg.semidefinite import Root
 from mixedlm_ext.structures import Positions, Structure, structure_of
 
-__all__ = ["NewData", "RandomTerm", "TermDesign", "TermSpec", "sparse_random_columns"]
+__all__ = [
+    "NewData",
+    "RandomTerm",
+    "TermDesign",
+    "TermSpec",
+    "effects_of_rows",
+    "sparse_random_columns",
+]
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
@@ -46,6 +56,9 @@ class RandomTerm:
         correlations that fall exponentially with the distance of the columns' `positions`.
     positions : array-like (k,) or (k, d), optional
         Where the columns of `exog` lie, in time or in space, for structures "exp" and "hetexp".
+    cov, prec : DataFrame, tuple (matrix, labels) or KnownMatrix, optional
+        The covariance of the levels, up to the variances that are estimated, or its inverse. Levels
+        are found by their labels; those without rows are predicted.
 
     Examples
     --------
@@ -60,6 +73,8 @@ class RandomTerm:
     columns: Sequence[str] | None = None
     structure: str = "us"
     positions: Any = None
+    cov: Any = None
+    prec: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +98,9 @@ class TermSpec:
         The term in formula language.
     positions : Positions or None
         Where the columns lie, if the structure needs to know.
+    related : KnownMatrix or None
+        The covariance of the levels, whose labels are `levels` then; None where levels are
+        independent.
     """
 
     name: str
@@ -92,6 +110,28 @@ class TermSpec:
     structure: str
     text: str
     positions: Positions | None = field(default=None, kw_only=True)
+    related: KnownMatrix | None = field(default=None, kw_only=True)
+
+    @property
+    def root(self) -> Root | None:
+        """C (levels, r) of levels with the covariance K = CC', if it is known by that."""
+        return None if self.related is None else self.related.root
+
+    @property
+    def precision(self) -> SparsePrecision | None:
+        """K⁻¹ of the levels, if their covariance is known by that."""
+        return None if self.related is None else self.related.precision
+
+    def draw(self, rng: Any, T: Floats) -> Floats:
+        """Return random effects (levels, k), of covariance TT' where levels are independent."""
+        independent = rng.standard_normal((self.effects, len(T)))
+        known = independent if self.related is None else self.related.from_independent(independent)
+        return np.asarray(known @ T.T)
+
+    @property
+    def effects(self) -> int:
+        """Independent effects for each column: as many as levels, or the rank of K."""
+        return len(self.levels) if self.related is None else self.related.effects
 
     @property
     def kind(self) -> Structure:
@@ -135,11 +175,26 @@ class TermDesign(TermSpec):
         """What the checks ask of the rows."""
         return RowsOfTerm(self.X, self.codes) if self.known is None else self.known
 
+    def times(self, b: Floats) -> Floats:
+        """Return Zb for effects b (levels, k), (n,)."""
+        return np.asarray(np.einsum("nk,nk->n", self.X, effects_of_rows(self.codes, b)))
+
+    def sums(self, h: Floats) -> Floats:
+        """Return Z'h by levels for h (n,), (levels, k)."""
+        weighted = self.X * h[:, None]
+        q = len(self.levels)
+        return np.column_stack([np.bincount(self.codes, x, q) for x in weighted.T])
+
     @property
     def spec(self) -> TermSpec:
         """The term without its rows."""
         own = {f.name: getattr(self, f.name) for f in fields(TermSpec)}
         return TermSpec(**own)
+
+
+def effects_of_rows(codes: Codes, b: Floats) -> Floats:
+    """Return the effects of each row, (n, k), from those of levels, b (levels, k)."""
+    return np.asarray(b[codes])
 
 
 @dataclass(frozen=True, eq=False)

@@ -161,6 +161,8 @@ def few_levels(fit: Fit) -> Iterator[Finding]:
 def single_rows(fit: Fit) -> Iterator[Finding]:
     """Levels with one row."""
     for term in distinct_groups(fit):
+        if term.related is not None:  # relatives show what single rows do not
+            continue
         counts = np.bincount(term.codes)
         single = np.flatnonzero(counts == 1)
         if not len(single):

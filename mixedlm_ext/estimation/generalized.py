@@ -189,7 +189,7 @@ def generalized_fit(
     criterion = e.criterion
     problem = criterion.problem
     covariance, linear = problem.covariance, problem.linear
-    information = 0.5 * e.exact_hessian
+    information = 0.5 * (e.exact_hessian if e.nearby is None else e.nearby)
     cov = _parameter_cov(problem, e, information, lost)
     p = problem.p
     blocks = e.factor.diagonal_blocks()

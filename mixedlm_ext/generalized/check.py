@@ -31,7 +31,7 @@ _RARE = 0.01
 """Probability under the model below which a departure is spoken of."""
 _DISPERSED = 1.2
 """Pearson's statistic over its degrees of freedom from which on counts are overdispersed."""
-_FAR_OFF = 0.1
+_FAR_OFF = 0.5
 """Difference of -2 log-likelihood by Laplace and by quadrature that is spoken of."""
 _NODES = 25
 _HUGE = 10.0

@@ -30,7 +30,13 @@ from mixedlm_ext.language.parser import check_is_text
 
 Array = NDArray[np.float64]
 
-__all__ = ["GLM_FORMULA_ARGUMENTS", "GeneralizedDesign", "read_arrays", "read_generalized"]
+__all__ = [
+    "GLM_FORMULA_ARGUMENTS",
+    "GeneralizedDesign",
+    "has_two_columns",
+    "read_arrays",
+    "read_generalized",
+]
 
 GLM_FORMULA_ARGUMENTS = (
     "formula", "data", "family", "subset", "drop_cols", "weights", "exposure", "offset",
@@ -227,6 +233,12 @@ def read_arrays(
 
 def _finished(design: Design, family: Any, kinds: _Weights, name: str | None) -> GeneralizedDesign:
     """Return the design without weights, the weights of its rows, and a checked response."""
+    related = [term for term in design.terms if term.related is not None]
+    if related:
+        raise DesignError(
+            f"{related[0].text} has a known covariance of its levels, which generalized models do "
+            "not take. Leave the matrix out, or fit a MixedLM."
+        )
     prior = kinds.of_rows(design.rows.positions)
     design = replace(design, rows=replace(design.rows, weights=None))
     if name is not None:
@@ -262,7 +274,7 @@ def _column(table: Table, values: Any, what: str) -> pd.Series | None:
     else:
         column = one_per_row(values, what, len(table), table.index)
     try:
-        return column.astype(float)
+        return pd.Series(column.astype(float).to_numpy(), index=table.index)
     except (TypeError, ValueError):
         raise DesignError(f"{what} is not numeric. Use a column of numbers.") from None
 
@@ -297,6 +309,11 @@ def _named(weights: Any, kinds: _Weights, trials: pd.Series | None) -> Any:
 
 
 # --- two columns of a binomial response -----------------------------------------------------------
+
+
+def has_two_columns(response: str, family: Any) -> bool:
+    """Say whether a response is written as successes + failures of a binomial model."""
+    return type(family) is families.Binomial and _two_columns(response) is not None
 
 
 def _two_columns(response: str) -> tuple[str, str] | None:

@@ -34,6 +34,7 @@ from mixedlm_ext.generalized import (
     robust,
     simulation,
     tests,
+    update,
 )
 from mixedlm_ext.generalized.record import generalized
 from mixedlm_ext.inference.compare import compare
@@ -325,10 +326,12 @@ class MixedGLMResults(absent.NotOfResults, LabelledEffects):
 
     residuals = of_fitted(residuals.residuals)
     predict = of_fitted(prediction.predict)
+    to_predictor = of_fitted(prediction.to_predictor)
     get_prediction = of_fitted(prediction_results.get_prediction)
     simulate = of_fitted(simulation.simulate)
     bootstrap = of_fitted(refits.bootstrap)
     refit = another(refits.refit)
+    update = another(update.update)
 
     # --- reports ----------------------------------------------------------------------------------
 

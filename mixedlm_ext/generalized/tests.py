@@ -70,7 +70,7 @@ def anova(fitted: Fitted, type: int | str = 3) -> pd.DataFrame:
     >>> result = MixedGLM.from_formula(formula, data, family=family, weights="size").fit()
     >>> result.anova().round(3)
              chisq  df  pvalue
-    period  24.949   3     0.0
+    period  24.948   3     0.0
     """
     kind, terms, hypotheses = hypotheses_of(fitted, type)
     tested = {term.name: L for term, L in zip(terms, hypotheses) if term.factors}

@@ -173,21 +173,22 @@ class Image:
         return out - matmul(cp.ZX, matmul(cp.ZX.T, M)) if self._fixed and cp.p else out
 
     def _patterns(self, vector: Array) -> Array:
-        """Return E_i v for each parameter of Γ, (q, m)."""
+        """Return (E_i ⊗ K)v for each parameter of Γ, (q, m)."""
         cp = self._problem.cp
         out = np.zeros((cp.q, len(self._changes)))
         for j, (i, E) in enumerate(self._changes):
             rows = np.flatnonzero(E.any(axis=1))
-            cp.block(out[:, j], i)[rows] = E[rows] @ cp.block(vector, i)
+            cp.block(out[:, j], i)[rows] = cp.spread(i, E[rows] @ cp.block(vector, i))
         return out
 
     def _traces(self) -> Array:
-        """Return tr(E_iC) for each parameter of Γ."""
+        """Return tr((E_i ⊗ K)C) for each parameter of Γ."""
         cp = self._problem.cp
-        sums = [D.sum(axis=-1) for D in cp.diagonal]
+        sums = self._problem.information_at_zero
         if self._fixed:
-            blocks = [cp.block(cp.ZX, i) for i in range(len(sums))]
-            sums = [D - np.einsum("alp,blp->ab", F, F) for D, F in zip(sums, blocks)]
+            for i, total in enumerate(sums):
+                F = cp.block(cp.ZX, i)
+                sums[i] = total - np.einsum("alp,blp->ab", F, cp.spread(i, F))
         return np.array([(E * sums[i]).sum() for i, E in self._changes])
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from mixedlm_ext.design.records import TermSpec
 from mixedlm_ext.errors import did_you_mean
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.plots.axes import Names, color_bar, finish, room
@@ -102,22 +103,36 @@ def matrix_image(result: MixedLMResults, which: str = "L", ax: Any = None) -> Fi
 
 def relative_factor(fit: Fit) -> sparse.coo_array:
     """Return Λ, sparse (q, q), in the order of the columns of ``model.Z``."""
-    parts = [
-        sparse.kron(sparse.eye_array(len(term.levels)), T)
-        for term, T in zip(fit.design.terms, fit.templates)
-    ]
+    parts = [sparse.kron(_levels_root(term), T) for term, T in zip(fit.design.terms, fit.templates)]
     return sparse.coo_array(sparse.block_diag(parts))
 
 
+def _levels_root(term: TermSpec) -> Any:
+    """Return C with K = CC' of the levels of a term, I where they are independent."""
+    if term.related is None:
+        return sparse.eye_array(len(term.levels))
+    return term.related.from_independent(np.eye(term.effects))
+
+
 def factor_matrix(fit: Fit) -> Array:
-    """Return L, LL' = Λ'Z'WZΛ + I, (q, q): blocks by size, level by level within each."""
+    """Return L, LL' = Λ'Z'WZΛ + I, (q, q): blocks by size, level by level within each.
+
+    For levels of a known precision this stands in place of I.
+    """
     cp, covariance = fit.problem.cp, fit.problem.covariance
     templates = covariance.templates(covariance.standardize(fit.theta))
     parts = [
         sparse.kron(T, sparse.eye_array(levels)) for T, (_, levels) in zip(templates, cp.shapes)
     ]
     Lambda = sparse.csr_array(sparse.block_diag(parts))
-    M = (Lambda.T @ cp.ZZ @ Lambda + sparse.eye_array(cp.q)).toarray()
+    priors = [cp.layout.prior(i) for i in range(len(cp.shapes))]
+    Q = sparse.block_diag(
+        [
+            sparse.kron(sparse.eye_array(k), sparse.eye_array(n) if prior is None else prior.Q)
+            for (k, n), prior in zip(cp.shapes, priors)
+        ]
+    )
+    M = (Lambda.T @ cp.ZZ @ Lambda + Q).toarray()
     by_level = [
         cp.offsets[i] + np.arange(k * levels).reshape(k, levels).T.ravel()
         for i, (k, levels) in enumerate(cp.shapes)

@@ -119,7 +119,7 @@ def within_group_fits(fit: Fit, i: int) -> Array:
     """
     term, b = fit.design.terms[i], fit.b[i]
     levels, k = b.shape
-    rest = fit.design.y - fit.fitted() + np.einsum("nk,nk->n", term.X, b[term.codes])
+    rest = fit.design.y - fit.fitted() + term.times(b)
     WX = noise_of(fit.design).times(term.X)
     A, c = np.empty((levels, k, k)), np.empty((levels, k))
     for a in range(k):

@@ -28,7 +28,7 @@ Record = dict[str, Any]
 __all__ = ["predictor_record"]
 
 
-def predictor_record(fit: Fit, chosen: Chosen) -> Record:
+def predictor_record(fit: Fit, chosen: Chosen, link: Record | None = None) -> Record:
     """Return the record of a fit that `Predictor` takes.
 
     Parameters
@@ -37,6 +37,8 @@ def predictor_record(fit: Fit, chosen: Chosen) -> Record:
         Of a formula.
     chosen : Chosen
         The random effects to keep.
+    link : dict, optional
+        The link of a generalized model, as `mixedlm_ext.families.curves.link_record` has it.
 
     Raises
     ------
@@ -67,6 +69,7 @@ def predictor_record(fit: Fit, chosen: Chosen) -> Record:
         "offset_name": design.spec.offset.column,
         "array_offset": design.spec.offset.as_array,
         "terms": [_term(fit, i, chosen) for i in positions],
+        **({} if link is None else {"link": link}),
     }
 
 

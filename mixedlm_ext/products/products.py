@@ -116,6 +116,11 @@ class BlockMatrix:
         """The mean of A_ll over the levels, (k, k) for each block."""
         return [D.mean(axis=2) for D in self.diagonal]
 
+    @property
+    def pairs(self) -> dict[tuple[int, int], tuple[Index, Index]]:
+        """Which levels of blocks i and j meet."""
+        return {key: (c.rows, c.columns) for key, c in self.couplings.items()}
+
     def times(self, M: Array) -> Array:
         """Return the product with a matrix (q, c) or a vector."""
         if self.offsets[-1] <= _FEW:
@@ -159,6 +164,10 @@ class BlockMatrix:
                     values += [c.values[a, b]] * 2
         return rows, columns, values
 
+    def joined(self, i: int) -> bool:
+        """Say whether levels of block i are joined to one another."""
+        return (i, i) in self.couplings and len(self.couplings[i, i].rows) > 0
+
     def dot(self, other: BlockMatrix) -> float:
         """Return the sum of the products of all entries with those of one of the same pattern."""
         out = sum(float(np.vdot(D, E)) for D, E in zip(self.diagonal, other.diagonal))
@@ -176,7 +185,12 @@ class BlockMatrix:
         diagonal = [D + sign * E for D, E in zip(self.diagonal, other.diagonal)]
         couplings = {
             (i, j): c.plus(other.couplings[i, j], sign, self.shapes[j][1])
+            if (i, j) in other.couplings
+            else c
             for (i, j), c in self.couplings.items()
+        }
+        couplings |= {
+            key: c.scaled(sign) for key, c in other.couplings.items() if key not in couplings
         }
         return BlockMatrix(self.shapes, diagonal, couplings)
 
@@ -278,6 +292,41 @@ class CrossProducts:
     def ZZ(self) -> sparse.csr_array:
         """Z'WZ as one sparse matrix."""
         return self.A.sparse
+
+    @property
+    def by_levels(self) -> bool:
+        """Whether Z is one block of levels that have nothing to do with one another."""
+        return len(self.shapes) == 1 and not self.is_tied(0)
+
+    def is_tied(self, i: int) -> bool:
+        """Say whether levels of block i meet in some row, or are correlated."""
+        return self.A.joined(i) or self.layout.prior(i) is not None
+
+    def spread(self, i: int, own: Array) -> Array:
+        """Return (I ⊗ K)v for v (k, levels) or (k, levels, c) of block i."""
+        prior = self.layout.prior(i)
+        if prior is None:
+            return own
+        return np.stack([prior.solve(part) for part in own])
+
+    def unspread(self, i: int, own: Array) -> Array:
+        """Return (I ⊗ K⁻¹)b for b (k, levels, c) of block i."""
+        prior = self.layout.prior(i)
+        return own if prior is None else np.stack([np.asarray(prior.Q @ part) for part in own])
+
+    def between_roots(self, W: Array) -> Array:
+        """Return R'WR (q, q) for W (q, q), I ⊗ K = RR'; W itself where levels are independent."""
+        if not self.layout.priors:
+            return W
+        for i, ((k, levels), start) in enumerate(zip(self.shapes, self.offsets)):
+            prior = self.layout.prior(i)
+            if prior is not None:
+                R = prior.root_times(np.eye(levels))
+                for first in range(start, start + k * levels, levels):
+                    own = slice(first, first + levels)
+                    W[own] = R.T @ W[own]
+                    W[:, own] = W[:, own] @ R
+        return W
 
     def block(self, stacked: Array, i: int) -> Array:
         """Return block i of a (q,) or (q, c) array as a (k, levels) or (k, levels, c) view."""

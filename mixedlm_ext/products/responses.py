@@ -17,6 +17,7 @@ from mixedlm_ext.products.basis import column_basis
 from mixedlm_ext.products.layout import Layout
 from mixedlm_ext.products.noise import Noise, noise_of
 from mixedlm_ext.products.products import CrossProducts
+from mixedlm_ext.products.roots import stacked_in_roots
 
 Array = NDArray[np.float64]
 
@@ -82,7 +83,8 @@ class Reduction:
 
     def _level_sums(self, residual: Array) -> Array:
         """Return Z'W^½ times one column (n, 1), without forming Z."""
-        Zy = [np.empty((k, levels)) for k, levels in self._layout.shapes]
+        shapes, roots = self._layout.level_shapes, self._layout.every_root
+        Zy = [np.empty(shape) for shape in shapes]
         for term, place in zip(self._terms, self._layout.places, strict=True):
             X = self.noise.root_times(place.columns(term.X))
             out = Zy[place.block]
@@ -90,7 +92,8 @@ class Reduction:
                 out[place.first + a] = np.bincount(
                     term.codes, X[:, a] * residual[:, 0], out.shape[1]
                 )
-        return np.concatenate([out.ravel() for out in Zy])[:, None]
+        stacked = np.concatenate([out.ravel() for out in Zy])[:, None]
+        return stacked_in_roots(stacked, shapes, roots)
 
 
 def with_response(cp: CrossProducts, reduced: Reduced, r: int = 0) -> CrossProducts:
@@ -110,16 +113,24 @@ def with_response(cp: CrossProducts, reduced: Reduced, r: int = 0) -> CrossProdu
 
 def _weighted_Z(terms: Sequence[TermDesign], layout: Layout, noise: Noise) -> sparse.csr_array:
     """Return W^½Z with the columns and the order of the cross-products, (n, q)."""
-    offsets = np.concatenate([[0], np.cumsum([k * levels for k, levels in layout.shapes])])
+    roots, shapes = layout.every_root, layout.level_shapes
+    offsets = np.concatenate([[0], np.cumsum([k * levels for k, levels in shapes])])
     n = len(terms[0].codes)
     values: list[Array] = []
     columns: list[NDArray[np.intp]] = []
     for term, place in zip(terms, layout.places, strict=True):
         X = noise.root_times(place.columns(term.X))
-        levels = layout.shapes[place.block][1]
+        levels = shapes[place.block][1]
         for a in range(place.k):
             values.append(X[:, a])
             columns.append(offsets[place.block] + (place.first + a) * levels + term.codes)
     row = np.tile(np.arange(n), len(values))
     cells = (np.concatenate(values), (row, np.concatenate(columns)))
-    return sparse.csr_array(cells, shape=(n, int(offsets[-1])))
+    Z = sparse.csr_array(cells, shape=(n, int(offsets[-1])))
+    if all(C is None for C in roots):
+        return Z
+    stacked = [
+        sparse.kron(sparse.eye_array(k), sparse.eye_array(levels) if C is None else C)
+        for (k, levels), C in zip(shapes, roots)
+    ]
+    return sparse.csr_array(Z @ sparse.block_diag(stacked, format="csr"))

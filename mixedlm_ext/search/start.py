@@ -84,10 +84,12 @@ def start_values(
 
 
 def _start_for_one_minimum(criterion: GaussianCriterion, log: Log) -> GaussianEvaluation:
-    """Evaluate at the moments; at T = I if there is no criterion."""
+    """Evaluate at the moments; at T = I if there are none, or no criterion there."""
     problem = criterion.problem
-    last = len(problem.cp.shapes) - 1
-    e = log.evaluate(criterion, moments(problem, last, True, criterion.reml))
+    theta = problem.covariance.start()
+    if _levels_apart(problem.cp):
+        theta = moments(problem, len(problem.cp.shapes) - 1, True, criterion.reml)
+    e = log.evaluate(criterion, theta)
     if e is None:
         e = log.evaluate(criterion, problem.covariance.start())
     if e is None:
@@ -112,14 +114,22 @@ def _candidates(criterion: GaussianCriterion) -> list[Array]:
     """Return the points to choose from where there may be several minima, each once."""
     problem = criterion.problem
     blocks = range(len(problem.cp.shapes))
-    out = [] if is_dear(problem) else [problem.covariance.start()]
-    out += [moments(problem, i, how, criterion.reml) for i in blocks for how in (True, False)]
+    apart = _levels_apart(problem.cp)
+    out = [] if apart and is_dear(problem) else [problem.covariance.start()]
+    if apart:
+        ways = [(i, how) for i in blocks for how in (True, False)]
+        out += [moments(problem, i, how, criterion.reml) for i, how in ways]
     out += _corners(problem)
     kept: list[Array] = []
     for theta in out:
         if not any(np.allclose(theta, other, rtol=0.1) for other in kept):
             kept.append(theta)
     return kept
+
+
+def _levels_apart(cp: CrossProducts) -> bool:
+    """Say whether coefficients of every level can be found from its own rows."""
+    return not any(cp.is_tied(i) for i in range(len(cp.shapes)))
 
 
 def is_dear(problem: Problem) -> bool:
@@ -166,10 +176,10 @@ def several_minima(problem: Problem) -> bool:
     cp = problem.cp
     for i, D in enumerate(cp.diagonal):
         inside = (cp.block(cp.ZX, i).sum(axis=1) ** 2).sum(axis=1)
-        apart = (inside < (1.0 - MISSING) * np.einsum("aal->a", D)).any()
+        apart = not cp.is_tied(i) and (inside < (1.0 - MISSING) * np.einsum("aal->a", D)).any()
         if apart or _dependent(problem, i).any():
             return True
-    return any(_nearly_one(cp, i, j) for i, j in cp.couplings)
+    return any(_nearly_one(cp, i, j) for i, j in cp.couplings if i != j)
 
 
 def _dependent(problem: Problem, i: int) -> NDArray[np.bool_]:

@@ -53,7 +53,7 @@ def fit_simulator(fit: Fit, parameters: Parameters, conditional: bool) -> Simula
         return simulator
     mean = simulator.mean
     for term, b in zip(fit.design.terms, fit.b):
-        mean = mean + np.einsum("nk,nk->n", term.X, b[term.codes])
+        mean = mean + term.times(b)
     return replace(simulator, mean=mean, parts=[])
 
 
@@ -91,7 +91,7 @@ def new_simulator(
             modes = fit.b[i][np.maximum(seen, 0)]
             mean = mean + np.where(seen >= 0, np.einsum("nk,nk->n", X, modes), 0.0)
             X = np.where(seen[:, None] >= 0, 0.0, X)
-        parts.append(RandomPart(X, codes, levels, parameters.roots[i]))
+        parts.append(RandomPart(X, codes, levels, parameters.roots[i], term.related))
     w = new_weights(design.spec.weights, weights, table.index, table.index, table)
     noise = Precisions(np.where(w > 0, w, np.nan))
     return Simulator(mean, parts, parameters.sigma, noise), new

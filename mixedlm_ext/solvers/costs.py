@@ -44,6 +44,8 @@ class Costs:
         One evaluation divided by the cube of the columns of the dense root.
     memory : float
         Bytes that a plan may take.
+    patience : float
+        Seconds that an exact evaluation may take before the iterative solver is chosen by itself.
     """
 
     small: int = 150
@@ -62,3 +64,4 @@ class Costs:
     dear: int = 1000
     cube: float = 4e-11
     memory: float = np.inf
+    patience: float = 30.0

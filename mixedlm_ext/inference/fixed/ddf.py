@@ -10,12 +10,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import DegreesOfFreedom, Fitted
 from mixedlm_ext.inference.fixed.kenward_roger import KenwardRoger, check_linear
 from mixedlm_ext.inference.fixed.satterthwaite import Satterthwaite
-from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
 
@@ -58,10 +58,17 @@ def check_method(name: object) -> None:
     check_choice("ddf", name, METHODS, FitError, (_VARIANT,), more, quote=False)
 
 
-def check_usable(covariance: Covariance, name: str) -> None:
-    """Raise FitError before a fit if a method is not for covariances of this kind."""
-    if name in ("kenward-roger", _VARIANT):
-        check_linear(covariance)
+def check_usable(problem: Problem, name: str) -> None:
+    """Raise FitError before a fit if a method is not for such covariances or such a solver."""
+    if name not in ("kenward-roger", _VARIANT):
+        return
+    check_linear(problem.covariance)
+    if problem.solver.name == "iterative":
+        raise FitError(
+            f"ddf={name!r} needs the covariances of all pairs of random effects, which the "
+            "iterative solver does not have. Pass ddf='satterthwaite', or, with as many levels as "
+            "this solver is for, ddf='normal' or 'residual'."
+        )
 
 
 def degrees_of_freedom(fit: Fit, name: str) -> DegreesOfFreedom:
@@ -84,6 +91,7 @@ def degrees_of_freedom(fit: Fit, name: str) -> DegreesOfFreedom:
     check_method(name)
     if name == "satterthwaite":
         return Satterthwaite(fit)
+    check_usable(fit.problem, name)
     if name in ("kenward-roger", _VARIANT):
         return KenwardRoger(fit, keep_zeros=name == _VARIANT)
     if name == "residual":

@@ -27,6 +27,7 @@ from mixedlm_ext.caching import cached_property
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.fixed.boundary import zero_columns, zero_variances
+from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
@@ -182,6 +183,12 @@ def _generalized_inverse(information: Array) -> Array:
     return np.asarray(root @ root.T)
 
 
+def _covariance(cp: CrossProducts, i: int, levels: int) -> Array:
+    """Return K of the levels of a block, I where they are independent."""
+    prior = cp.layout.prior(i)
+    return np.eye(levels) if prior is None else prior.solve(np.eye(levels))
+
+
 def _patterns(fit: Fit, keep_zeros: bool) -> tuple[list[Array], Array]:
     """Return E and φ of every variance and covariance that counts as a parameter."""
     cp = fit.problem.cp
@@ -198,7 +205,7 @@ def _patterns(fit: Fit, keep_zeros: bool) -> tuple[list[Array], Array]:
             within = np.zeros((k, k))
             within[term.own, term.own] = term.whitening @ raw @ term.whitening.T
             e = np.zeros((cp.q, cp.q))
-            e[block, block] = np.kron(within, np.eye(levels))
+            e[block, block] = np.kron(within, _covariance(cp, term.block, levels))
             E.append(e)
             phi.append(fit.sigma**2 * Gamma[a, b])
     return E, np.array(phi)
