@@ -30,6 +30,7 @@ __all__ = [
     "caller_scope",
     "random_terms",
     "read_formula",
+    "refuse_related",
     "refuse_unknown",
     "scope_of_caller",
     "translate_groups",
@@ -248,7 +249,7 @@ def read_formula(
         parsed, scope = translate_groups(formula, data, groups, re_formula, vc_formula, scope)
     build = partial(design_from_formula, cov=cov)
     if isinstance(rows, Source):
-        _refuse_related(parsed, cov)
+        refuse_related(parsed, cov)
         build = partial(design_from_source, progress=progress)
     return build(
         parsed,
@@ -264,7 +265,7 @@ def read_formula(
     )
 
 
-def _refuse_related(formula: MixedFormula, cov: Mapping[str, Any] | None) -> None:
+def refuse_related(formula: MixedFormula, cov: Mapping[str, Any] | None) -> None:
     """Refuse what rows in batches do not know yet: gr(), mm() and cov=."""
     called = next((spec.call.name for spec in formula.random if spec.call is not None), None)
     if called is not None or cov:

@@ -32,7 +32,7 @@ LAYERS: list[list[str]] = [
     ["search"],
     ["estimation"],
     ["geometry", "many", "method", "model_copies", "prediction"],
-    ["simulation"],
+    ["simulation", "sites"],
     ["inference", "inference.choices", "inference.parameters"],
     ["inference.fixed"],
     ["fit_arguments", "inference.all_fit", "inference.means", "inference.profile"],

@@ -210,6 +210,11 @@ class FormulaMatrices:
         return evaluation_columns_like(frame, wanted, self._types, self.keys)
 
     @property
+    def column_types(self) -> Mapping[str, ColumnType]:
+        """What the columns were in the data of the fit, those that only group rows left out."""
+        return self._types
+
+    @property
     def keys(self) -> frozenset[str]:
         """The columns that only grouping factors use."""
         used: dict[bool, set[str]] = {True: set(), False: set()}

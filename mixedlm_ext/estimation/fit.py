@@ -209,6 +209,6 @@ def modes_by_term(problem: Problem, b: Array) -> tuple[Array, ...]:
 def by_term(problem: Problem, blocks: list[Array]) -> tuple[Array, ...]:
     """Split (k, levels) arrays of the blocks into (levels, k) arrays of the terms."""
     return tuple(
-        np.ascontiguousarray(place.levels(blocks[place.block][place.own]).T)
+        np.ascontiguousarray(place.reported(blocks[place.block][place.own]).T)
         for place in problem.cp.layout.places
     )

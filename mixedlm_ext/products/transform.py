@@ -71,7 +71,7 @@ def place_of_columns(place: Place, C: Array, how: str, first: int) -> tuple[Plac
     """Return the place of a term of the columns XC, C (k, r), and M with (XC)_std = X_std M."""
     RC = place.whitening @ C
     _, whitening = whiten(RC, how)
-    new = Place(place.block, first, Basis(whitening), place.root)
+    new = replace(place, first=first, basis=Basis(whitening))
     return new, np.asarray(np.linalg.solve(whitening.T, RC.T).T, dtype=float)
 
 

@@ -238,7 +238,11 @@ class _Parts:
                 if (
                     term.related is not None
                 ):  # the variance of a level is K_ll times that of the term
-                    own = level_variances(self.fit.problem, place.block)[term.codes]
+                    own = (
+                        term.related.diagonal
+                        if term.related.diagonal is not None
+                        else level_variances(self.fit.problem, place.block)
+                    )[term.codes]
                     X = X * np.sqrt(own)[:, None]
                 N[place.block][place.own, place.own] = X.T @ X / len(X)
         return N
