@@ -30,6 +30,7 @@ __all__ = [
     "caller_scope",
     "random_terms",
     "read_formula",
+    "refuse_related",
     "refuse_unknown",
     "scope_of_caller",
     "translate_groups",
@@ -37,7 +38,7 @@ __all__ = [
 
 FORMULA_ARGUMENTS = (
     "formula", "data", "subset", "drop_cols", "weights", "offset", "missing", "groups",
-    "re_formula", "vc_formula", "hasconst", "eval_env", "check", "progress",
+    "re_formula", "vc_formula", "hasconst", "eval_env", "check", "cov", "progress",
 )  # fmt: skip
 ARRAY_ARGUMENTS = (
     "endog", "exog", "random", "weights", "offset", "missing", "hasconst", "groups", "exog_re",
@@ -125,6 +126,7 @@ def read_formula(
     vc_formula: Mapping[str, str] | None = None,
     eval_env: Mapping[str, Any],
     check: Mapping[str, str] | None = None,
+    cov: Mapping[str, Any] | None = None,
     progress: bool = False,
     saturated: bool | None = None,
     **kwargs: Any,
@@ -159,6 +161,9 @@ def read_formula(
         variables themselves.
     check : mapping of str to {"error", "warn", "ignore"}, optional
         What to do with what single checks find, ``{"levels": "warn"}``; see the notes.
+    cov : mapping of str to DataFrame, tuple (matrix, labels) or pedigree, optional
+        Known covariances of the levels of grouping factors, by the name of the factor or by the
+        name that ``gr(id, cov=name)`` has for it.
     progress : bool
         Show a bar of the rows (tqdm) while batches are read.
 
@@ -183,6 +188,8 @@ def read_formula(
                          uncorrelated, unlike lme4's expansion of ``||``
     ``(1 | a/b)``        ``(1 | a) + (1 | a:b)``
     ``(1 | a:b)``        the combinations of a and b that occur
+    ``(1 | gr(id, cov=A))``  effects of id with the covariance A times a variance; A is a variable
+                         of the caller, or in `cov`; ``prec=`` for the inverse of A
     ``offset(z)``        a known term of the linear predictor
     ``y ~ . + (1 | g)``  all other columns that no random term uses
     ===================  ================================================================
@@ -240,8 +247,9 @@ def read_formula(
         parsed = _translate_named(formula, groups, re_formula, vc_formula, rows.names)
     else:
         parsed, scope = translate_groups(formula, data, groups, re_formula, vc_formula, scope)
-    build = design_from_formula
+    build = partial(design_from_formula, cov=cov)
     if isinstance(rows, Source):
+        refuse_related(parsed, cov)
         build = partial(design_from_source, progress=progress)
     return build(
         parsed,
@@ -255,6 +263,16 @@ def read_formula(
         allow_saturated=weights is not None if saturated is None else saturated,
         checks=read_checks(check),
     )
+
+
+def refuse_related(formula: MixedFormula, cov: Mapping[str, Any] | None) -> None:
+    """Refuse what rows in batches do not know yet: gr(), mm() and cov=."""
+    called = next((spec.call.name for spec in formula.random if spec.call is not None), None)
+    if called is not None or cov:
+        what = "cov=" if called is None else f"{called}()"
+        raise DesignError(
+            f"{what} is for data in memory, and these are read in batches. Pass a DataFrame."
+        )
 
 
 def translate_groups(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
         df_resid: int
         k_constant: int
         nobs: int
-        normalized_cov_params: pd.DataFrame
         scale: float
         use_t: bool
 

@@ -35,7 +35,7 @@ _OTHER_OPTIMIZERS = ("cg", "ncg", "basinhopping", "minimize", "newton")
 """statsmodels' names of searches that Newton's method stands for: their optimum is the same."""
 FIT_ARGUMENTS = (
     "reml", "start_params", "method", "maxiter", "tol", "ddf", "sigma", "progress",
-    "cov_type", "cov_kwds", "max_time", "fix", "equal",
+    "cov_type", "cov_kwds", "max_time", "solver", "fix", "equal",
 )  # fmt: skip
 
 

@@ -34,6 +34,7 @@ from mixedlm_ext.inference.fixed.ddf import (
 )
 from mixedlm_ext.inference.fixed.robust import check_cov_type, get_robustcov_results
 from mixedlm_ext.inference.restrictions import read_restrictions
+from mixedlm_ext.solvers.choice import check_solver
 from mixedlm_ext.structures.given_theta import read_theta
 
 Array = NDArray[np.float64]
@@ -55,6 +56,7 @@ def fit(
     cov_type: str = "nonrobust",
     cov_kwds: Mapping[str, Any] | None = None,
     max_time: float | None = None,
+    solver: str = "auto",
     fix: Mapping[str, float] | None = None,
     equal: Sequence[Sequence[str]] | None = None,
     **kwargs: Any,
@@ -92,6 +94,12 @@ def fit(
     max_time : float, optional
         Seconds after which the search stops where it is, between two evaluations of the
         criterion. `optimization` then has the verdict "time limit", `converged` is False.
+    solver : {"auto", "exact", "iterative"}
+        What solves for the random effects. "exact" factors a matrix, a dense one of the smaller
+        factor's levels where large factors are crossed. "iterative" needs no more memory than the
+        data: all is exact but the log-determinant, which is estimated by random samples, as many
+        as it takes for their noise in theta to be half a percent of its standard error. "auto" is
+        "exact" unless memory does not hold that or it would take too long. The summary tells.
     fix : mapping of str to float, optional
         Values of standard deviations, correlations and ranges of the random effects that are not
         estimated, by the names that tables and profiles give them: ``{"Subject.Intercept": 25.0,
@@ -107,7 +115,8 @@ def fit(
     Raises
     ------
     FitError
-        If an argument makes no sense or the criterion cannot be evaluated.
+        If an argument makes no sense, the criterion cannot be evaluated, or memory does not hold
+        the exact solver.
 
     Warns
     -----
@@ -124,14 +133,14 @@ def fit(
     check_fit_arguments(reml, method, maxiter, tol, ddf, sigma, progress, max_time)
     deadline = np.inf if max_time is None else time.monotonic() + max_time
     check_cov_type(cov_type)
-    check_usable(model.problem.covariance, ddf)
-    restrictions, sigma = read_restrictions(
-        model.design, model.problem.covariance, fix, equal, sigma
-    )
-    check_unrestricted(restrictions, ddf)
+    check_solver(solver)
+    problem = model.problem.solved_by(solver)
+    check_usable(problem, ddf)
+    restrictions, sigma = read_restrictions(model.design, problem.covariance, fix, equal, sigma)
+    check_unrestricted(restrictions, problem, ddf)
     found = estimate(
         model.design,
-        criterion_of(model.problem, bool(reml), sigma, restrictions),
+        criterion_of(problem, bool(reml), sigma, restrictions),
         None if start_params is None else _standardize(model, start_params),
         method=method,
         maxiter=maxiter,

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.bases import LikelihoodModelResults, ResultMixin
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.fixed.coefficients import Coefficients
 
@@ -27,6 +28,17 @@ class LabelledEffects(LikelihoodModelResults, ResultMixin):
     model: Any
     _fitted: Fitted
     _coefficients: Coefficients
+
+    def __init__(self, model: Any, params: Array, *, scale: float, use_t: bool) -> None:
+        super().__init__(model, params, scale=scale, use_t=use_t)
+        self._scale_of_fit = scale
+        del self.normalized_cov_params  # statsmodels' None: it is made when it is asked for
+
+    @cached_property
+    def normalized_cov_params(self) -> pd.DataFrame:
+        """Covariance matrix of the fixed effects, divided by `scale`."""
+        cov = self._coefficients.cov / self._scale_of_fit
+        return self.model.data.wrap_output(cov, "cov")
 
     @property
     def fitted(self) -> Fitted:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakSet
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 from statsmodels.base.data import ModelData
@@ -41,6 +40,8 @@ from mixedlm_ext.model_data import model_data
 from mixedlm_ext.report.summary import headline
 from mixedlm_ext.results import MixedLMResults
 from mixedlm_ext.simulation import simulate
+from mixedlm_ext.sites import Summary
+from mixedlm_ext.sites.design import design_of_sums
 from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
@@ -171,10 +172,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
             raise DesignError("hasconst is neither True, False nor None.")
         self.design = design
         self._as_arrays = as_arrays
-        index = design.index
-        endog = pd.Series(design.y, index=index, name=design.endog_name, copy=False)
-        exog = pd.DataFrame(design.X, index=index, columns=list(design.x_names), copy=False)
-        super().__init__(endog, exog, hasconst=hasconst)
+        super().__init__(design.y, design.X, hasconst=hasconst)
         self.weights, self.offset = design.weights, design.offset
         self.nobs = design.n
         self.k_vars = len(design.x_names)
@@ -187,7 +185,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
         self, endog: Any, exog: Any, missing: str, hasconst: bool | None, **kwargs: Any
     ) -> ModelData:
         """Attach the data in a form that pickles."""
-        return model_data(endog, exog, hasconst, self.design, self._as_arrays)
+        return model_data(self.design, hasconst, self._as_arrays)
 
     @classmethod
     @described_by(read_formula)
@@ -207,6 +205,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
         hasconst: bool | None = None,
         eval_env: int | Mapping[str, Any] = 0,
         check: Mapping[str, str] | None = None,
+        cov: Mapping[str, Any] | None = None,
         progress: bool = False,
         **kwargs: Any,
     ) -> MixedLM:
@@ -228,9 +227,51 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
             vc_formula=vc_formula,
             eval_env=scope,
             check=check,
+            cov=cov,
             progress=progress,
             **kwargs,
         )
+        model._set_up(design, hasconst, as_arrays=False)
+        return model
+
+    @classmethod
+    def from_summary(
+        cls,
+        summary: Summary,
+        drop_cols: Sequence[str] | None = None,
+        *,
+        hasconst: bool | None = None,
+        eval_env: int | Mapping[str, Any] = 0,
+        check: Mapping[str, str] | None = None,
+    ) -> MixedLM:
+        """Create a model of rows that stayed at their sites.
+
+        Parameters
+        ----------
+        summary : Summary
+            As `summarize` and `combine` make it.
+        drop_cols : sequence of str, optional
+            Columns of the fixed part to leave out.
+        hasconst : bool, optional
+        eval_env : int or mapping
+            How many frames further up to look for functions that the formula uses.
+        check : mapping of str to {"error", "warn", "ignore"}, optional
+            As for `from_formula`.
+
+        Returns
+        -------
+        MixedLM
+            Its fit is that of the rows of all sites together; whatever needs rows says that they
+            are not here.
+
+        Raises
+        ------
+        DesignError
+            If the rows together do not support the model.
+        """
+        scope = caller_scope(eval_env) if isinstance(eval_env, int) else eval_env
+        model = cls.__new__(cls)
+        design = design_of_sums(summary, scope, drop_cols, read_checks(check))
         model._set_up(design, hasconst, as_arrays=False)
         return model
 
@@ -246,12 +287,15 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
         """The terms as the constructor takes them."""
         return [
             RandomTerm(
-                t.levels.take(t.codes),
+                None if t.has_members else t.levels.take(t.codes),
                 t.X,
                 t.group,
                 t.columns,
                 t.structure,
                 None if t.positions is None else t.positions.coordinates,
+                cov=None if t.has_members else t.related,
+                Z=t.member_rows.W if t.has_members else None,
+                names=t.levels if t.has_members else None,
             )
             for t in self.design.terms
         ]

@@ -9,26 +9,32 @@ import pandas as pd
 import patsy
 from statsmodels.base.data import ModelData, PandasData
 
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design import Design
 
 __all__ = ["model_data"]
 
 
-def model_data(
-    endog: pd.Series, exog: pd.DataFrame, hasconst: bool | None, design: Design, as_arrays: bool
-) -> ModelData:
+def model_data(design: Design, hasconst: bool | None, as_arrays: bool) -> ModelData:
     """Return the container whose results carry pandas' labels, or plain arrays."""
-    kind = _ArrayData if as_arrays else _FrameData
-    return kind(endog, exog, hasconst=hasconst, design=design)
+    return (_ArrayData if as_arrays else _FrameData)(design, hasconst)
 
 
 class _DesignData(ModelData):
-    """What both containers do in another way than statsmodels."""
+    """What both containers do in another way than statsmodels.
 
-    def __init__(self, endog: Any, exog: Any, hasconst: bool | None, design: Design) -> None:
+    Its constructor is not called, which would read arrays and names off a frame of X that hardly
+    anybody asks for: they are those of the design.
+    """
+
+    def __init__(self, design: Design, hasconst: bool | None) -> None:
         self._design = design
-        super().__init__(endog, exog, hasconst=hasconst)
-        _ = self.xnames, self.ynames  # read off the data when first asked, and kept
+        self.endog, self.exog = self._convert_endog_exog(design.y, design.X)
+        self._handle_constant(hasconst)
+        self._cache: dict[str, Any] = {}
+        if design.x_names and design.endog_name:
+            self._cache.update(xnames=list(design.x_names), ynames=design.endog_name)
+        _ = self.xnames, self.ynames  # kept, whatever becomes of the rows
         if design.formula is not None:
             self.formula = design.formula.fixed
             self.frame = design.frame
@@ -89,12 +95,31 @@ class _DesignData(ModelData):
 class _FrameData(_DesignData, PandasData):
     """Labels come from pandas."""
 
+    @cached_property
+    def orig_endog(self) -> pd.Series:
+        """The response with its labels."""
+        design = self._design
+        return pd.Series(design.y, index=design.index, name=design.endog_name, copy=False)
+
+    @cached_property
+    def orig_exog(self) -> pd.DataFrame:
+        """X with labels and names."""
+        design = self._design
+        return pd.DataFrame(design.X, index=design.index, columns=list(design.x_names), copy=False)
+
 
 class _ArrayData(_DesignData):
     """Results are plain arrays; names are still known."""
 
-    def __init__(self, endog: Any, exog: Any, hasconst: bool | None, design: Design) -> None:
-        super().__init__(np.asarray(endog), np.asarray(exog), hasconst, design)
+    @property
+    def orig_endog(self) -> Any:
+        """The response."""
+        return self.endog
+
+    @property
+    def orig_exog(self) -> Any:
+        """X."""
+        return self.exog
 
     def _get_names(self, arr: Any) -> list[str]:
         return [self._design.endog_name] if arr.ndim == 1 else list(self._design.x_names)

@@ -114,15 +114,7 @@ class MixedLMResults(absent.NotOfResults, LabelledEffects):
             constant=fitted.constant if model.data.const_idx is None else model.data.const_idx,
         )
         self._coefficients = Coefficients(self._fitted)
-        super().__init__(
-            model,
-            fit.beta,
-            normalized_cov_params=model.data.wrap_output(
-                self._coefficients.cov / fit.sigma**2, "cov"
-            ),
-            scale=fit.sigma**2,
-            use_t=fitted.use_t,
-        )
+        super().__init__(model, fit.beta, scale=fit.sigma**2, use_t=fitted.use_t)
         self._cache: dict[str, Any] = {}
         model.serve(self)
         self.nobs = fitted.n
@@ -348,7 +340,7 @@ class MixedLMResults(absent.NotOfResults, LabelledEffects):
     def fit_again(
         self, model: Any, reml: bool | None = None, robust: bool = True
     ) -> MixedLMResults:
-        """Fit a model of the same parameters from these estimates; unlike `fit`, it never warns.
+        """Fit a model of the same parameters; unlike `fit`, it never warns.
 
         Parameters
         ----------

@@ -27,6 +27,8 @@ def on_pattern(matrix: Array, A: BlockMatrix) -> dict[tuple[int, int], Coupling]
 class DenseFactor:
     """N by dense algebra: `apply` and what follows from it."""
 
+    logdet_by_probe = np.zeros(0)
+
     def __init__(self, A: BlockMatrix, templates: Sequence[Array]) -> None:
         self.templates, self._A, self._shapes = templates, A.sparse.toarray(), A.shapes
         self._offsets, self._pattern = A.offsets, A
@@ -75,6 +77,9 @@ class DenseFactor:
     def level_information(self) -> None:
         return None
 
+    def information_by_probe(self) -> None:
+        return None
+
     def release(self) -> None:
         self.__dict__.pop("_N", None)
 
@@ -82,9 +87,11 @@ class DenseFactor:
 class DenseSolver:
     """Another solver than the package's: what stands above one may ask for no more than this."""
 
+    name = "dense"
+
     def __init__(self, A: BlockMatrix) -> None:
         self._A = A
-        self.root_size, self.costs = int(A.offsets[-1]), Costs()
+        self.root_size, self.costs, self.probes = int(A.offsets[-1]), Costs(), 0
 
     def load(self, A: BlockMatrix) -> DenseSolver:
         return DenseSolver(A)

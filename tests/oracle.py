@@ -45,6 +45,7 @@ class Term:
     structure : "us", the lower triangle of T stacked by columns; "diag", the diagonal of T; or one
         of `STRUCTURES`, with standard deviations and then correlations as parameters. Functions
         with derivatives are for "us" and "diag".
+    K : (levels, levels) covariance of the levels, of any rank; None for I.
     positions : (k, d) places of the columns for "exp" and "hetexp", whose last parameter is
         range / (range + median distance of two places).
     """
@@ -54,6 +55,7 @@ class Term:
     levels: int
     structure: str = "us"
     positions: np.ndarray | None = None
+    K: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -215,8 +217,16 @@ def Lambda(terms: Sequence[Term], theta: np.ndarray) -> np.ndarray:
     out = np.zeros((ends[-1], ends[-1]))
     for term, theta_i, width, end in zip(terms, split(terms, theta), widths, ends, strict=True):
         block = slice(end - width, end)
-        out[block, block] = np.kron(np.eye(term.levels), template(term, theta_i))
+        out[block, block] = np.kron(levels_root(term), template(term, theta_i))
     return out
+
+
+def levels_root(term: Term) -> np.ndarray:
+    """Return C (levels, levels) with CC' = K."""
+    if term.K is None:
+        return np.eye(term.levels)
+    values, vectors = np.linalg.eigh(term.K)
+    return vectors * np.sqrt(np.maximum(values, 0))
 
 
 def covariance(terms: Sequence[Term], theta: np.ndarray, w: np.ndarray | None) -> np.ndarray:
@@ -254,7 +264,7 @@ def _directions(term: Term) -> list[np.ndarray]:
 def _spread(term: Term, D: np.ndarray) -> np.ndarray:
     """Return Z (I x D) Z' of one term, the (n, n) covariance when each level has covariance D."""
     Z_t = term_Z(term)
-    return Z_t @ np.kron(np.eye(term.levels), D) @ Z_t.T
+    return Z_t @ np.kron(np.eye(term.levels) if term.K is None else term.K, D) @ Z_t.T
 
 
 def _weights(w: np.ndarray | None, n: int) -> np.ndarray:

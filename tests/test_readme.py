@@ -33,7 +33,7 @@ def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
     pytest.importorskip("matplotlib").use("agg")
     monkeypatch.chdir(tmp_path)
     code = blocks(r"\.\. code-block:: python")
-    assert len(code) == 3
+    assert len(code) == 4
     namespace: dict[str, object] = {"__name__": "__main__"}
     for block in code:
         exec(compile(block, "README.rst", "exec"), namespace)

@@ -31,12 +31,18 @@ class ColumnsSeen:
         Of the columns whose levels matter also if they are numbers.
     only_groups : collection of str
         Those of them that only group rows: the stand-in needs none of their levels.
+    whole : collection of str
+        Columns of categories that count also without rows.
     """
 
     def __init__(
-        self, factors: Mapping[str, FactorLevels], only_groups: Collection[str] = ()
+        self,
+        factors: Mapping[str, FactorLevels],
+        only_groups: Collection[str] = (),
+        whole: Collection[str] = (),
     ) -> None:
         self.factors, self._only_groups = dict(factors), frozenset(only_groups)
+        self._whole = frozenset(whole)
         self._levels: dict[str, FactorLevels] = {}
         self._sample: list[pd.DataFrame] = []
         self._stride, self._count, self._kept = 1, 0, 0
@@ -75,7 +81,11 @@ class ColumnsSeen:
             for name, own in {**self._levels, **self.factors}.items()
             if _is_factor(sample[name]) or name in self.factors
         }
-        own_rows = {n: index for n, index in levels.items() if n not in self._only_groups}
+        own_rows = {
+            name: self._all(name) if name in self._whole else index
+            for name, index in levels.items()
+            if name not in self._only_groups
+        }
         m = max([min(len(sample), 64), *(len(index) for index in own_rows.values())])
         at = np.arange(m)
         columns = {}
@@ -88,6 +98,10 @@ class ColumnsSeen:
             else:
                 columns[name] = column.iloc[at % len(column)].array
         return pd.DataFrame(columns)
+
+    def _all(self, name: str) -> Any:
+        """Return every category of a column, also those without rows."""
+        return (self._levels.get(name) or self.factors[name]).categories
 
     def _typed(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Give categories those of all batches."""

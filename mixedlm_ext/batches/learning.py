@@ -6,7 +6,7 @@ remember (means, knots), and so does a grouping factor that is no column.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,11 @@ class Learnt:
 
 
 def learn_rows(
-    reader: Reader, formula: MixedFormula, scope: Scope, progress: Progress | None = None
+    reader: Reader,
+    formula: MixedFormula,
+    scope: Scope,
+    progress: Progress | None = None,
+    whole: Collection[str] = (),
 ) -> Learnt:
     """Read all rows of a source for what must be known of them before they are summed.
 
@@ -68,6 +72,8 @@ def learn_rows(
     formula : MixedFormula
     scope : Scope
     progress : callable, optional
+    whole : collection of str
+        Columns of categories that count also without rows.
 
     Raises
     ------
@@ -75,7 +81,7 @@ def learn_rows(
         If no row is left, or the formula cannot be evaluated.
     """
     plain = _plain_groups(formula)
-    seen, groups = _first_sight(formula, plain)
+    seen, groups = _first_sight(formula, plain, whole)
     tally = Tally()
     for used in reader.rows(tally, progress):
         numbers = seen.see(used.frame)
@@ -104,7 +110,7 @@ def _plain_groups(formula: MixedFormula) -> dict[str, str]:
 
 
 def _first_sight(
-    formula: MixedFormula, plain: Mapping[str, str]
+    formula: MixedFormula, plain: Mapping[str, str], whole: Collection[str]
 ) -> tuple[ColumnsSeen, dict[tuple[str, ...], GroupLevels]]:
     """Return what looks at the columns, and at the groupings that are made of columns."""
     columns = [(piece.role, code_names(piece.code)) for piece in read_formula(formula).pieces]
@@ -112,7 +118,7 @@ def _first_sight(
     others = [own for role, own in columns if role != "group" or not own.plain]
     elsewhere = {name for own in others for name in own.values}
     factors = {name: FactorLevels(name) for name in {*plain.values(), *coded}}
-    seen = ColumnsSeen(factors, {n for n in plain.values() if n not in elsewhere})
+    seen = ColumnsSeen(factors, {n for n in plain.values() if n not in elsewhere}, whole)
     groups = {
         term.group: GroupLevels([factors[plain[code]] for code in term.group], term.group_name)
         for term in formula.random

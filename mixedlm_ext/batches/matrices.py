@@ -100,7 +100,7 @@ class BatchMatrices:
         data = self._matrices.new_data(frame, self._pieces)
         value = self._matrices.evaluate(self._response, data, frame)
         y = number_vector(value, f"response {self._response.text!r}", m)
-        X, *lefts = self._matrices.build(data, m, range(len(self._matrices.infos)))
+        X, *lefts = self._matrices.build(data, m, range(self._matrices.n_sides))
         terms = []
         codes: dict[tuple[str, ...], Any] = {}
         for spec, own, Z in zip(self._learnt.formula.random, self._specs, lefts, strict=True):

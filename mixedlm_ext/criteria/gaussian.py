@@ -138,7 +138,7 @@ class GaussianEvaluation:
         """Return Z'V⁻¹H = Z'W(H - ZB) = Γ⁻¹B from Z'WH and B = ΛM⁻¹Λ'Z'WH, each (q, c)."""
         cp = self._criterion.problem.cp
         B = np.ascontiguousarray(B)
-        out = np.ascontiguousarray(ZH - cp.ZZ @ B)
+        out = np.ascontiguousarray(ZH - cp.A.times(B))
         if not out.size:
             return out
         for i, T in enumerate(self.pls.factor.templates):
@@ -146,8 +146,8 @@ class GaussianEvaluation:
             if parts is not None:
                 inverse, rest = parts
                 block = cp.block(out, i)
-                own, b = block.reshape(len(T), -1), cp.block(B, i).reshape(len(T), -1)
-                block[:] = (rest @ own + inverse @ b).reshape(block.shape)
+                own, b = block.reshape(len(T), -1), cp.unspread(i, cp.block(B, i))
+                block[:] = (rest @ own + inverse @ b.reshape(len(T), -1)).reshape(block.shape)
         return out
 
     @cached_property
@@ -177,22 +177,23 @@ class GaussianEvaluation:
         if self._criterion.reml and cp.p:
             U = np.ascontiguousarray(self.U)
             for i, T in enumerate(self.pls.factor.templates):
-                XX = _level_products(cp.block(U, i))
+                own = cp.block(U, i)
+                XX = _level_products(own, cp.spread(i, own))
                 K[i] = K[i] - XX
                 KT[i] = KT[i] - XX @ T
         return K, KT
 
     @property
     def information(self) -> list[Array]:
-        """K_i = Σ_l [Z'PZ]_ll of every block; Z'V⁻¹Z under ML."""
+        """K_i = Σ_lm K_lm [Z'PZ]_ml of every block; Z'V⁻¹Z under ML. Often K = I."""
         return self._information[0]
 
     @cached_property
     def _scores(self) -> list[Array]:
-        """S_i = Σ_l v_lv_l'/σ²."""
+        """S_i = Σ_lm K_lm v_lv_m'/σ²."""
         cp = self._criterion.problem.cp
         blocks = (cp.block(self.v, i) for i in range(len(cp.shapes)))
-        return [matmul(v, v.T) / self.scale for v in blocks]
+        return [matmul(v, cp.spread(i, v).T) / self.scale for i, v in enumerate(blocks)]
 
     @cached_property
     def _template_gradient(self) -> list[Array]:
@@ -248,7 +249,7 @@ class GaussianEvaluation:
     def exact_is_cheap(self) -> bool:
         """Whether the exact Hessian costs no further factorization and little memory."""
         cp, costs = self._criterion.problem.cp, self._criterion.problem.costs
-        return cp.q <= costs.dense or (len(cp.shapes) == 1 and cp.q <= costs.levelwise)
+        return cp.q <= costs.dense or (cp.by_levels and cp.q <= costs.levelwise)
 
     @cached_property
     def traces(self) -> Array:
@@ -260,8 +261,8 @@ class GaussianEvaluation:
         if levelwise is not None:
             return traces_by_levels(covariance, self.theta, levelwise, cp.block(U, 0))
         if cp.q <= criterion.problem.costs.dense:
-            A = cp.ZZ.toarray()
-            W = self._weighed(A, factor.apply(A)) - matmul(U, U.T)
+            A = cp.A.dense
+            W = cp.between_roots(self._weighed(A, factor.apply(A)) - matmul(U, U.T))
             return traces_of_dense(covariance, self.theta, _by_blocks(W, cp.shapes))
         if not covariance.free:  # entries of Γ do not move alone: the average information stands in
             return self._working_information[0]
@@ -352,7 +353,7 @@ class GaussianEvaluation:
     def _quadratic_form(self, E: Array) -> Array:
         """Return E'(Z'PZ)E."""
         cp, pls = self._criterion.problem.cp, self.pls
-        AE = cp.ZZ @ E
+        AE = cp.A.times(E)
         out = matmul(E.T, AE) - pls.factor.quadratic(AE)
         if cp.p:
             ZPX = matmul(cp.ZX.T, E) - matmul(pls.NZX.T, AE)
@@ -364,29 +365,29 @@ class GaussianEvaluation:
 def working_vectors(covariance: Covariance, cp: CrossProducts, theta: Array, v: Array) -> Array:
     """Return E (q, coordinates): column ac is (e_ae_c' + e_ce_a')v_l at each level of a block.
 
-    Of a shaped term, a column is (∂Γ/∂θ_j)v_l.
+    Of a shaped term, a column is (∂Γ/∂θ_j)v_l. Where levels have a covariance K, v is Kv.
     """
     E = np.zeros((cp.q, covariance.n_coordinates))
+    Kv = [cp.spread(i, cp.block(v, i)) for i in range(len(cp.shapes))]
     for j in np.concatenate(covariance.of_block):
         i, a, c = covariance.blocks[j], covariance.rows[j], covariance.columns[j]
-        own = cp.block(v, i)
+        own = Kv[i]
         column = cp.block(E[:, j], i)
         column[a] += own[c]
         column[c] += own[a]
     for term, part, coordinates in covariance.shaped:
         D = term.structure.gamma_derivatives(theta[part])
-        own = cp.block(v, term.block)[term.own]
+        own = Kv[term.block][term.own]
         for j, d in zip(range(coordinates.start, coordinates.stop), D):
             cp.block(E[:, j], term.block)[term.own] = d @ own
     return E
 
 
-def _level_products(U: Array) -> Array:
-    """Return Σ_l U_lU_l' for U (k, levels, c)."""
+def _level_products(U: Array, KU: Array) -> Array:
+    """Return Σ_l U_l(KU)_l' for U (k, levels, c)."""
     if len(U) > _MANY:
-        flat = U.reshape(len(U), -1)
-        return matmul(flat, flat.T)
-    return np.array([[inner(one, two) for two in U] for one in U])
+        return matmul(U.reshape(len(U), -1), KU.reshape(len(U), -1).T)
+    return np.array([[inner(one, two) for two in KU] for one in U])
 
 
 def _by_blocks(W: Array, shapes: tuple[tuple[int, int], ...]) -> list[list[Array]]:

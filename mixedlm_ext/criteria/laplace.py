@@ -20,7 +20,8 @@ and ω alone (lme4's nAGQ = 0), and N_o is replaced by the inverse for both: Z̄
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,8 @@ MOST_OMEGA = 18.0
 
 _STEP = 1e-4
 """Of the differences of the gradient that give second derivatives."""
+_SHORT = 3e-4
+"""A step, in standard errors, over which second derivatives do not change."""
 
 
 class LaplaceCriterion:
@@ -56,12 +59,19 @@ class LaplaceCriterion:
         Whether ζ is found with the modes.
     fixed_omega : ndarray (1,), optional
         A known ω, which is then no parameter.
+    rough : bool
+        Whether another search follows, so that no minimum need be proved by second derivatives.
     """
 
     def __init__(
-        self, problem: GeneralizedProblem, fast: bool = False, fixed_omega: Array | None = None
+        self,
+        problem: GeneralizedProblem,
+        fast: bool = False,
+        fixed_omega: Array | None = None,
+        rough: bool = False,
     ) -> None:
         self.problem, self.fast, self.fixed_omega = problem, fast, fixed_omega
+        self.rough = rough
 
     @property
     def n_extra(self) -> int:
@@ -109,7 +119,8 @@ class LaplaceEvaluation:
     """
 
     has_exact = True
-    exact_is_cheap = True
+    nearby: Array | None = None
+    """Second derivatives at a point from which a short step led here, if they are known."""
 
     def __init__(
         self, criterion: LaplaceCriterion, point: Array, u: Array | None, zeta: Array | None
@@ -141,6 +152,11 @@ class LaplaceEvaluation:
     def _value(self) -> float:
         """-2Σℓ + |ũ|² + log|M|."""
         return self.modes.penalized + self.factor.logdet
+
+    @property
+    def exact_is_cheap(self) -> bool:
+        """Whether a minimum is to be proved by exact second derivatives."""
+        return not self.criterion.rough
 
     # --- the pieces of the gradient ---------------------------------------------------------------
 
@@ -244,6 +260,71 @@ class LaplaceEvaluation:
         )
         return np.concatenate([own, self._fixed_gradient, self._extra_gradient])
 
+    def cluster_gradients(self, codes: NDArray[np.intp], count: int) -> Array:
+        """Return the gradient of each of `count` sets of rows that share no random effect.
+
+        Parameters
+        ----------
+        codes : ndarray (n,)
+            The set of each row.
+        count : int
+
+        Returns
+        -------
+        ndarray (count, θ, ζ and ω)
+        """
+        problem, at = self._problem, self.modes.at
+        out = np.zeros((count, len(self.theta)))
+        m = len(self.theta_part)
+        for c, G in enumerate(self._cluster_gamma_gradients(codes, count)):
+            by_template = [2.0 * g @ T for g, T in zip(G, self.templates)]
+            known: Callable[[], Sequence[Array]] = partial(list, G)
+            out[c, :m] = theta_gradient(problem.covariance, self.theta_part, by_template, known)
+        by_row = self.q - 2.0 * at.score
+        for j, column in enumerate(problem.Q.T if not self.criterion.fast else ()):
+            out[:, m + j] = np.bincount(codes, by_row * column, count)
+        if self.criterion.n_extra:
+            weights = at.weights_extra(problem.observed)
+            extra = -2.0 * at.extra_score + self.h * weights + self._answer * at.score_extra
+            out[:, -1] = np.bincount(codes, extra, count)
+        return out
+
+    def _cluster_gamma_gradients(
+        self, codes: NDArray[np.intp], count: int
+    ) -> Iterator[list[Array]]:
+        """Yield ∂d/∂Γ_i of the levels of each set, by dense matrices of one set at a time."""
+        problem = self._problem
+        cp, Z = problem.linear.cp, problem.rows.Z
+        shift = np.asarray(problem.rows.Zt @ self.q)
+        order = np.argsort(codes, kind="stable")
+        stops = np.cumsum(np.bincount(codes, minlength=count))
+        for rows in np.split(order, stops[:-1]):
+            own = np.unique(Z[rows].indices).astype(np.intp)
+            part = Z[rows][:, own].toarray()
+            A = part.T @ (self.w[rows, None] * part)
+            Lambda = self._template_rows(own)
+            M = np.eye(len(own)) + Lambda.T @ A @ Lambda
+            V = A - A @ Lambda @ np.linalg.solve(M, Lambda.T @ A)
+            v, a = self.v[own], shift[own]
+            whole = V - np.outer(v, v) + 0.5 * (np.outer(a, v) + np.outer(v, a))
+            block = np.searchsorted(cp.offsets, own, side="right") - 1
+            G = []
+            for i, (k, _) in enumerate(cp.shapes):
+                mine = np.flatnonzero(block == i)  # column by column, the same levels in each
+                square = whole[np.ix_(mine, mine)].reshape(k, len(mine) // k, k, len(mine) // k)
+                G.append(np.einsum("albl->ab", square))
+            yield G
+
+    def _template_rows(self, own: NDArray[np.intp]) -> Array:
+        """Return Λ of some columns of Z, all columns of each level among them."""
+        cp = self._problem.linear.cp
+        block = np.searchsorted(cp.offsets, own, side="right") - 1
+        out = np.zeros((len(own), len(own)))
+        for i, T in enumerate(self.templates):
+            mine = np.flatnonzero(block == i)
+            out[np.ix_(mine, mine)] = np.kron(T, np.eye(len(mine) // len(T)))
+        return out
+
     # --- steps ------------------------------------------------------------------------------------
 
     @cached_property
@@ -343,7 +424,11 @@ class LaplaceEvaluation:
 
     def retract(self, step: Array) -> LaplaceEvaluation:
         """Evaluate after a step along those directions."""
-        return self.at_point(self.after(step))
+        moved = self.at_point(self.after(step))
+        known = vars(self).get("exact_hessian")
+        if known is not None and np.sqrt(max(float(step @ known @ step), 0.0)) < _SHORT:
+            moved.nearby = known
+        return moved
 
     def again(self) -> LaplaceEvaluation:
         """Evaluate here once more."""

@@ -118,8 +118,9 @@ def find_modes(
         if small:
             return current
     raise FitError(
-        "the conditional modes of the random effects were not found: the steps of penalized "
-        "reweighted least squares come to no end."
+        "the conditional modes of the random effects were not found: the means are at an end of "
+        "their range, which the link lets them reach. Use a link that keeps them inside, such as "
+        "Log or Logit, or other start_params."
     )
 
 

@@ -19,8 +19,8 @@ from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.responses import Reduced, with_response
 from mixedlm_ext.solvers.base import FactorProtocol, SolverProtocol
+from mixedlm_ext.solvers.choice import solver_of
 from mixedlm_ext.solvers.costs import Costs
-from mixedlm_ext.solvers.direct import DirectSolver
 from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
@@ -43,13 +43,33 @@ class Problem:
 
     @classmethod
     def of(cls, cp: CrossProducts, covariance: Covariance) -> Problem:
-        """Return a problem with a pattern of its own."""
-        return cls(cp, covariance, DirectSolver.of(cp.A))
+        """Return a problem with a pattern of its own and the solver that suits it."""
+        return cls(cp, covariance, solver_of(cp.A, cp.layout.priors))
 
     @property
     def costs(self) -> Costs:
         """What operations cost."""
         return self.solver.costs
+
+    def solved_by(self, name: str) -> Problem:
+        """Return the problem with the solver of that name, "auto" being the one that it has.
+
+        Raises
+        ------
+        FitError
+            If memory does not hold the exact one, or the other is not for such a model.
+        """
+        if name in ("auto", self.solver.name):
+            return self
+        return Problem(self.cp, self.covariance, solver_of(self.cp.A, self.cp.layout.priors, name))
+
+    @property
+    def information_at_zero(self) -> list[Array]:
+        """Σ_lm K_lm [Z'WZ]_ml of every block, (k, k): often the sum of Z_l'WZ_l over the levels."""
+        if not self.cp.layout.priors:
+            return [D.sum(axis=-1) for D in self.cp.diagonal]
+        K, _ = self.solver.factor([np.zeros((k, k)) for k in self.covariance.block_sizes]).traces()
+        return K
 
     def with_products(self, cp: CrossProducts) -> Problem:
         """Return the problem of other numbers on the same pattern."""

@@ -184,32 +184,44 @@ class QuadratureEvaluation(LaplaceEvaluation):
         a = self._row_pull[1] / H
         return a, observed, self._t * self._z * a[self._codes]
 
-    @property
-    def _point_gradient(self) -> Array:
-        """∂d in θ, ζ and ω."""
+    def cluster_gradients(self, codes: Index, count: int) -> Array:
+        """Return the gradient of each of `count` sets of levels, by the codes of the rows.
+
+        Parameters
+        ----------
+        codes : ndarray (n,)
+        count : int
+
+        Returns
+        -------
+        ndarray (count, θ, ζ and ω)
+        """
         problem, at, t = self.criterion.problem, self.modes.at, self._t
         scores, by_theta, _, B, omega = self._node_sums
         rows, _ = self._row_pull
         a, observed, moved = self._answered
         s, w, z, u = at.score, self.w, self._z, self.modes.u
+        set_of_level = np.zeros(len(u), np.intp)
+        set_of_level[self._codes] = codes
         # at fixed ũ: through the nodes, and through σ_l by θ² and by η̃
         pull = -0.5 * B * self._sd**3
-        direct = by_theta.sum() + (pull * 2.0 * t * self._sums(w * z**2)).sum()
-        direct += (self._sums(rows * z) * u).sum()
+        direct = by_theta + pull * 2.0 * t * self._sums(w * z**2) + self._sums(rows * z) * u
         # the modes: H_l ∂ũ_l = ∂θ(Σzs) - θΣz w_o(z u ∂θ + x'∂ζ) + θΣz ∂s/∂ω ∂ω
-        modes = (a * (self._sums(z * s) - t * u * self._sums(z**2 * observed))).sum()
-        by_zeta = problem.Q.T @ (scores + rows - observed * moved)
-        out = [np.array([direct + modes]), by_zeta]
+        modes = a * (self._sums(z * s) - t * u * self._sums(z**2 * observed))
+        by_row = scores + rows - observed * moved
+        out = [np.bincount(set_of_level, direct + modes, count)]
+        out += [np.bincount(codes, by_row * column, count) for column in problem.Q.T]
         if self.criterion.n_extra:
             weights = at.weights_extra(problem.observed)
-            through = (pull * t**2 * self._sums(z**2 * weights)).sum()
-            out.append(np.array([omega.sum() + through + (moved * at.score_extra).sum()]))
-        return np.asarray(-2.0 * np.concatenate(out))
+            through = omega + pull * t**2 * self._sums(z**2 * weights)
+            own = np.bincount(set_of_level, through, count)
+            out.append(own + np.bincount(codes, moved * at.score_extra, count))
+        return np.asarray(-2.0 * np.column_stack(out))
 
     @cached_property
     def gradient(self) -> Array:
         """The gradient in the point."""
-        return self._point_gradient
+        return self.cluster_gradients(np.zeros(self.criterion.problem.n, np.intp), 1)[0]
 
     @cached_property
     def _fixed_gradient(self) -> Array:

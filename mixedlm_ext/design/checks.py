@@ -58,7 +58,7 @@ def number_vector(values: Any, what: str, n: int) -> Floats:
         raise DesignError(f"{what} is not numeric{_what_instead(values)}")
     if values.dtype.kind == "b":
         raise DesignError(
-            f"{what} is boolean; a linear mixed model needs numbers. "
+            f"{what} is boolean; a mixed model needs numbers. "
             "If 0 and 1 are meant, convert it with .astype(float)."
         )
     if values.dtype.kind == "c":
@@ -272,6 +272,10 @@ def _too_few(term: TermDesign, allow_saturated: bool) -> str:
             "a variance needs at least two.\n"
             f"Use another factor or drop {term.text}."
         )
+    related = term.related
+    # what relatives share tells effects and residuals apart, however many levels there are
+    if related is not None and not (related.members or related.is_identity):
+        return ""
     if _one_level_a_column(term):
         return (
             f"each column of {term.text} differs from zero in one level of {term.group!r} only; "
@@ -378,14 +382,12 @@ def repeated_column(
 
 def _facts_of_pair(term: TermDesign, other: TermDesign) -> FactsOfPair:
     """Return the facts of two terms whose rows are here."""
-    return RowsOfPair(
-        (term.X, term.codes, len(term.levels)), (other.X, other.codes, len(other.levels))
-    )
+    return RowsOfPair((term.X, term.codes, term.n_codes), (other.X, other.codes, other.n_codes))
 
 
 def _repeated_in(term: TermDesign, other: TermDesign, facts: FactsOfPair) -> tuple[str, str] | None:
     """Say what is wrong with two terms, and what to do about it."""
-    if not facts.same_groups:
+    if term.related is not other.related or not facts.same_groups:
         return None
     if any(kind.one_variance or not kind.linear for kind in (term.kind, other.kind)):
         # variances of several columns are told apart unless all columns are the same

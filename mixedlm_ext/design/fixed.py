@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mixedlm_ext.design.checks import check_fixed_size
 from mixedlm_ext.design.messages import list_names, quoted
 from mixedlm_ext.design.named_checks import Checks
-from mixedlm_ext.design.rank import NullSpace, independent_columns, null_space
+from mixedlm_ext.design.rank import NullSpace, independent_columns, left_out, null_space
 from mixedlm_ext.errors import DesignError, did_you_mean
 
 __all__ = ["FixedPart", "keep_columns"]
@@ -106,8 +106,7 @@ def keep_columns(
     wanted = np.array([j for j, name in enumerate(names) if name not in unwanted], dtype=np.intp)
     every, X = X, X if len(wanted) == len(names) else X[:, wanted]
     kept = independent_columns(X, weights)
-    others = np.setdiff1d(np.arange(len(wanted)), kept)
-    dropped = tuple(names[wanted[j]] for j in others)
+    dropped = tuple(names[wanted[j]] for j in left_out(len(wanted), kept))
     if dropped:
         what = "the fixed part is rank deficient; left out, as combinations of the columns before: "
         (checks or Checks()).report("rank", DesignError(f"{what}{list_names(dropped)}."))

@@ -156,13 +156,15 @@ class ColumnType:
 
 
 def evaluation_columns(
-    frame: pd.DataFrame, uses: Mapping[str, str], whole: Collection[str] = ()
+    frame: Mapping[str, pd.Series] | pd.DataFrame,
+    uses: Mapping[str, str],
+    whole: Collection[str] = (),
 ) -> tuple[dict[str, Any], dict[str, ColumnType]]:
     """Prepare columns without missing values for patsy, and remember their types.
 
     Parameters
     ----------
-    frame : DataFrame
+    frame : DataFrame, or mapping of str to Series
     uses : mapping of str to {"array", "factor", "series"}
         The columns to prepare, and how the formula uses them. One that stands within an expression
         becomes a Series (with positions for an index), so that its methods work there. Others
@@ -173,19 +175,20 @@ def evaluation_columns(
     """
     columns, types = {}, {}
     for name, use in uses.items():
-        time = time_kind(frame[name]) if use == "array" else None
+        column = frame[name]
+        time = time_kind(column) if use == "array" else None
         if time in TIMES:
-            zone = " with a time zone" if has_time_zone(frame[name]) else ""
-            columns[name] = in_days(frame[name], str(time))
-            types[name] = ColumnType(str(time), f"{frame[name].dtype}{zone}")
+            zone = " with a time zone" if has_time_zone(column) else ""
+            columns[name] = in_days(column, str(time))
+            types[name] = ColumnType(str(time), f"{column.dtype}{zone}")
             continue
-        keeps = name in whole and isinstance(frame[name].dtype, pd.CategoricalDtype)
-        values = frame[name].array if keeps else plain_values(frame[name])
+        keeps = name in whole and isinstance(column.dtype, pd.CategoricalDtype)
+        values = column.array if keeps else plain_values(column)
         as_factor = "OM" if use == "array" else "OMiuf" if use == "factor" else ""
         if not isinstance(values, pd.Categorical) and values.dtype.kind in as_factor:
             values = pd.Categorical.from_codes(*level_codes(values))
         values = wide(values)
-        types[name] = _type_of(values, str(frame[name].dtype))
+        types[name] = _type_of(values, str(column.dtype))
         columns[name] = _as_used(values, use)
     return columns, types
 

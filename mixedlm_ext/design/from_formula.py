@@ -25,7 +25,10 @@ from mixedlm_ext.design.fixed import keep_columns
 from mixedlm_ext.design.formula_code import code_names
 from mixedlm_ext.design.frame import Table, one_per_row, read_table
 from mixedlm_ext.design.grouping import combine_codes, level_codes
+from mixedlm_ext.design.known import KnownMatrix, places_of
+from mixedlm_ext.design.known_terms import known_of_terms
 from mixedlm_ext.design.matrices import FormulaMatrices
+from mixedlm_ext.design.member_terms import has_members, members_of, only_of_members
 from mixedlm_ext.design.messages import list_names, quoted
 from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.other_columns import expand_dot
@@ -55,6 +58,7 @@ def design_from_formula(
     drop_cols: Collection[str] | None = None,
     allow_saturated: bool = False,
     checks: Checks | None = None,
+    cov: Mapping[str, Any] | None = None,
 ) -> Design:
     """Evaluate a formula in data.
 
@@ -82,6 +86,8 @@ def design_from_formula(
         Accept as many random effects as observations, which is right when sigma is known.
     checks : Checks, optional
         What to do with what the checks find.
+    cov : mapping of str to matrix, optional
+        Known covariances of levels (see `mixedlm_ext.design.known_terms.known_of_terms`).
 
     Returns
     -------
@@ -126,9 +132,10 @@ def design_from_formula(
     prepared = matrices.training_data()
     total = _total_offset(matrices, prepared, frame, choice, used.offset)
     y = _response(matrices, prepared, frame, total)
-    X, *lefts = matrices.build(prepared, len(frame), range(len(matrices.infos)))
+    X, *lefts = matrices.build(prepared, len(frame), range(matrices.n_sides))
     check_matrix(X, matrices.names(0), "the fixed part", frame.index)
-    terms = _terms(matrices, prepared, frame, lefts)
+    known = known_of_terms(formula, cov, env)
+    terms = _terms(matrices, prepared, frame, lefts, known)
     _check_terms(formula, terms, checks, allow_saturated)
     check_one_level(matrices.without_columns(0), checks)
     warn_of_times(matrices)
@@ -177,6 +184,8 @@ class _Used:
         response = code_names(formula.response).bare or ""
         every = {name: self.columns[name] for name in (response,) if name in self.columns}
         every.update(self.columns)
+        for name in only_of_members(formula):  # which may be missing
+            every.pop(name, None)
         for name, _, values in (self.weights, self.offset):
             if values is not None and not any(values is c for c in self.columns.values()):
                 every[name if name not in every else f"{name}="] = values
@@ -253,16 +262,22 @@ def _terms(
     prepared: Mapping[str, Any],
     frame: pd.DataFrame,
     lefts: Sequence[Floats],
+    known: Sequence[KnownMatrix | None],
 ) -> tuple[TermDesign, ...]:
     """Columns and level codes of the random terms; factors used twice are coded once."""
     factors: dict[str, tuple[npt.NDArray[np.intp], pd.Index]] = {}
+    random = matrices.formula.random
+    shared: dict[Any, tuple[npt.NDArray[np.intp], KnownMatrix]] = {}
     for piece in matrices.pieces("group"):
+        if has_members(random[piece.term]):
+            continue
         if piece.code not in factors:
             value = matrices.evaluate(piece, prepared, frame)
             factors[piece.code] = _factor(value, piece.text, frame.index)
     groups = {
         spec.group: combine_codes([factors[code] for code in spec.group], spec.group_name)
-        for spec in matrices.formula.random
+        for spec in random
+        if not has_members(spec)
     }
     terms: list[TermDesign] = []
     for i, (spec, X) in enumerate(zip(matrices.formula.random, lefts, strict=True), start=1):
@@ -272,7 +287,17 @@ def _terms(
                 f"{left!r} in the random term {spec.text} has only one level in the data, "
                 "so it has no column. Drop it."
             )
-        codes, levels = groups[spec.group]
+        own = known[i - 1]
+        if has_members(spec):
+            key = (spec.group, spec.call)
+            if key not in shared:
+                shared[key] = members_of(spec, i - 1, matrices, prepared, frame)
+            codes, own = shared[key]
+            levels = own.labels
+        else:
+            codes, levels = groups[spec.group]
+        if own is not None and not own.members:
+            codes, levels = places_of(levels, own, spec.text)[codes], own.labels
         name = unique_name(spec.name or spec.group_name, [term.name for term in terms])
         columns, positions = matrices.names(i), None
         if spec.needs_positions:
@@ -287,6 +312,7 @@ def _terms(
                 spec.text,
                 X,
                 codes,
+                related=own,
                 positions=positions,
             )
         )

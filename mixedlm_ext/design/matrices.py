@@ -13,11 +13,14 @@ import numpy.typing as npt
 import pandas as pd
 import patsy
 
+from mixedlm_ext.caching import cached_property
+from mixedlm_ext.design.expression import Chunks, Expression
 from mixedlm_ext.design.formula_code import Piece, code_names, read_formula
 from mixedlm_ext.design.frame import ColumnType, evaluation_columns, evaluation_columns_like
 from mixedlm_ext.design.memory import ExpressionMemory, SideMemory
 from mixedlm_ext.design.messages import patsy_error
 from mixedlm_ext.design.misfit import misfit_error
+from mixedlm_ext.design.plain_sides import plain_side
 from mixedlm_ext.design.positions import check_places
 from mixedlm_ext.design.scope import Scope
 from mixedlm_ext.design.times import TIMES, time_kind
@@ -28,7 +31,6 @@ from mixedlm_ext.structures import structure_of
 __all__ = ["FormulaMatrices", "MatricesMemory"]
 
 Floats = npt.NDArray[np.float64]
-Chunks = Callable[[], Iterator[Mapping[str, Any]]]
 
 
 # how patsy reports a category that is not among those of the fit, or of levels=
@@ -56,30 +58,6 @@ class _RaiseUnlessNumber(patsy.NAAction):
 
     def is_numerical_NA(self, arr: Any) -> npt.NDArray[np.bool_]:
         return np.zeros(len(arr), dtype=bool)
-
-
-class _Expression:
-    """One Python expression; stateful transforms in it remember the data of the fit."""
-
-    def __init__(self, code: str, chunks: Chunks, env: patsy.EvalEnvironment) -> None:
-        self.factor = patsy.EvalFactor(code)
-        # so that an error knows which expression it is about
-        self.factor.origin = patsy.Origin(code, 0, len(code))
-        self.state: dict[str, Any] = {}
-        for step in range(self.factor.memorize_passes_needed(self.state, env)):
-            for data in chunks():
-                self.factor.memorize_chunk(self.state, step, data)
-            self.factor.memorize_finish(self.state, step)
-
-    @classmethod
-    def from_state(cls, code: str, state: dict[str, Any]) -> _Expression:
-        """Return an expression that remembers already."""
-        made = cls.__new__(cls)
-        made.factor, made.state = patsy.EvalFactor(code, patsy.Origin(code, 0, len(code))), state
-        return made
-
-    def __call__(self, data: Mapping[str, Any]) -> Any:
-        return self.factor.eval(self.state, data)
 
 
 @dataclass(frozen=True)
@@ -124,30 +102,38 @@ class FormulaMatrices:
         self.code = read_formula(formula)
         check_places(self.code, formula)
         self._uses = _column_uses(self.code.pieces, frame)
-        data, self._types = evaluation_columns(frame, self._uses, self._ordered())
+        columns = {name: frame[name] for name in self._uses}
+        data, self._types = evaluation_columns(columns, self._uses, self._ordered())
         # for the matrices of the fit; released by training_data
         self._training: dict[str, Any] | None = data
-        kinds = ((name, time_kind(frame[name])) for name in self._uses)
+        kinds = ((name, time_kind(column)) for name, column in columns.items())
         self._times = {name: kind for name, kind in kinds if kind is not None}
         self._refuse_types(data)
         env = scope.environment()
-        sides = [side.rhs_termlist for side in (self.code.fixed, *self.code.lefts)]
+        sides = (self.code.fixed, *self.code.lefts)
+        self._scope = scope
+        self._plain = [plain_side(side, data) for side in sides]
 
         def whole() -> Iterator[Mapping[str, Any]]:
             return iter([data])
 
         chunks = whole if batches is None else self._chunks(batches)
-        with self._errors(rows=len(frame), evaluate=lambda c: _Expression(c, whole, env)(data)):
-            self.infos: list[patsy.DesignInfo] = patsy.design_matrix_builders(
-                sides, chunks if self._has_expressions() else whole, env, _RaiseUnlessNumber()
-            )
-        self._expressions: dict[str, _Expression] = {}
+        if not all(self._plain):
+            with self._errors(rows=len(frame), evaluate=lambda c: Expression(c, whole, env)(data)):
+                self.infos = patsy.design_matrix_builders(
+                    [side.rhs_termlist for side in sides],
+                    chunks if self._has_expressions() else whole,
+                    env,
+                    _RaiseUnlessNumber(),
+                )
+        self._expressions: dict[str, Expression] = {}
+        known = set(frame.columns)
         for piece in self.code.pieces:
             names = code_names(piece.code)
             evaluated = piece.role in ("response", "offset", "group")
-            if evaluated and not (names.plain and names.bare in frame.columns):
+            if evaluated and not (names.plain and names.bare in known):
                 with self._errors(piece):
-                    self._expressions[piece.code] = _Expression(piece.code, chunks, env)
+                    self._expressions[piece.code] = Expression(piece.code, chunks, env)
 
     def _chunks(self, batches: Callable[[], Iterator[pd.DataFrame]]) -> Chunks:
         """Return what yields the prepared columns of all rows, a batch at a time."""
@@ -160,6 +146,16 @@ class FormulaMatrices:
         """Whether a side has more than columns as they are and factors."""
         matrix = [piece for piece in self.code.pieces if piece.role in ("fixed", "left")]
         return any(code_names(piece.code).bare is None for piece in matrix)
+
+    @cached_property
+    def infos(self) -> list[patsy.DesignInfo]:
+        """patsy's descriptions of all sides: made here if all are plain, with the data if not."""
+        return [side.memory().info(self._scope) for side in self._plain if side is not None]
+
+    @property
+    def n_sides(self) -> int:
+        """The fixed part and the left sides of all terms."""
+        return len(self._plain)
 
     def _ordered(self) -> set[str]:
         """Columns whose categories are in an order that counts, with or without rows."""
@@ -214,6 +210,11 @@ class FormulaMatrices:
         return evaluation_columns_like(frame, wanted, self._types, self.keys)
 
     @property
+    def column_types(self) -> Mapping[str, ColumnType]:
+        """What the columns were in the data of the fit, those that only group rows left out."""
+        return self._types
+
+    @property
     def keys(self) -> frozenset[str]:
         """The columns that only grouping factors use."""
         used: dict[bool, set[str]] = {True: set(), False: set()}
@@ -227,7 +228,10 @@ class FormulaMatrices:
             self._uses,
             self._types,
             self._times,
-            tuple(SideMemory.of(info) for info in self.infos),
+            tuple(
+                SideMemory.of(self.infos[i]) if plain is None else plain.memory()
+                for i, plain in enumerate(self._plain)
+            ),
             tuple(ExpressionMemory.of(c, e.state) for c, e in self._expressions.items()),
         )
 
@@ -240,29 +244,32 @@ class FormulaMatrices:
         made.formula, made.code = formula, read_formula(formula)
         made._uses, made._types, made._times = memory.uses, memory.types, memory.times
         made._training = None
+        made._scope, made._plain = scope, [None] * len(memory.sides)
         made.infos = [side.info(scope) for side in memory.sides]
         made._expressions = {
-            e.code: _Expression.from_state(e.code, e.state(scope)) for e in memory.expressions
+            e.code: Expression.from_state(e.code, e.state(scope)) for e in memory.expressions
         }
         return made
 
     def build(self, data: Mapping[str, Any], n: int, sides: Sequence[int]) -> list[Floats]:
         """Matrices (n, k) of some sides: 0 is the fixed part, 1 the first left side, ..."""
+        plain = {i: side for i in sides if (side := self._plain[i]) is not None}
+        built = {i: side.build(data, n) for i, side in plain.items()}
         # patsy cannot tell the number of rows of a matrix without factors
-        with_factors = [i for i in sides if self.infos[i].factor_infos]
-        built: dict[int, Floats] = {}
+        with_factors = [i for i in sides if i not in built and self.infos[i].factor_infos]
         if with_factors:
             infos = [self.infos[i] for i in with_factors]
             with self._errors(rows=n, evaluate=lambda code: self._value(code, infos, data)):
                 matrices = patsy.build_design_matrices(infos, data, _RaiseUnlessNumber())
-                built = dict(zip(with_factors, map(np.asarray, matrices), strict=True))
-                if any(len(matrix) != n for matrix in built.values()):
+                if any(len(matrix) != n for matrix in matrices):
                     raise patsy.PatsyError("Number of rows mismatch")
+                built.update(zip(with_factors, map(np.asarray, matrices), strict=True))
         return [built[i] if i in built else np.ones((n, len(self.names(i)))) for i in sides]
 
     def names(self, side: int) -> tuple[str, ...]:
         """Column names of a side, as patsy gives them."""
-        return tuple(self.infos[side].column_names)
+        plain = self._plain[side]
+        return tuple(self.infos[side].column_names) if plain is None else plain.names
 
     def value(self, piece: Piece, data: Mapping[str, Any], frame: pd.DataFrame) -> Any:
         """Value of any expression, those of the matrices among them."""
@@ -360,6 +367,8 @@ class FormulaMatrices:
 
     def without_columns(self, side: int) -> list[str]:
         """Terms of a side that add no column: their factor has one level."""
+        if self._plain[side] is not None:
+            return []
         slices = self.infos[side].term_slices or {}
         return [term.name() for term, at in slices.items() if at.stop == at.start]
 
@@ -375,12 +384,13 @@ class FormulaMatrices:
 def _column_uses(pieces: Sequence[Piece], frame: pd.DataFrame) -> dict[str, str]:
     """How the pieces use each column: as an "array", a "factor" in C(), or within expressions."""
     uses: dict[str, str] = {}
+    columns = set(frame.columns)
     for piece in pieces:
         names = code_names(piece.code)
         if piece.role == "group" and names.plain:
             continue  # goes to the level codes as it is
         for name in sorted(names.values):
-            if name in frame.columns:
+            if name in columns:
                 use = "series" if name != names.bare else "array" if names.plain else "factor"
                 uses[name] = use if uses.get(name, use) == use else "series"
     return uses

@@ -123,6 +123,14 @@ class SideMemory:
         )
         return cls(tuple(info.column_names), factors, terms)
 
+    @classmethod
+    def of_numbers(cls, names: tuple[str, ...], codes: tuple[str, ...]) -> SideMemory:
+        """Return the memory of a constant, if there is one name more than codes, and of columns."""
+        factors = tuple(_Factor(ExpressionMemory(c, c, {}), "numerical", 1, None) for c in codes)
+        constant = [((), (_Product((), {}, 1),))] * (len(names) - len(codes))
+        others = [((i,), (_Product((i,), {}, 1),)) for i in range(len(codes))]
+        return cls(names, factors, (*constant, *others))
+
     def info(self, scope: Scope) -> patsy.DesignInfo:
         """Return patsy's description again."""
         made = []

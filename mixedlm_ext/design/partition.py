@@ -8,9 +8,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mixedlm_ext.design.records import TermDesign
+from mixedlm_ext.errors import DesignError
+from mixedlm_ext.linalg.keys import number_keys
+
 Index = NDArray[np.intp]
 
-__all__ = ["Partition", "is_finer", "rows_of_groups"]
+__all__ = ["Partition", "is_finer", "levels_with_rows", "rows_of_groups"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +41,19 @@ class Partition:
     def rows(self) -> list[Index]:
         """Return the rows of each group."""
         return rows_of_groups(self.codes, self.count)
+
+
+def levels_with_rows(term: TermDesign) -> Partition:
+    """Return the groups of a random term: levels of a known covariance may have no rows."""
+    if term.has_members:
+        raise DesignError(
+            f"rows belong to several levels of {term.group!r}, which make no groups of rows. Name "
+            "another factor or column."
+        )
+    if term.related is None:
+        return Partition(term.group, term.codes, term.levels)
+    codes, present = number_keys(term.codes, len(term.levels))
+    return Partition(term.group, codes, term.levels[present])
 
 
 def rows_of_groups(codes: Index, count: int) -> list[Index]:

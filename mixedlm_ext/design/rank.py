@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mixedlm_ext.linalg.blas import matmul
 
-__all__ = ["NullSpace", "independent_columns", "null_space"]
+__all__ = ["NullSpace", "independent_columns", "left_out", "null_space"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -69,6 +69,13 @@ def independent_columns(X: Floats, weights: Floats | None = None) -> npt.NDArray
             kept.append(j)
             basis = np.column_stack([basis, rest / size])
     return np.array(kept, dtype=np.intp)
+
+
+def left_out(n: int, kept: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Return the numbers below n that are not among those kept."""
+    out = np.ones(n, dtype=bool)
+    out[kept] = False
+    return np.flatnonzero(out)
 
 
 def _is_well_conditioned(X: Floats) -> bool:
@@ -146,9 +153,9 @@ def null_space(
     -----
     A column that is left out is X_kept a; (a, -1) spans the null space together with the others.
     """
-    lost = np.setdiff1d(wanted, kept)
-    if not len(lost):
+    if len(kept) == len(wanted):
         return None
+    lost = np.setdiff1d(wanted, kept)
     largest = np.abs(X).max(axis=0, initial=0.0)
     largest = np.where(largest > 0, largest, 1.0)
     R = np.linalg.qr(X / largest, mode="r")

@@ -88,7 +88,8 @@ def values_of_rows(design: Design, values: Any, what: str) -> pd.Series:
     """Return for the rows of the fit what a user passes with one value a row (see `positions`)."""
     column = one_column(values, what)
     index = column.index if is_labelled(values) else None
-    return pd.Series(column.array[positions(design, index, len(column), what)])
+    where = positions(design, index, len(column), what)
+    return column if isinstance(where, slice) else pd.Series(column.array[where])
 
 
 def check_new_response(design: Design, endog: Any) -> Array:

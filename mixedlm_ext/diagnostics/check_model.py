@@ -16,7 +16,7 @@ from mixedlm_ext.identification import redundant_parameters
 Array = NDArray[np.float64]
 
 __all__ = ["Finding", "convergence", "distinct_groups", "few_levels", "redundancy", "scales",
-           "single_rows", "singularity"]  # fmt: skip
+           "single_rows", "singular_text", "singularity"]  # fmt: skip
 
 _NEARLY_FLAT = 0.03
 """Smallest standard deviation of a direction, relative to the largest, that goes unmentioned."""
@@ -78,14 +78,14 @@ def singularity(fit: Fit) -> Iterator[Finding]:
     """Random effects that do not vary, or hardly."""
     for t, term in enumerate(fit.design.terms):
         if fit.singular_terms[t]:
-            yield Finding("singular", _singular_text(fit, t, term), term.name)
+            yield Finding("singular", singular_text(fit, t, term), term.name)
         else:
             text = _nearly_singular_text(fit, t, term)
             if text:
                 yield Finding("nearly singular", text, term.name)
 
 
-def _singular_text(fit: Fit, t: int, term: TermDesign) -> str:
+def singular_text(fit: Fit, t: int, term: TermDesign) -> str:
     """Say in which directions a singular term does not vary."""
     directions = constant_directions(fit, t)
     if len(directions) == len(term.columns):
@@ -161,6 +161,8 @@ def few_levels(fit: Fit) -> Iterator[Finding]:
 def single_rows(fit: Fit) -> Iterator[Finding]:
     """Levels with one row."""
     for term in distinct_groups(fit):
+        if term.related is not None:  # relatives show what single rows do not
+            continue
         counts = np.bincount(term.codes)
         single = np.flatnonzero(counts == 1)
         if not len(single):

@@ -58,9 +58,7 @@ def delete_at_theta(fit: Fit, codes: Index) -> Deleted:
     """
     counts = np.bincount(codes)
     geometry = RowGeometry(fit)
-    if _independent(fit, codes) and (
-        len(fit.problem.cp.shapes) == 1 or counts.max() <= LARGEST_BLOCK
-    ):
+    if _independent(fit, codes) and (fit.problem.cp.by_levels or counts.max() <= LARGEST_BLOCK):
         taken = _independent_sets(fit, geometry, codes)
     elif len(counts) == len(codes):
         taken = _single_rows(geometry, codes)
@@ -74,7 +72,8 @@ def delete_at_theta(fit: Fit, codes: Index) -> Deleted:
 
 def _independent(fit: Fit, codes: Index) -> bool:
     """Say whether no level of a random term has rows in two sets."""
-    return all(is_finer(term.codes, codes) for term in fit.design.terms)
+    known = any(term.related is not None for term in fit.design.terms)
+    return not known and all(is_finer(term.codes, codes) for term in fit.design.terms)
 
 
 def _independent_sets(fit: Fit, rows: RowGeometry, codes: Index) -> _Taken:
@@ -92,7 +91,7 @@ def _logdet_V(fit: Fit, codes: Index, G: int) -> Array:
     """Return log|V_II| of independent sets, (G,)."""
     cp = fit.problem.cp
     out = np.zeros(G)
-    if len(cp.shapes) > 1:
+    if not cp.by_levels:
         for sets, _, L in cholesky_blocks(fit, codes, "closed forms"):
             out[sets] = 2.0 * np.log(np.einsum("gmm->gm", L)).sum(axis=1)
         return out

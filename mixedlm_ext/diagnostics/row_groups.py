@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.column import is_labelled
 from mixedlm_ext.design.grouping import level_codes
-from mixedlm_ext.design.partition import Partition
+from mixedlm_ext.design.partition import Partition, levels_with_rows
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.design.row_values import values_of_rows
 from mixedlm_ext.design.values import row_shape
@@ -45,7 +45,8 @@ def group_rows(design: Design, groups: Any) -> Partition:
     if isinstance(groups, str):
         for term in design.terms:
             if groups in (term.group, term.name):
-                return _partition(groups, term.codes, term.levels)
+                found = levels_with_rows(term)
+                return _partition(groups, found.codes, found.levels)
         return _labelled(groups, _column(design, groups))
     if len(row_shape(groups, "groups")) != 1 and not is_labelled(groups):
         raise DesignError(

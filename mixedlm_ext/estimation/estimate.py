@@ -18,7 +18,7 @@ from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.identification import check_not_reproduced, check_told_from_residual
 from mixedlm_ext.products.noise import noise_of
-from mixedlm_ext.search import optimize
+from mixedlm_ext.search import optimize_with_samples
 
 Array = NDArray[np.float64]
 
@@ -77,14 +77,14 @@ def estimate(
         check_told_from_residual(design, criterion.problem)
         check_not_reproduced(design, criterion.problem, random=False)
     try:
-        evaluation, log = optimize(criterion, start, **search)
+        criterion, evaluation, log, sampling = optimize_with_samples(criterion, start, **search)
     except FitError:
         if criterion.sigma is None:
             check_not_reproduced(design, criterion.problem)
         raise
     if criterion.sigma is None and evaluation.pls.pwrss < _LITTLE * criterion.problem.cp.yy:
         check_not_reproduced(design, criterion.problem)
-    return Fit.from_evaluation(design, criterion, evaluation, log)
+    return Fit.from_evaluation(design, criterion, evaluation, log, sampling)
 
 
 def _check_possible(criterion: RestrictedCriterion, start: Array | None, method: str) -> None:

@@ -11,19 +11,20 @@ from numpy.typing import NDArray
 from mixedlm_ext.caching import shared_property
 from mixedlm_ext.criteria.assemble import response
 from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
+from mixedlm_ext.criteria.level_blocks import level_blocks
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.criteria.restricted import AnyCriterion, AnyEvaluation, criterion_of
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.products.noise import noise_of
-from mixedlm_ext.search import Optimization
+from mixedlm_ext.search import Optimization, Sampling
 from mixedlm_ext.structures.restrictions import Restrictions
 
 Array = NDArray[np.float64]
 
 __all__ = ["Fit", "by_term", "modes_by_term"]
 
-_CACHED = ("engine", "conditional_cov")
+_CACHED = ("engine", "conditional_cov", "rows_problem")
 """Shared properties of `Fit` that can be computed again without rows."""
 
 
@@ -50,7 +51,7 @@ class Fit:
     unscaled_cov : ndarray (p, p)
         (X'V⁻¹X)⁻¹; times σ² it is the covariance of beta.
     b, u : tuple of ndarray (levels, k)
-        Conditional modes of each term, and their spherical form (b = Tu).
+        Conditional modes of each term, and u with b = Tu, spherical where levels are independent.
     pwrss, logdet_L, logdet_RX : float
         Penalized residual sum of squares, log|M|, log|X'V⁻¹X|.
     singular_terms : tuple of bool
@@ -58,6 +59,8 @@ class Fit:
     optimization : Optimization
     restrictions : Restrictions or None
         Equations that the parameters fulfil.
+    sampling : Sampling or None
+        What an iterative solver leaves uncertain; None if everything is exact.
     shared : dict
         What the shared properties computed; none of it has rows.
     """
@@ -79,6 +82,7 @@ class Fit:
     singular_terms: tuple[bool, ...]
     optimization: Optimization
     restrictions: Restrictions | None = None
+    sampling: Sampling | None = None
     shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
@@ -88,15 +92,20 @@ class Fit:
         criterion: AnyCriterion,
         evaluation: AnyEvaluation,
         optimization: Optimization,
+        sampling: Sampling | None = None,
     ) -> Fit:
         """Carry the engine's solution back to the user's units."""
         problem, pls = criterion.problem, evaluation.pls
         cp, covariance = problem.cp, problem.covariance
         beta, unscaled_cov = _fixed_effects(problem, evaluation)
         u = by_term(
-            problem, [T.T @ cp.block(evaluation.v, i) for i, T in enumerate(pls.factor.templates)]
+            problem,
+            [
+                T.T @ cp.spread(i, cp.block(evaluation.v, i))
+                for i, T in enumerate(pls.factor.templates)
+            ],
         )
-        return cls(
+        out = cls(
             design=design,
             problem=problem,
             reml=criterion.reml,
@@ -114,7 +123,11 @@ class Fit:
             singular_terms=tuple(covariance.singular_terms(pls.theta)),
             optimization=optimization,
             restrictions=getattr(criterion, "restrictions", None),
+            sampling=sampling,
         )
+        if sampling is not None:
+            out.shared["engine"] = evaluation  # another one would cost as much as a step
+        return out
 
     def with_design(self, design: Design) -> Fit:
         """Return the same fit of the same design without its rows, or with them."""
@@ -195,7 +208,7 @@ class Fit:
     @shared_property
     def conditional_cov(self) -> list[Array]:
         """Covariance (levels, k, k) of each term's b given y, with beta and theta as known."""
-        blocks = self.engine.pls.factor.diagonal_blocks()
+        blocks = level_blocks(self.problem.cp, self.engine.pls.factor)
         return [
             self.sigma**2 * place.covariance(blocks[place.block]).transpose(2, 0, 1)
             for place in self.problem.cp.layout.places
@@ -206,7 +219,7 @@ class Fit:
         design = self.design
         out = design.y - response(design) + design.X @ self.beta
         for term, b in zip(design.terms, self.b):
-            out += np.einsum("nk,nk->n", term.X, b[term.codes])
+            out += term.times(b)
         return np.asarray(out)
 
 
@@ -228,5 +241,6 @@ def modes_by_term(problem: Problem, b: Array) -> tuple[Array, ...]:
 def by_term(problem: Problem, blocks: list[Array]) -> tuple[Array, ...]:
     """Split (k, levels) arrays of the blocks into (levels, k) arrays of the terms."""
     return tuple(
-        np.ascontiguousarray(blocks[place.block][place.own].T) for place in problem.cp.layout.places
+        np.ascontiguousarray(place.reported(blocks[place.block][place.own]).T)
+        for place in problem.cp.layout.places
     )

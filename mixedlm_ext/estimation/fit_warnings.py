@@ -28,7 +28,7 @@ def warn_of_fit(fit: Fit) -> None:
 def warn_of_generalized(fit: GeneralizedFit) -> None:
     """Warn of a search that failed or of estimates at a boundary; of one thing if there is none."""
     if fit.optimization.verdict == "no minimum":
-        message = f"There are no finite estimates: {fit.optimization.message}."
+        message = f"There is no estimate to rely on: {fit.optimization.message}."
         warn_caller(message.replace("..", "."), ConvergenceWarning)
         return
     warn_of_fit(fit)

@@ -168,8 +168,11 @@ class Fitted:
 
     @property
     def n_groups(self) -> dict[str, int]:
-        """Number of levels of each grouping factor."""
-        return {term.group: len(term.levels) for term in self.design.terms}
+        """Number of levels of each grouping factor, those without rows of a known matrix too."""
+        out: dict[str, int] = {}
+        for term in self.design.terms:
+            out[term.group] = max(len(term.levels), out.get(term.group, 0))
+        return out
 
     def rows(self, what: str) -> Design:
         """Return the design with its rows, or say that they were removed, and `what` with them.

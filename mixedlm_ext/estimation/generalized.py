@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.caching import shared_property
 from mixedlm_ext.criteria.generalized import GeneralizedProblem, generalized_problem
 from mixedlm_ext.criteria.laplace import LaplaceCriterion, LaplaceEvaluation
+from mixedlm_ext.criteria.quadrature import QuadratureCriterion
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.estimation.fit import Fit, by_term, modes_by_term
@@ -22,10 +23,19 @@ from mixedlm_ext.families.choose import extra_of, likelihood_of
 from mixedlm_ext.families.curves import mean_of
 from mixedlm_ext.families.prior import PriorWeights
 from mixedlm_ext.search.verdict import Optimization
+from mixedlm_ext.solvers.direct import Factor
 
 Array = NDArray[np.float64]
 
-__all__ = ["GeneralizedFit", "criterion_of", "generalized_fit"]
+__all__ = [
+    "GeneralizedFit",
+    "WorkingEngine",
+    "WorkingSolution",
+    "criterion_of",
+    "evaluation_of",
+    "generalized_fit",
+    "point_of",
+]
 
 _FLAT = 1e-7
 """Eigenvalues of the information this small, relative to the largest, count as none."""
@@ -35,6 +45,22 @@ _POISSON = 1e4
 """Size of a negative binomial, in means, from which on it is a Poisson distribution."""
 _SHARE = 1e-4
 """A parameter's share of a direction from which on it is lost with it."""
+
+
+@dataclass(frozen=True, eq=False)
+class WorkingSolution:
+    """What errors of predictions read of penalized least squares: M and NZ'WX, X orthonormal."""
+
+    factor: Factor
+    NZX: Array
+
+
+@dataclass(frozen=True, eq=False)
+class WorkingEngine:
+    """The working linear model, and its weights (n,)."""
+
+    pls: WorkingSolution
+    w: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +137,15 @@ class GeneralizedFit(Fit):
         return list(self.conditional)
 
     @shared_property
+    def engine(self) -> WorkingEngine:  # type: ignore[override]
+        """The linear mixed model for the working response at the estimates."""
+        e = evaluation_of(self)
+        problem = e.criterion.problem
+        WQ = problem.Q * (e.w / np.sqrt(problem.n))[:, None]
+        NZX = e.factor.apply(problem.rows.Zt @ WQ)
+        return WorkingEngine(WorkingSolution(e.factor, NZX), e.w)
+
+    @shared_property
     def rows_problem(self) -> GeneralizedProblem:
         """The rows in the engine's layout, with their likelihood."""
         require_rows(self.design, "what is computed from them")
@@ -154,7 +189,7 @@ def generalized_fit(
     criterion = e.criterion
     problem = criterion.problem
     covariance, linear = problem.covariance, problem.linear
-    information = 0.5 * e.exact_hessian
+    information = 0.5 * (e.exact_hessian if e.nearby is None else e.nearby)
     cov = _parameter_cov(problem, e, information, lost)
     p = problem.p
     blocks = e.factor.diagonal_blocks()
@@ -237,4 +272,19 @@ def _inverse(S: Array, J: Array, lost: tuple[int, ...]) -> Array:
 def criterion_of(fit: GeneralizedFit) -> LaplaceCriterion:
     """Return the criterion that a fit minimized."""
     fixed = None if fit.extra_estimated or not len(fit.omega) else fit.omega
+    if fit.nagq > 1:
+        return QuadratureCriterion(fit.rows_problem, fit.nagq, fixed)
     return LaplaceCriterion(fit.rows_problem, fit.nagq == 0, fixed)
+
+
+def point_of(fit: GeneralizedFit) -> Array:
+    """Return θ (standardized), ζ unless the fit was fast, and ω if it was estimated."""
+    zeta = np.zeros(0) if fit.nagq == 0 else fit.rows_problem.zeta(fit.beta)
+    omega = fit.omega if fit.extra_estimated else np.zeros(0)
+    return np.concatenate([fit.problem.covariance.standardize(fit.theta), zeta, omega])
+
+
+def evaluation_of(fit: GeneralizedFit) -> LaplaceEvaluation:
+    """Evaluate the criterion at the estimates once more."""
+    zeta = fit.rows_problem.zeta(fit.beta)
+    return criterion_of(fit).at(point_of(fit), None, zeta)

@@ -19,7 +19,7 @@ from mixedlm_ext.caching import cached_property
 
 Array = NDArray[np.float64]
 
-__all__ = ["Curve", "mean_of"]
+__all__ = ["Curve", "is_even", "link_record", "mean_of", "read_link"]
 
 _STEP = 2e-3
 """Of the differences, relative to η where that is large."""
@@ -106,6 +106,32 @@ class Curve:
         """Return the values without numpy's warnings: what overflows is found out by ℓ."""
         with np.errstate(all="ignore"):
             return np.asarray(compute(), dtype=float)
+
+
+_LINKS = (
+    links.Logit, links.Probit, links.Cauchy, links.CLogLog, links.LogLog, links.Log, links.LogC,
+)  # fmt: skip
+
+
+def link_record(link: Any) -> dict[str, Any]:
+    """Return a link by name and numbers, for a file."""
+    if isinstance(link, links.Power):
+        return {"name": "Power", "power": float(link.power)}
+    return {"name": type(link).__name__}
+
+
+def read_link(record: Any) -> Any:
+    """Return the link of a record, None for none; only links that are known are made."""
+    if record is None:
+        return None
+    if record["name"] == "Power":
+        return links.Power(float(record["power"]))
+    return next(kind for kind in _LINKS if kind.__name__ == record["name"])()
+
+
+def is_even(link: Any) -> bool:
+    """Say whether η and -η have the same mean, as by the square root."""
+    return isinstance(link, links.Power) and (1.0 / link.power) % 2.0 == 0.0
 
 
 def mean_of(family: Any, eta: Array) -> Array:

@@ -9,6 +9,7 @@ from mixedlm_ext.criteria.laplace import LaplaceEvaluation
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.errors import FitError
+from mixedlm_ext.families.curves import is_even
 from mixedlm_ext.identification.separation import constant_terms, separated_columns
 
 Array = NDArray[np.float64]
@@ -43,7 +44,15 @@ class Endless:
         self.columns: tuple[int, ...] = ()
 
     def why(self, e: LaplaceEvaluation) -> str:
-        """Return a sentence, or "" if nothing speaks against a maximum."""
+        """Return a sentence, or "" if nothing speaks against the maximum."""
+        link = e.criterion.problem.likelihood.family.link
+        if is_even(link) and (e.modes.eta < 0.0).any():
+            share = float((e.modes.eta < 0.0).mean())
+            return (
+                f"with the {type(link).__name__} link the linear predictor is negative in "
+                f"{share:.1%} of the rows, where the mean rises again: the likelihood has many "
+                "maxima, of which this may not be the largest. Use the log link"
+            )
         if self._ends is None:
             return ""
         fixed = e.criterion.problem.Q @ e.modes.zeta

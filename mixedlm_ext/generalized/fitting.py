@@ -56,6 +56,9 @@ class AssembledGeneralized:
     face: Face = PLAIN
     _problems: dict[bool, GeneralizedProblem] = field(default_factory=dict, repr=False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"data": self.data, "face": self.face, "_problems": {}}
+
     def problem(self, observed: bool | None = None) -> GeneralizedProblem:
         """Return the rows in the engine's layout; with what information is the family's default."""
         observed = observed_by_default(self.data.family) if observed is None else observed

@@ -6,26 +6,32 @@ from typing import Any
 
 import pandas as pd
 
-from mixedlm_ext.errors import FitError, check_probability
+from mixedlm_ext.errors import FitError, check_choice, check_probability
 from mixedlm_ext.estimation.fitted import Fitted
+from mixedlm_ext.generalized.profile import profile
 from mixedlm_ext.inference.fixed.coefficients import Coefficients
 from mixedlm_ext.inference.intervals import positions
 
 __all__ = ["conf_int"]
 
 
-def conf_int(fitted: Fitted, alpha: float = 0.05, method: Any = None, cols: Any = None) -> Any:
+def conf_int(
+    fitted: Fitted, /, alpha: float = 0.05, method: Any = None, cols: Any = None, **options: Any
+) -> Any:
     """Confidence intervals.
 
     Parameters
     ----------
     alpha : float
         One minus the confidence level.
-    method : {None}
-        None: of the fixed effects, from their standard errors.
+    method : {None, "profile"}
+        None: of the fixed effects, from their standard errors. "profile": of all parameters, from
+        the profile likelihood.
     cols : sequence of int or str, optional
         Positions or names of the fixed effects wanted, all by default; also taken in the place
         of `method`, as in statsmodels. Limits are an array then.
+    **options
+        For "profile" what `profile` takes.
 
     Returns
     -------
@@ -35,8 +41,12 @@ def conf_int(fitted: Fitted, alpha: float = 0.05, method: Any = None, cols: Any 
     check_probability("alpha", alpha)
     if method is not None and not isinstance(method, str):
         method, cols = None, method
+    if method == "profile":
+        return profile(fitted, alpha_max=alpha, **options).conf_int(alpha)
     if method is not None:
-        raise FitError(f"method={method!r} is not known.")
+        check_choice("method", method, ("profile",), FitError, more="None is by standard errors.")
+    if options:
+        raise FitError(f"{', '.join(options)} needs method='profile'.")
     limits = Coefficients(fitted).limits(alpha)
     if cols is not None:
         return limits[positions(cols, list(fitted.x_names))]

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from statsmodels.base.data import ModelData
 
@@ -155,10 +154,7 @@ class MixedGLM(absent.NotOfModels, LikelihoodModel):
         design = data.design
         self.design, self.family, self.prior = design, data.family, data.prior
         self._as_arrays = as_arrays
-        index = design.index
-        endog = pd.Series(design.y, index=index, name=design.endog_name, copy=False)
-        exog = pd.DataFrame(design.X, index=index, columns=list(design.x_names), copy=False)
-        super().__init__(endog, exog, hasconst=hasconst)
+        super().__init__(design.y, design.X, hasconst=hasconst)
         self.offset = design.offset
         self.nobs = round(data.prior.count(len(design.y)))
         self.k_vars = len(design.x_names)
@@ -172,7 +168,7 @@ class MixedGLM(absent.NotOfModels, LikelihoodModel):
         self, endog: Any, exog: Any, missing: str, hasconst: bool | None, **kwargs: Any
     ) -> ModelData:
         """Attach the data in a form that pickles."""
-        return model_data(endog, exog, hasconst, self.design, self._as_arrays)
+        return model_data(self.design, hasconst, self._as_arrays)
 
     @classmethod
     def from_formula(

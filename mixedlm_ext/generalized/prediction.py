@@ -14,7 +14,7 @@ from mixedlm_ext.design import Design, NewData, RandomTerm
 from mixedlm_ext.errors import DesignError, check_choice
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
-from mixedlm_ext.families.curves import mean_of
+from mixedlm_ext.families.curves import link_record, mean_of
 from mixedlm_ext.generalized.record import generalized
 from mixedlm_ext.prediction.means import (
     mark_not_estimable,
@@ -23,11 +23,13 @@ from mixedlm_ext.prediction.means import (
     rows_to_predict,
 )
 from mixedlm_ext.prediction.new_levels import warn_of_new_levels
+from mixedlm_ext.prediction.predictor import Predictor
+from mixedlm_ext.prediction.record import predictor_record
 from mixedlm_ext.prediction.terms import Chosen, choose_terms
 
 Array = NDArray[np.float64]
 
-__all__ = ["WHICH", "averaged_mean", "new_rows", "predict", "read_which"]
+__all__ = ["WHICH", "averaged_mean", "new_rows", "predict", "read_which", "to_predictor"]
 
 WHICH = ("mean", "linear", "average")
 _NODES = 51
@@ -106,14 +108,51 @@ def predict(
     return fitted.labelled(values, new.index, isinstance(getattr(exog, "index", None), pd.Index))
 
 
-def read_which(which: Any, conditional: Any) -> bool:
+def to_predictor(fitted: Fitted, terms: str | Sequence[str] | None = None) -> Predictor:
+    """Return a small object that predicts without the data of the fit.
+
+    Parameters
+    ----------
+    terms : str or sequence of str, optional
+        The random effects to keep, as for `predict`; all by default.
+
+    Returns
+    -------
+    Predictor
+        ``predict(exog)`` gives means, ``predict(exog, linear=True)`` linear predictors;
+        ``save(path)``, ``Predictor.load(path)``.
+
+    Raises
+    ------
+    DesignError
+        If the model was made from arrays, or the formula uses something that a JSON file cannot
+        hold.
+
+    Examples
+    --------
+    >>> import statsmodels.api as sm
+    >>> from mixedlm_ext import MixedGLM, datasets
+    >>> data = datasets.cbpp.load_pandas().data
+    >>> formula = "incidence / size ~ period + (1 | herd)"
+    >>> family = sm.families.Binomial()
+    >>> result = MixedGLM.from_formula(formula, data, family=family, weights="size").fit()
+    >>> round(result.to_predictor().predict({"period": "1", "herd": "1"}), 4)
+    0.3082
+    """
+    fit = generalized(fitted)
+    chosen = choose_terms(fit.design, "conditional", terms)
+    record = predictor_record(fit, chosen, link_record(fit.family.link))
+    return Predictor(record, trusted=None)
+
+
+def read_which(which: Any, conditional: Any, choices: Sequence[str] = WHICH) -> bool:
     """Check which prediction is asked for, and return whether it is conditional."""
     if which in ("conditional", "population"):
         raise DesignError(
             f"which={which!r} is of linear mixed models. Here which= is 'mean' or 'linear', and "
             f"conditional={which == 'conditional'} says whether random effects are in it."
         )
-    check_choice("which", which, WHICH)
+    check_choice("which", which, choices)
     if not isinstance(conditional, bool | np.bool_):
         raise DesignError(f"conditional={conditional!r} is not True or False.")
     return bool(conditional)

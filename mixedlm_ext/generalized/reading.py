@@ -25,12 +25,18 @@ from mixedlm_ext.design.named_checks import read_checks
 from mixedlm_ext.errors import DesignError, FormulaError
 from mixedlm_ext.families.choose import check_family, check_response_of, extra_of
 from mixedlm_ext.families.prior import PriorWeights
-from mixedlm_ext.language import parse_formula
+from mixedlm_ext.language import MixedFormula, parse_formula
 from mixedlm_ext.language.parser import check_is_text
 
 Array = NDArray[np.float64]
 
-__all__ = ["GLM_FORMULA_ARGUMENTS", "GeneralizedDesign", "read_arrays", "read_generalized"]
+__all__ = [
+    "GLM_FORMULA_ARGUMENTS",
+    "GeneralizedDesign",
+    "has_two_columns",
+    "read_arrays",
+    "read_generalized",
+]
 
 GLM_FORMULA_ARGUMENTS = (
     "formula", "data", "family", "subset", "drop_cols", "weights", "exposure", "offset",
@@ -125,7 +131,7 @@ def read_generalized(
     if groups is not None:
         parsed, scope = translate_groups(formula, data, groups, re_formula, vc_formula, scope)
     elif isinstance(formula, str):
-        parsed = parse_formula(formula, columns=table.names)
+        parsed = _parsed(formula, table)
     else:
         check_is_text(formula)
         raise AssertionError
@@ -134,6 +140,9 @@ def read_generalized(
     trials = None
     if two is not None:
         text, trials = _as_proportion(parsed.text, two, table, scope)
+        name = parsed.shown(parsed.response)
+    elif type(family) is families.Binomial and _is_boolean(parsed, table, scope):
+        text = f"({parsed.response}) * 1.0 ~{parsed.text.partition('~')[2]}"
         name = parsed.shown(parsed.response)
     kinds = _kinds(
         family, trials, *(_column(table, w, what) for w, what in (
@@ -224,6 +233,12 @@ def read_arrays(
 
 def _finished(design: Design, family: Any, kinds: _Weights, name: str | None) -> GeneralizedDesign:
     """Return the design without weights, the weights of its rows, and a checked response."""
+    related = [term for term in design.terms if term.related is not None]
+    if related:
+        raise DesignError(
+            f"{related[0].text} has a known covariance of its levels, which generalized models do "
+            "not take. Leave the matrix out, or fit a MixedLM."
+        )
     prior = kinds.of_rows(design.rows.positions)
     design = replace(design, rows=replace(design.rows, weights=None))
     if name is not None:
@@ -259,7 +274,7 @@ def _column(table: Table, values: Any, what: str) -> pd.Series | None:
     else:
         column = one_per_row(values, what, len(table), table.index)
     try:
-        return column.astype(float)
+        return pd.Series(column.astype(float).to_numpy(), index=table.index)
     except (TypeError, ValueError):
         raise DesignError(f"{what} is not numeric. Use a column of numbers.") from None
 
@@ -294,6 +309,11 @@ def _named(weights: Any, kinds: _Weights, trials: pd.Series | None) -> Any:
 
 
 # --- two columns of a binomial response -----------------------------------------------------------
+
+
+def has_two_columns(response: str, family: Any) -> bool:
+    """Say whether a response is written as successes + failures of a binomial model."""
+    return type(family) is families.Binomial and _two_columns(response) is not None
 
 
 def _two_columns(response: str) -> tuple[str, str] | None:
@@ -336,13 +356,49 @@ def _as_proportion(
     return f"({left}) / (({left}) + ({right})) ~{rest}", trials
 
 
-def _evaluated(code: str, table: Table, scope: Mapping[str, Any]) -> pd.Series:
-    """Evaluate one of the two expressions in the data."""
-    used = {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
+def _parsed(formula: str, table: Table) -> MixedFormula:
+    """Parse a formula; without random terms it is statsmodels' GLM that is named."""
+    try:
+        return parse_formula(formula, columns=table.names)
+    except FormulaError as error:
+        hint = error.hint.replace("OLS: smf.ols(", "GLM: smf.glm(")
+        hint = hint.replace(", data).", ", data, family=family).")
+        raise FormulaError(error.problem, error.formula, error.span, hint) from None
+
+
+def _is_boolean(formula: MixedFormula, table: Table, scope: Mapping[str, Any]) -> bool:
+    """Say whether a response is true or false; refuse text, of which one value is a success."""
+    try:
+        values = pd.Series(_value(formula.response, table, scope))
+    except Exception:  # said better where the design evaluates it
+        return False
+    if pd.api.types.is_bool_dtype(values.dtype):
+        return True
+    kind = isinstance(values.dtype, pd.CategoricalDtype) or values.dtype.kind in "OUST"
+    kinds = list(pd.unique(values.dropna())) if kind else []
+    if kinds and all(isinstance(v, bool | np.bool_) for v in kinds):
+        return True
+    if kinds and all(isinstance(v, str) for v in kinds):
+        name = formula.shown(formula.response)
+        raise DesignError(
+            f"response {name!r} is text ({', '.join(map(repr, kinds[:3]))}). Say which value is a "
+            f"success: ({formula.response} == {kinds[-1]!r}) ~ ..."
+        )
+    return False
+
+
+def _value(code: str, table: Table, scope: Mapping[str, Any]) -> Any:
+    """Evaluate an expression of the response in the data."""
+    used = {node.id for node in ast.walk(ast.parse(code.strip())) if isinstance(node, ast.Name)}
     columns = {name: table.column(name) for name in used if name in table.names}
     names = {**scope, **columns, "Q": table.column, "I": lambda x: x, "np": np}
+    return eval(code.strip(), {"__builtins__": {}}, names)
+
+
+def _evaluated(code: str, table: Table, scope: Mapping[str, Any]) -> pd.Series:
+    """Evaluate one of the two expressions in the data."""
     try:
-        values = eval(code, {"__builtins__": {}}, names)
+        values = _value(code, table, scope)
         return pd.Series(np.asarray(values, dtype=float), index=table.index)
     except Exception as error:
         raise DesignError(

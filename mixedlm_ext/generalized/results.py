@@ -5,8 +5,9 @@ Each method is a line that names the function that computes it; its docstring st
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import numpy as np
 import pandas as pd
@@ -15,23 +16,48 @@ from numpy.typing import NDArray
 from mixedlm_ext import absent
 from mixedlm_ext.absent import attribute_again
 from mixedlm_ext.compat import cache_readonly, cached_data
+from mixedlm_ext.diagnostics import vif
 from mixedlm_ext.estimation import random_effects, varcorr
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.estimation.generalized import GeneralizedFit
 from mixedlm_ext.families.choose import with_extra
-from mixedlm_ext.generalized import intervals, prediction, report, residuals, simulation
+from mixedlm_ext.generalized import (
+    check,
+    frames,
+    intervals,
+    prediction,
+    prediction_results,
+    profile,
+    refits,
+    report,
+    residuals,
+    robust,
+    simulation,
+    tests,
+    update,
+)
 from mixedlm_ext.generalized.record import generalized
+from mixedlm_ext.inference.compare import compare
 from mixedlm_ext.inference.fixed import wald
 from mixedlm_ext.inference.fixed.coefficients import Coefficients
+from mixedlm_ext.inference.means import marginal_means, trends
 from mixedlm_ext.labelled_effects import LabelledEffects
-from mixedlm_ext.method import of_fit, of_fitted
+from mixedlm_ext.method import as_method, of_fit, of_fitted
 from mixedlm_ext.report import tidy
 from mixedlm_ext.report.summary import headline
 from mixedlm_ext.search import Optimization
 
 Array = NDArray[np.float64]
+P = ParamSpec("P")
 
 __all__ = ["MixedGLMResults"]
+
+
+def another(
+    function: Callable[Concatenate[Fitted, P], Fitted],
+) -> Callable[Concatenate[Any, P], MixedGLMResults]:
+    """Make a method that returns other results of a function from `Fitted` to `Fitted`."""
+    return as_method(function, lambda own: own.fitted, lambda own, fitted: own.like(fitted))
 
 
 class MixedGLMResults(absent.NotOfResults, LabelledEffects):
@@ -94,19 +120,15 @@ class MixedGLMResults(absent.NotOfResults, LabelledEffects):
             constant=fitted.constant if model.data.const_idx is None else model.data.const_idx,
         )
         self._coefficients = Coefficients(self._fitted)
-        super().__init__(
-            model,
-            fit.beta,
-            normalized_cov_params=model.data.wrap_output(self._coefficients.cov, "cov"),
-            scale=1.0,
-            use_t=False,
-        )
+        super().__init__(model, fit.beta, scale=1.0, use_t=False)
         self._cache: dict[str, Any] = {}
         self.scale = fit.dispersion
         self.nobs = fitted.n
         self.df_resid = self.nobs - len(fit.beta)
         self.df_model = len(fit.beta) - int(model.k_constant)
-        self.cov_type = "nonrobust"
+        self.cov_type = "nonrobust" if fitted.clustered is None else "cluster"
+        if fitted.clustered is not None:
+            self.cov_kwds = {"groups": fitted.clustered.groups, "kind": fitted.clustered.kind}
 
     def initialize(self, model: Any, params: Any, **kwargs: Any) -> None:
         """Attach the model; `params` are those of the fit."""
@@ -117,6 +139,13 @@ class MixedGLMResults(absent.NotOfResults, LabelledEffects):
 
         def __getattr__(self, name: str) -> Any:
             return attribute_again(self, name, absent.GLM_RESULTS, absent.R_RESULTS)
+
+    def like(self, fitted: Fitted) -> MixedGLMResults:
+        """Return the results of another fit; of this model, if it has the same design."""
+        if fitted.design is self.fitted.design:
+            return type(self)(self.model, fitted)
+        found: MixedGLMResults = fitted.result()
+        return found
 
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if name not in absent.INHERITED]
@@ -204,10 +233,24 @@ class MixedGLMResults(absent.NotOfResults, LabelledEffects):
     t_test = of_fitted(wald.t_test)
     wald_test = of_fitted(wald.wald_test)
     wald_test_terms = of_fitted(wald.wald_test_terms)
+    robust_cov = of_fitted(robust.robust_cov)
+    get_robustcov_results = another(robust.get_robustcov_results)
+
+    # --- terms, means, comparisons ----------------------------------------------------------------
+
+    anova = of_fitted(tests.anova)
+    drop1 = of_fitted(tests.drop1)
+    ranova = of_fitted(tests.ranova)
+    compare_lr_test = of_fitted(compare.compare_lr_test)
+    compare = of_fitted(compare.compare)
+    emmeans = of_fitted(marginal_means.emmeans)
+    emtrends = of_fitted(trends.emtrends)
+    vif = of_fitted(vif.vif)
 
     # --- variances and random effects -------------------------------------------------------------
 
     varcorr = of_fit(varcorr.varcorr)
+    profile = of_fitted(profile.profile)
     group_coefs = of_fit(random_effects.group_coefs)
 
     @property
@@ -283,11 +326,20 @@ class MixedGLMResults(absent.NotOfResults, LabelledEffects):
 
     residuals = of_fitted(residuals.residuals)
     predict = of_fitted(prediction.predict)
+    to_predictor = of_fitted(prediction.to_predictor)
+    get_prediction = of_fitted(prediction_results.get_prediction)
     simulate = of_fitted(simulation.simulate)
+    bootstrap = of_fitted(refits.bootstrap)
+    refit = another(refits.refit)
+    update = another(update.update)
 
     # --- reports ----------------------------------------------------------------------------------
 
+    check = of_fitted(check.check)
+    influence = of_fitted(refits.influence)
     summary = of_fitted(report.summary)
+    glance = of_fitted(frames.glance)
+    augment = of_fitted(frames.augment)
     tidy = of_fitted(tidy.tidy)
 
     def remove_data(self) -> None:

@@ -19,7 +19,7 @@ from mixedlm_ext.simulation.simulate import check_count, spawn_seeds
 
 Array = NDArray[np.float64]
 
-__all__ = ["draw_response", "draw_rows", "simulate"]
+__all__ = ["draw_means", "draw_response", "simulate"]
 
 
 def simulate(
@@ -65,17 +65,17 @@ def draw_response(
 ) -> Array:
     """Return one response (n,)."""
     if conditional:
-        return draw_rows(fit, fit.fitted(), rng)
+        return draw_means(fit, fit.fitted(), rng)
     design = fit.design
     eta = design.X @ fit.beta + (0.0 if design.offset is None else design.offset)
     for term, T in zip(design.terms, fit.templates):
         b = rng.standard_normal((len(term.levels), len(T))) @ T.T
         eta = eta + np.einsum("nk,nk->n", term.X, b[term.codes])
-    return draw_rows(fit, mean_of(fit.family, eta), rng)
+    return draw_means(fit, mean_of(fit.family, eta), rng)
 
 
-def draw_rows(fit: GeneralizedFit, mu: Array, rng: np.random.Generator) -> Array:
-    """Return a response of each row of the fit, given the means."""
+def draw_means(fit: GeneralizedFit, mu: Array, rng: np.random.Generator) -> Array:
+    """Return a response for each mean, by the prior weights of the record."""
     family, prior = with_extra(fit.family, fit.omega), fit.prior
     if not np.isfinite(mu).all():
         raise FitError(

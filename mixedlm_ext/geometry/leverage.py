@@ -111,7 +111,8 @@ class RowGeometry:
     @cached_property
     def random_part(self) -> Array:
         """|c_i|², (n,)."""
-        if len(self._fit.problem.cp.shapes) == 1:
+        cp = self._fit.problem.cp
+        if len(cp.shapes) == 1 and not cp.A.joined(0):
             return np.asarray((self._N @ self._Zt).multiply(self._Zt).sum(axis=0)).ravel()
         out = np.empty(self._Zt.shape[1])
         for chunk in self._chunks():
@@ -120,7 +121,7 @@ class RowGeometry:
 
     def inverse_V(self, rows: Index) -> Array:
         """Return the block of V⁻¹ = I - CC' of m rows, (m, m)."""
-        if len(self._fit.problem.cp.shapes) == 1:
+        if self._fit.problem.cp.by_levels:
             Z = self._Zt[:, rows]
             CC = (Z.T @ (self._N @ Z)).toarray()
         else:
@@ -129,7 +130,7 @@ class RowGeometry:
 
     @cached_property
     def _N(self) -> sparse.csr_array:
-        """ΛM⁻¹Λ' of a model with one block, laid out as Z'WZ."""
+        """The diagonal blocks of ΛM⁻¹Λ' of a model with one block."""
         blocks = self._pls.factor.diagonal_blocks()
         return BlockMatrix(self._fit.problem.cp.shapes, blocks, {}).sparse
 

@@ -33,10 +33,15 @@ def independent_sets(design: Design) -> Index:
     """
     n = len(design.y)
     rows = np.arange(n)
-    starts = n + np.cumsum([0, *(len(term.levels) for term in design.terms)])
+    starts = n + np.cumsum([0, *(term.n_codes for term in design.terms)])
     ends = [start + term.codes for start, term in zip(starts, design.terms)]
     size = int(starts[-1])
-    edges = (np.ones(n * len(ends)), (np.tile(rows, len(ends)), np.concatenate(ends)))
+    one, two = [np.tile(rows, len(ends))], ends
+    for start, term in zip(starts, design.terms):
+        if term.related is not None:  # levels hang together by what they have in common
+            levels, parts, count = term.related.edges
+            one, two, size = [*one, start + levels], [*two, size + parts], size + count
+    edges = (np.ones(sum(map(len, one))), (np.concatenate(one), np.concatenate(two)))
     graph = sparse.csr_array(edges, shape=(size, size))
     _, labels = csgraph.connected_components(graph, directed=False)
     _, codes = np.unique(labels[:n], return_inverse=True)
@@ -112,6 +117,10 @@ def _factored(fit: Fit, codes: Index) -> Iterator[tuple[Index, Index, Array]]:
         V = np.zeros((*rows.shape, rows.shape[1])) + np.eye(rows.shape[1])
         for term, F in zip(design.terms, half):
             level = term.codes[rows]
-            shared = level[:, :, None] == level[:, None, :]
+            shared: Array | NDArray[np.bool_]
+            if term.related is None:
+                shared = level[:, :, None] == level[:, None, :]
+            else:
+                shared = term.related.between(level)
             V += shared * (F[rows] @ F[rows].transpose(0, 2, 1))
         yield sets, rows, np.asarray(np.linalg.cholesky(V), dtype=float)

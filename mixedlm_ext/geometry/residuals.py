@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mixedlm_ext.criteria.level_blocks import level_blocks, level_variances
 from mixedlm_ext.errors import check_choice
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
@@ -147,14 +148,12 @@ def standardized_modes(fit: Fit) -> dict[str, pd.DataFrame]:
     prior variance less the mean squared error of prediction (Laird & Ware 1982, Biometrics 38).
     """
     pls, cp = fit.engine.pls, fit.problem.cp
-    N = pls.factor.diagonal_blocks()
     U = np.ascontiguousarray(solve_upper(pls.RX, pls.NZX.T, transpose=True).T)
+    errors = level_blocks(cp, pls.factor, U)
     out = {}
     for term, place, T, b in zip(fit.design.terms, cp.layout.places, fit.templates, fit.b):
-        u = cp.block(U, place.block)
-        error = place.covariance(N[place.block] + np.einsum("alp,blp->abl", u, u))
-        error_variance = np.einsum("aal->la", error)
-        prior = np.diag(T @ T.T)
+        error_variance = np.einsum("aal->la", place.covariance(errors[place.block]))
+        prior = level_variances(fit.problem, place.block)[:, None] * np.diag(T @ T.T)
         left = prior - error_variance
         known = left > _FREE * prior
         sd = np.sqrt(np.where(known, left, np.nan))

@@ -64,6 +64,8 @@ def inside_fixed(problem: Problem, t: int) -> Array:
         inside = np.flatnonzero(np.diag(left) * scale**2 < _INSIDE)
         return np.asarray(np.eye(own.k)[:, inside])
     values, vectors = np.linalg.eigh(scale[:, None] * left * scale)
+    if values[0] >= _INSIDE:
+        return np.zeros((own.k, 0))
     W = np.linalg.solve(place.whitening, scale[:, None] * vectors[:, values < _INSIDE])
     return np.asarray(place.lengths[:, None] * W)
 
@@ -141,8 +143,8 @@ class Image:
     def _sizes(self, vector: Array) -> tuple[Array, float]:
         """Return the sizes of S E_iSr, and of Sr: what there is before X takes its part."""
         cp = self._problem.cp
-        Sr = cp.ZZ @ vector
-        whole = np.column_stack([cp.ZZ @ self._patterns(Sr), Sr]) * self._share[:, None]
+        Sr = cp.A.times(vector)
+        whole = np.column_stack([cp.A.times(self._patterns(Sr)), Sr]) * self._share[:, None]
         sizes = np.maximum(np.linalg.norm(whole, axis=0), np.finfo(float).tiny)
         # what is nothing but rounding must not be scaled up to look like something
         return np.maximum(sizes, _LEAST * sizes.max())[: self.m], float(sizes[-1])
@@ -167,25 +169,26 @@ class Image:
     def _project(self, M: Array) -> Array:
         """Return CM: Z'WZM, less the part of the fixed effects."""
         cp = self._problem.cp
-        out = np.asarray(cp.ZZ @ M)
+        out = cp.A.times(M)
         return out - matmul(cp.ZX, matmul(cp.ZX.T, M)) if self._fixed and cp.p else out
 
     def _patterns(self, vector: Array) -> Array:
-        """Return E_i v for each parameter of Γ, (q, m)."""
+        """Return (E_i ⊗ K)v for each parameter of Γ, (q, m)."""
         cp = self._problem.cp
         out = np.zeros((cp.q, len(self._changes)))
         for j, (i, E) in enumerate(self._changes):
             rows = np.flatnonzero(E.any(axis=1))
-            cp.block(out[:, j], i)[rows] = E[rows] @ cp.block(vector, i)
+            cp.block(out[:, j], i)[rows] = cp.spread(i, E[rows] @ cp.block(vector, i))
         return out
 
     def _traces(self) -> Array:
-        """Return tr(E_iC) for each parameter of Γ."""
+        """Return tr((E_i ⊗ K)C) for each parameter of Γ."""
         cp = self._problem.cp
-        sums = [D.sum(axis=-1) for D in cp.diagonal]
+        sums = self._problem.information_at_zero
         if self._fixed:
-            blocks = [cp.block(cp.ZX, i) for i in range(len(sums))]
-            sums = [D - np.einsum("alp,blp->ab", F, F) for D, F in zip(sums, blocks)]
+            for i, total in enumerate(sums):
+                F = cp.block(cp.ZX, i)
+                sums[i] = total - np.einsum("alp,blp->ab", F, cp.spread(i, F))
         return np.array([(E * sums[i]).sum() for i, E in self._changes])
 
 

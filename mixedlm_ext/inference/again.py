@@ -20,7 +20,7 @@ def assembled(fitted: Fitted) -> Assembled:
 
 
 def refit(fitted: Fitted, new_endog: Any) -> Fitted:
-    """Fit the same model to another response, starting from these estimates.
+    """Fit the same model to another response; all that does not depend on it is used again.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def refit(fitted: Fitted, new_endog: Any) -> Fitted:
 
 
 def refit_ml(fitted: Fitted) -> Fitted:
-    """Fit the same model by maximum likelihood, starting from these estimates.
+    """Fit the same model by maximum likelihood; its cross-products are used again.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def refit_ml(fitted: Fitted) -> Fitted:
 def fit_again(
     fitted: Fitted, model: Assembled, reml: bool | None = None, robust: bool = True
 ) -> Fitted:
-    """Fit a model of the same parameters from these estimates; unlike `fit`, it never warns.
+    """Fit a model of the same parameters; unlike `fit`, it never warns.
 
     Parameters
     ----------

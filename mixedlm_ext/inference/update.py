@@ -19,6 +19,7 @@ from mixedlm_ext.arguments import (
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.formula_code import column_names
 from mixedlm_ext.design.frame import read_table
+from mixedlm_ext.design.known_terms import EarlierMatrices
 from mixedlm_ext.design.more_columns import with_more_columns
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.design.row_values import check_new_response
@@ -31,7 +32,14 @@ from mixedlm_ext.fitting import fit
 from mixedlm_ext.language import MixedFormula
 from mixedlm_ext.language.update import update_formula
 
-__all__ = ["update", "updated"]
+__all__ = [
+    "known_columns",
+    "same_columns",
+    "same_rows",
+    "update",
+    "updated",
+    "with_new_columns",
+]
 
 
 def update(fitted: Fitted, /, formula: str = "~ .", data: Any = None, **kwargs: Any) -> Fitted:
@@ -118,14 +126,15 @@ def _updated_design(
         raise DesignError(
             "the model was made from arrays and has no formula to change. Make another MixedLM."
         )
-    arguments = dict(_same_rows(design) if data is None else _same_columns(design, changed))
+    arguments = dict(same_rows(design) if data is None else same_columns(design, changed))
     arguments.update(changed)
     arguments.setdefault("check", design.checks.given)
+    arguments.setdefault("cov", EarlierMatrices.of(design.formula, design.terms))
     scope = arguments.setdefault("eval_env", {**scope, **design.scope.values})
-    names = _column_names(design) if data is None else read_table(data).names
+    names = known_columns(design) if data is None else read_table(data).names
     parsed = update_formula(design.formula, formula, names)
     if data is None:
-        frame = _with_new_columns(design, parsed, arguments, scope)
+        frame = with_new_columns(design, parsed, arguments, scope)
     new = read_formula(
         _as_argument(parsed, arguments), frame if data is None else data, **arguments
     )
@@ -147,21 +156,21 @@ def _as_argument(formula: MixedFormula, arguments: Mapping[str, Any]) -> Any:
     return formula if names else formula.text
 
 
-def _column_names(design: Design) -> list[Any]:
+def known_columns(design: Design) -> list[Any]:
     """Return the columns that the design keeps, then others of the data while those are there."""
     assert design.frame is not None
     table = None if design.rows.at_hand is None else design.rows.at_hand.table()
     return list(dict.fromkeys([*design.frame.columns, *(() if table is None else table.names)]))
 
 
-def _with_new_columns(
+def with_new_columns(
     design: Design, formula: MixedFormula, arguments: Mapping[str, Any], scope: Mapping[str, Any]
 ) -> pd.DataFrame:
     """Return the frame of the design, with the columns that a formula and arguments add to it."""
     assert design.frame is not None
     named = [arguments.get(name) for name in ("weights", "offset", "groups")]
     wanted = column_names(formula) | {name for name in named if isinstance(name, str)}
-    there = _column_names(design)
+    there = known_columns(design)
     new = sorted(wanted.difference(design.frame.columns).intersection(there))
     if design.rows.at_hand is not None and design.rows.at_hand.table() is not None:
         resolve_names(formula, there, scope, len(design.frame))  # refuses unknown names
@@ -178,7 +187,7 @@ def _holds_another_response(new: Design, old: Design) -> bool:
     return same and not np.array_equal(new.y, old.y)
 
 
-def _same_rows(design: Design) -> dict[str, Any]:
+def same_rows(design: Design) -> dict[str, Any]:
     """Return weights and offset of the rows of a design."""
     require_rows(design)
     offset: NDArray[np.float64] | None = design.offset
@@ -189,7 +198,7 @@ def _same_rows(design: Design) -> dict[str, Any]:
     return {"weights": design.weights, "offset": offset}
 
 
-def _same_columns(design: Design, changed: Mapping[str, Any]) -> dict[str, Any]:
+def same_columns(design: Design, changed: Mapping[str, Any]) -> dict[str, Any]:
     """Return the names of weights and offset, for other data."""
     for name, values, column in (
         ("weights", design.weights, design.spec.weights.column),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from mixedlm_ext.errors import FormulaError
 from mixedlm_ext.language.syntax import Node
-from mixedlm_ext.language.tokens import Source
+from mixedlm_ext.language.tokens import Source, call_arguments
 
 __all__ = ["Factor", "Group", "expand_group"]
 
@@ -68,6 +68,11 @@ def _factor(source: Source, node: Node) -> Factor:
         raise _constant(source, node, "a number")
     if kinds == {"string"}:
         raise _constant(source, node, "a text in quotes")
+    for name in ("gr", "mm"):
+        if call_arguments(node.tokens, name) is not None:
+            hint = f"Write a term of its own, (1 | {source.plain(node.span)})."
+            problem = f"{name}() stands alone on the right of the bar"
+            raise source.error(problem, node.span, hint)
     return Factor(source.key(node.span), source.plain(node.span))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mixedlm_ext.language.columns import shown
+from mixedlm_ext.language.group_call import GroupCall
 from mixedlm_ext.language.tokens import Span
 from mixedlm_ext.structures import structure_of
 
@@ -34,6 +35,8 @@ class RandomTermSpec:
         Columns that the user names without the ``Q()`` that `expr` and `group` have.
     name : str
         What reports call the term, the name of a variance component; by default its group.
+    call : GroupCall, optional
+        What ``gr(id, cov=A)`` says of the factor `group`, or ``mm(g1, g2)`` of several.
     """
 
     expr: str
@@ -44,6 +47,7 @@ class RandomTermSpec:
     group_span: Span
     bare: frozenset[str] = frozenset()
     name: str = ""
+    call: GroupCall | None = None
 
     @property
     def is_component(self) -> bool:
@@ -61,7 +65,10 @@ class RandomTermSpec:
         left = shown(self.expr, self.bare)
         if self.is_component:
             return f"({left} | {self.group_name})"
-        return structure_of(self.structure, 2).text(left, self.group_name)
+        right = self.group_name
+        if self.call is not None:
+            right = shown(self.call.written(self.group), self.bare)
+        return structure_of(self.structure, 2).text(left, right)
 
     @property
     def text(self) -> str:
@@ -71,7 +78,9 @@ class RandomTermSpec:
 
     @property
     def group_name(self) -> str:
-        """The grouping factor in formula language, ``"a:b"``."""
+        """The grouping factor in formula language, ``"a:b"``; of several members ``"mm(a, b)"``."""
+        if self.call is not None and self.call.name == "mm":
+            return shown(f"mm({', '.join(self.group)})", self.bare)
         return shown(":".join(self.group), self.bare)
 
 

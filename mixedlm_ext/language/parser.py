@@ -7,6 +7,7 @@ The random terms are taken out before any other engine sees the formula: patsy e
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
 
 from mixedlm_ext.errors import FormulaError, did_you_mean
 from mixedlm_ext.language.columns import OTHERS, Columns
@@ -60,6 +61,14 @@ def parse_formula(
     "Q('yield') ~ Q('min.temp')"
     """
     check_is_text(text)
+    # only names that are text count, and a model is often fitted again
+    names = None if columns is None else tuple(c for c in columns if isinstance(c, str))
+    return _parsed(text, allow_no_random, names)
+
+
+@lru_cache(maxsize=128)
+def _parsed(text: str, allow_no_random: bool, columns: tuple[str, ...] | None) -> MixedFormula:
+    """Read a formula whose arguments are checked."""
     source = Source.read(text, Columns(columns))
     left, right = parse_two_sides(source)
     response, endog = _response(source, left)

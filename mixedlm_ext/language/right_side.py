@@ -5,6 +5,7 @@ from __future__ import annotations
 from mixedlm_ext.errors import FormulaError
 from mixedlm_ext.language.columns import OTHERS
 from mixedlm_ext.language.factors import Factor, expand_group
+from mixedlm_ext.language.group_call import GroupCall, group_call
 from mixedlm_ext.language.mixed_formula import RandomTermSpec
 from mixedlm_ext.language.structured import structure_name
 from mixedlm_ext.language.syntax import Node
@@ -27,7 +28,7 @@ class RightSide:
         self.source = source
         self.random: list[RandomTermSpec] = []
         self.offset_spans: list[Span] = []
-        self._seen: set[tuple[tuple[str, ...], str, frozenset[Factor]]] = set()
+        self._seen: set[tuple[tuple[str, ...], str, frozenset[Factor], GroupCall | None]] = set()
 
     def keep(self, node: Node) -> str:
         """Return the text of `node` without random terms and offsets, maybe empty."""
@@ -89,10 +90,14 @@ class RightSide:
             problem = f"the random-effects term {source.plain(span)} has no columns"
             raise source.error(problem, left.span, hint)
         expr = source.plain(left.span)
-        for group in expand_group(source, right):
+        called = group_call(source, right)
+        groups, call = ([called[0]], called[1]) if called else (expand_group(source, right), None)
+        for group in groups:
             names = tuple(factor.text for factor in group)
-            spec = RandomTermSpec(expr, names, structure, span, left.span, right.span, source.bare)
-            key = (source.key(left.span), structure, frozenset(group))
+            spec = RandomTermSpec(
+                expr, names, structure, span, left.span, right.span, source.bare, call=call
+            )
+            key = (source.key(left.span), structure, frozenset(group), call)
             if key in self._seen:
                 problem = f"the random-effects term {spec.text} is there twice"
                 raise source.error(problem, span, "Remove one of the two.")

@@ -62,7 +62,7 @@ class Refitter:
         self.several = several_minima(problem)
         # where there may be several minima, each response needs its own search from several starts
         at_once = (
-            len(problem.cp.shapes) == 1
+            problem.cp.by_levels
             and problem.covariance.free
             and restrictions is None
             and (start is not None or not self.several)

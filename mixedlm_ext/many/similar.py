@@ -9,7 +9,7 @@ from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design
 from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.estimation.fit import Fit
-from mixedlm_ext.search.start import several_minima
+from mixedlm_ext.search.start import is_dear, several_minima
 
 Array = NDArray[np.float64]
 
@@ -20,7 +20,10 @@ _LEAST = 0.05
 
 
 def fit_similar(fit: Fit, design: Design, problem: Problem, reml: bool | None = None) -> Fit:
-    """Fit a problem of the same parameters from the estimates of a fit.
+    """Fit a problem of the same parameters.
+
+    The search starts from the estimates of the fit where an evaluation is dear; otherwise the new
+    problem's own moments are closer to its minimum.
 
     Parameters
     ----------
@@ -37,7 +40,7 @@ def fit_similar(fit: Fit, design: Design, problem: Problem, reml: bool | None = 
     """
     criterion = fit.criterion(problem, reml)
     several = several_minima(problem)  # the new problem may have its best elsewhere
-    start = None if several else warm_start(problem, fit.theta)
+    start = warm_start(problem, fit.theta) if is_dear(problem) and not several else None
     return estimate(design, criterion, start, several=several)
 
 

@@ -9,19 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from mixedlm_ext.design.records import TermSpec, sparse_random_columns
 from mixedlm_ext.errors import did_you_mean
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.plots.axes import Names, color_bar, finish, room
 from mixedlm_ext.plots.colors import blend, diverging, sequential
 from mixedlm_ext.plots.figure import PlotError, panels
 from mixedlm_ext.plots.labels import narrowest, text_width, wrap
-from mixedlm_ext.plots.selection import design_with_rows
+from mixedlm_ext.plots.selection import design_with_rows, refuse_generalized
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from mixedlm_ext.results import MixedLMResults
+    from mixedlm_ext.plots.selection import Results
 
 Array = NDArray[np.float64]
 
@@ -50,12 +51,12 @@ class _Picture:
     title: str
 
 
-def matrix_image(result: MixedLMResults, which: str = "L", ax: Any = None) -> Figure:
+def matrix_image(result: Results, which: str = "L", ax: Any = None) -> Figure:
     """Draw the pattern and the values of a matrix of the model.
 
     Parameters
     ----------
-    result : MixedLMResults
+    result : MixedLMResults or MixedGLMResults
     which : {"Z", "Lambda", "L"}
         The random-effects model matrix; the relative covariance factor; the Cholesky factor of
         Λ'Z'WZΛ + I. Z and Λ have their columns term by term in the order of the formula, level by
@@ -102,22 +103,36 @@ def matrix_image(result: MixedLMResults, which: str = "L", ax: Any = None) -> Fi
 
 def relative_factor(fit: Fit) -> sparse.coo_array:
     """Return Λ, sparse (q, q), in the order of the columns of ``model.Z``."""
-    parts = [
-        sparse.kron(sparse.eye_array(len(term.levels)), T)
-        for term, T in zip(fit.design.terms, fit.templates)
-    ]
+    parts = [sparse.kron(_levels_root(term), T) for term, T in zip(fit.design.terms, fit.templates)]
     return sparse.coo_array(sparse.block_diag(parts))
 
 
+def _levels_root(term: TermSpec) -> Any:
+    """Return C with K = CC' of the levels of a term, I where they are independent."""
+    if term.related is None:
+        return sparse.eye_array(len(term.levels))
+    return term.related.from_independent(np.eye(term.effects))
+
+
 def factor_matrix(fit: Fit) -> Array:
-    """Return L, LL' = Λ'Z'WZΛ + I, (q, q): blocks by size, level by level within each."""
+    """Return L, LL' = Λ'Z'WZΛ + I, (q, q): blocks by size, level by level within each.
+
+    For levels of a known precision this stands in place of I.
+    """
     cp, covariance = fit.problem.cp, fit.problem.covariance
     templates = covariance.templates(covariance.standardize(fit.theta))
     parts = [
         sparse.kron(T, sparse.eye_array(levels)) for T, (_, levels) in zip(templates, cp.shapes)
     ]
     Lambda = sparse.csr_array(sparse.block_diag(parts))
-    M = (Lambda.T @ cp.ZZ @ Lambda + sparse.eye_array(cp.q)).toarray()
+    priors = [cp.layout.prior(i) for i in range(len(cp.shapes))]
+    Q = sparse.block_diag(
+        [
+            sparse.kron(sparse.eye_array(k), sparse.eye_array(n) if prior is None else prior.Q)
+            for (k, n), prior in zip(cp.shapes, priors)
+        ]
+    )
+    M = (Lambda.T @ cp.ZZ @ Lambda + Q).toarray()
     by_level = [
         cp.offsets[i] + np.arange(k * levels).reshape(k, levels).T.ravel()
         for i, (k, levels) in enumerate(cp.shapes)
@@ -126,15 +141,16 @@ def factor_matrix(fit: Fit) -> Array:
     return np.asarray(np.linalg.cholesky(M[np.ix_(order, order)]))
 
 
-def _picture_Z(result: MixedLMResults) -> _Picture:
+def _picture_Z(result: Results) -> _Picture:
     """Show Z."""
     design = design_with_rows(result)
     sizes = [len(t.levels) * len(t.columns) for t in design.terms]
     names = [t.name for t in design.terms]
-    return _Picture(sparse.coo_array(result.model.Z), names, sizes, False, "Z")
+    Z = sparse.coo_array(sparse_random_columns(design.terms))
+    return _Picture(Z, names, sizes, False, "Z")
 
 
-def _picture_Lambda(result: MixedLMResults) -> _Picture:
+def _picture_Lambda(result: Results) -> _Picture:
     """Show Λ."""
     terms = result.fit_record.design.terms
     sizes = [len(t.levels) * len(t.columns) for t in terms]
@@ -142,8 +158,11 @@ def _picture_Lambda(result: MixedLMResults) -> _Picture:
     return _Picture(matrix, [t.name for t in terms], sizes, True, "Λ")
 
 
-def _picture_L(result: MixedLMResults) -> _Picture:
+def _picture_L(result: Results) -> _Picture:
     """Show L."""
+    refuse_generalized(
+        result, "L of a generalized model changes with its weights", "Draw 'Lambda'."
+    )
     fit = result.fit_record
     cp, covariance = fit.problem.cp, fit.problem.covariance
     if cp.q > _MOST_COLUMNS:

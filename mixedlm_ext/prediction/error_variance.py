@@ -22,16 +22,20 @@ from dH⁻¹ = -H⁻¹dH H⁻¹ for the coefficient matrix H of the equations, a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.criteria.level_blocks import level_blocks
 from mixedlm_ext.design import NewData
+from mixedlm_ext.design.records import effects_of_rows
 from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.linalg.semidefinite import Root
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.prediction.terms import Chosen
+from mixedlm_ext.products.layout import Place
 from mixedlm_ext.structures.derivatives import gamma_derivatives
 
 Array = NDArray[np.float64]
@@ -47,11 +51,21 @@ _CELLS = 4_000_000
 class _Part:
     """One term in the engine's columns: Z (m, k), codes (m,), and whether the level was seen."""
 
-    block: int
-    columns: slice
+    place: Place
     Z: Array
     codes: Index
     seen: NDArray[np.bool_]
+    beyond: Array | None = None
+
+    @property
+    def block(self) -> int:
+        """The term's block."""
+        return self.place.block
+
+    @property
+    def columns(self) -> slice:
+        """Its columns there."""
+        return self.place.own
 
     @property
     def known(self) -> Array:
@@ -61,6 +75,8 @@ class _Part:
     @property
     def fresh(self) -> Array:
         """Z of levels that the fit has not seen, zero in other rows."""
+        if self.beyond is not None:
+            return self.Z * np.sqrt(self.beyond)[:, None]
         return np.where(self.seen[:, None], 0.0, self.Z)
 
 
@@ -89,8 +105,8 @@ class PredictionErrors:
 
     @cached_property
     def one_level(self) -> bool:
-        """Whether the model has one block, and all of each z belongs to one level of it."""
-        return len(self._cp.shapes) == 1 and self._same_level
+        """Whether Z is one block of independent levels, and each z belongs to one of them."""
+        return self._cp.by_levels and self._same_level
 
     @cached_property
     def _same_level(self) -> bool:
@@ -99,6 +115,8 @@ class PredictionErrors:
         Factors that grouped the rows of the fit in the same way may differ in others.
         """
         first = self._parts[0] if self._parts else None
+        if any(part.beyond is not None for part in self._parts):  # rows of several members
+            return False
         return first is not None and all(
             part.block == first.block
             and np.array_equal(part.codes, first.codes)
@@ -114,9 +132,9 @@ class PredictionErrors:
         B = self._pls.NZX @ self._cp.R  # ΛL⁻ᵀR_ZX
         a = self._X.copy()
         for part in self._parts:
-            block = self._cp.block(B, part.block)[part.columns]
+            block = part.place.levels(self._cp.block(B, part.block)[part.columns])
             for z, b in zip(part.known.T, block):
-                a -= z[:, None] * b[part.codes]
+                a -= z[:, None] * effects_of_rows(part.codes, b)
         return a
 
     @cached_property
@@ -143,7 +161,7 @@ class PredictionErrors:
     def _own_blocks(self) -> tuple[Index, Array]:
         """That level, (m,), and all diagonal blocks of ΛM⁻¹Λ', (k, k, levels)."""
         first = self._parts[0]
-        return first.codes, self._pls.factor.diagonal_blocks()[first.block]
+        return first.codes, level_blocks(self._cp, self._pls.factor)[first.block]
 
     @property
     def _unseen(self) -> Array:
@@ -174,7 +192,10 @@ class PredictionErrors:
         for part in self._parts:
             block = self._cp.block(z, part.block)[part.columns]
             for column, values in zip(block, part.known[rows].T):
-                column[part.codes[rows], at] = values
+                if part.place.root is None:
+                    column[part.codes[rows], at] = values
+                else:
+                    column += _rows_of(part.place.root, part.codes[rows]).T * values
         return z
 
     def gradient(self) -> Array:
@@ -192,7 +213,7 @@ class PredictionErrors:
             out = np.empty((len(self._X), self._fit.problem.covariance.n_theta))
             for rows in self._chunks():
                 z = self._z(rows)
-                s = z - self._cp.ZZ @ self._pls.factor.apply(z)
+                s = z - self._cp.A.times(self._pls.factor.apply(z))
                 if self._cp.p:
                     s -= self._fit.engine.U @ w[:, rows]
                 out[rows] = self._along_theta(s)
@@ -203,7 +224,8 @@ class PredictionErrors:
         columns = []
         for i, D in self._directions:
             own = self._cp.block(s, i)
-            columns.append(np.einsum("alm,alm->m", own, np.tensordot(D, own, axes=1)))
+            other = self._cp.spread(i, np.tensordot(D, own, axes=1))
+            columns.append(np.einsum("alm,alm->m", own, other))
         return np.column_stack(columns)
 
     def _fixed_gradient(self, w: Array) -> Array:
@@ -214,7 +236,8 @@ class PredictionErrors:
         columns = []
         for i, D in self._directions:
             u = self._cp.block(U, i)
-            UDU = np.einsum("alp,alq->pq", u, np.tensordot(D, u, axes=1))
+            Ku = self._cp.spread(i, u)
+            UDU = np.einsum("alp,alq->pq", Ku, np.tensordot(D, u, axes=1))
             columns.append(np.einsum("pm,pm->m", UDU @ w, w))
         return np.column_stack(columns)
 
@@ -246,10 +269,20 @@ class PredictionErrors:
         return out
 
 
+def _rows_of(C: Root, codes: Index) -> Array:
+    """Return some rows of a root, dense."""
+    return np.asarray(C[codes] if isinstance(C, np.ndarray) else C[codes].toarray())
+
+
 def _parts(fit: Fit, new: NewData, chosen: Chosen) -> Iterator[_Part]:
     """Return the standardized columns of the chosen terms."""
     for term, place in zip(fit.design.terms, fit.problem.cp.layout.places):
         if term.name in chosen:
             Z, codes = new.terms[term.name]
             Z = place.columns(Z * chosen[term.name])
-            yield _Part(place.block, place.own, Z, np.maximum(codes, 0), codes >= 0)
+            if term.name in new.members:
+                rows = new.members[term.name]
+                own, every = replace(place, root=rows.W), np.ones(len(Z), dtype=bool)
+                yield _Part(own, Z, np.arange(len(Z)), every, rows.squares)
+                continue
+            yield _Part(place, Z, np.maximum(codes, 0), codes >= 0)

@@ -17,6 +17,7 @@ from mixedlm_ext.design.rank import NullSpace
 from mixedlm_ext.design.row_arguments import RowArgument
 from mixedlm_ext.design.row_choice import missing_rows
 from mixedlm_ext.errors import DesignError, check_choice, did_you_mean
+from mixedlm_ext.families.curves import Curve, read_link
 from mixedlm_ext.prediction.evaluation import PreparedRows, Side, Term, number_levels, prepare
 from mixedlm_ext.prediction.means import NEW_LEVELS, mark_not_estimable
 from mixedlm_ext.prediction.portable import decode
@@ -93,6 +94,7 @@ class Predictor:
         self._beta = np.array(record["fixed"]["beta"])
         self._null = _null_space(record["fixed"].get("null"))
         self._terms = [Term(term) for term in record["terms"]]
+        self._link = read_link(record.get("link"))
 
     def __repr__(self) -> str:
         return f"<Predictor: {self.formula}>"
@@ -171,8 +173,9 @@ class Predictor:
         which: str = "conditional",
         new_levels: str = "population",
         offset: Any = None,
+        linear: bool = False,
     ) -> pd.Series | float:
-        """Predict the response, as `MixedLMResults.predict` does.
+        """Predict the response, as `MixedLMResults.predict` does; the mean of a generalized model.
 
         Parameters
         ----------
@@ -185,6 +188,8 @@ class Predictor:
         offset : str or array_like, optional
             Known part of the linear predictor, besides the formula's offset(); the column that the
             fit named by default.
+        linear : bool
+            The linear predictor of a generalized model, rather than its mean.
 
         Returns
         -------
@@ -228,6 +233,8 @@ class Predictor:
             columns = {name: column[complete] for name, column in columns.items()}
         if complete.any():
             out[complete] = self._values(columns, index[complete], which, new_levels)
+        if self._link is not None and not linear:
+            out = Curve(self._link, out).mu
         return float(out[0]) if single else pd.Series(out, index=index)
 
     def _read(self, data: Any, which: str, offset: Any) -> tuple[dict[str, pd.Series], pd.Index]:

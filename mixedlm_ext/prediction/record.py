@@ -28,7 +28,7 @@ Record = dict[str, Any]
 __all__ = ["predictor_record"]
 
 
-def predictor_record(fit: Fit, chosen: Chosen) -> Record:
+def predictor_record(fit: Fit, chosen: Chosen, link: Record | None = None) -> Record:
     """Return the record of a fit that `Predictor` takes.
 
     Parameters
@@ -37,6 +37,8 @@ def predictor_record(fit: Fit, chosen: Chosen) -> Record:
         Of a formula.
     chosen : Chosen
         The random effects to keep.
+    link : dict, optional
+        The link of a generalized model, as `mixedlm_ext.families.curves.link_record` has it.
 
     Raises
     ------
@@ -48,6 +50,12 @@ def predictor_record(fit: Fit, chosen: Chosen) -> Record:
         raise DesignError(
             "a predictor needs a model made from a formula, which says how to read new data. "
             "Keep result.params and result.random_effects, or pickle the results."
+        )
+    several = [term.group for term in design.terms if term.has_members and term.name in chosen]
+    if several:
+        raise DesignError(
+            f"a predictor does not know the members of {several[0]}. Pickle the results, or leave "
+            "this term out with terms=."
         )
     matrices = design.matrices
     positions = [i for i, term in enumerate(design.terms) if term.name in chosen]
@@ -67,6 +75,7 @@ def predictor_record(fit: Fit, chosen: Chosen) -> Record:
         "offset_name": design.spec.offset.column,
         "array_offset": design.spec.offset.as_array,
         "terms": [_term(fit, i, chosen) for i in positions],
+        **({} if link is None else {"link": link}),
     }
 
 

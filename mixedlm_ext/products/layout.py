@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design import TermDesign
 from mixedlm_ext.linalg.blas import matmul
+from mixedlm_ext.linalg.precision import SparsePrecision
+from mixedlm_ext.linalg.semidefinite import Root
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.products.basis import Basis
 
@@ -38,16 +40,22 @@ class BlockData:
         The block's columns; None stands for a column of ones.
     levels : int
         Number of levels.
+    root : Root, optional
+        C (levels, r) with K = CC', where the effects of the levels have a known covariance K.
+    prior : SparsePrecision, optional
+        K⁻¹, where that is what is known of it.
     """
 
     codes: Index
     columns: Sequence[Array | None]
     levels: int
+    root: Root | None = None
+    prior: SparsePrecision | None = None
 
     def take(self, rows: slice | Index) -> BlockData:
         """Return the block of some of the rows."""
         columns = [None if column is None else column[rows] for column in self.columns]
-        return BlockData(self.codes[rows], columns, self.levels)
+        return replace(self, codes=self.codes[rows], columns=columns)
 
     @property
     def k(self) -> int:
@@ -55,9 +63,14 @@ class BlockData:
         return len(self.columns)
 
     @property
+    def effects(self) -> int:
+        """Independent effects that the levels have: as many as levels, but for a root."""
+        return self.levels if self.root is None else int(self.root.shape[1])
+
+    @property
     def size(self) -> int:
         """Columns of Z that the block stands for."""
-        return self.k * self.levels
+        return self.k * self.effects
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,11 +84,17 @@ class Place:
         Its first column within the block.
     basis : Basis
         Its R is lower triangular: the whitening factor R_t.
+    root : Root, optional
+        C (levels, r) of effects Cb, where the block holds b.
+    members : bool
+        Whether b are effects of members, which are reported, and Cb those of patterns of them.
     """
 
     block: int
     first: int
     basis: Basis
+    root: Root | None = None
+    members: bool = False
 
     @property
     def k(self) -> int:
@@ -99,13 +118,25 @@ class Place:
 
     def columns(self, X: Array) -> Array:
         """Return the standardized columns of some rows, XR_t⁻¹."""
+        if self.k == 1 and self.basis.centring is None:
+            return X if self.basis.R[0, 0] == 1.0 else X / self.basis.R[0, 0]
         return self.basis.coordinates(X)
 
     def modes(self, block: Array) -> Array:
         """Return R_t⁻¹b, in the user's units, from the block's b (k_block, ...)."""
         own = block[self.own]
         flat = np.linalg.solve(self.whitening, own.reshape(self.k, -1))
-        return np.asarray(flat.reshape(own.shape), dtype=float)
+        effects = np.asarray(flat.reshape(own.shape), dtype=float)
+        return self.reported(effects)
+
+    def reported(self, own: Array) -> Array:
+        """Return the effects that users see, of levels or of members."""
+        return own if self.members else self.levels(own)
+
+    def levels(self, own: Array) -> Array:
+        """Return (I ⊗ C)b, the effects of levels or patterns, from b (k, r, ...)."""
+        C = self.root
+        return own if C is None else np.stack([np.asarray(C @ part) for part in own])
 
     def covariance(self, blocks: Array) -> Array:
         """Return R_t⁻¹NR_t⁻ᵀ of each level from the block's N (k_block, k_block, ...)."""
@@ -120,7 +151,8 @@ class Layout:
     Parameters
     ----------
     shapes : tuple of (int, int)
-        Columns a level and levels, for each block.
+        Columns a level and levels, for each block. Where the levels have a root, its columns stand
+        for the levels.
     places : tuple of Place
         Of the terms, in the order of the formula.
     basis : Basis
@@ -132,6 +164,10 @@ class Layout:
     shift : float
         What β₀ takes out of y along a. It is subtracted first, so that a response far from zero
         keeps its digits.
+    roots : tuple of Root or None
+        Of each block; empty if no block has one.
+    priors : tuple of SparsePrecision or None
+        K⁻¹ of each block; empty if no block has one.
     """
 
     shapes: tuple[tuple[int, int], ...]
@@ -140,6 +176,27 @@ class Layout:
     beta0: Array
     constant: Array | None = None
     shift: float = 0.0
+    roots: tuple[Root | None, ...] = ()
+    priors: tuple[SparsePrecision | None, ...] = ()
+
+    def prior(self, i: int) -> SparsePrecision | None:
+        """Return K⁻¹ of the levels of block i; None where they are independent."""
+        return self.priors[i] if self.priors else None
+
+    def root_of(self, i: int) -> Root | None:
+        """Return C of the levels of block i; None where its effects are those of its levels."""
+        return self.roots[i] if self.roots else None
+
+    @property
+    def every_root(self) -> list[Root | None]:
+        """C of the levels of each block."""
+        return [self.root_of(i) for i in range(len(self.shapes))]
+
+    @property
+    def level_shapes(self) -> list[tuple[int, int]]:
+        """Columns a level and levels of each block, before its levels are those of a root."""
+        pairs = zip(self.shapes, self.every_root)
+        return [(k, n if C is None else int(C.shape[0])) for (k, n), C in pairs]
 
     @property
     def R(self) -> Array:
@@ -185,7 +242,11 @@ class Layout:
         for term, place in zip(terms, self.places, strict=True):
             columns[place.block][place.own] = list(np.ascontiguousarray(place.columns(term.X).T))
             codes[place.block] = term.codes
-        return [BlockData(c, own, n) for c, own, (_, n) in zip(codes, columns, self.shapes)]
+        out = []
+        for i, (c, own, (_, effects)) in enumerate(zip(codes, columns, self.shapes)):
+            C = self.root_of(i)
+            out.append(BlockData(c, own, effects if C is None else int(C.shape[0]), C))
+        return out
 
     # --- other layouts ----------------------------------------------------------------------------
 

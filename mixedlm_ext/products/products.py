@@ -18,6 +18,7 @@ from scipy import sparse
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.linalg import small
+from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.keys import distinct_keys
 from mixedlm_ext.products.layout import Layout
 
@@ -25,6 +26,9 @@ Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 __all__ = ["BlockMatrix", "Coupling", "CrossProducts"]
+
+_FEW = 60
+"""Columns up to which a dense product is less work than the call of a sparse one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,9 +116,36 @@ class BlockMatrix:
         """The mean of A_ll over the levels, (k, k) for each block."""
         return [D.mean(axis=2) for D in self.diagonal]
 
+    @property
+    def pairs(self) -> dict[tuple[int, int], tuple[Index, Index]]:
+        """Which levels of blocks i and j meet."""
+        return {key: (c.rows, c.columns) for key, c in self.couplings.items()}
+
+    def times(self, M: Array) -> Array:
+        """Return the product with a matrix (q, c) or a vector."""
+        if self.offsets[-1] <= _FEW:
+            return matmul(self.dense, M)
+        return np.asarray(self.sparse @ M)
+
+    @cached_property
+    def dense(self) -> Array:
+        """The whole matrix, (q, q)."""
+        rows, columns, values = self._entries()
+        q = self.offsets[-1]
+        out = np.zeros((q, q))
+        out[np.concatenate(rows), np.concatenate(columns)] = np.concatenate(values)
+        return out
+
     @cached_property
     def sparse(self) -> sparse.csr_array:
         """The whole matrix, (q, q)."""
+        rows, columns, values = self._entries()
+        q = self.offsets[-1]
+        index = (np.concatenate(rows), np.concatenate(columns))
+        return sparse.csr_array((np.concatenate(values), index), shape=(q, q))
+
+    def _entries(self) -> tuple[list[Index], list[Index], list[Array]]:
+        """Rows, columns and values of all entries, piece by piece."""
         rows, columns, values = [], [], []
         for i, (k, levels) in enumerate(self.shapes):
             level = np.arange(levels)
@@ -131,9 +162,11 @@ class BlockMatrix:
                     rows += [r, s]
                     columns += [s, r]
                     values += [c.values[a, b]] * 2
-        q = self.offsets[-1]
-        index = (np.concatenate(rows), np.concatenate(columns))
-        return sparse.csr_array((np.concatenate(values), index), shape=(q, q))
+        return rows, columns, values
+
+    def joined(self, i: int) -> bool:
+        """Say whether levels of block i are joined to one another."""
+        return (i, i) in self.couplings and len(self.couplings[i, i].rows) > 0
 
     def dot(self, other: BlockMatrix) -> float:
         """Return the sum of the products of all entries with those of one of the same pattern."""
@@ -152,7 +185,12 @@ class BlockMatrix:
         diagonal = [D + sign * E for D, E in zip(self.diagonal, other.diagonal)]
         couplings = {
             (i, j): c.plus(other.couplings[i, j], sign, self.shapes[j][1])
+            if (i, j) in other.couplings
+            else c
             for (i, j), c in self.couplings.items()
+        }
+        couplings |= {
+            key: c.scaled(sign) for key, c in other.couplings.items() if key not in couplings
         }
         return BlockMatrix(self.shapes, diagonal, couplings)
 
@@ -254,6 +292,41 @@ class CrossProducts:
     def ZZ(self) -> sparse.csr_array:
         """Z'WZ as one sparse matrix."""
         return self.A.sparse
+
+    @property
+    def by_levels(self) -> bool:
+        """Whether Z is one block of levels that have nothing to do with one another."""
+        return len(self.shapes) == 1 and not self.is_tied(0)
+
+    def is_tied(self, i: int) -> bool:
+        """Say whether levels of block i meet in some row, or are correlated."""
+        return self.A.joined(i) or self.layout.prior(i) is not None
+
+    def spread(self, i: int, own: Array) -> Array:
+        """Return (I ⊗ K)v for v (k, levels) or (k, levels, c) of block i."""
+        prior = self.layout.prior(i)
+        if prior is None:
+            return own
+        return np.stack([prior.solve(part) for part in own])
+
+    def unspread(self, i: int, own: Array) -> Array:
+        """Return (I ⊗ K⁻¹)b for b (k, levels, c) of block i."""
+        prior = self.layout.prior(i)
+        return own if prior is None else np.stack([np.asarray(prior.Q @ part) for part in own])
+
+    def between_roots(self, W: Array) -> Array:
+        """Return R'WR (q, q) for W (q, q), I ⊗ K = RR'; W itself where levels are independent."""
+        if not self.layout.priors:
+            return W
+        for i, ((k, levels), start) in enumerate(zip(self.shapes, self.offsets)):
+            prior = self.layout.prior(i)
+            if prior is not None:
+                R = prior.root_times(np.eye(levels))
+                for first in range(start, start + k * levels, levels):
+                    own = slice(first, first + levels)
+                    W[own] = R.T @ W[own]
+                    W[:, own] = W[:, own] @ R
+        return W
 
     def block(self, stacked: Array, i: int) -> Array:
         """Return block i of a (q,) or (q, c) array as a (k, levels) or (k, levels, c) view."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design import Design, TermDesign
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.linalg.orthogonal import constant_coefficients, project
@@ -16,6 +17,7 @@ from mixedlm_ext.products.basis import column_basis
 from mixedlm_ext.products.layout import Layout
 from mixedlm_ext.products.noise import Noise, noise_of
 from mixedlm_ext.products.products import CrossProducts
+from mixedlm_ext.products.roots import stacked_in_roots
 
 Array = NDArray[np.float64]
 
@@ -62,7 +64,12 @@ class Reduction:
         self.Q, basis, _ = column_basis(design.X, self.noise)
         self.R = basis.R
         self.constant = constant_coefficients(design.X)
-        self.Zt = _weighted_Z(design.terms, layout, self.noise).T.tocsr()
+        self._terms, self._layout = design.terms, layout
+
+    @cached_property
+    def Zt(self) -> sparse.csr_array:
+        """Z'W^½."""
+        return _weighted_Z(self._terms, self._layout, self.noise).T.tocsr()
 
     def __call__(self, Y: Array) -> Reduced:
         """Reduce the columns of Y (n, r), offsets included."""
@@ -71,7 +78,22 @@ class Reduction:
         shift = np.zeros(Y.shape[1]) if a is None else Y.mean(axis=0)
         beta, residual = project(self.Q, self.R, self.noise.root_times(Y - shift))
         beta0 = beta if a is None else beta + np.outer(a, shift)
-        return Reduced(self.Zt @ residual, np.einsum("nr,nr->r", residual, residual), beta0, shift)
+        Zy = self._level_sums(residual) if Y.shape[1] == 1 else self.Zt @ residual
+        return Reduced(Zy, np.einsum("nr,nr->r", residual, residual), beta0, shift)
+
+    def _level_sums(self, residual: Array) -> Array:
+        """Return Z'W^½ times one column (n, 1), without forming Z."""
+        shapes, roots = self._layout.level_shapes, self._layout.every_root
+        Zy = [np.empty(shape) for shape in shapes]
+        for term, place in zip(self._terms, self._layout.places, strict=True):
+            X = self.noise.root_times(place.columns(term.X))
+            out = Zy[place.block]
+            for a in range(place.k):
+                out[place.first + a] = np.bincount(
+                    term.codes, X[:, a] * residual[:, 0], out.shape[1]
+                )
+        stacked = np.concatenate([out.ravel() for out in Zy])[:, None]
+        return stacked_in_roots(stacked, shapes, roots)
 
 
 def with_response(cp: CrossProducts, reduced: Reduced, r: int = 0) -> CrossProducts:
@@ -91,16 +113,24 @@ def with_response(cp: CrossProducts, reduced: Reduced, r: int = 0) -> CrossProdu
 
 def _weighted_Z(terms: Sequence[TermDesign], layout: Layout, noise: Noise) -> sparse.csr_array:
     """Return W^½Z with the columns and the order of the cross-products, (n, q)."""
-    offsets = np.concatenate([[0], np.cumsum([k * levels for k, levels in layout.shapes])])
+    roots, shapes = layout.every_root, layout.level_shapes
+    offsets = np.concatenate([[0], np.cumsum([k * levels for k, levels in shapes])])
     n = len(terms[0].codes)
     values: list[Array] = []
     columns: list[NDArray[np.intp]] = []
     for term, place in zip(terms, layout.places, strict=True):
         X = noise.root_times(place.columns(term.X))
-        levels = layout.shapes[place.block][1]
+        levels = shapes[place.block][1]
         for a in range(place.k):
             values.append(X[:, a])
             columns.append(offsets[place.block] + (place.first + a) * levels + term.codes)
     row = np.tile(np.arange(n), len(values))
     cells = (np.concatenate(values), (row, np.concatenate(columns)))
-    return sparse.csr_array(cells, shape=(n, int(offsets[-1])))
+    Z = sparse.csr_array(cells, shape=(n, int(offsets[-1])))
+    if all(C is None for C in roots):
+        return Z
+    stacked = [
+        sparse.kron(sparse.eye_array(k), sparse.eye_array(levels) if C is None else C)
+        for (k, levels), C in zip(shapes, roots)
+    ]
+    return sparse.csr_array(Z @ sparse.block_diag(stacked, format="csr"))

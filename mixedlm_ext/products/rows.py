@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from mixedlm_ext.products.basis import column_basis, term_basis
 from mixedlm_ext.products.layout import BlockData, Layout, Place
 from mixedlm_ext.products.noise import Noise
 from mixedlm_ext.products.products import BlockMatrix, Coupling, CrossProducts
+from mixedlm_ext.products.roots import in_roots, stacked_in_roots
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -33,17 +35,21 @@ __all__ = [
 
 
 def shared_groups(terms: Sequence[TermDesign]) -> list[list[int]]:
-    """Collect the terms that share their grouping, the largest block first."""
+    """Collect the terms that share their grouping, the largest block first.
+
+    Terms whose levels have a known covariance share it with those of the same one only.
+    """
     groups: list[list[int]] = []
     for i, term in enumerate(terms):
         for members in groups:
             other = terms[members[0]]
-            if len(other.levels) == len(term.levels) and np.array_equal(other.codes, term.codes):
+            same = other.related is term.related and other.n_codes == term.n_codes
+            if same and np.array_equal(other.codes, term.codes):
                 members.append(i)
                 break
         else:
             groups.append([i])
-    return sorted(groups, key=lambda own: -len(terms[own[0]].levels) * _width(terms, own))
+    return sorted(groups, key=lambda own: -terms[own[0]].effects * _width(terms, own))
 
 
 def lay_out(
@@ -75,10 +81,10 @@ def lay_out(
         columns: list[Array | None] = []
         for i in members:
             own, basis = term_basis(terms[i].X, noise, terms[i].kind.whitening, dependent)
-            places[i] = Place(block, len(columns), basis)
+            places[i] = Place(block, len(columns), basis, terms[i].root, terms[i].has_members)
             columns += _columns(own)
         first = terms[members[0]]
-        blocks.append(BlockData(first.codes, columns, len(first.levels)))
+        blocks.append(BlockData(first.codes, columns, first.n_codes, first.root, first.precision))
     return [places[i] for i in range(len(terms))], blocks
 
 
@@ -159,6 +165,12 @@ def learn(
     return _learn(y, X, blocks, noise, places, dependent=True)[0]
 
 
+def _if_any(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Return one value a block, nothing if all are None."""
+    kept = tuple(values)
+    return kept if any(value is not None for value in kept) else ()
+
+
 class RowSums:
     """Rows in a layout; the products of any of them are one call away.
 
@@ -210,12 +222,14 @@ def _learn(
     shift = 0.0 if constant is None else float(y.mean())
     beta, residual = project(Q, basis.R, noise.root_times(y - shift), orthonormal)
     layout = Layout(
-        shapes=tuple((b.k, b.levels) for b in blocks),
+        shapes=tuple((b.k, b.effects) for b in blocks),
         places=tuple(places),
         basis=basis,
         beta0=beta if constant is None else beta + constant * shift,
         constant=constant,
         shift=shift,
+        roots=_if_any(b.root for b in blocks),
+        priors=_if_any(b.prior for b in blocks),
     )
     return layout, _Coordinates(Q, residual)
 
@@ -232,16 +246,19 @@ def _form(
     weighted = [weighted_columns(block, noise) for block in blocks]
     responses = [*np.asfortranarray(rows.Q).T, rows.y]
     Zr = np.concatenate([level_sums(b, c, responses) for b, c in zip(blocks, weighted)])
+    roots = [block.root for block in blocks]
+    shapes = tuple((b.k, b.levels) for b in blocks)
     couplings = {
         (i, j): _couple(blocks[i], weighted[i], blocks[j], weighted[j])
         for j in range(len(blocks))
         for i in range(j)
     }
     diagonal = [diagonal_sums(b, c) for b, c in zip(blocks, weighted)]
+    Zr = stacked_in_roots(Zr, shapes, roots)
     return CrossProducts(
         layout=layout,
         n=len(rows.y),
-        A=BlockMatrix(layout.shapes, diagonal, couplings),
+        A=in_roots(BlockMatrix(shapes, diagonal, couplings), roots),
         ZX=Zr[:, :-1],
         Zy=Zr[:, -1],
         XX=XX,
@@ -283,7 +300,7 @@ def level_sums(block: BlockData, columns: list[Array | None], responses: Sequenc
     for a, column in enumerate(columns):
         for j, response in enumerate(responses):
             out[a, :, j] = _sums(block.codes, times(column, response), block.levels)
-    return out.reshape(block.size, -1)
+    return out.reshape(block.k * block.levels, -1)
 
 
 def _couple(

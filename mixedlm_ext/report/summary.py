@@ -17,6 +17,7 @@ from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.estimation.varcorr import varcorr
 from mixedlm_ext.inference.choices import name_list
 from mixedlm_ext.inference.fixed.coefficients import Coefficients
+from mixedlm_ext.search import Sampling
 
 __all__ = ["fixed_effects_table", "headline", "summary", "summary_notes", "variance_table"]
 
@@ -195,12 +196,29 @@ def _format(widths: list[int], aligns: str) -> dict[str, Any]:
     return out
 
 
+def _sampling_note(sampling: Sampling) -> str:
+    """Say which solver it was and what its samples leave uncertain."""
+    few = "" if sampling.enough else ": more than intended"
+    return (
+        f"Solver: iterative, the log-determinant by {sampling.samples} samples. Their standard "
+        f"error is {_share(sampling.share)} of the standard error of theta, at most, and "
+        f"{0.5 * sampling.objective_se:.2g} of the log-likelihood{few}."
+    )
+
+
+def _share(value: float) -> str:
+    """Return a small share in percent."""
+    return "less than 0.01 %" if value < 1e-4 else f"{100.0 * value:.2f} %"
+
+
 def summary_notes(fitted: Fitted) -> list[str]:
     """Return the remarks under the tables, a sentence or two each."""
     groups = ", ".join(f"{name} ({count})" for name, count in fitted.n_groups.items())
     notes = [f"Groups: {groups}."]
     if len(fitted.beta):
         notes.append(fitted.method.note())
+    if fitted.fit.sampling is not None:
+        notes.append(_sampling_note(fitted.fit.sampling))
     design = fitted.design
     if fitted.fit.has_residual and fitted.fit.fixed_sigma is not None:
         notes.append(f"The residual standard deviation was fixed at {fitted.fit.sigma:g}.")

@@ -26,7 +26,7 @@ from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 
-__all__ = ["augment", "glance", "tidy"]
+__all__ = ["augment", "glance", "response_in", "tidy", "training_frame"]
 
 EFFECTS = ("fixed", "ran_pars", "ran_vals")
 _ADDED = ("fitted", "resid", "fixed")
@@ -225,7 +225,7 @@ def augment(fitted: Fitted, data: Any = None, offset: Any = None) -> pd.DataFram
         fitted.rows("a frame of its rows")
         if offset is not None:
             raise DesignError("offset= belongs to other data. Pass these as data=, too.")
-        frame, new, y = _training_frame(fit), None, fit.design.y
+        frame, new, y = training_frame(fit), None, fit.design.y
     elif fit.design.formula is None:
         raise DesignError(
             "augment takes data= for models made from a formula only. Without it, it gives the "
@@ -235,7 +235,7 @@ def augment(fitted: Fitted, data: Any = None, offset: Any = None) -> pd.DataFram
         table = read_table(data)
         columns = {name: table.column(name).array for name in table.names}
         frame, new = pd.DataFrame(columns, index=table.index), data
-        y = _response(fit.design, frame)
+        y = response_in(fit.design, frame)
     taken = [name for name in _ADDED if name in frame]
     if taken:
         raise DesignError(
@@ -255,7 +255,7 @@ def augment(fitted: Fitted, data: Any = None, offset: Any = None) -> pd.DataFram
     return Table(frame)
 
 
-def _training_frame(fit: Fit) -> pd.DataFrame:
+def training_frame(fit: Fit) -> pd.DataFrame:
     """Return the used columns of the data, or response and X of a model made from arrays."""
     design = fit.design
     if design.frame is not None:
@@ -265,7 +265,7 @@ def _training_frame(fit: Fit) -> pd.DataFrame:
     return frame
 
 
-def _response(design: Design, frame: pd.DataFrame) -> Array | None:
+def response_in(design: Design, frame: pd.DataFrame) -> Array | None:
     """Return the response in other data; None if they do not have its columns."""
     assert design.frame is not None
     (piece,) = design.matrices.pieces("response")

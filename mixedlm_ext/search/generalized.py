@@ -81,7 +81,7 @@ def _first(
 ) -> tuple[LaplaceEvaluation, Step]:
     """Return the end of the fast search."""
     problem = criterion.problem
-    fast = LaplaceCriterion(problem, True, criterion.fixed_omega)
+    fast = LaplaceCriterion(problem, True, criterion.fixed_omega, rough=not criterion.fast)
     zeta, omega, w = fixed_start(problem)
     if start is None:
         theta = _start_theta(problem, w)

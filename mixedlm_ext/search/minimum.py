@@ -31,6 +31,8 @@ _SHRINK = 10.0
 """By what a start is divided that is too large for the criterion to be evaluated."""
 _ZERO = 1e-4
 """Singular values or standard deviations, relative to the largest, that may stand for zero."""
+_SHARPER = 0.1
+"""Share of the rounding error of one of two ends, as low as each other, that speaks for it."""
 _NEAR = 10.0
 """How much worse than the best end a reflected end may be to be followed."""
 
@@ -142,6 +144,15 @@ def _given_start(criterion: AnyCriterion, start: Array, log: Log) -> AnyEvaluati
         start = criterion.problem.covariance.scaled(start, 1.0 / _SHRINK)
 
 
+def _is_better(end: AnyEvaluation, best: AnyEvaluation, tol: float) -> bool:
+    """Say whether an end is lower than the best one, or as low and known to more digits."""
+    blur = max(end.noise, best.noise)
+    gain = best.value - end.value
+    if blur > tol and abs(gain) <= blur:
+        return end.noise < _SHARPER * best.noise
+    return gain > tol + blur
+
+
 def _best_of(
     criterion: AnyCriterion,
     best: AnyEvaluation,
@@ -168,8 +179,8 @@ def _best_of(
         way = log.another_way()
         e = way.evaluate(criterion, theta)
         if e is not None and e.value < best.value + worse:
-            end, last = newton(e, tol, way, rival=best.value)
-            if end.value < best.value - tol - best.noise:
+            end, last = newton(e, tol, way, rival=best.value + best.noise)
+            if _is_better(end, best, tol):
                 best, step, log = end, last, way
         log.evaluations = way.evaluations
 

@@ -19,7 +19,6 @@ from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 __all__ = ["MISSING", "moments"]
 
@@ -56,23 +55,24 @@ def moments(problem: Problem, carrier: int, relative: bool, reml: bool) -> Array
     if df <= 0 and rss <= _NOTHING * cp.yy:
         return problem.covariance.start()  # the levels reproduce y: nothing tells σ
     scale = max(rss, 1e-14 * cp.yy) / max(df, 1)
-    chosen = [_determined(rank, cp.shapes[i][0]) for i, rank in enumerate(ranks)]
-    noise = [inverse[which].mean(axis=0) for inverse, which in zip(inverses, chosen)]
+    shares = [_shares(inverse, rank) for inverse, rank in zip(inverses, ranks)]
+    noise = [np.einsum("l,lab->ab", w, inverse) for w, inverse in zip(shares, inverses)]
     metric = (scale, noise[carrier]) if relative else None
-    taken = _take_out_means(cp, b, chosen, carrier, fixed[carrier], metric)
+    taken = _take_out_means(cp, b, shares, carrier, fixed[carrier], metric)
     if len(blocks) > 1:
-        left = cp.block(cp.Zy - cp.ZZ @ b, carrier)
+        left = cp.block(cp.Zy - cp.A.times(b), carrier)
         cp.block(b, carrier)[:] += np.einsum("lab,bl->al", inverses[carrier], left)
     Gammas: list[Array] = []
     for i in blocks:
-        own = cp.block(b, i)[:, chosen[i]]
-        mean_square = own @ own.T / (scale * own.shape[1])
+        own = cp.block(b, i)
+        mean_square = (own * shares[i]) @ own.T / scale
         if outer[i]:
             mean_square *= _inflation(cp.shapes[i][1], max(cp.shapes[j][1] for j in outer[i]))
         elif reml:
-            mean_square = _without_taken(mean_square, taken[i], own.shape[1])
-        inner = [j for j in range(i) if i in outer[j]]
-        added = sum((_added(cp, inverses[i], j, i, Gammas[j]) for j in inner), start=noise[i])
+            mean_square = _without_taken(mean_square, taken[i], float(shares[i] @ shares[i]))
+        added = noise[i]
+        for j in (j for j in range(i) if i in outer[j]):
+            added = added + _added(cp, inverses[i], shares[i], j, i, Gammas[j])
         Gammas.append(mean_square - added)
     return _roots(problem.covariance, Gammas)
 
@@ -90,7 +90,7 @@ def _least_squares(
             rss -= float((change * cp.block(Zr, i)).sum())
             cp.block(b, i)[:] += change
             if len(order) > 1:
-                Zr = cp.Zy - cp.ZZ @ b
+                Zr = cp.Zy - cp.A.times(b)
         if len(order) == 1 or rss > 0.9 * before:
             break
     return b, rss
@@ -148,16 +148,24 @@ def _seen(cp: CrossProducts, i: int, W: Array) -> int:
     return int((np.linalg.eigvalsh(W.T @ total @ W) > MISSING * np.diag(total).max()).sum())
 
 
-def _determined(rank: NDArray[np.intp], k: int) -> Mask:
-    """Choose the levels that determine all their coefficients; all levels where those are few."""
-    out = rank == k
-    return out if out.sum() > k else np.ones(len(rank), bool)
+def _shares(inverse: Array, rank: NDArray[np.intp]) -> Array:
+    """Return the share of each level in means over levels, (levels,).
+
+    Levels with few rows have a small one, as if the effects varied like the noise; those that do
+    not determine all their coefficients have none, unless nearly all are such.
+    """
+    k = inverse.shape[1]
+    w = 1.0 / (1.0 + np.einsum("laa->l", inverse) / k) ** 2
+    determined = rank == k
+    if determined.sum() > k:
+        w = w * determined
+    return np.asarray(w / w.sum())
 
 
 def _take_out_means(
     cp: CrossProducts,
     b: Array,
-    chosen: list[Mask],
+    shares: Sequence[Array],
     carrier: int,
     fixed: Array,
     metric: tuple[float, Array] | None,
@@ -168,16 +176,16 @@ def _take_out_means(
     is the smallest mean remaining. Returns the projections (k, k) on what was subtracted.
     """
     taken = []
-    for i in range(len(cp.shapes)):
+    for i, w in enumerate(shares):
         own = cp.block(b, i)
-        known = own[:, chosen[i]]
-        means = known.mean(axis=1)
+        means = own @ w
         P = np.eye(len(own))
         if i == carrier:
             spread = P
             if metric is not None and len(own) > fixed.shape[1] > 0:
                 scale, noise = metric
-                spread = np.atleast_2d(np.cov(known, bias=True)) / scale + noise
+                around = own - means[:, None]
+                spread = (around * w) @ around.T / scale + noise
             P = _projection(fixed, spread)
         own -= (P @ means)[:, None]
         taken.append(P)
@@ -201,13 +209,18 @@ def _inflation(levels: int, outer: int) -> float:
     return levels / max(levels - outer, 1)
 
 
-def _without_taken(mean_square: Array, P: Array, levels: int) -> Array:
-    """Return C + (PC + CP' - PCP')/(L-1): along what was subtracted, the mean over L - 1."""
+def _without_taken(mean_square: Array, P: Array, lost: float) -> Array:
+    """Return C + (PC + CP' - PCP')s/(1-s): a mean over L levels that was subtracted takes s = 1/L.
+
+    In general s is the sum of the squared shares.
+    """
     PC = P @ mean_square
-    return mean_square + (PC + PC.T - PC @ P.T) / max(levels - 1, 1)
+    return mean_square + (PC + PC.T - PC @ P.T) * (lost / max(1.0 - lost, lost))
 
 
-def _added(cp: CrossProducts, inverse: Array, inner: int, outer: int, Gamma: Array) -> Array:
+def _added(
+    cp: CrossProducts, inverse: Array, shares: Array, inner: int, outer: int, Gamma: Array
+) -> Array:
     """Return the mean over outer levels of Σ_m W_lmΓW_lm', what effects nested in them add to b_l.
 
     W_lm = (Z_l'WZ_l)⁻¹Z_l'WZ_m for the levels m of the inner block in level l.
@@ -216,7 +229,7 @@ def _added(cp: CrossProducts, inverse: Array, inner: int, outer: int, Gamma: Arr
     W = np.einsum("cab,dbc->cad", inverse[c.columns], c.values)
     values, vectors = np.linalg.eigh(Gamma)
     half = W @ (vectors * np.sqrt(np.maximum(values, 0.0)))  # of no negative variance
-    return np.asarray(np.einsum("cad,cbd->ab", half, half) / len(inverse))
+    return np.asarray(np.einsum("c,cad,cbd->ab", shares[c.columns], half, half))
 
 
 def _roots(covariance: Covariance, Gammas: list[Array]) -> Array:

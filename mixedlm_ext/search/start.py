@@ -11,20 +11,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.criteria.pls import Problem, degenerate
 from mixedlm_ext.criteria.restricted import AnyCriterion, AnyEvaluation
 from mixedlm_ext.products.products import CrossProducts
-from mixedlm_ext.products.transform import only_block
 from mixedlm_ext.search.log import Log
 from mixedlm_ext.search.moments import MISSING, moments
-from mixedlm_ext.search.newton import newton
 from mixedlm_ext.structures.base import LEAST_SD, MOST_SD
 from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
 
-__all__ = ["reflections", "several_minima", "start_values"]
+__all__ = ["is_dear", "reflections", "several_minima", "start_values"]
 
 _SCALES = (30.0, 1000.0)
 """Standard deviations in those of the noise that are tried beside moments, columns whitened."""
@@ -55,9 +52,8 @@ def start_values(
 
     Notes
     -----
-    Where one minimum is expected the points are T = I, and the moments of least-squares
-    coefficients of every level, all blocks taken one after the other. Where an evaluation is dear,
-    each block is fitted without the others instead of both.
+    Where one minimum is expected the start is that of the moments of least-squares coefficients of
+    every level, all blocks taken one after the other; T = I if there is no criterion.
 
     Where there may be several minima, each block is once the one that means go to which several
     could explain, and these moments are taken with what the fixed part explains left out of the
@@ -65,12 +61,14 @@ def start_values(
     zero, and those with one of these columns alone. Effects of one block with 30 and 1,000 times
     the noise's standard deviation are tried, too, and followed if nothing is more promising.
     """
+    if not several:
+        return _start_for_one_minimum(criterion, log), []
     best: AnyEvaluation | None = None
     values: list[float] = []
-    candidates = _candidates(criterion, several)
+    candidates = _candidates(criterion)
     covariance = criterion.problem.covariance
     # correlations that are parameters of a structure have starts of their own
-    probes = _probes(covariance) if several and not covariance.shaped else []
+    probes = [] if covariance.shaped else _probes(covariance)
     for theta in [*candidates, *probes]:
         if values and log.spent():
             break
@@ -83,6 +81,20 @@ def start_values(
     order = np.argsort(values, kind="stable")[1:]
     others = [i for i in order if i < len(candidates) and values[i] < np.inf]
     return best, [candidates[i] for i in others]
+
+
+def _start_for_one_minimum(criterion: AnyCriterion, log: Log) -> AnyEvaluation:
+    """Evaluate at the moments; at T = I if there are none, or no criterion there."""
+    problem = criterion.problem
+    theta = problem.covariance.start()
+    if _levels_apart(problem.cp):
+        theta = moments(problem, len(problem.cp.shapes) - 1, True, criterion.reml)
+    e = log.evaluate(criterion, theta)
+    if e is None:
+        e = log.evaluate(criterion, problem.covariance.start())
+    if e is None:
+        raise degenerate()
+    return e
 
 
 def _probes(covariance: Covariance) -> list[Array]:
@@ -98,25 +110,31 @@ def _probes(covariance: Covariance) -> list[Array]:
     return out
 
 
-def _candidates(criterion: AnyCriterion, several: bool) -> list[Array]:
-    """Return the points to choose from, each once."""
+def _candidates(criterion: AnyCriterion) -> list[Array]:
+    """Return the points to choose from where there may be several minima, each once."""
     problem = criterion.problem
-    covariance, cp = problem.covariance, problem.cp
-    blocks = range(len(cp.shapes))
-    dear = len(blocks) > 1 and cp.q >= problem.costs.alone
-    out = [covariance.start()]
-    if dear:
-        out = [covariance.theta_of([_alone(criterion, i) for i in blocks])]
-    if several:
-        out += [moments(problem, i, how, criterion.reml) for i in blocks for how in (True, False)]
-        out += _corners(problem)
-    elif not dear:
-        out.append(moments(problem, blocks[-1], True, criterion.reml))
+    blocks = range(len(problem.cp.shapes))
+    apart = _levels_apart(problem.cp)
+    out = [] if apart and is_dear(problem) else [problem.covariance.start()]
+    if apart:
+        ways = [(i, how) for i in blocks for how in (True, False)]
+        out += [moments(problem, i, how, criterion.reml) for i, how in ways]
+    out += _corners(problem)
     kept: list[Array] = []
     for theta in out:
         if not any(np.allclose(theta, other, rtol=0.1) for other in kept):
             kept.append(theta)
     return kept
+
+
+def _levels_apart(cp: CrossProducts) -> bool:
+    """Say whether coefficients of every level can be found from its own rows."""
+    return not any(cp.is_tied(i) for i in range(len(cp.shapes)))
+
+
+def is_dear(problem: Problem) -> bool:
+    """Say whether crossed or nested effects are so many that an evaluation is worth sparing."""
+    return len(problem.cp.shapes) > 1 and problem.cp.q >= problem.costs.dear
 
 
 def _corners(problem: Problem) -> list[Array]:
@@ -158,10 +176,10 @@ def several_minima(problem: Problem) -> bool:
     cp = problem.cp
     for i, D in enumerate(cp.diagonal):
         inside = (cp.block(cp.ZX, i).sum(axis=1) ** 2).sum(axis=1)
-        apart = (inside < (1.0 - MISSING) * np.einsum("aal->a", D)).any()
+        apart = not cp.is_tied(i) and (inside < (1.0 - MISSING) * np.einsum("aal->a", D)).any()
         if apart or _dependent(problem, i).any():
             return True
-    return any(_nearly_one(cp, i, j) for i, j in cp.couplings)
+    return any(_nearly_one(cp, i, j) for i, j in cp.couplings if i != j)
 
 
 def _dependent(problem: Problem, i: int) -> NDArray[np.bool_]:
@@ -170,10 +188,12 @@ def _dependent(problem: Problem, i: int) -> NDArray[np.bool_]:
     The columns of one term with correlated effects are whitened and never do; those that have one
     variance or a structure's correlation do not count, since no variance moves alone.
     """
+    own = [term for term in problem.covariance.terms if term.block == i]
+    if len(own) == 1 and own[0].structure.whitening == "triangular":
+        return np.zeros(own[0].k, dtype=np.bool_)
     total = problem.cp.diagonal[i].sum(axis=2)
-    for term in problem.covariance.terms:
-        bound = term.structure.one_variance or not term.structure.linear
-        if term.block == i and bound:
+    for term in own:
+        if term.structure.one_variance or not term.structure.linear:
             total[term.own] = total[:, term.own] = 0.0
             total[term.own, term.own] = np.eye(term.k)
     norms = np.sqrt(np.maximum(np.diag(total), 1e-300))
@@ -205,13 +225,3 @@ def reflections(covariance: Covariance, theta: Array) -> list[Array]:
             other[part] = own
             out.append(other)
     return out
-
-
-def _alone(criterion: AnyCriterion, block: int) -> Array:
-    """Return the diagonal template of one block, roughly fitted without the others."""
-    cp = only_block(criterion.problem.cp, block)
-    covariance = criterion.problem.covariance.only(block)
-    own = GaussianCriterion(Problem.of(cp, covariance), criterion.reml, criterion.sigma)
-    best, _ = newton(own.at(covariance.start()), tol=0.1, log=Log(limit=200))
-    T = covariance.templates(best.theta)[0]
-    return np.diag(np.maximum(np.sqrt((T * T).sum(axis=1)), LEAST_SD))

@@ -12,6 +12,8 @@ from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design, TermDesign
+from mixedlm_ext.design.known import KnownMatrix
+from mixedlm_ext.design.records import effects_of_rows
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.errors import FitError, did_you_mean, shown
 from mixedlm_ext.estimation.assembled import Assembled
@@ -58,12 +60,25 @@ class Parameters:
 
 @dataclass(frozen=True, eq=False)
 class RandomPart:
-    """One term whose random effects are drawn: columns (n, k), levels of the rows, root (k, k)."""
+    """One term whose random effects are drawn: columns (n, k), levels of the rows, root (k, k).
+
+    Levels beyond those of a known covariance are independent of one another and of these.
+    """
 
     X: Array
     codes: Index
     levels: int
     root: Array
+    known: KnownMatrix | None = None
+
+    def draw(self, rng: np.random.Generator) -> Array:
+        """Return random effects, (levels, k)."""
+        known = self.known
+        if known is None:
+            return np.asarray(rng.standard_normal((self.levels, len(self.root))) @ self.root.T)
+        own = known.from_independent(rng.standard_normal((known.effects, len(self.root))))
+        others = rng.standard_normal((self.levels - len(own), len(self.root)))
+        return np.asarray(np.concatenate([own, others]) @ self.root.T)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +104,8 @@ class Simulator:
         e = rng.standard_normal(len(self.mean))
         y = self.mean + self.noise.root_solve(self.sigma * e)
         for part in self.parts:
-            b = rng.standard_normal((part.levels, len(part.root))) @ part.root.T
-            y += np.einsum("nk,nk->n", part.X, b[part.codes])
+            b = part.draw(rng)
+            y += np.einsum("nk,nk->n", part.X, effects_of_rows(part.codes, b))
         return np.asarray(y)
 
 
@@ -135,7 +150,7 @@ def design_simulator(design: Design, parameters: Parameters) -> Simulator:
     require_rows(design)
     known = 0.0 if design.offset is None else design.offset
     parts = [
-        RandomPart(t.X, t.codes, len(t.levels), root)
+        RandomPart(t.X, t.codes, t.n_codes, root, t.related)
         for t, root in zip(design.terms, parameters.roots)
     ]
     mean = design.X @ parameters.beta + known

@@ -26,11 +26,14 @@ class FactorProtocol(Protocol):
     ----------
     logdet : float
         log|M|.
+    logdet_by_probe : ndarray (samples,)
+        What each sample says of log|M|; empty where it is exact.
     templates : sequence of ndarray (k, k)
         T of each block.
     """
 
     logdet: float
+    logdet_by_probe: Array
     templates: Sequence[Array]
 
     def solve(self, H: Array) -> tuple[Array, Array]:
@@ -57,12 +60,26 @@ class FactorProtocol(Protocol):
     def inverse(self) -> BlockMatrix:
         """Return the entries of N on the pattern of Z'WZ."""
 
+    def information_by_probe(self) -> list[Array] | None:
+        """Return what each sample adds to K_i, (samples, k, k) for every block i.
+
+        None where log|M| and its derivatives are exact.
+        """
+
     def release(self) -> None:
         """Free the memory; solves are no longer possible."""
 
 
 class SolverProtocol(Protocol):
-    """The numbers of one Z'WZ on a pattern."""
+    """The numbers of one Z'WZ on a pattern.
+
+    Attributes
+    ----------
+    name : str
+        As ``fit(solver=...)`` has it.
+    """
+
+    name: str
 
     @property
     def costs(self) -> Costs:
@@ -71,6 +88,10 @@ class SolverProtocol(Protocol):
     @property
     def root_size(self) -> int:
         """Columns of the largest dense matrix to factor: its cube is the cost of a factor."""
+
+    @property
+    def probes(self) -> int:
+        """Samples that log|M| and its derivatives are estimated from; 0 if they are exact."""
 
     def load(self, A: BlockMatrix) -> SolverProtocol:
         """Return the solver of other numbers on the same pattern."""

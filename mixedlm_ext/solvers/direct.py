@@ -11,17 +11,15 @@ from numpy.typing import NDArray
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.products.products import BlockMatrix
 from mixedlm_ext.solvers.costs import Costs
-from mixedlm_ext.solvers.elimination import EliminationFactor
-from mixedlm_ext.solvers.memory import available_memory
-from mixedlm_ext.solvers.root import DenseFactor, DenseRoot
+from mixedlm_ext.solvers.elimination import Elimination, EliminationFactor
+from mixedlm_ext.solvers.memory import costs_of
+from mixedlm_ext.solvers.plan import make_plan
+from mixedlm_ext.solvers.root import DenseFactor
 from mixedlm_ext.solvers.symbolic import Symbolic
 
 Array = NDArray[np.float64]
 
 __all__ = ["DirectSolver", "Factor"]
-
-_SMALL = 1000
-"""Columns of Z up to which nobody asks how much memory is free: 32 MB are."""
 
 
 class DirectSolver:
@@ -33,6 +31,8 @@ class DirectSolver:
     A : BlockMatrix
         Z'WZ.
     """
+
+    name = "exact"
 
     def __init__(self, symbolic: Symbolic, A: BlockMatrix) -> None:
         self.symbolic, self.A = symbolic, A
@@ -47,9 +47,16 @@ class DirectSolver:
         FitError
             If the memory that is free does not hold what it would take.
         """
-        small = A.offsets[-1] <= _SMALL
-        costs = Costs() if small else Costs(memory=available_memory())
-        return cls(Symbolic(A, costs=costs), A)
+        return cls(Symbolic(A, costs=costs_of(A)), A)
+
+    @classmethod
+    def if_it_pays(cls, A: BlockMatrix) -> DirectSolver | None:
+        """Return the same, or None where memory or patience do not hold it."""
+        costs = costs_of(A)
+        plan = make_plan(A.shapes, A.pairs, costs)
+        if plan.memory(costs) > costs.memory or plan.seconds(costs) > costs.patience:
+            return None
+        return cls(Symbolic(A, plan, costs), A)
 
     def load(self, A: BlockMatrix) -> DirectSolver:
         """Return the solver of other numbers on the same pattern."""
@@ -65,13 +72,19 @@ class DirectSolver:
         """Columns of the dense root."""
         return self.symbolic.plan.root_size
 
+    @property
+    def probes(self) -> int:
+        """None: everything is exact."""
+        return 0
+
     def factor(self, templates: Sequence[Array]) -> Factor:
         """Factor M at the given templates, one for each block."""
         top, numbers, places = self.symbolic.top, self._numbers, self.symbolic.places
-        if isinstance(top, DenseRoot):
+        if self.symbolic.in_cells:
             cells = np.zeros(top.n_cells)
             cells[places] = numbers.values
             return Factor(self.symbolic, top.factor(cells, templates), templates)
+        assert isinstance(top, Elimination)
         stages = EliminationFactor(top, numbers.D, numbers.C, places, numbers.values, templates)
         return Factor(self.symbolic, stages, templates)
 
@@ -84,6 +97,8 @@ class Factor:
     logdet : float
         log|L|², that is log|M|.
     """
+
+    logdet_by_probe: Array = np.zeros(0)
 
     def __init__(
         self,
@@ -142,6 +157,9 @@ class Factor:
         self._stages.add_information(K, KT)
         return K, KT
 
+    def information_by_probe(self) -> None:
+        """Return None: nothing is estimated by samples."""
+
     def level_information(self) -> Array | None:
         """Return every Z_l'V⁻¹Z_l, (k, k, levels), where one unjoined block is all of Z."""
         stages = self._stages
@@ -158,8 +176,9 @@ class Factor:
     def inverse(self) -> BlockMatrix:
         """Return the entries of ΛM⁻¹Λ' on the pattern of Z'WZ."""
         symbolic, stages = self._symbolic, self._stages
-        if isinstance(stages, DenseFactor):
+        if symbolic.in_cells:
             values = stages.inverse_at(symbolic.places)
             return symbolic.unload(np.zeros((0, 0, 0)), np.zeros((0, 0)), values)
+        assert isinstance(stages, EliminationFactor)
         D, C, rest = stages.inverse_entries(symbolic.places)
         return symbolic.unload(D, C, rest)

@@ -13,7 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["available_memory", "in_words"]
+from mixedlm_ext.products.products import BlockMatrix
+from mixedlm_ext.solvers.costs import Costs
+
+__all__ = ["available_memory", "costs_of", "in_words"]
+
+_SMALL = 1000
+"""Columns of Z up to which nobody asks how much memory is free: 32 MB are."""
 
 _SHARE = 0.9
 """Share of the memory that is free now that a fit may plan with."""
@@ -31,6 +37,11 @@ def available_memory() -> float:
     True
     """
     return _SHARE * min(_limits(), default=np.inf)
+
+
+def costs_of(A: BlockMatrix) -> Costs:
+    """Return what operations cost, and the memory that there is for a plan of this matrix."""
+    return Costs() if A.offsets[-1] <= _SMALL else Costs(memory=available_memory())
 
 
 def _limits(system: Path = Path("/")) -> Iterator[float]:

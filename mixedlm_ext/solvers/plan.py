@@ -1,11 +1,12 @@
 """The order in which the columns of Z are eliminated, chosen once from the pattern of Z'Z.
 
 A *node* is one level of one block and stands for its k columns of Z; two nodes are joined when they
-meet in some row, or in rows with correlated residuals. A set of nodes that are not joined to one
-another is eliminated together, level by level, which joins the neighbours of each. The largest
-block of unjoined levels goes first; then whole blocks that are still unjoined (nested factors), or
-unjoined subsets of a block with few neighbours (sparsely crossed factors), as long as that is
-cheaper than to factor what remains as one dense matrix.
+meet in some row, in rows with correlated residuals, by a known precision or by common members. A
+set of nodes that are not joined to one another is eliminated together, level by level, which joins
+the neighbours of each. The largest block of unjoined levels goes first; then whole blocks that are
+still unjoined (nested factors), or unjoined subsets of a block with few neighbours (sparsely
+crossed factors, relatives), as long as that is cheaper than to factor what remains as one dense
+matrix.
 What a plan takes of memory is estimated here too, as nothing has been allocated for it yet.
 """
 
@@ -95,12 +96,15 @@ class Plan:
     edges : list of (ndarray, ndarray)
         The joined nodes that remain after each stage, fill included; only where the next stage
         needs them.
+    joined : bool
+        Whether levels of one block are joined to one another.
     """
 
     stages: list[Stage]
     root: list[Part]
     edges: list[tuple[Index, Index]]
     shapes: Shapes
+    joined: bool = False
 
     @property
     def parts(self) -> list[Part]:
@@ -115,13 +119,30 @@ class Plan:
     def memory(self, costs: Costs) -> float:
         """Return the bytes of a factor, its derivatives and their patterns, roughly."""
         out = 8.0 * _ROOT_COPIES * float(self.root_size) ** 2
+        out += _PAIR * sum(pairs for _, pairs in self._pairs_listed(costs))
+        return out + _CELL * sum(float(len(u)) for u, _ in self.edges)
+
+    def seconds(self, costs: Costs) -> float:
+        """Return the seconds of an evaluation with its derivatives, roughly."""
+        out = costs.cube * float(self.root_size) ** 3
+        listed = self._pairs_listed(costs)
+        for stage, pairs in listed:
+            out += costs.stage + costs.pair * stage.part.k * pairs
+        if len(listed) < len(self.stages):  # the last one is multiplied by dense rows
+            last = self.stages[-1].part
+            out += costs.gram_flop * last.k * last.n * float(self.root_size) ** 2
+        return out
+
+    def _pairs_listed(self, costs: Costs) -> list[tuple[Stage, float]]:
+        """Return the stages whose pairs of neighbours are listed, and how many these are."""
         widths = np.repeat([k for k, _ in self.shapes], [levels for _, levels in self.shapes])
+        out = []
         for number, stage in enumerate(self.stages):
             entries = np.repeat(stage.rows, widths[stage.nodes])
             before_root = number == len(self.stages) - 1 and bool(self.root)
             if not before_root or prefer_pairs(entries, self.root_size, stage.part.k, costs):
-                out += _PAIR * _count_pairs(entries)
-        return out + _CELL * sum(float(len(u)) for u, _ in self.edges)
+                out.append((stage, _count_pairs(entries)))
+        return out
 
     def node_columns(self) -> tuple[Index, Index, Index]:
         """Return for every node its first column, their stride, and their number."""
@@ -173,7 +194,9 @@ def make_plan(shapes: Shapes, pairs: Pairs, costs: Costs) -> Plan:
     -------
     Plan
     """
-    if len(shapes) > 1 and sum(k * levels for k, levels in shapes) <= costs.small:
+    joined = any(i == j and len(rows) for (i, j), (rows, _) in pairs.items())
+    several = len(shapes) > 1 or joined
+    if several and sum(k * levels for k, levels in shapes) <= costs.small:
         return dense_plan(shapes)
     return _Planner(shapes, pairs, costs).run()
 
@@ -207,25 +230,31 @@ class _Planner:
             (self.offsets[i] + rows, self.offsets[j] + columns)
             for (i, j), (rows, columns) in pairs.items()
         ]
-        self.u = np.concatenate([u for u, _ in joined]) if joined else np.zeros(0, np.intp)
-        self.v = np.concatenate([v for _, v in joined]) if joined else np.zeros(0, np.intp)
+        # the smaller node first, as fill has it: an edge must not be there both ways round
+        none = [np.zeros(0, np.intp)]
+        self.u = np.concatenate(none + [np.minimum(u, v) for u, v in joined])
+        self.v = np.concatenate(none + [np.maximum(u, v) for u, v in joined])
         self.start = 0
+        self.joined = bool((self.block_of[self.u] == self.block_of[self.v]).any())
 
     def run(self) -> Plan:
         """Eliminate until nothing remains, or what remains is better dense."""
         stages: list[Stage] = []
         edges: list[tuple[Index, Index]] = []
-        first = self._unjoined_block()
-        if not len(first):
-            return dense_plan(self.shapes)
-        members: Index | None = first
+        members = self._first()
         while members is not None:
             stage = self._stage(members)
             stages.append(stage)
             members = self._next(stage)
             if members is not None:
                 edges.append((self.u, self.v))
-        return Plan(stages, self._root(), edges, self.shapes)
+        return Plan(stages, self._root(), edges, self.shapes, self.joined)
+
+    def _first(self) -> Index | None:
+        """Return what to eliminate first, None for one dense matrix."""
+        if not self.joined:
+            return self._unjoined_block()
+        return self._choose()
 
     def _stage(self, nodes: Index) -> Stage:
         """Take `nodes`, all of one block, out of the graph."""
@@ -254,12 +283,26 @@ class _Planner:
         if _PAIR * _count_pairs(stage.rows) > self.costs.memory:
             return None
         self._fill(stage)
+        return self._choose()
+
+    def _choose(self) -> Index | None:
+        """Return what to eliminate next, None for a dense root."""
+        columns = int(self.k_of[self.alive].sum())
+        if columns <= self.costs.small_rest:
+            return None
         n = len(self.alive)
         degree = np.bincount(self.u, minlength=n) + np.bincount(self.v, minlength=n)
-        for nodes in (self._unjoined_block(), self._unjoined_subset(degree)):
+        candidates = [self._unjoined_block(), self._unjoined_subset(degree)]
+        if self.joined:  # a small block may join many levels of a larger one: the cheaper first
+            candidates.sort(key=lambda nodes: self._price(nodes, degree))
+        for nodes in candidates:
             if len(nodes) and self._worth(nodes, degree, columns):
                 return nodes
         return None
+
+    def _price(self, nodes: Index, degree: Index) -> float:
+        """Return the pairs of neighbours for each node that is eliminated."""
+        return float((degree[nodes].astype(float) ** 2).sum()) / max(len(nodes), 1)
 
     def _worth(self, nodes: Index, degree: Index, columns: int) -> bool:
         """Say whether eliminating `nodes` costs less than it saves of a dense root of `columns`."""

@@ -52,6 +52,9 @@ class Symbolic:
     plan : Plan, optional
         Another order of elimination than the one that `make_plan` chooses.
     costs : Costs, optional
+    in_cells : bool
+        Put all numbers into cells, those of the first stage, too: as it is where levels of a block
+        are joined.
 
     Attributes
     ----------
@@ -65,13 +68,17 @@ class Symbolic:
     """
 
     def __init__(
-        self, A: BlockMatrix, plan: Plan | None = None, costs: Costs | None = None
+        self,
+        A: BlockMatrix,
+        plan: Plan | None = None,
+        costs: Costs | None = None,
+        in_cells: bool = False,
     ) -> None:
         self.shapes, self.q = A.shapes, int(A.offsets[-1])
-        self.pairs = {key: (c.rows, c.columns) for key, c in A.couplings.items()}
+        self.pairs = A.pairs
         self.costs = Costs() if costs is None else costs
         self.plan = make_plan(self.shapes, self.pairs, self.costs) if plan is None else plan
-        _check_memory(self.plan, self.costs)
+        _check_memory(self.plan, self.costs, known=in_cells)
         order = np.concatenate(
             [
                 A.offsets[p.block]
@@ -81,24 +88,30 @@ class Symbolic:
         )
         self.order = None if np.array_equal(order, np.arange(self.q)) else order
         self._first, self._stride, self._count = self.plan.node_columns()
-        self.top = self._build()
+        self.top = self._build(in_cells or self.plan.joined)
         self.places: Index = np.zeros(0, np.intp)
         self._taken = _Take([np.zeros(0, np.intp)] * len(self.shapes), {})
-        if isinstance(self.top, DenseRoot):
+        if self.in_cells:
             self.places, self._taken = self._constant_cells(self.top, 0)
         else:
+            assert isinstance(self.top, Elimination)
             self._take_coupling = self._first_coupling(self.top)
             if self.top.rest is not None:
                 start = self.top.part.stop
                 self.places, self._taken = self._constant_cells(self.top.rest, start)
 
-    def _build(self) -> Elimination | DenseRoot:
+    @property
+    def in_cells(self) -> bool:
+        """Whether all numbers go to cells, none to a first stage that reads them as they are."""
+        return isinstance(self.top, DenseRoot) or self.top.storage is not None
+
+    def _build(self, in_cells: bool) -> Elimination | DenseRoot:
         """Build the structures from the root up."""
         plan = self.plan
         rest: Elimination | DenseRoot | None = DenseRoot(plan.root) if plan.root else None
         for number in range(len(plan.stages) - 1, -1, -1):
             stage = plan.stages[number]
-            storage = self._storage(number) if number else None
+            storage = self._storage(number) if number or in_cells else None
             rows, columns = self._coupling(stage)
             rest = Elimination(stage.part, rows, columns, rest, self.costs, storage)
         assert rest is not None
@@ -126,7 +139,7 @@ class Symbolic:
 
     def _storage(self, number: int) -> Storage:
         """Return the cells of what remains before stage `number`: edges and diagonal blocks."""
-        u, v = self.plan.edges[number - 1]
+        u, v = self.plan.edges[number - 1] if number else self._pairs_of_nodes()
         offsets = node_offsets(self.plan.shapes)
         left = [offsets[p.block] + p.levels for p in self.plan.parts[number:]]
         own = np.concatenate(left)
@@ -135,6 +148,15 @@ class Symbolic:
         rows, columns = np.concatenate([r1, r2]), np.concatenate([c1, c2])
         keys = distinct_keys(np.maximum(rows, columns) * self.q + np.minimum(rows, columns))
         return Storage(keys, self.q)
+
+    def _pairs_of_nodes(self) -> tuple[Index, Index]:
+        """Return the nodes that the pattern joins."""
+        offsets = node_offsets(self.shapes)
+        u, v = [np.zeros(0, np.intp)], [np.zeros(0, np.intp)]
+        for (i, j), (rows, columns) in self.pairs.items():
+            u.append(offsets[i] + rows)
+            v.append(offsets[j] + columns)
+        return np.concatenate(u), np.concatenate(v)
 
     def _first_coupling(self, top: Elimination) -> dict[tuple[int, int], list[Index]]:
         """Return where the entries of each coupling with the first stage's block go.
@@ -193,9 +215,10 @@ class Symbolic:
         FitError
             If the matrix joins levels that the pattern does not.
         """
-        A = self._on_pattern(A)
-        if isinstance(self.top, DenseRoot):
+        A = self.on_pattern(A)
+        if self.in_cells:
             return Numbers(np.zeros((0, 0, 0)), np.zeros((0, 0)), self._taken(A))
+        assert isinstance(self.top, Elimination)
         i = self.top.part.block
         C = np.zeros((self.shapes[i][0], len(self.top.rows)))
         for (one, two), places in self._take_coupling.items():
@@ -213,7 +236,8 @@ class Symbolic:
             for (i, j), (r, c) in self.pairs.items()
         }
         out = BlockMatrix(self.shapes, diagonal, couplings)
-        if not isinstance(self.top, DenseRoot):
+        if not self.in_cells:
+            assert isinstance(self.top, Elimination)
             i = self.top.part.block
             diagonal[i][:] = D
             for (one, two), places in self._take_coupling.items():
@@ -225,25 +249,42 @@ class Symbolic:
             self._taken.put(values, out)
         return out
 
-    def _on_pattern(self, A: BlockMatrix) -> BlockMatrix:
-        """Return the matrix with the pairs of levels of this pattern, zeros where it has none."""
+    def on_pattern(self, A: BlockMatrix) -> BlockMatrix:
+        """Return the matrix with the pairs of levels of this pattern, zeros where it has none.
+
+        Raises
+        ------
+        FitError
+            If the matrix joins levels that the pattern does not.
+        """
         couplings = {}
         for (i, j), (rows, columns) in self.pairs.items():
-            c = A.couplings[i, j]
-            if not _same(c, rows, columns):
-                empty = np.zeros((*c.values.shape[:2], len(rows)))
-                c = Coupling(rows, columns, empty).plus(c, 1.0, self.shapes[j][1])
+            c = A.couplings.get((i, j))
+            if c is None or not _same(c, rows, columns):
+                empty = np.zeros((self.shapes[i][0], self.shapes[j][0], len(rows)))
+                whole = Coupling(rows, columns, empty)
+                c = whole if c is None else whole.plus(c, 1.0, self.shapes[j][1])
                 if len(c.rows) != len(rows):
-                    raise FitError(
-                        "the cross-products join levels that the pattern of the factor does not. "
-                        "Make a new Symbolic for them."
-                    )
+                    raise _new_pairs()
             couplings[i, j] = c
+        if any(len(c.rows) for key, c in A.couplings.items() if key not in couplings):
+            raise _new_pairs()
         return BlockMatrix(A.shapes, A.diagonal, couplings)
 
 
-def _check_memory(plan: Plan, costs: Costs) -> None:
-    """Refuse a plan that memory does not hold, before anything is allocated for it."""
+def _new_pairs() -> FitError:
+    """Return the error for numbers off the pattern."""
+    return FitError(
+        "the cross-products join levels that the pattern of the factor does not. "
+        "Make a new Symbolic for them."
+    )
+
+
+def _check_memory(plan: Plan, costs: Costs, known: bool) -> None:
+    """Refuse a plan that memory does not hold, before anything is allocated for it.
+
+    Levels with a known precision have no other solver.
+    """
     needed, size = plan.memory(costs), plan.root_size
     if needed <= costs.memory:
         return
@@ -251,11 +292,13 @@ def _check_memory(plan: Plan, costs: Costs) -> None:
     shapes = plan.shapes
     numbers = ", ".join(f"{k * levels:,}" for k, levels in shapes)
     dense = f", {size:,} of them in one dense matrix" if size else ""
+    way_out = "Put levels with few rows together."
+    if not known:
+        way_out = "Fit with solver='iterative', or put levels with few rows together."
     raise FitError(
         f"the exact solver needs about {in_words(needed)} of memory for this model and "
         f"{in_words(costs.memory)} are free: its factors have {numbers} random effects, which meet "
-        f"in too many combinations to be solved one after the other{dense}. Put levels with few "
-        "rows together, or leave out the random effects of one of the factors."
+        f"in too many combinations to be solved one after the other{dense}. {way_out}"
     )
 
 

@@ -150,8 +150,12 @@ class Covariance:
         """Add up derivatives in tied entries: what they are in theta."""
         if not self.tied:
             return derivatives
-        first = np.flatnonzero(np.diff(self.owners, prepend=-1))
-        return np.asarray(np.add.reduceat(derivatives, first, axis=axis))
+        return np.asarray(np.add.reduceat(derivatives, self._first, axis=axis))
+
+    @cached_property
+    def _first(self) -> NDArray[np.intp]:
+        """The first coordinate of each theta."""
+        return np.flatnonzero(np.diff(self.owners, prepend=-1))
 
     @cached_property
     def slices(self) -> list[slice]:
@@ -203,15 +207,6 @@ class Covariance:
         parts = zip(self.terms, self.slices)
         return np.concatenate([t.structure.at_zero(theta[part], near) for t, part in parts])
 
-    def only(self, block: int) -> Covariance:
-        """Return the covariance of the model that has only one of the blocks."""
-        terms = [
-            TermCovariance(term.structure, 0, term.first, term.whitening)
-            for term in self.terms
-            if term.block == block
-        ]
-        return Covariance(terms, [self.block_sizes[block]])
-
     def templates(self, theta: Array) -> list[Array]:
         """Return the template of each block."""
         out = [np.zeros((k, k)) for k in self.block_sizes]
@@ -245,7 +240,7 @@ class Covariance:
         flip = (self.rows == self.columns) & (theta[self.owners] < 0)
         sign[self.blocks[flip], self.columns[flip]] = -1.0
         signs = np.where(self.rows >= 0, sign[self.blocks, self.columns], 1.0)
-        return theta * signs[np.flatnonzero(np.diff(self.owners, prepend=-1))] + 0.0
+        return theta * signs[self._first] + 0.0
 
     @cached_property
     def jacobian(self) -> Array:

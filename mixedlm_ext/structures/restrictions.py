@@ -305,8 +305,8 @@ class Restrictions:
             elif len(pairs) == len(parts):
                 own = [_correlation(matrix(q.term), *q.columns) for q in pairs]
                 wanted = equation.target if len(pairs) == 1 else float(np.mean(own))
-                for q in pairs:
-                    _correlate(matrix(q.term), *q.columns, wanted)
+                for pair in pairs:
+                    _correlate(matrix(pair.term), *pair.columns, wanted)
         for term, found in matrices.items():
             root = lower_root(_root(found))
             theta[covariance.slices[term]] = covariance.terms[term].structure.theta_of(root)

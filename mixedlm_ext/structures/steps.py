@@ -8,7 +8,7 @@ leave.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import repeat
+from itertools import accumulate, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,5 +143,5 @@ class TemplateSteps:
 
 def _consecutive(lengths: Sequence[int]) -> list[slice]:
     """Return slices of these lengths, one after the other."""
-    stops = np.cumsum(lengths)
-    return [slice(int(stop) - n, int(stop)) for n, stop in zip(lengths, stops)]
+    stops = accumulate(lengths)
+    return [slice(stop - n, stop) for n, stop in zip(lengths, stops)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -44,9 +45,8 @@ class Unstructured(LinearStructure):
         T = self.template(theta)
         U, values, _ = np.linalg.svd(T)
         R = (U * np.sqrt(1.0 + values**2)) @ U.T
-        return np.asarray(
-            np.kron(R, np.eye(self.k)) @ _horizontal(R @ T if metric is None else R @ metric @ T)
-        )
+        S = _horizontal(R @ T if metric is None else R @ metric @ T)
+        return np.asarray((R @ S.reshape(self.k, -1)).reshape(S.shape))
 
     def reflections(self, theta: Array) -> list[Array]:
         """Return θ with correlations of other signs, DΓD with D = ±1."""
@@ -71,10 +71,16 @@ class Unstructured(LinearStructure):
         ]
 
 
+@cache
+def _pairs(k: int) -> tuple[Index, Index]:
+    """Return the pairs of k columns."""
+    return np.triu_indices(k, 1)
+
+
 def _horizontal(T: Array) -> Array:
     """Return orthonormal columns that span {S : T'S symmetric}, entries row by row."""
     k = len(T)
-    a, b = np.triu_indices(k, 1)
+    a, b = _pairs(k)
     rotations = np.zeros((len(a), k, k))
     which = np.arange(len(a))
     rotations[which, :, b] += T[:, a].T

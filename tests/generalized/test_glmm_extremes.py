@@ -52,7 +52,7 @@ def quiet(model: MixedGLM, **how: Any) -> Any:
 )
 def test_what_has_no_estimates_is_named(formula: str, named: str, nagq: int) -> None:
     model = MixedGLM.from_formula(formula, table("separated"), family=F.Binomial())
-    with pytest.warns(ConvergenceWarning, match="There are no finite estimates") as found:
+    with pytest.warns(ConvergenceWarning, match="There is no estimate to rely on") as found:
         result = model.fit(nagq=nagq)
     assert len(found) == 1
     assert named in str(found[0].message)

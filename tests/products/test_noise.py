@@ -149,7 +149,11 @@ def test_weights_are_read_by_noise_only() -> None:
         place = path.relative_to(package)
         if place.parts[0] in face or str(place) == "model.py":
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Attribute) and node.attr == "weights":
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        # working weights of a family are computed, by a method of that name
+        called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
+        for node in nodes:
+            read = isinstance(node, ast.Attribute) and node.attr == "weights"
+            if read and id(node) not in called:
                 readers.add(place.as_posix())
     assert readers == NO_NOISE

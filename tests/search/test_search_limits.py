@@ -23,7 +23,7 @@ OTHERS = [m for m in METHODS if m not in ("newton", "cobyqa", "nm")]
 
 @pytest.fixture(scope="module")
 def model() -> MixedLM:
-    data = datasets.sleepstudy.load_pandas().data
+    data = datasets.sleepstudy.load_pandas().data[7:]  # unbalanced: the moments are no minimum
     return MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data)
 
 
@@ -69,7 +69,7 @@ def test_gradients_are_counted(model: MixedLM, method: str) -> None:
 def test_all_fit_keeps_to_maxiter(result: Any) -> None:
     table = result.all_fit(maxiter=9)
     assert (table["evaluations"] <= 9).all()
-    assert set(table["verdict"]) <= {"converged", "iteration limit"}
+    assert set(table["verdict"]) <= {"converged", "iteration limit", "saddle point"}
     full = result.all_fit("lbfgs")
     assert full.index.tolist() == ["lbfgs"] and full["converged"].all()
 
@@ -135,7 +135,7 @@ def test_a_start_at_the_minimum_needs_no_time(model: MixedLM, result: Any) -> No
 
 def test_reading_the_rows_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time of a fit begins with the fit, not with its search."""
-    data = datasets.dyestuff.load_pandas().data
+    data = datasets.dyestuff.load_pandas().data[2:]
     model = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data)
     now = [100.0]
     clock = SimpleNamespace(monotonic=lambda: now[0])

@@ -24,6 +24,7 @@ from mixedlm_ext.products.rows import cross_products
 from mixedlm_ext.solvers.base import FactorProtocol, SolverProtocol
 from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.direct import DirectSolver
+from mixedlm_ext.solvers.iterative import IterativeFactor, IterativeSolver
 from mixedlm_ext.solvers.symbolic import Symbolic
 
 Array = np.ndarray
@@ -39,8 +40,9 @@ SOLVERS: dict[str, Callable[[BlockMatrix], SolverProtocol]] = {
     "direct, a stage": direct(Costs(small=0)),
     "direct, chains": direct(Costs(small=0, small_rest=0, stage=0.0, pair=0.0, dense_flop=1.0)),
     "dense": DenseSolver,
+    "iterative, all levels sampled": lambda A: IterativeSolver(A, probes=10_000),
 }
-of_patterns = [name for name in SOLVERS if name != "dense"]  # a dense matrix joins all levels
+of_patterns = [name for name in SOLVERS if name.startswith("direct")]  # the others have none
 solvers = pytest.mark.parametrize("name", SOLVERS)
 quickly = settings(deadline=None, max_examples=25)
 
@@ -141,17 +143,33 @@ def templates_of(A: BlockMatrix, kind: str) -> list[Array]:
 kinds = st.sampled_from(["ordinary", "large", "zero", "first zero", "corner zero"])
 
 
-def close(found: Any, expected: Any, scale: float | None = None) -> None:
+def close(found: Any, expected: Any, scale: float | None = None, room: float = 1.0) -> None:
     """Agreement relative to the largest entry, or to what was subtracted to get there."""
     size = float(np.max(np.abs(expected), initial=0.0)) if scale is None else scale
     assert np.shape(found) == np.shape(expected)
-    assert_allclose(found, expected, rtol=0, atol=1e-8 * max(size, 1e-6))
+    assert_allclose(found, expected, rtol=0, atol=room * 1e-8 * max(size, 1e-6))
+
+
+def room_of(factor: FactorProtocol, templates: list[Array]) -> float:
+    """By how much a factor may miss the tolerance.
+
+    The iterative one applies what is left of A by differences, which cancel where templates are
+    large, and divides by templates next to singular ones.
+    """
+    values = [np.linalg.svd(T, compute_uv=False) for T in templates]
+    ordinary = all(v[-1] > 1e-3 and v[0] < 30.0 for v in values)
+    return 100.0 if isinstance(factor, IterativeFactor) and not ordinary else 1.0
 
 
 def check(factor: FactorProtocol, A: BlockMatrix, templates: list[Array]) -> None:
     """Every method of the protocol, but `release`."""
     dense = DenseFactor(A, templates)
-    assert_allclose(factor.logdet, dense.logdet, rtol=1e-10, atol=1e-9)
+    room = room_of(factor, templates)
+
+    def near(found: Any, expected: Any, scale: float | None = None) -> None:
+        close(found, expected, scale, room)
+
+    assert_allclose(factor.logdet, dense.logdet, rtol=room * 1e-10, atol=1e-9)
     assert [np.shape(T) for T in factor.templates] == [(k, k) for k, _ in A.shapes]
     assert all((one == two).all() for one, two in zip(factor.templates, templates))
     q = int(A.offsets[-1])
@@ -159,34 +177,34 @@ def check(factor: FactorProtocol, A: BlockMatrix, templates: list[Array]) -> Non
         H = np.random.default_rng(columns).standard_normal((q, columns))
         kept = H.copy()
         both = factor.solve(H)
-        close(both[0], dense.quadratic(kept))
-        close(both[1], dense.apply(kept))
-        close(factor.apply(H), dense.apply(kept))
-        close(factor.quadratic(H), dense.quadratic(kept))
-        close(factor.quadratic_diagonal(H), dense.quadratic_diagonal(kept))
+        near(both[0], dense.quadratic(kept))
+        near(both[1], dense.apply(kept))
+        near(factor.apply(H), dense.apply(kept))
+        near(factor.quadratic(H), dense.quadratic(kept))
+        near(factor.quadratic_diagonal(H), dense.quadratic_diagonal(kept))
         assert (kept == H).all()
     for found, expected in zip(factor.diagonal_blocks(), dense.diagonal_blocks(), strict=True):
-        close(found, expected)
+        near(found, expected)
     selected = factor.inverse()
     whole = dense.inverse(selected)  # the solver's pattern may have more pairs than these numbers
     assert selected.couplings.keys() == whole.couplings.keys()
     for found, expected in zip(selected.diagonal, whole.diagonal, strict=True):
-        close(found, expected)
+        near(found, expected)
     for key, coupling in whole.couplings.items():
         assert (selected.couplings[key].rows == coupling.rows).all()
         size = max(float(np.abs(D).max(initial=0.0)) for D in whole.diagonal)
-        close(selected.couplings[key].values, coupling.values, size)
+        near(selected.couplings[key].values, coupling.values, size)
     products = dense.apply(np.eye(q)) * A.sparse.toarray()
     if pairs(selected) == pairs(A):
-        close(selected.dot(A), float(products.sum()), float(np.abs(products).sum()))
+        near(selected.dot(A), float(products.sum()), float(np.abs(products).sum()))
     largest = [float(np.abs(D).sum()) for D in A.diagonal]  # Z'V⁻¹Z is what is left of Z'WZ
     for found, expected in zip(factor.traces(), dense.traces(), strict=True):
         for one, two, T, scale in zip(found, expected, templates, largest, strict=True):
-            close(one, two, scale * max(1.0, float(np.abs(T).max())))
+            near(one, two, scale * max(1.0, float(np.abs(T).max())))
     by_level = factor.level_information()
     if by_level is not None:
         (expected,) = dense.information_blocks()
-        close(by_level, expected, largest[0])
+        near(by_level, expected, largest[0])
 
 
 @solvers

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.design.partition import levels_with_rows
 from mixedlm_ext.errors import MixedLMError
 from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.fitted import Fitted
@@ -49,7 +50,8 @@ def jackknife_accelerations(fitted: Fitted, evaluate: Evaluate) -> Array:
     cubes: Any = 0.0
     squares: Any = 0.0
     for term in outer_terms(design):
-        values = np.array([evaluate(other) for other in _leave_out(fitted, removal, term.codes)])
+        codes = levels_with_rows(term).codes
+        values = np.array([evaluate(other) for other in _leave_out(fitted, removal, codes)])
         if len(values) < 2:
             continue
         influence = _influence(values)

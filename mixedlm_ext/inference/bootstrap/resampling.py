@@ -47,11 +47,18 @@ def resampler(fit: Fit, kind: str, use_u: bool = False) -> Resampler:
     Raises
     ------
     FitError
-        If a wild bootstrap is to keep the conditional modes, or its groups are crossed.
+        If a wild bootstrap is to keep the conditional modes, or its groups are crossed; if levels
+        have a known covariance and effects are not drawn from it.
     """
     require_rows(fit.design)
     if kind == "parametric":
         return fit_simulator(fit, fit_parameters(fit), conditional=use_u)
+    related = [t.group for t in fit.design.terms if t.related is not None]
+    if related and not (kind == "residual" and use_u):
+        raise FitError(
+            f"levels of {related[0]!r} have a known covariance: effects that are drawn with "
+            "replacement, or groups whose signs are, would not have it. Use kind='parametric'."
+        )
     if kind == "residual":
         return _Residuals(fit, use_u)
     if use_u:

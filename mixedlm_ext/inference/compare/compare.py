@@ -12,6 +12,7 @@ from statsmodels.regression.mixed_linear_model import MixedLMResults as Statsmod
 
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fitted import Fitted
+from mixedlm_ext.estimation.generalized import GeneralizedFit
 from mixedlm_ext.inference.compare.nesting import is_nested, same_fixed_columns
 from mixedlm_ext.inference.compare.regression import LinearModel, as_linear_model
 from mixedlm_ext.inference.compare.submodel import Likelihood, maximum
@@ -138,6 +139,7 @@ def _table(models: Sequence[Any]) -> pd.DataFrame:
         raise FitError("none of the models is a mixed model. Use statsmodels' anova_lm().")
     for other in results[1:]:
         _check_same_data(results[0], other)
+    _check_same_likelihood(results)
     likelihoods, notes = _comparable(results)
     names = _names(results)
     order = sorted(range(len(results)), key=lambda i: likelihoods[i].npar)
@@ -177,6 +179,28 @@ def _check_same_data(one: Compared, two: Compared) -> None:
             f"the models are of different responses: {what[0]!r} and {what[1]!r} differ in "
             f"{differ} of {one.n} rows. Fit both to the same response and rows."
         )
+
+
+def _check_same_likelihood(results: Sequence[Compared]) -> None:
+    """Raise unless the likelihoods of all models are functions of one kind."""
+    kinds = [_kind(result) for result in results]
+    for kind in kinds[1:]:
+        if kind != kinds[0]:
+            raise FitError(
+                f"the likelihoods of the models cannot be compared: {kinds[0]} and {kind}. Fit "
+                "both with one link, one approximation (nagq=) and families of one kind."
+            )
+
+
+def _kind(result: Compared) -> str:
+    """Say what a likelihood is of: the kind of response, the link, how it was approximated."""
+    fit = None if isinstance(result, LinearModel) else result.fit
+    if not isinstance(fit, GeneralizedFit):
+        return "a linear mixed model"
+    family = type(fit.family).__name__
+    family = "counts" if family in ("Poisson", "NegativeBinomial") else family
+    link = type(fit.family.link).__name__
+    return f"{family} with the {link} link by nagq={fit.nagq}"
 
 
 def _comparable(results: Sequence[Compared]) -> tuple[list[Likelihood], list[str]]:
@@ -298,6 +322,7 @@ def compare_lr_test(fitted: Fitted, restricted: Any) -> tuple[float, float, int]
             f"{small!r} is not nested in {large!r}, so their likelihood ratio has no chi-squared "
             "distribution. Compare their AIC instead, with compare()."
         )
+    _check_same_likelihood([other, fitted])
     (small_fit, large_fit), _ = _comparable([other, fitted])
     statistic, df, p = _test(small_fit, large_fit)
     return statistic, p, int(df)

@@ -25,7 +25,7 @@ from mixedlm_ext.inference.fixed.hypotheses import complement, is_only_effect, t
 
 Array = NDArray[np.float64]
 
-__all__ = ["drop1"]
+__all__ = ["columns_without", "drop1", "in_scope"]
 
 _TESTS = ("F", "LRT")
 
@@ -67,8 +67,8 @@ def drop1(
     check_choice("test", test, _TESTS, FitError)
     fit = fitted.fit
     terms = fixed_terms(fit.design)
-    scoped = _in_scope(terms, scope)
-    kept = {term.name: _without(fitted, terms, term) for term in scoped}
+    scoped = in_scope(terms, scope)
+    kept = {term.name: columns_without(fitted, terms, term) for term in scoped}
     if test == "F":
         hypotheses = {name: complement(fit.problem.cp.R, C) for name, C in kept.items()}
         if is_only_effect(terms):  # the only basis that all types and lmerTest share
@@ -92,7 +92,7 @@ def drop1(
     return table
 
 
-def _without(fitted: Fitted, terms: list[FixedTerm], term: FixedTerm) -> Array:
+def columns_without(fitted: Fitted, terms: list[FixedTerm], term: FixedTerm) -> Array:
     """Return C: the columns XC are those of the model without one term."""
     fit = fitted.fit
     if not is_coded_alone(terms, term):
@@ -107,7 +107,7 @@ def _without(fitted: Fitted, terms: list[FixedTerm], term: FixedTerm) -> Array:
     return C
 
 
-def _in_scope(terms: list[FixedTerm], scope: str | Sequence[str] | None) -> list[FixedTerm]:
+def in_scope(terms: list[FixedTerm], scope: str | Sequence[str] | None) -> list[FixedTerm]:
     """Return the terms to leave out, all that can be by default."""
     possible = {term.name: term for term in droppable(terms)}
     if scope is None:

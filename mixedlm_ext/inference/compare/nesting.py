@@ -83,6 +83,7 @@ def _is_case(term: TermDesign, other: TermDesign) -> bool:
         and np.array_equal(term.X, other.X)
         and len(term.levels) == len(other.levels)
         and np.array_equal(term.codes, other.codes)
+        and term.related is other.related
         and other.kind.contains(term.kind)
     )
 
@@ -104,10 +105,8 @@ def _forms(
     """Return u'Dw for the derivative D of V in every variance and covariance."""
     out = [float(u @ noise_of(design).solve(w))]
     for term in terms:
-        levels = len(term.levels)
-        left = np.array([np.bincount(term.codes, u * x, levels) for x in term.X.T])
-        right = np.array([np.bincount(term.codes, w * x, levels) for x in term.X.T])
-        across = left @ right.T
+        left, right = term.sums(u), term.sums(w)
+        across = left.T @ (right if term.related is None else term.related.times(right))
         out += [float((D * across).sum()) for D in _directions(term)]
     return out
 

@@ -23,13 +23,22 @@ from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 
-__all__ = ["deletion_table", "deletion_terms", "ranova"]
+__all__ = [
+    "BOUNDARIES",
+    "Deletion",
+    "deletion_table",
+    "deletion_terms",
+    "deletions_of",
+    "mixture_p",
+    "ranova",
+    "variances_lost",
+]
 
-_BOUNDARIES = ("chi2", "mixture")
+BOUNDARIES = ("chi2", "mixture")
 
 
 @dataclass(frozen=True)
-class _Deletion:
+class Deletion:
     """One way to make the random part smaller.
 
     Attributes
@@ -96,7 +105,7 @@ def ranova(fitted: Fitted, reduce_terms: bool = True, boundary: str = "chi2") ->
     <none>                       6     NaN  NaN
     Days in (Days | Subject)     4  42.837  2.0
     """
-    check_choice("boundary", boundary, _BOUNDARIES, FitError)
+    check_choice("boundary", boundary, BOUNDARIES, FitError)
     reduce_terms = check_flag(reduce_terms, "reduce_terms")
     fit = fitted.fit
     if fit.restrictions is not None:
@@ -106,7 +115,7 @@ def ranova(fitted: Fitted, reduce_terms: bool = True, boundary: str = "chi2") ->
         )
     if reduce_terms and any(set(term.columns).isdisjoint(INTERCEPT) for term in fit.design.terms):
         fitted.rows("what tells whether a factor implies an intercept")
-    deletions = list(_deletions(fit.design, reduce_terms))
+    deletions = list(deletions_of(fit.design, reduce_terms))
     table = deletion_table(
         Likelihood.of_fit(fit),
         {deletion.name: _likelihood(fit, deletion) for deletion in deletions},
@@ -115,29 +124,29 @@ def ranova(fitted: Fitted, reduce_terms: bool = True, boundary: str = "chi2") ->
         p = table["pvalue"].to_numpy(copy=True)
         lrt, df = table["chisq"].to_numpy(), table["df"].to_numpy()
         for i, deletion in enumerate(deletions, start=1):
-            if _variances_lost(fit.design.terms[deletion.term], deletion) == 1:
-                p[i] = _mixture(lrt[i], df[i])
+            if variances_lost(fit.design.terms[deletion.term], deletion) == 1:
+                p[i] = mixture_p(lrt[i], df[i])
         table["pvalue"] = p
     method = "REML" if fit.reml else "ML"
     table.attrs["title"] = f"Random terms left out or reduced, one at a time ({method})"
     return table
 
 
-def _deletions(design: Design, reduce_terms: bool) -> Iterator[_Deletion]:
+def deletions_of(design: Design, reduce_terms: bool) -> Iterator[Deletion]:
     """Yield every deletion, in the order of the formula."""
     for i, term in enumerate(design.terms):
         parts = _parts(design, i) if reduce_terms else {}
         if not parts:
-            yield _Deletion(term.text, i, np.zeros((len(term.columns), 0)))
+            yield Deletion(term.text, i, np.zeros((len(term.columns), 0)))
         for name, columns in parts.items():
             C = _without(design, i, columns)
-            yield _Deletion(f"{name} in {term.text}", i, C, name if C.shape[1] else None)
+            yield Deletion(f"{name} in {term.text}", i, C, name if C.shape[1] else None)
 
 
 def deletion_terms(design: Design) -> dict[str, tuple[RandomTermSpec, str | None]]:
     """Return for each row of the table the term, and the effect left out of it (None: all)."""
     assert design.formula is not None
-    return {d.name: (design.formula.random[d.term], d.effect) for d in _deletions(design, True)}
+    return {d.name: (design.formula.random[d.term], d.effect) for d in deletions_of(design, True)}
 
 
 def _parts(design: Design, i: int) -> dict[str, list[int]]:
@@ -183,7 +192,7 @@ def _without(design: Design, i: int, columns: list[int]) -> Array:
     return kept
 
 
-def _likelihood(fit: Fit, deletion: _Deletion) -> Likelihood:
+def _likelihood(fit: Fit, deletion: Deletion) -> Likelihood:
     """Fit the model with one deletion."""
     C = [np.eye(term.k) for term in fit.problem.covariance.terms]
     C[deletion.term] = deletion.C
@@ -223,14 +232,14 @@ def deletion_table(full: Likelihood, reduced: dict[str, Likelihood]) -> pd.DataF
     return table
 
 
-def _variances_lost(term: TermDesign, deletion: _Deletion) -> int:
+def variances_lost(term: TermDesign, deletion: Deletion) -> int:
     """Return how many variances a deletion sets to zero; 0 if it does something else as well."""
     columns = {tuple(row) for row in np.eye(len(term.columns)).tolist()}
     only_dropped = all(tuple(c) in columns for c in deletion.C.T.tolist())
     return len(term.columns) - deletion.C.shape[1] if only_dropped else 0
 
 
-def _mixture(lrt: float, df: float) -> float:
+def mixture_p(lrt: float, df: float) -> float:
     """Return the p-value of the 50:50 mixture of chi-squared with df - 1 and with df.
 
     One variance, at its boundary, and its df - 1 covariances are tested (Self & Liang 1987; Stram

@@ -28,7 +28,7 @@ from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 
-__all__ = ["anova", "f_table"]
+__all__ = ["anova", "f_table", "hypotheses_of"]
 
 _TYPES = {"1": "I", "I": "I", "2": "II", "II": "II", "3": "III", "III": "III"}
 _TYPES["MARGINAL"] = "marginal"
@@ -76,9 +76,7 @@ def anova(fitted: Fitted, type: int | str = 3) -> pd.DataFrame:
                   sum_sq  mean_sq  num_df  den_df        F  pvalue
     Machine  75.8266  37.9133       2     5.0  41.0038  0.0008
     """
-    kind = _check_type(type)
-    terms = fixed_terms(fitted.design)
-    hypotheses = _hypotheses(fitted, terms, kind)
+    kind, terms, hypotheses = hypotheses_of(fitted, type)
     tested = {term.name: L for term, L in zip(terms, hypotheses) if term.factors}
     title = f"Type {kind}" if kind != "marginal" else "Marginal"
     table = f_table(fitted, tested, f"{title} analysis of variance")
@@ -111,6 +109,19 @@ def _check_type(type: int | str) -> str:
         return _TYPES[written]
     near = did_you_mean(type, ["1", "2", "3", "marginal"]) if isinstance(type, str) else ""
     raise FitError(f"type={shown(type)} is not known.{near} Use 1, 2, 3 or 'marginal'.")
+
+
+def hypotheses_of(fitted: Fitted, type: int | str) -> tuple[str, list[FixedTerm], list[Array]]:
+    """Return the kind of the hypotheses that a user asks for, the terms, and one for each.
+
+    Raises
+    ------
+    FitError
+        If there is no such type.
+    """
+    kind = _check_type(type)
+    terms = fixed_terms(fitted.design)
+    return kind, terms, _hypotheses(fitted, terms, kind)
 
 
 def _hypotheses(fitted: Fitted, terms: list[FixedTerm], kind: str) -> list[Array]:

@@ -7,9 +7,10 @@ from typing import Any
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.grouping import level_codes
 from mixedlm_ext.design.messages import list_names
-from mixedlm_ext.design.partition import Partition, is_finer
+from mixedlm_ext.design.partition import Partition, is_finer, levels_with_rows
 from mixedlm_ext.design.row_values import values_of_rows
 from mixedlm_ext.errors import DesignError, FitError, did_you_mean
+from mixedlm_ext.geometry.marginal import independent_sets
 
 __all__ = ["find_clusters"]
 
@@ -35,6 +36,13 @@ def find_clusters(design: Design, cluster: Any = None) -> Partition:
     """
     found = _coarsest(design) if cluster is None else _given(design, cluster)
     broken = [t.group for t in design.terms if not is_finer(t.codes, found.codes)]
+    related = [t.group for t in design.terms if t.related is not None and not t.related.is_identity]
+    if related and not is_finer(independent_sets(design), found.codes):
+        raise FitError(
+            f"levels of {related[0]!r} are related by a known covariance, also across the clusters "
+            f"of {found.name!r}, which are not independent. Use the model's standard errors, or "
+            "pass families that are unrelated as cluster=."
+        )
     if broken:
         raise FitError(
             f"cluster {found.name!r} splits levels of {list_names(dict.fromkeys(broken))}, so its "
@@ -53,7 +61,7 @@ def _coarsest(design: Design) -> Partition:
     """Return the grouping factor in which all others are nested."""
     for term in design.terms:
         if all(is_finer(other.codes, term.codes) for other in design.terms):
-            return Partition(term.group, term.codes, term.levels)
+            return levels_with_rows(term)
     names = list_names(dict.fromkeys(term.group for term in design.terms))
     raise FitError(
         f"the grouping factors {names} are crossed: none contains the levels of the others, so "
@@ -67,7 +75,7 @@ def _given(design: Design, cluster: Any) -> Partition:
     if isinstance(cluster, str):
         for term in design.terms:
             if cluster in (term.name, term.group):
-                return Partition(term.group, term.codes, term.levels)
+                return levels_with_rows(term)
         columns = {} if design.frame is None else {str(c): c for c in design.frame}
         if cluster not in columns:
             known = [*columns, *(term.group for term in design.terms)]

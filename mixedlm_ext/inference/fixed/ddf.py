@@ -10,12 +10,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import DegreesOfFreedom, Fitted
 from mixedlm_ext.inference.fixed.kenward_roger import KenwardRoger, check_linear
 from mixedlm_ext.inference.fixed.satterthwaite import Satterthwaite
-from mixedlm_ext.structures.covariance import Covariance
 from mixedlm_ext.structures.restrictions import Restrictions
 
 Array = NDArray[np.float64]
@@ -66,15 +66,29 @@ def check_method(name: object) -> None:
     check_choice("ddf", name, METHODS, FitError, (_VARIANT,), more, quote=False)
 
 
-def check_usable(covariance: Covariance, name: str) -> None:
-    """Raise FitError before a fit if a method is not for covariances of this kind."""
+def check_usable(problem: Problem, name: str) -> None:
+    """Raise FitError before a fit if a method is not for such covariances or such a solver."""
+    if name not in ("kenward-roger", _VARIANT):
+        return
+    check_linear(problem.covariance)
+    if problem.solver.name == "iterative":
+        raise FitError(
+            f"ddf={name!r} needs the covariances of all pairs of random effects, which the "
+            "iterative solver does not have. Pass ddf='satterthwaite', or, with as many levels as "
+            "this solver is for, ddf='normal' or 'residual'."
+        )
+
+
+def check_unrestricted(restrictions: Restrictions | None, problem: Problem, name: str) -> None:
+    """Raise FitError before a fit if a method or solver knows no fixed and equal parameters."""
+    if restrictions is None:
+        return
+    if problem.solver.name == "iterative":
+        raise FitError(
+            "the iterative solver knows no fixed and equal parameters, which fix= and equal= ask "
+            "for. Pass solver='exact', if memory holds it, or leave them out."
+        )
     if name in ("kenward-roger", _VARIANT):
-        check_linear(covariance)
-
-
-def check_unrestricted(restrictions: Restrictions | None, name: str) -> None:
-    """Raise FitError before a fit if a method knows no fixed and equal parameters."""
-    if restrictions is not None and name in ("kenward-roger", _VARIANT):
         raise FitError(
             "Kenward-Roger knows no fixed and equal parameters, which fix= and equal= ask for. Use "
             "ddf='satterthwaite', which holds them."
@@ -101,7 +115,8 @@ def degrees_of_freedom(fit: Fit, name: str) -> DegreesOfFreedom:
     check_method(name)
     if name == "satterthwaite":
         return Satterthwaite(fit)
-    check_unrestricted(fit.restrictions, name)
+    check_usable(fit.problem, name)
+    check_unrestricted(fit.restrictions, fit.problem, name)
     if name in ("kenward-roger", _VARIANT):
         return KenwardRoger(fit, keep_zeros=name == _VARIANT)
     if name == "residual":

@@ -27,6 +27,7 @@ from mixedlm_ext.caching import cached_property
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.fixed.boundary import zero_columns, zero_variances
+from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
@@ -167,7 +168,7 @@ def check_linear(covariance: Covariance) -> None:
 def _cross_products(fit: Fit) -> tuple[Array, Array, Array]:
     """Return Z'V⁻¹Z, Z'V⁻¹X and X'V⁻¹X, X in the user's columns, Z standardized."""
     e, cp = fit.engine, fit.problem.cp
-    ZZ = cp.ZZ.toarray()
+    ZZ = cp.A.dense
     RX = e.pls.RX @ cp.R
     return ZZ - e.pls.factor.quadratic(ZZ), e.U @ RX, RX.T @ RX
 
@@ -180,6 +181,12 @@ def _generalized_inverse(information: Array) -> Array:
     kept = values > _DEPENDENT * values.max()
     root = unit[:, None] * vectors[:, kept] / np.sqrt(values[kept])
     return np.asarray(root @ root.T)
+
+
+def _covariance(cp: CrossProducts, i: int, levels: int) -> Array:
+    """Return K of the levels of a block, I where they are independent."""
+    prior = cp.layout.prior(i)
+    return np.eye(levels) if prior is None else prior.solve(np.eye(levels))
 
 
 def _patterns(fit: Fit, keep_zeros: bool) -> tuple[list[Array], Array]:
@@ -198,7 +205,7 @@ def _patterns(fit: Fit, keep_zeros: bool) -> tuple[list[Array], Array]:
             within = np.zeros((k, k))
             within[term.own, term.own] = term.whitening @ raw @ term.whitening.T
             e = np.zeros((cp.q, cp.q))
-            e[block, block] = np.kron(within, np.eye(levels))
+            e[block, block] = np.kron(within, _covariance(cp, term.block, levels))
             E.append(e)
             phi.append(fit.sigma**2 * Gamma[a, b])
     return E, np.array(phi)

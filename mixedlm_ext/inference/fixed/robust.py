@@ -27,6 +27,7 @@ from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.assemble import response
 from mixedlm_ext.design.messages import list_names, quoted
 from mixedlm_ext.design.partition import Partition
+from mixedlm_ext.design.records import effects_of_rows
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.estimation.fit import Fit
@@ -200,7 +201,7 @@ def _solve(fit: Fit) -> Array:
     for laid, place in zip(design.terms, problem.cp.layout.places):
         b = place.modes(problem.cp.block(coefficients, place.block))
         for a in range(place.k):
-            out -= laid.X[:, a, None] * b[a][laid.codes]
+            out -= laid.X[:, a, None] * effects_of_rows(laid.codes, b[a])
     return noise_of(design).times(out)
 
 
@@ -210,7 +211,10 @@ def _cluster_covariance(fit: Fit, rows: Index) -> Array:
     V = noise_of(design).covariance(rows)
     for term, T in zip(design.terms, fit.templates):
         XT, codes = term.X[rows] @ T, term.codes[rows]
-        V += np.where(codes[:, None] == codes, XT @ XT.T, 0.0)
+        if term.related is None:
+            V += np.where(codes[:, None] == codes, XT @ XT.T, 0.0)
+        else:
+            V += term.related.between(codes) * (XT @ XT.T)
     return V
 
 

@@ -60,6 +60,8 @@ class Satterthwaite:
         """Whether the exact Hessian is affordable."""
         m = len(self._fit.theta)
         problem = self._fit.problem
+        if problem.solver.probes:
+            return False
         seconds = problem.costs.cube * float(problem.solver.root_size) ** 3
         return 2.0 * m * seconds <= _AFFORDABLE
 
@@ -76,7 +78,8 @@ class Satterthwaite:
         out = []
         for block, D in gamma_derivatives(covariance, e.theta):
             u = cp.block(U, block)
-            UDU = np.einsum("alp,alq->pq", u, np.tensordot(D, u, axes=1))
+            Ku = cp.spread(block, u)
+            UDU = np.einsum("alp,alq->pq", Ku, np.tensordot(D, u, axes=1))
             out.append(fit.sigma**2 * M.T @ UDU @ M)
         gradients = np.array(out)
         if fit.fixed_sigma is not None:

@@ -18,8 +18,9 @@ from mixedlm_ext.errors import FitError, check_choice, check_probability
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.means.contrast_tables import contrast_table, interaction_table
 from mixedlm_ext.inference.means.linear_functions import estimate, lost_note, mark_lost
+from mixedlm_ext.inference.means.link_scale import scale_of
 from mixedlm_ext.inference.means.reference_grid import average_cells
-from mixedlm_ext.inference.means.response_scale import ResponseScale, response_scale
+from mixedlm_ext.inference.means.response_scale import ResponseScale
 from mixedlm_ext.inference.means.specs import read_specs, refuse_later
 from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.tables import Table
@@ -294,13 +295,12 @@ def emmeans(
     """
     refuse_later("emmeans", unknown)
     refuse_unknown("emmeans", unknown, _MEANS_ARGUMENTS)
-    design = fitted.design
     grid, groups, wanted = read_specs(fitted, specs, by, at)
     check_choice("type", type, TYPES, FitError)
     if bias_adjust is not False and type != "response":
         raise FitError("bias_adjust= belongs to type='response'. Add that, or leave it out.")
     bias = _bias_variance(fitted, bias_adjust)
-    scale = response_scale(design) if type == "response" else None
+    scale = scale_of(fitted) if type == "response" else None
     levels, A, notes = average_cells(grid, [*groups, *wanted], weights)
     if scale is not None:
         notes += (f"Transformed back from {scale.name}, intervals too.",)
@@ -322,7 +322,9 @@ def _bias_variance(fitted: Fitted, given: bool | float) -> float:
         return float(given) ** 2
     fit = fitted.fit
     design = fit.design
-    total = float((fit.sigma**2 * noise_of(design).variances).mean())
+    total = 0.0
+    if fit.has_residual:
+        total = float((fit.sigma**2 * noise_of(design).variances).mean())
     for term, cov in zip(design.terms, fit.random_cov):
         total += float(np.einsum("nk,kl,nl->n", term.X, cov, term.X).mean())
     return total

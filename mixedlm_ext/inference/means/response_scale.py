@@ -17,7 +17,7 @@ from mixedlm_ext.errors import FitError
 Array = NDArray[np.float64]
 Curve = Callable[[Array], Array]
 
-__all__ = ["ResponseScale", "response_scale"]
+__all__ = ["SAME", "ResponseScale", "response_scale"]
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _normal() -> _Inverse:
     )
 
 
-_SAME = _Inverse((np.array, np.ones_like, np.zeros_like, np.zeros_like))
+SAME = _Inverse((np.array, np.ones_like, np.zeros_like, np.zeros_like))
 _LOG1P = _Inverse((np.expm1, np.exp, np.exp, np.exp))
 _ARCSINE_ROOT = _Inverse(
     (
@@ -196,9 +196,7 @@ def response_scale(design: Design) -> ResponseScale | None:
     constants = {k: v for k, v in design.scope.values.items() if isinstance(v, (int, float))}
     outer = _affine(tree, constants)
     if outer is not None and _column(outer[0]) in design.frame:
-        return (
-            ResponseScale(code, (1.0, 0.0), outer[1:], _SAME) if outer[1:] != (1.0, 0.0) else None
-        )
+        return ResponseScale(code, (1.0, 0.0), outer[1:], SAME) if outer[1:] != (1.0, 0.0) else None
     found = None if outer is None else _transformation(outer[0], constants)
     inner = None if found is None else _affine(found[1], constants)
     column = None if inner is None else _column(inner[0])

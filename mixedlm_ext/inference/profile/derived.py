@@ -22,6 +22,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.criteria.level_blocks import level_variances
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.estimation.fit import Fit
@@ -234,6 +235,15 @@ class _Parts:
         for term, place in zip(self.fit.design.terms, self.fit.problem.cp.layout.places):
             if group in (None, term.group):
                 X = place.columns(term.X)
+                if (
+                    term.related is not None
+                ):  # the variance of a level is K_ll times that of the term
+                    own = (
+                        term.related.diagonal
+                        if term.related.diagonal is not None
+                        else level_variances(self.fit.problem, place.block)
+                    )[term.codes]
+                    X = X * np.sqrt(own)[:, None]
                 N[place.block][place.own, place.own] = X.T @ X / len(X)
         return N
 

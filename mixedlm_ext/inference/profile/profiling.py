@@ -27,7 +27,14 @@ from mixedlm_ext.structures.restrictions import Restrictions
 
 Array = NDArray[np.float64]
 
-__all__ = ["better_maximum", "profile", "profile_note", "warn_of_better"]
+__all__ = [
+    "better_maximum",
+    "choose_parameters",
+    "profile",
+    "profile_note",
+    "refuse_unheld",
+    "warn_of_better",
+]
 
 _GROUPS = {"theta": ("sd", "cor", "range", "sigma"), "beta": ("beta",)}
 """Names that stand for several parameters."""
@@ -94,8 +101,8 @@ def profile(
     check_level("alpha_max", alpha_max)
     check_choice("scale", scale, _SCALES, FitError)
     parameters = model_parameters(fit.design, fit.fixed_sigma is None)
-    chosen = _choose(parameters, which, scale, fit.restrictions)
-    _refuse_unheld(chosen, parameters, fit)
+    chosen = choose_parameters(parameters, which, scale, fit.restrictions)
+    refuse_unheld(chosen, parameters, fit)
     top = maximum_of(fit)
     power = [2.0 if scale == "variance" and p.kind in _SQUARED else 1.0 for p in parameters]
 
@@ -176,11 +183,11 @@ def _name(parameter: Parameter, scale: str) -> str:
     return parameter.name if scale == "sd" else parameter.variance_name
 
 
-def _choose(
+def choose_parameters(
     parameters: Sequence[Parameter],
     which: str | Sequence[str] | None,
     scale: str,
-    restrictions: Restrictions | None,
+    restrictions: Restrictions | None = None,
 ) -> list[Parameter]:
     """Return the parameters that `which` names, in the order of the model."""
     given = frozenset() if restrictions is None else restrictions.fixed
@@ -202,7 +209,7 @@ def _choose(
     return [p for p, name in zip(parameters, names) if name in wanted or p.kind in kinds]
 
 
-def _refuse_unheld(chosen: Sequence[Parameter], every: Sequence[Parameter], fit: Fit) -> None:
+def refuse_unheld(chosen: Sequence[Parameter], every: Sequence[Parameter], fit: Fit) -> None:
     """Refuse correlations of a structure that are functions of several of its parameters."""
     terms = fit.problem.covariance.terms
 
