@@ -31,17 +31,10 @@ from mixedlm_ext.structures.steps import TemplateSteps
 
 Array = NDArray[np.float64]
 
-__all__ = ["ResidualCriterion", "ResidualEvaluation", "criterion_of"]
+__all__ = ["ResidualCriterion", "ResidualEvaluation"]
 
 _STEP = 1e-4
 """Step of the differences in z."""
-
-
-def criterion_of(problem: Problem, reml: bool, sigma: float | None = None) -> GaussianCriterion:
-    """Return the criterion of a problem: of θ, or of θ and the parameters of the residuals."""
-    if problem.residual is None:
-        return GaussianCriterion(problem, reml, sigma)
-    return ResidualCriterion(problem, problem.residual, reml, sigma)
 
 
 class ResidualCriterion(GaussianCriterion):

@@ -6,10 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.criteria.assemble import assemble
-from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.criteria.many import LevelClasses, ManyCriteria
 from mixedlm_ext.criteria.pls import Problem, problem_with
-from mixedlm_ext.criteria.residual import criterion_of
+from mixedlm_ext.criteria.restricted import criterion_of
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.estimates import Estimates
@@ -20,6 +19,7 @@ from mixedlm_ext.products.responses import Reduced, Reduction
 from mixedlm_ext.search import optimize
 from mixedlm_ext.search.start import several_minima
 from mixedlm_ext.structures.covariance import Covariance
+from mixedlm_ext.structures.restrictions import Restrictions
 
 Array = NDArray[np.float64]
 
@@ -46,6 +46,8 @@ class Refitter:
     start : ndarray (m,), optional
         Standardized theta to start from, and z of a residual structure; the start of a single fit
         by default.
+    restrictions : Restrictions, optional
+        Equations that the parameters fulfil.
     """
 
     def __init__(
@@ -55,7 +57,9 @@ class Refitter:
         reml: bool,
         sigma: float | None = None,
         start: Array | None = None,
+        restrictions: Restrictions | None = None,
     ) -> None:
+        self.restrictions = restrictions
         self.problem, self.reml, self.sigma, self.start = problem, reml, sigma, start
         self._design = design
         self.reduce = Reduction(design, problem.cp.layout)
@@ -65,6 +69,7 @@ class Refitter:
             problem.cp.by_levels
             and problem.covariance.free
             and problem.residual is None
+            and restrictions is None
             and (start is not None or not self.several)
         )
         self.classes = LevelClasses(problem.cp) if at_once else None
@@ -97,7 +102,7 @@ class Refitter:
         for r, y in enumerate(Y.T):
             design = self._design.with_response(np.ascontiguousarray(y))
             try:
-                criterion = criterion_of(assemble(design), self.reml, self.sigma)
+                criterion = criterion_of(assemble(design), self.reml, self.sigma, self.restrictions)
                 e, log = optimize(criterion, self.start, several=self.several)
                 fit = Fit.from_evaluation(design, criterion, e, log)
             except FitError as error:
@@ -135,9 +140,8 @@ class Refitter:
     def _fit_one(self, reduced: Reduced, r: int, out: Estimates) -> None:
         """Fit the r-th response by its own search, as `MixedLM.fit` does."""
         try:
-            criterion = GaussianCriterion(
-                problem_with(self.problem, reduced, r), self.reml, self.sigma
-            )
+            problem = problem_with(self.problem, reduced, r)
+            criterion = criterion_of(problem, self.reml, self.sigma, self.restrictions)
             e, log = optimize(criterion, self.start, several=self.several)
         except FitError as error:
             out.strike([r], str(error))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.criteria.pls import Problem
-from mixedlm_ext.criteria.residual import ResidualCriterion, criterion_of
+from mixedlm_ext.criteria.residual import ResidualCriterion
+from mixedlm_ext.criteria.restricted import AnyCriterion
 from mixedlm_ext.design import Design
 from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.estimation.fit import Fit
@@ -42,13 +42,13 @@ def fit_similar(fit: Fit, design: Design, problem: Problem, reml: bool | None = 
     -------
     Fit
     """
-    criterion = criterion_of(problem, fit.reml if reml is None else reml, fit.fixed_sigma)
+    criterion = fit.criterion(problem, reml)
     several = several_minima(problem)  # the new problem may have its best elsewhere
     start = start_of(criterion, fit) if is_dear(problem) and not several else None
     return estimate(design, criterion, start, several=several)
 
 
-def start_of(criterion: GaussianCriterion, fit: Fit) -> Array:
+def start_of(criterion: AnyCriterion, fit: Fit) -> Array:
     """Return the point to start from after a fit of a similar problem."""
     if not isinstance(criterion, ResidualCriterion) or fit.z is None:
         return warm_start(criterion.problem, fit.theta)

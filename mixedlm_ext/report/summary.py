@@ -230,6 +230,8 @@ def summary_notes(fitted: Fitted) -> list[str]:
                 f"At the end of its range: {', '.join(ends)} of the residuals. Compare with a "
                 "simpler structure."
             )
+    if fitted.fit.restrictions is not None:
+        notes.append(f"Not estimated: {'; '.join(fitted.fit.restrictions.words)}.")
     singular = [term.name for term, flag in zip(design.terms, fitted.fit.singular_terms) if flag]
     if singular:
         notes.append(

@@ -224,15 +224,6 @@ class Covariance:
         own = (t.structure.at_zero(theta[part], near) for t, part in parts)
         return np.concatenate([np.zeros(0), *own])
 
-    def only(self, block: int) -> Covariance:
-        """Return the covariance of the model that has only one of the blocks."""
-        terms = [
-            TermCovariance(term.structure, 0, term.first, term.whitening)
-            for term in self.terms
-            if term.block == block
-        ]
-        return Covariance(terms, [self.block_sizes[block]])
-
     def templates(self, theta: Array) -> list[Array]:
         """Return the template of each block."""
         out = [np.zeros((k, k)) for k in self.block_sizes]

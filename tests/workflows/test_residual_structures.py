@@ -524,6 +524,8 @@ def test_other_searches_end_there_too(name: str, results: dict[str, Any]) -> Non
         lambda r: r.get_influence(),
         lambda r: r.model.power("x = 0", [0, 0, 0], covariances=[1.0, 1.0]),
         lambda r: r.robust_cov(cluster="item"),
+        lambda r: r.model.fit(fix={"g.Intercept": 1.0}),
+        lambda r: r.model.fit(solver="iterative"),
     ],
 )
 def test_what_is_not_supported_says_so(call: Any, results: dict[str, Any]) -> None:

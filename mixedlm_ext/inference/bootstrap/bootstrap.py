@@ -12,7 +12,6 @@ from numpy.random import SeedSequence
 from numpy.typing import NDArray
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
-from mixedlm_ext.criteria.residual import criterion_of
 from mixedlm_ext.errors import FitError, MixedLMError, check_choice, warn_caller
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
@@ -144,8 +143,8 @@ def bootstrap(
 
 def fit_refitter(fit: Fit) -> Refitter:
     """Return the refitter of a fit's model, started from its estimates."""
-    start = start_of(criterion_of(fit.problem, fit.reml, fit.fixed_sigma), fit)
-    return Refitter(fit.design, fit.problem, fit.reml, fit.fixed_sigma, start)
+    start = start_of(fit.criterion(), fit)
+    return Refitter(fit.design, fit.problem, fit.reml, fit.fixed_sigma, start, fit.restrictions)
 
 
 @dataclass(frozen=True, eq=False)

@@ -76,8 +76,16 @@ def drop1(
             hypotheses = {term.name: L for term, L in every if term in scoped}
         return f_table(fitted, hypotheses, "Single term deletions")
     table = deletion_table(
-        maximum(fit.problem, False, fit.fixed_sigma),
-        {name: maximum(reduce_fixed(fit, C), False, fit.fixed_sigma) for name, C in kept.items()},
+        maximum(fit.problem, False, fit.fixed_sigma, restrictions=fit.restrictions),
+        {
+            name: maximum(
+                reduce_fixed(fit, C),
+                False,
+                fit.fixed_sigma,
+                restrictions=fit.restrictions,
+            )
+            for name, C in kept.items()
+        },
     )
     note = ", refitted by ML" if fit.reml else ""
     table.attrs["title"] = f"Single term deletions, likelihood-ratio tests{note}"

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.criteria.assemble import assemble
 from mixedlm_ext.criteria.pls import Problem
-from mixedlm_ext.criteria.residual import ResidualCriterion, ResidualEvaluation, criterion_of
+from mixedlm_ext.criteria.residual import ResidualCriterion, ResidualEvaluation
+from mixedlm_ext.criteria.restricted import criterion_of
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.design.rows import Rows
 from mixedlm_ext.estimation.fit import Fit
@@ -23,6 +24,7 @@ from mixedlm_ext.products.transform import (
 )
 from mixedlm_ext.search import optimize
 from mixedlm_ext.structures.covariance import Covariance, TermCovariance
+from mixedlm_ext.structures.restrictions import Restrictions
 
 Array = NDArray[np.float64]
 
@@ -57,7 +59,13 @@ class Likelihood:
         return -2.0 * self.llf + 2.0 * self.npar
 
 
-def maximum(problem: Problem, reml: bool, sigma: float | None, random: bool = True) -> Likelihood:
+def maximum(
+    problem: Problem,
+    reml: bool,
+    sigma: float | None,
+    random: bool = True,
+    restrictions: Restrictions | None = None,
+) -> Likelihood:
     """Maximize the likelihood of a problem.
 
     Parameters
@@ -68,24 +76,27 @@ def maximum(problem: Problem, reml: bool, sigma: float | None, random: bool = Tr
         A known residual standard deviation.
     random : bool
         Without random effects the likelihood is that of theta = 0.
+    restrictions : Restrictions, optional
+        Equations that the parameters fulfil.
 
     Returns
     -------
     Likelihood
     """
-    criterion = criterion_of(problem, reml, sigma)
-    nothing = np.zeros(problem.covariance.n_theta)
-    if isinstance(criterion, ResidualCriterion):
-        K = len(criterion.sums.structure.parameters)
-        if not random:
+    criterion = criterion_of(problem, reml, sigma, restrictions)
+    n_theta = problem.covariance.n_theta
+    K = criterion.space.n_theta - n_theta  # parameters of the residuals
+    if not random:
+        if isinstance(criterion, ResidualCriterion):
             value = _without_random_effects(criterion)
-            return Likelihood(_count(problem, K, sigma), -0.5 * value)
-    else:
-        K = 0
-        if not random:
-            return Likelihood(_count(problem, 0, sigma), -0.5 * criterion.at(nothing).value)
+        else:
+            value = criterion.at(np.zeros(n_theta)).value
+        return Likelihood(_count(problem, K, sigma), -0.5 * value)
     best, log = optimize(criterion)
-    npar = _count(problem, problem.covariance.n_theta + K, sigma)
+    npar = _count(problem, n_theta + K, sigma)
+    if restrictions is not None:
+        log_sigma = 0.5 * float(np.log(best.scale))
+        npar -= restrictions.count(problem.covariance, best.theta, log_sigma)
     return Likelihood(npar, -0.5 * best.value, log.converged)
 
 

@@ -23,11 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
-from mixedlm_ext.criteria.gaussian import GaussianEvaluation
-from mixedlm_ext.criteria.residual import ResidualCriterion, criterion_of
+from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
+from mixedlm_ext.criteria.residual import ResidualCriterion
+from mixedlm_ext.criteria.restricted import RestrictedCriterion
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.fixed.boundary import zero_variances
 from mixedlm_ext.structures.derivatives import gamma_derivatives
+from mixedlm_ext.structures.restrictions import Restrictions
 
 Array = NDArray[np.float64]
 
@@ -93,20 +95,41 @@ class Satterthwaite:
 
     @cached_property
     def A(self) -> Array:
-        """Covariance matrix of the estimates of (θ, log σ): twice the inverse Hessian."""
+        """Covariance matrix of the estimates of (θ, log σ): twice the inverse Hessian.
+
+        Where they fulfil equations it is 2N(N'HN)⁻¹N', of the directions N that these leave.
+        """
+        if self._fit.restrictions is not None:
+            return self._restricted(self._fit.restrictions)
         H, free = self._hessian(), self._free
         out = np.zeros(H.shape)
         if free.any():
             out[np.ix_(free, free)] = _twice_inverse(H[np.ix_(free, free)])
         return out
 
+    def _restricted(self, restrictions: Restrictions) -> Array:
+        """Return A of parameters that fulfil equations."""
+        fit = self._fit
+        criterion = RestrictedCriterion(
+            fit.problem, fit.reml, fit.fixed_sigma, restrictions, explicit=True
+        )
+        theta = fit.problem.covariance.standardize(fit.theta)
+        point = theta if fit.fixed_sigma is not None else np.append(theta, np.log(fit.sigma))
+        e = criterion.at_point(point)
+        at_end = ~self._free
+        N = e.basis
+        N = N[:, ~(N[at_end] != 0.0).any(axis=0)]
+        if not N.shape[1]:
+            return np.zeros((len(N), len(N)))
+        H = N.T @ e.second(exact=self.exact) @ N
+        return np.asarray(N @ _twice_inverse(H) @ N.T)
+
     @property
     def _free(self) -> NDArray[np.bool_]:
         """Which of (θ, log σ) are not at the end of their range."""
         fit = self._fit
         theta = fit.engine.theta if fit.z is None else fit.joint.theta
-        criterion = criterion_of(fit.problem, fit.reml, fit.fixed_sigma)
-        low, high = criterion.space.domain
+        low, high = fit.criterion().space.domain
         inside = (theta > low) & (theta < high)
         return inside if self._fit.fixed_sigma is not None else np.append(inside, True)
 
@@ -118,9 +141,10 @@ class Satterthwaite:
         """
         fit = self._fit
         e: GaussianEvaluation = fit.engine if fit.z is None else fit.joint
-        criterion = criterion_of(fit.problem, fit.reml, fit.fixed_sigma)
-        if isinstance(criterion, ResidualCriterion):
-            criterion = criterion.in_user_scale()
+        criterion = GaussianCriterion(fit.problem, fit.reml, fit.fixed_sigma)
+        joint = None if fit.z is None else fit.criterion()
+        if isinstance(joint, ResidualCriterion):
+            criterion = joint.in_user_scale()
         H = criterion.hessian(e.theta) if self.exact else e.hessian_model
         if fit.fixed_sigma is not None:
             return H
