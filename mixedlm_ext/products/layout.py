@@ -118,6 +118,8 @@ class Place:
 
     def columns(self, X: Array) -> Array:
         """Return the standardized columns of some rows, XR_t⁻¹."""
+        if self.k == 1 and self.basis.centring is None:
+            return X if self.basis.R[0, 0] == 1.0 else X / self.basis.R[0, 0]
         return self.basis.coordinates(X)
 
     def modes(self, block: Array) -> Array:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.criteria.pls import degenerate
-from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.search.log import Log, Progress
 from mixedlm_ext.search.newton import newton
 from mixedlm_ext.search.scipy_methods import SCIPY_METHODS, minimize_by_scipy
@@ -48,9 +48,7 @@ def check_maxiter(maxiter: object) -> None:
 
 def check_optimizer(method: object) -> None:
     """Raise FitError unless `method` is one of `METHODS`."""
-    if not isinstance(method, str) or method not in METHODS:
-        near = did_you_mean(str(method), METHODS)
-        raise FitError(f"method {method!r} is not known.{near} Use one of {', '.join(METHODS)}.")
+    check_choice("method", method, METHODS, FitError, quote=False)
 
 
 def optimize(

@@ -15,10 +15,8 @@ from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.criteria.pls import Problem, degenerate
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.products.products import CrossProducts
-from mixedlm_ext.products.transform import only_block
 from mixedlm_ext.search.log import Log
 from mixedlm_ext.search.moments import MISSING, moments
-from mixedlm_ext.search.newton import newton
 from mixedlm_ext.structures.base import LEAST_SD, MOST_SD
 from mixedlm_ext.structures.covariance import Covariance
 
@@ -56,8 +54,7 @@ def start_values(
     Notes
     -----
     Where one minimum is expected the start is that of the moments of least-squares coefficients of
-    every level, all blocks taken one after the other; T = I if there is no criterion. Where an
-    evaluation is dear, each block is fitted without the others instead.
+    every level, all blocks taken one after the other; T = I if there is no criterion.
 
     Where there may be several minima, each block is once the one that means go to which several
     could explain, and these moments are taken with what the fixed part explains left out of the
@@ -88,13 +85,10 @@ def start_values(
 
 
 def _start_for_one_minimum(criterion: GaussianCriterion, log: Log) -> GaussianEvaluation:
-    """Evaluate at the moments, or at fits of each block alone; at T = I if that fails."""
+    """Evaluate at the moments; at T = I if there are none, or no criterion there."""
     problem = criterion.problem
-    blocks = range(len(problem.cp.shapes))
-    if is_dear(problem):
-        theta = problem.covariance.theta_of([_alone(criterion, i) for i in blocks])
-    elif _levels_apart(problem.cp):
-        theta = moments(problem, blocks[-1], True, criterion.reml)
+    if _levels_apart(problem.cp):
+        theta = moments(problem, len(problem.cp.shapes) - 1, True, criterion.reml)
     else:
         theta = _tied_start(problem)
     e = log.evaluate(criterion, theta)
@@ -142,12 +136,10 @@ def _probes(covariance: Covariance) -> list[Array]:
 def _candidates(criterion: GaussianCriterion) -> list[Array]:
     """Return the points to choose from where there may be several minima, each once."""
     problem = criterion.problem
-    covariance = problem.covariance
     blocks = range(len(problem.cp.shapes))
-    out = [covariance.start()]
-    if is_dear(problem):
-        out = [covariance.theta_of([_alone(criterion, i) for i in blocks])]
-    if _levels_apart(problem.cp):
+    apart = _levels_apart(problem.cp)
+    out = [] if apart and is_dear(problem) else [problem.covariance.start()]
+    if apart:
         ways = [(i, how) for i in blocks for how in (True, False)]
         out += [moments(problem, i, how, criterion.reml) for i, how in ways]
     out += _corners(problem)
@@ -164,8 +156,8 @@ def _levels_apart(cp: CrossProducts) -> bool:
 
 
 def is_dear(problem: Problem) -> bool:
-    """Say whether an evaluation of crossed or nested blocks costs more than fits of each alone."""
-    return len(problem.cp.shapes) > 1 and problem.cp.q >= problem.costs.alone
+    """Say whether crossed or nested effects are so many that an evaluation is worth sparing."""
+    return len(problem.cp.shapes) > 1 and problem.cp.q >= problem.costs.dear
 
 
 def _corners(problem: Problem) -> list[Array]:
@@ -256,13 +248,3 @@ def reflections(covariance: Covariance, theta: Array) -> list[Array]:
             other[part] = own
             out.append(other)
     return out
-
-
-def _alone(criterion: GaussianCriterion, block: int) -> Array:
-    """Return the diagonal template of one block, roughly fitted without the others."""
-    cp = only_block(criterion.problem.cp, block)
-    covariance = criterion.problem.covariance.only(block)
-    own = GaussianCriterion(Problem.of(cp, covariance), criterion.reml, criterion.sigma)
-    best, _ = newton(own.at(covariance.start()), tol=0.1, log=Log(limit=200))
-    T = covariance.templates(best.theta)[0]
-    return np.diag(np.maximum(np.sqrt((T * T).sum(axis=1)), LEAST_SD))

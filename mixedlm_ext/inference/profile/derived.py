@@ -129,14 +129,16 @@ def heritability(fit: Fit, alpha: float = 0.05, method: str = "delta") -> pd.Dat
     --------
     >>> import numpy as np, pandas as pd
     >>> from mixedlm_ext import MixedLM, pedigree
-    >>> sires = ["s1"] * 5 + ["s2"] * 5 + ["s3"] * 5 + ["s4"] * 5
-    >>> animals = pd.DataFrame({"id": range(20), "sire": sires, "dam": None}).astype({"id": str})
-    >>> y = np.repeat([1.0, 3.0, 2.0, 5.0], 5) + np.tile([0.4, -2.0, 1.1, 1.6, -1.3], 4)
-    >>> data = animals.assign(y=y)
+    >>> sires = np.repeat(["a", "b", "c", "d", "e", "f"], 10)
+    >>> animals = pd.DataFrame({"id": np.arange(60), "sire": sires, "dam": ""}).astype(str)
+    >>> rng = np.random.default_rng(4)
+    >>> effect = rng.standard_normal(6).repeat(10)
+    >>> data = animals.assign(y=effect + 2.0 * rng.standard_normal(60))
     >>> A = pedigree(animals, "id", "sire", "dam")
-    >>> model = MixedLM.from_formula("y ~ 1 + (1 | gr(id, cov=A))", data)
-    >>> list(model.fit().heritability().columns)
-    ['estimate', 'se', 'ci_lower', 'ci_upper']
+    >>> result = MixedLM.from_formula("y ~ 1 + (1 | gr(id, cov=A))", data).fit()
+    >>> result.heritability().round(2)
+        estimate    se  ci_lower  ci_upper
+    id      0.58  0.52      0.02      0.99
     """
     check_arguments(alpha, method)
     known = [t.name for t in fit.design.terms if t.related is not None and not t.has_members]

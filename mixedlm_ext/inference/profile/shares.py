@@ -118,15 +118,12 @@ class Parts:
         for term, place in zip(self.fit.design.terms, self.fit.problem.cp.layout.places):
             if chosen(term):
                 X = place.columns(term.X)
-                if (
-                    term.related is not None
-                ):  # the variance of a level is K_ll times that of the term
-                    own = (
-                        term.related.diagonal
-                        if term.related.diagonal is not None
-                        else level_variances(self.fit.problem, place.block)
-                    )[term.codes]
-                    X = X * np.sqrt(own)[:, None]
+                if term.related is not None and not (self.base and not term.has_members):
+                    # the variance of a level is K_ll times that of the term
+                    own = term.related.diagonal
+                    if own is None:
+                        own = level_variances(self.fit.problem, place.block)
+                    X = X * np.sqrt(own[term.codes])[:, None]
                 N[place.block][place.own, place.own] = X.T @ X / len(X)
         return N
 
