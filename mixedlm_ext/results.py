@@ -222,7 +222,7 @@ class MixedLMResults(absent.NotOfResults, LabelledEffects):
             return self.objective
         fit = self.fit_record
         theta = fit.problem.covariance.standardize(fit.theta)
-        return GaussianCriterion(fit.problem, False, fit.fixed_sigma).at(theta).value
+        return GaussianCriterion(fit.problem, False, fit.held_sigma).at(theta).value
 
     @property
     def df_modelwc(self) -> int:

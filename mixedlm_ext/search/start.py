@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.criteria.pls import Problem, degenerate
+from mixedlm_ext.criteria.restricted import AnyCriterion, AnyEvaluation
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.search.log import Log
@@ -33,13 +33,13 @@ _DEPENDENT = 0.8
 
 
 def start_values(
-    criterion: GaussianCriterion, log: Log, several: bool
-) -> tuple[GaussianEvaluation, list[Array]]:
+    criterion: AnyCriterion, log: Log, several: bool
+) -> tuple[AnyEvaluation, list[Array]]:
     """Return where to start: the most promising point, evaluated, and the others in order.
 
     Parameters
     ----------
-    criterion : GaussianCriterion
+    criterion : AnyCriterion
     log : Log
         Counts the evaluations.
     several : bool
@@ -64,7 +64,7 @@ def start_values(
     """
     if not several:
         return _start_for_one_minimum(criterion, log), []
-    best: GaussianEvaluation | None = None
+    best: AnyEvaluation | None = None
     values: list[float] = []
     candidates = _candidates(criterion)
     covariance = criterion.problem.covariance
@@ -84,7 +84,7 @@ def start_values(
     return best, [candidates[i] for i in others]
 
 
-def _start_for_one_minimum(criterion: GaussianCriterion, log: Log) -> GaussianEvaluation:
+def _start_for_one_minimum(criterion: AnyCriterion, log: Log) -> AnyEvaluation:
     """Evaluate at the moments; at T = I if there are none, or no criterion there."""
     problem = criterion.problem
     if _levels_apart(problem.cp):
@@ -133,7 +133,7 @@ def _probes(covariance: Covariance) -> list[Array]:
     return out
 
 
-def _candidates(criterion: GaussianCriterion) -> list[Array]:
+def _candidates(criterion: AnyCriterion) -> list[Array]:
     """Return the points to choose from where there may be several minima, each once."""
     problem = criterion.problem
     blocks = range(len(problem.cp.shapes))
