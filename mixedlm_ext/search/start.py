@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.criteria.pls import Problem, degenerate
 from mixedlm_ext.criteria.restricted import AnyCriterion, AnyEvaluation
+from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.search.log import Log
 from mixedlm_ext.search.moments import MISSING, moments
@@ -86,15 +87,37 @@ def start_values(
 def _start_for_one_minimum(criterion: AnyCriterion, log: Log) -> AnyEvaluation:
     """Evaluate at the moments; at T = I if there are none, or no criterion there."""
     problem = criterion.problem
-    theta = problem.covariance.start()
     if _levels_apart(problem.cp):
         theta = moments(problem, len(problem.cp.shapes) - 1, True, criterion.reml)
+    else:
+        theta = _tied_start(problem)
     e = log.evaluate(criterion, theta)
     if e is None:
         e = log.evaluate(criterion, problem.covariance.start())
     if e is None:
         raise degenerate()
     return e
+
+
+def _tied_start(problem: Problem) -> Array:
+    """Return theta from two moments of the residuals of X, if one variance is all there is.
+
+    With P the projection off X, r = Py, V = I + θ²ZZ' and C = Z'PZ,
+
+        E r'r = σ²[n - p + θ² tr C],   E |Z'r|² = σ²[tr C + θ² tr C²]
+    """
+    cp, start = problem.cp, problem.covariance.start()
+    if cp.shapes[0][0] > 1 or len(cp.shapes) > 1 or cp.layout.priors:
+        return start
+    AX, XX = cp.A.times(cp.ZX), matmul(cp.ZX.T, cp.ZX)
+    trace = float(cp.A.diagonal[0].sum() - np.trace(XX))
+    square = cp.A.square - 2.0 * float((AX * cp.ZX).sum()) + float((XX * XX).sum())
+    n, rr, vv = cp.n - cp.p, cp.yy, float(cp.Zy @ cp.Zy)
+    # vv [n + θ² tr C] = rr [tr C + θ² tr C²]
+    above, below = vv * n - rr * trace, rr * square - vv * trace
+    if not (above > 0 and below > 0):
+        return start
+    return np.clip(np.sqrt([above / below]), LEAST_SD, MOST_SD)
 
 
 def _probes(covariance: Covariance) -> list[Array]:
