@@ -46,9 +46,13 @@ def fit(name: str, divide: int, solver: str) -> MixedLMResults:
     seconds, used = time.perf_counter() - start, time.process_time() - used
     levels = " x ".join(f"{count:,}" for count in result.n_groups.values())
     print(f"{name}: {result.nobs:,} rows, {levels}, solver {result.fit_record.problem.solver.name}")
-    print(f"  {seconds:.1f} s by the clock, {used:.1f} s of processor, load {os.getloadavg()[0]:.1f}")
+    print(
+        f"  {seconds:.1f} s by the clock, {used:.1f} s of processor, load {os.getloadavg()[0]:.1f}"
+    )
     print(f"  evaluations: {result.optimization.evaluations}, {result.optimization.verdict}")
-    print(f"  criterion {result.objective:.3f}, theta {result.theta}, beta {result.params.to_numpy()}")
+    print(
+        f"  criterion {result.objective:.3f}, theta {result.theta}, beta {result.params.to_numpy()}"
+    )
     sampling = result.fit_record.sampling
     if sampling is not None:
         print(
