@@ -1,8 +1,8 @@
 """Fit two huge crossed factors: ratings like MovieLens 25M, wages of workers and firms.
 
 Each fit runs in a process of its own, so that its peak memory can be read. Numbers of rows and
-levels are divided by ``--divide``; with ``--exact`` the exact solver fits the same data where memory
-holds it::
+levels are divided by ``--divide``; with ``--exact`` the exact solver fits the same data where
+memory holds it::
 
     python benchmarks/huge_crossed.py --divide 10 --exact
 """
@@ -46,18 +46,16 @@ def fit(name: str, divide: int, solver: str) -> MixedLMResults:
     seconds, used = time.perf_counter() - start, time.process_time() - used
     levels = " x ".join(f"{count:,}" for count in result.n_groups.values())
     print(f"{name}: {result.nobs:,} rows, {levels}, solver {result.fit_record.problem.solver.name}")
-    print(
-        f"  {seconds:.1f} s by the clock, {used:.1f} s of processor, load {os.getloadavg()[0]:.1f}"
-    )
+    load = os.getloadavg()[0]
+    print(f"  {seconds:.1f} s by the clock, {used:.1f} s of processor, load {load:.1f}")
     print(f"  evaluations: {result.optimization.evaluations}, {result.optimization.verdict}")
-    print(
-        f"  criterion {result.objective:.3f}, theta {result.theta}, beta {result.params.to_numpy()}"
-    )
+    print(f"  criterion {result.objective:.3f}, theta {result.theta}")
+    print(f"  beta {result.params.to_numpy()}")
     sampling = result.fit_record.sampling
     if sampling is not None:
         print(
-            f"  {sampling.samples} samples: noise {100 * sampling.share:.4f} % of the standard error "
-            f"of theta, {sampling.objective_se:.2g} of the criterion"
+            f"  {sampling.samples} samples: noise {100 * sampling.share:.4f} % of the standard "
+            f"error of theta, {sampling.objective_se:.2g} of the criterion"
         )
     peak = memory("VmHWM")
     if peak is not None:

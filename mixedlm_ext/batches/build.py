@@ -29,7 +29,7 @@ from mixedlm_ext.errors import DesignError
 from mixedlm_ext.language import MixedFormula
 from mixedlm_ext.sources import Source
 
-__all__ = ["design_from_source", "reader_of", "sum_source"]
+__all__ = ["design_from_source", "reader_of", "refuse_related", "sum_source"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -112,6 +112,16 @@ def design_from_source(
     design = design_without_rows(given, learnt, specs, summed, roots, fixed)
     passes = SourcePasses(reader, matrices, design.spec, learnt.tally)
     return design.with_passes(passes)
+
+
+def refuse_related(formula: MixedFormula, cov: Mapping[str, Any] | None) -> None:
+    """Refuse what rows in batches do not know yet: gr(), mm() and cov=."""
+    called = next((spec.call.name for spec in formula.random if spec.call is not None), None)
+    if called is not None or cov:
+        what = "cov=" if called is None else f"{called}()"
+        raise DesignError(
+            f"{what} is for data in memory, and these are read in batches. Pass a DataFrame."
+        )
 
 
 def reader_of(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.criteria.pls import Problem
+from mixedlm_ext.criteria.restricted import AnyCriterion
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.search.log import Log
 from mixedlm_ext.search.newton import newton
@@ -28,17 +29,20 @@ _LIMIT = 30
 """Evaluations after which it gives up."""
 
 
-def rough_minimum(criterion: GaussianCriterion, theta: Array, log: Log) -> Array:
+def rough_minimum(criterion: AnyCriterion, theta: Array, log: Log) -> Array:
     """Return the minimum by the iterative solver, or `theta` itself where it is not worth it.
 
     Parameters
     ----------
-    criterion : GaussianCriterion
+    criterion : AnyCriterion
+        One with equations keeps its start.
     theta : ndarray (m,)
         Standardized theta to start from.
     log : Log
         Of the exact search: its deadline counts, evaluations are another solver's.
     """
+    if not isinstance(criterion, GaussianCriterion):
+        return theta
     problem = criterion.problem
     seconds = problem.costs.cube * float(problem.solver.root_size) ** 3
     if problem.solver.name != "exact" or seconds < _DEAR or problem.cp.layout.priors:

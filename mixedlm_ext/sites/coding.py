@@ -139,7 +139,10 @@ def _listed(values: Any) -> str:
 
 
 def parsed(coding: Coding) -> MixedFormula:
-    """Return the formula."""
+    """Return the formula; in this process it may be there already, read in another spelling."""
+    known: MixedFormula | None = coding.get("parsed")
+    if known is not None:
+        return known
     return parse_formula(coding["formula"], columns=tuple(coding["names"]))
 
 

@@ -51,7 +51,7 @@ def save(sums: SiteSums, path: str | os.PathLike[str]) -> None:
     arrays = _arrays(sums)
     description = {
         MARK: FORMAT,
-        "coding": sums.coding,
+        "coding": {name: value for name, value in sums.coding.items() if name != "parsed"},
         "groups": [_group(group) for group in sums.groups.values()],
         "places": [[p.block, p.first] for p in sums.summed.products.layout.places],
         "pairs": [list(pair) for pair in sums.summed.products.couplings],

@@ -10,7 +10,6 @@ site k, the least-squares β₀ of all rows solves
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import reduce
 from operator import add
 
@@ -31,7 +30,7 @@ from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.sites.coding import differences, parsed
 from mixedlm_ext.sites.sums import Groups, SiteSums, specs_of
 
-__all__ = ["pooled", "without"]
+__all__ = ["added_tallies", "pooled", "without"]
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
@@ -70,7 +69,7 @@ def pooled(sites: Sequence[SiteSums], names: Sequence[str]) -> SiteSums:
         facts.absorb(site.summed.facts, [own[key] for key in first.keys])
     total = reduce(add, (cp for cp, _ in parts))
     counts = [np.sum(own, axis=0) for own in zip(*(counts for _, counts in parts))]
-    tally = _tally([site.summed.tally for site in sites])
+    tally = added_tallies([site.summed.tally for site in sites])
     summed = Summed(total, facts, tally, Counts(counts, {}))
     return SiteSums(first.coding, groups, summed, roots)
 
@@ -108,7 +107,7 @@ def without(whole: SiteSums, part: SiteSums) -> SiteSums:
     places = {key: _positions(kept[b], layout.shapes[b][1]) for key, b in blocks.items()}
     facts.absorb(whole.summed.facts, [places[key] for key in whole.keys])
     facts.absorb(part.summed.facts, [codes[key] for key in whole.keys], sign=-1)
-    tally = _tally([whole.summed.tally, part.summed.tally], [1, -1])
+    tally = added_tallies([whole.summed.tally, part.summed.tally], [1, -1])
     smaller = with_levels(total, kept)
     summed = Summed(smaller, facts, tally, Counts([c[k] for c, k in zip(rows, kept)], {}))
     roots = [_downdated(a, b) for a, b in zip(whole.roots, part.roots, strict=True)]
@@ -234,14 +233,16 @@ def _no_facts(site: SiteSums, groups: Groups) -> RowFacts:
     return RowFacts(site.coding["x_names"], specs, parsed(site.coding).response)
 
 
-def _tally(tallies: Sequence[Tally], signs: Sequence[int] | None = None) -> Tally:
+def added_tallies(tallies: Sequence[Tally], signs: Sequence[int] | None = None) -> Tally:
     """Add up what was counted."""
     out = Tally()
     for tally, sign in zip(tallies, signs or [1] * len(tallies)):
-        out = replace(
-            out,
-            **{name: getattr(out, name) + sign * getattr(tally, name) for name in _COUNTED},
-        )
+        for name in _COUNTED:
+            setattr(out, name, getattr(out, name) + sign * getattr(tally, name))
+        for name, count in tally.missing.items():
+            out.missing[name] = out.missing.get(name, 0) + sign * count
+        if sign > 0:
+            out.add_sums(tally.sums)
     return out
 
 

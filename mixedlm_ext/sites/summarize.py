@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mixedlm_ext.arguments import refuse_related
-from mixedlm_ext.batches.build import reader_of, sum_source
+from mixedlm_ext.batches.build import reader_of, refuse_related, sum_source
 from mixedlm_ext.batches.learning import Learnt, learn_rows
 from mixedlm_ext.batches.matrices import BatchMatrices, term_specs
 from mixedlm_ext.batches.progress import bar_of_rows
