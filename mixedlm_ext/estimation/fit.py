@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.caching import shared_property
+from mixedlm_ext.caching import cached_property, shared_property
 from mixedlm_ext.criteria.assemble import response
 from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.criteria.level_blocks import level_blocks
@@ -17,6 +17,7 @@ from mixedlm_ext.criteria.restricted import AnyCriterion, AnyEvaluation, criteri
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.products.noise import noise_of
+from mixedlm_ext.products.responses import Reduction
 from mixedlm_ext.search import Optimization, Sampling
 from mixedlm_ext.structures.restrictions import Restrictions
 
@@ -136,9 +137,16 @@ class Fit:
         return same
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what `engine` and `conditional_cov` can compute again."""
+        """Leave out what can be computed again."""
         shared = {name: value for name, value in self.shared.items() if name not in _CACHED}
-        return {**vars(self), "shared": shared}
+        state = {**vars(self), "shared": shared}
+        state.pop("reduction", None)
+        return state
+
+    @cached_property
+    def reduction(self) -> Reduction:
+        """What takes other responses to their cross-products, kept for further refits."""
+        return Reduction(self.design, self.problem.cp.layout)
 
     @shared_property
     def engine(self) -> GaussianEvaluation:
