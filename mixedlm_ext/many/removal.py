@@ -77,5 +77,5 @@ class Removal:
         share = np.linalg.solve(change.T, np.linalg.solve(change.T, left.XX).T)
         if left.p and np.linalg.eigvalsh(share)[0] < LEFT:
             raise FitError(NOT_ESTIMABLE)
-        own = Problem.of(orthonormal(left), self._problem.covariance)  # fewer pairs of levels meet
+        own = Problem(orthonormal(left), self._problem.covariance)  # fewer pairs of levels meet
         return replace(own, residual=sums)

@@ -196,7 +196,7 @@ def reduce_random(fit: Fit, C: Sequence[Array]) -> Problem | None:
     terms = [replace(term, block=kept.index(term.block)) for term in terms]
     places = [replace(place, block=kept.index(place.block)) for place in places]
     cp = with_random_columns(problem.cp, {i: maps[i] for i in kept}, places)
-    return Problem.of(cp, Covariance(terms, [k for k, _ in cp.shapes]))
+    return Problem(cp, Covariance(terms, [k for k, _ in cp.shapes]))
 
 
 def _reduced_anew(fit: Fit, C: Sequence[Array]) -> Problem | None:
