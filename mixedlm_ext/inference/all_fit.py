@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.errors import MixedLMError
 from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.estimation.fit import Fit
@@ -78,7 +77,7 @@ def _columns(fit: Fit) -> list[str]:
 
 def _row(fit: Fit, maxiter: int | None, method: str) -> list[Any]:
     """Fit by one method from where the fit began."""
-    criterion = GaussianCriterion(fit.problem, fit.reml, fit.fixed_sigma)
+    criterion = fit.criterion()
     start = fit.problem.covariance.standardize(fit.optimization.theta[0])
     try:
         found = estimate(fit.design, criterion, start, method=method, maxiter=maxiter)

@@ -55,11 +55,18 @@ def with_places(fit: Fit, new: NewData) -> Fit:
             )
     design = _with_columns(fit.design, new.places)
     problem = _with_zeros(fit.problem, design)
-    criterion = GaussianCriterion(problem, fit.reml, fit.fixed_sigma)
+    criterion = GaussianCriterion(problem, fit.reml, fit.held_sigma)
     evaluation = criterion.at(problem.covariance.standardize(fit.theta))
     more = Fit.from_evaluation(design, criterion, evaluation, fit.optimization)
     # σ, and what depends on it, belongs to the fit: another of its kind may have been asked for
-    return replace(more, sigma=fit.sigma, beta=fit.beta, unscaled_cov=fit.unscaled_cov)
+    return replace(
+        more,
+        fixed_sigma=fit.fixed_sigma,
+        sigma=fit.sigma,
+        beta=fit.beta,
+        unscaled_cov=fit.unscaled_cov,
+        restrictions=fit.restrictions,
+    )
 
 
 def with_chosen_places(chosen: Chosen, new: NewData) -> Chosen:
@@ -110,4 +117,4 @@ def _with_zeros(problem: Problem, design: Design) -> Problem:
         places.append(Place(own.block, whole.shape[1], Basis(whitening)))
         maps[own.block] = np.column_stack([whole, kept])
     cp = with_random_columns(problem.cp, dict(enumerate(maps)), places)
-    return Problem.of(cp, Covariance(terms, [k for k, _ in cp.shapes]))
+    return Problem(cp, Covariance(terms, [k for k, _ in cp.shapes]))

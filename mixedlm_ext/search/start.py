@@ -11,11 +11,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.criteria.pls import Problem, degenerate
+from mixedlm_ext.criteria.restricted import AnyCriterion, AnyEvaluation
+from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.search.log import Log
 from mixedlm_ext.search.moments import MISSING, moments
+from mixedlm_ext.search.rough import rough_minimum
 from mixedlm_ext.structures.base import LEAST_SD, MOST_SD
 from mixedlm_ext.structures.covariance import Covariance
 
@@ -32,13 +34,13 @@ _DEPENDENT = 0.8
 
 
 def start_values(
-    criterion: GaussianCriterion, log: Log, several: bool
-) -> tuple[GaussianEvaluation, list[Array]]:
+    criterion: AnyCriterion, log: Log, several: bool
+) -> tuple[AnyEvaluation, list[Array]]:
     """Return where to start: the most promising point, evaluated, and the others in order.
 
     Parameters
     ----------
-    criterion : GaussianCriterion
+    criterion : AnyCriterion
     log : Log
         Counts the evaluations.
     several : bool
@@ -53,7 +55,8 @@ def start_values(
     Notes
     -----
     Where one minimum is expected the start is that of the moments of least-squares coefficients of
-    every level, all blocks taken one after the other; T = I if there is no criterion.
+    every level, all blocks taken one after the other; T = I if there is no criterion. Where an
+    evaluation takes long, the iterative solver goes on from there first.
 
     Where there may be several minima, each block is once the one that means go to which several
     could explain, and these moments are taken with what the fixed part explains left out of the
@@ -63,7 +66,7 @@ def start_values(
     """
     if not several:
         return _start_for_one_minimum(criterion, log), []
-    best: GaussianEvaluation | None = None
+    best: AnyEvaluation | None = None
     values: list[float] = []
     candidates = _candidates(criterion)
     covariance = criterion.problem.covariance
@@ -83,18 +86,41 @@ def start_values(
     return best, [candidates[i] for i in others]
 
 
-def _start_for_one_minimum(criterion: GaussianCriterion, log: Log) -> GaussianEvaluation:
+def _start_for_one_minimum(criterion: AnyCriterion, log: Log) -> AnyEvaluation:
     """Evaluate at the moments; at T = I if there are none, or no criterion there."""
     problem = criterion.problem
-    theta = problem.covariance.start()
     if _levels_apart(problem.cp):
         theta = moments(problem, len(problem.cp.shapes) - 1, True, criterion.reml)
+        theta = rough_minimum(criterion, theta, log)
+    else:
+        theta = _tied_start(problem)
     e = log.evaluate(criterion, theta)
     if e is None:
         e = log.evaluate(criterion, problem.covariance.start())
     if e is None:
         raise degenerate()
     return e
+
+
+def _tied_start(problem: Problem) -> Array:
+    """Return theta from two moments of the residuals of X, if one variance is all there is.
+
+    With P the projection off X, r = Py, V = I + θ²ZZ' and C = Z'PZ,
+
+        E r'r = σ²[n - p + θ² tr C],   E |Z'r|² = σ²[tr C + θ² tr C²]
+    """
+    cp, start = problem.cp, problem.covariance.start()
+    if cp.shapes[0][0] > 1 or len(cp.shapes) > 1 or cp.layout.priors:
+        return start
+    AX, XX = cp.A.times(cp.ZX), matmul(cp.ZX.T, cp.ZX)
+    trace = float(cp.A.diagonal[0].sum() - np.trace(XX))
+    square = cp.A.square - 2.0 * float((AX * cp.ZX).sum()) + float((XX * XX).sum())
+    n, rr, vv = cp.n - cp.p, cp.yy, float(cp.Zy @ cp.Zy)
+    # vv [n + θ² tr C] = rr [tr C + θ² tr C²]
+    above, below = vv * n - rr * trace, rr * square - vv * trace
+    if not (above > 0 and below > 0):
+        return start
+    return np.clip(np.sqrt([above / below]), LEAST_SD, MOST_SD)
 
 
 def _probes(covariance: Covariance) -> list[Array]:
@@ -110,7 +136,7 @@ def _probes(covariance: Covariance) -> list[Array]:
     return out
 
 
-def _candidates(criterion: GaussianCriterion) -> list[Array]:
+def _candidates(criterion: AnyCriterion) -> list[Array]:
     """Return the points to choose from where there may be several minima, each once."""
     problem = criterion.problem
     blocks = range(len(problem.cp.shapes))
