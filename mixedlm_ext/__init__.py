@@ -6,6 +6,7 @@ from mixedlm_ext import absent, datasets
 from mixedlm_ext.design import RandomTerm
 from mixedlm_ext.design.pedigree import pedigree
 from mixedlm_ext.errors import (
+    DataError,
     DesignError,
     DesignWarning,
     FitError,
@@ -20,11 +21,13 @@ from mixedlm_ext.inference.compare.compare import anova
 from mixedlm_ext.model import MixedLM
 from mixedlm_ext.prediction.predictor import Predictor
 from mixedlm_ext.results import MixedLMResults
+from mixedlm_ext.sites import Summary, combine, summarize
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Bootstrap",
+    "DataError",
     "DesignError",
     "DesignWarning",
     "FitError",
@@ -37,9 +40,12 @@ __all__ = [
     "Predictor",
     "RandomTerm",
     "SingularFitWarning",
+    "Summary",
     "anova",
+    "combine",
     "datasets",
     "pedigree",
+    "summarize",
 ]
 
 if not TYPE_CHECKING:  # unknown names stay errors for type checkers

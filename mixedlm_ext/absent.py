@@ -95,15 +95,15 @@ INFLUENCE = {
 
 R_RESULTS = {
     "fixef": "params", "fixedeffects": "params", "vcov": "cov_params()",
-    "coef": "params', or 'group_coefs()' for each group", "ranef": "random_effects",
+    "coef": "'params', or 'group_coefs()' for each group", "ranef": "random_effects",
     "confint": "conf_int()", "loglik": "llf", "remlcrit": "objective", "isreml": "reml",
     "issingular": "singular", "ngrps": "n_groups", "fitted": "fittedvalues",
     "dfresidual": "df_resid", "formula": "model.formula_full", "modelmatrix": "model.exog",
-    "getme": "theta', 'model.Z', 'model.exog' or another attribute", "weights": "model.weights",
+    "getme": "'theta', 'model.Z', 'model.exog' or another attribute", "weights": "model.weights",
     "offset": "model.offset", "hatvalues": "leverage()", "rstudent": "get_influence()",
     "cooksdistance": "get_influence()", "dfbetas": "get_influence()", "bootmer": "bootstrap()",
     "allfit": "all_fit()", "refitml": "refit_ml()", "rand": "ranova()", "lrtest": "compare()",
-    "contest": "t_test()' or 'wald_test()", "contest1d": "t_test()", "contestmd": "wald_test()",
+    "contest": "'t_test()' or 'wald_test()'", "contest1d": "t_test()", "contestmd": "wald_test()",
     "lsmeans": "emmeans()", "lsmeanslt": "emmeans()", "emm": "emmeans()", "lstrends": "emtrends()",
     "difflsmeans": "emmeans(...).contrasts()", "pairs": "emmeans(...).contrasts()",
     "krmodcomp": "with_ddf('kenward-roger')", "satmodcomp": "with_ddf('satterthwaite')",
@@ -111,11 +111,19 @@ R_RESULTS = {
     "rsquaredglmm": "r2()", "plot": "mixedlm_ext.plots", "qqmath": "mixedlm_ext.plots",
     "dotplot": "mixedlm_ext.plots",
 }  # fmt: skip
-"""Names of R's functions, without case, dots and underscores, and what stands for them here."""
+"""Names of R's functions, without case, dots and underscores, and what stands for them here.
+
+An attribute or method of results; several of them, and words, where the text begins with a quote.
+"""
+_MIXED, _GENERALIZED = "MixedLM.from_formula(...).fit()", "MixedGLM.from_formula(...).fit()"
 R_FUNCTIONS = {
-    "lmer": "MixedLM.from_formula(...).fit()", "lme": "MixedLM.from_formula(...).fit()",
+    "lmer": _MIXED, "lme": _MIXED, "glmer": _GENERALIZED, "glmernb": _GENERALIZED,
+    "glmmtmb": f"'{_MIXED}' or '{_GENERALIZED}'", "varcorr": "result.varcorr()",
+    "coef": "result.params", "contest": "result.t_test()", "formula": "result.model.formula_full",
+} | {
+    name: f"result.{way}" for name, way in R_RESULTS.items() if way[0] not in "'m"
 }  # fmt: skip
-"""The same for the functions of the package."""
+"""The same for the functions of the package; R's functions of fits are methods of results."""
 
 
 def attribute_again(
@@ -140,7 +148,8 @@ def no_attribute(
     message = f"{what} has no attribute {name!r}"
     plain = name.replace("_", "").lower()
     if plain in r_names:
-        message += f", which is a name of R's. Did you mean '{r_names[plain]}'?"
+        meant = r_names[plain] if r_names[plain].startswith("'") else repr(r_names[plain])
+        message += f", which is a name of R's. Did you mean {meant}?"
     elif not name.startswith("_"):  # what the language itself asks for is no slip
         near = did_you_mean(name, (n for n in known if not n.startswith("_")))
         message += near and f".{near}"

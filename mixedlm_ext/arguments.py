@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mixedlm_ext.batches import design_from_source
+from mixedlm_ext.batches.build import refuse_related
 from mixedlm_ext.design import Design, RandomTerm, design_from_formula
 from mixedlm_ext.design.column import one_column
 from mixedlm_ext.design.frame import read_table
@@ -20,7 +21,9 @@ from mixedlm_ext.design.statsmodels_arrays import is_groups, terms_of_groups
 from mixedlm_ext.errors import DesignError, FitError, did_you_mean, outside_frame, shown
 from mixedlm_ext.language import MixedFormula, parse_formula, translate_statsmodels
 from mixedlm_ext.language.parser import check_is_text
+from mixedlm_ext.sites.partitions import design_from_partitions
 from mixedlm_ext.sources import Source, is_source, open_source
+from mixedlm_ext.sources.dask import DaskFrame
 
 __all__ = [
     "ARRAY_ARGUMENTS",
@@ -248,8 +251,11 @@ def read_formula(
         parsed, scope = translate_groups(formula, data, groups, re_formula, vc_formula, scope)
     build = partial(design_from_formula, cov=cov)
     if isinstance(rows, Source):
-        _refuse_related(parsed, cov)
-        build = partial(design_from_source, progress=progress)
+        refuse_related(parsed, cov)
+        build = partial(
+            design_from_partitions if isinstance(rows, DaskFrame) else design_from_source,
+            progress=progress,
+        )
     return build(
         parsed,
         rows,
@@ -262,16 +268,6 @@ def read_formula(
         allow_saturated=weights is not None if saturated is None else saturated,
         checks=read_checks(check),
     )
-
-
-def _refuse_related(formula: MixedFormula, cov: Mapping[str, Any] | None) -> None:
-    """Refuse what rows in batches do not know yet: gr(), mm() and cov=."""
-    called = next((spec.call.name for spec in formula.random if spec.call is not None), None)
-    if called is not None or cov:
-        what = "cov=" if called is None else f"{called}()"
-        raise DesignError(
-            f"{what} is for data in memory, and these are read in batches. Pass a DataFrame."
-        )
 
 
 def translate_groups(

@@ -25,7 +25,8 @@ UNUSED_BY_FIT = (
 )  # fmt: skip
 """The same for ``fit``: tuning and output of another search for the same optimum."""
 _STATSMODELS_ONLY = {
-    "free": "holds parameters fixed. Leave terms out, or write (x || g) for zero correlations",
+    "free": "holds parameters fixed. Write fix={'g.x': 1.0} for a standard deviation of random "
+    "effects, {'g.Intercept.x': 0.0} for a correlation",
     "fe_pen": "penalizes the fixed effects, which is not available here",
     "cov_pen": "penalizes the covariances, which is not available here",
     "callback": "belongs to SciPy's optimizers. Pass progress=function(evaluations, criterion)",
@@ -34,7 +35,7 @@ _OTHER_OPTIMIZERS = ("cg", "ncg", "basinhopping", "minimize", "newton")
 """statsmodels' names of searches that Newton's method stands for: their optimum is the same."""
 FIT_ARGUMENTS = (
     "reml", "start_params", "method", "maxiter", "tol", "ddf", "sigma", "progress",
-    "cov_type", "cov_kwds", "max_time", "solver",
+    "cov_type", "cov_kwds", "max_time", "solver", "fix", "equal",
 )  # fmt: skip
 
 

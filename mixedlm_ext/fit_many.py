@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
-from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.restricted import criterion_of
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.column import is_labelled, is_polars, one_column
@@ -27,6 +28,7 @@ from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.identification import is_rounding
 from mixedlm_ext.inference.fixed.ddf import degrees_of_freedom
 from mixedlm_ext.inference.parameters import model_parameters
+from mixedlm_ext.inference.restrictions import read_restrictions
 from mixedlm_ext.many import Refitter, component_values
 from mixedlm_ext.parallel import pieces, run
 
@@ -60,8 +62,9 @@ class ManyFits:
     ) -> None:
         self._model, self._Y = model, Y
         self._reml, self._sigma = refitter.reml, refitter.sigma
+        self._restrictions = refitter.restrictions
         parameters = model_parameters(model.design, sigma=False)
-        columns = [p.name for p in parameters if p.kind in ("sd", "cor")]
+        columns = [p.name for p in parameters if p.kind in ("sd", "cor", "range")]
         x_names = list(model.design.x_names)
         self.params = pd.DataFrame(e.beta, index=names, columns=x_names)
         self.bse = pd.DataFrame(e.bse, index=names, columns=x_names)
@@ -111,9 +114,8 @@ class ManyFits:
         theta = self.theta.iloc[place].to_numpy()
         covariance = model.problem.covariance
         start = covariance.standardize(theta) if np.isfinite(theta).all() else None
-        fit = estimate(
-            model.design, GaussianCriterion(model.problem, self._reml, self._sigma), start
-        )
+        criterion = criterion_of(model.problem, self._reml, self._sigma, self._restrictions)
+        fit = estimate(model.design, criterion, start)
         warn_of_fit(fit)
         return Fitted.by(fit, degrees_of_freedom(fit, ddf), model.face).result()
 
@@ -125,6 +127,8 @@ def fit_many(
     sigma: float | None = None,
     n_jobs: int = 1,
     progress: bool = False,
+    fix: Mapping[str, float] | None = None,
+    equal: Sequence[Sequence[str]] | None = None,
 ) -> ManyFits:
     """Fit many responses on the design of this model.
 
@@ -139,6 +143,8 @@ def fit_many(
         Processes (joblib); the result does not depend on it.
     progress : bool
         Show a bar (tqdm).
+    fix, equal
+        As for `fit`.
 
     Returns
     -------
@@ -176,7 +182,10 @@ def fit_many(
     """
     values, names = responses_of(model.design, Y)
     _refuse_constant(values, names, model.design)
-    refitter = Refitter(model.design, model.problem, bool(reml), sigma)
+    restrictions, sigma = read_restrictions(
+        model.design, model.problem.covariance, fix, equal, sigma
+    )
+    refitter = Refitter(model.design, model.problem, bool(reml), sigma, restrictions=restrictions)
     chunks = pieces(values.shape[1], refitter.chunk)
     work = [values[:, c] for c in chunks]
     done = run(refitter.fit, work, n_jobs, progress, [part.shape[1] for part in work])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.arguments import refuse_unknown
 from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.restricted import criterion_of
 from mixedlm_ext.errors import FitError, shown
 from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.estimate import estimate
@@ -26,8 +27,13 @@ from mixedlm_ext.fit_arguments import (
     optimizer_name,
     refuse_statsmodels_only,
 )
-from mixedlm_ext.inference.fixed.ddf import check_usable, degrees_of_freedom
+from mixedlm_ext.inference.fixed.ddf import (
+    check_unrestricted,
+    check_usable,
+    degrees_of_freedom,
+)
 from mixedlm_ext.inference.fixed.robust import check_cov_type, get_robustcov_results
+from mixedlm_ext.inference.restrictions import read_restrictions
 from mixedlm_ext.solvers.choice import check_solver
 from mixedlm_ext.structures.given_theta import read_theta
 
@@ -51,6 +57,8 @@ def fit(
     cov_kwds: Mapping[str, Any] | None = None,
     max_time: float | None = None,
     solver: str = "auto",
+    fix: Mapping[str, float] | None = None,
+    equal: Sequence[Sequence[str]] | None = None,
     **kwargs: Any,
 ) -> Fitted:
     """Estimate the model.
@@ -92,6 +100,13 @@ def fit(
         data: all is exact but the log-determinant, which is estimated by random samples, as many
         as it takes for their noise in theta to be half a percent of its standard error. "auto" is
         "exact" unless memory does not hold that or it would take too long. The summary tells.
+    fix : mapping of str to float, optional
+        Values of standard deviations, correlations and ranges of the random effects that are not
+        estimated, by the names that tables and profiles give them: ``{"Subject.Intercept": 25.0,
+        "Subject.Intercept.Days": 0.0}``, or ``{"sd(Subject, Intercept)": 25.0}``. "sigma" is the
+        residual standard deviation.
+    equal : sequence of sequence of str, optional
+        Sets of parameters that are equal, such as ``[("Subject.Intercept", "Item.Intercept")]``.
 
     Returns
     -------
@@ -121,9 +136,11 @@ def fit(
     check_solver(solver)
     problem = model.problem.solved_by(solver)
     check_usable(problem, ddf)
+    restrictions, sigma = read_restrictions(model.design, problem.covariance, fix, equal, sigma)
+    check_unrestricted(restrictions, problem, ddf)
     found = estimate(
         model.design,
-        GaussianCriterion(problem, bool(reml), sigma),
+        criterion_of(problem, bool(reml), sigma, restrictions),
         None if start_params is None else _standardize(model, start_params),
         method=method,
         maxiter=maxiter,

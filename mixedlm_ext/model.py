@@ -40,6 +40,8 @@ from mixedlm_ext.model_data import model_data
 from mixedlm_ext.report.summary import headline
 from mixedlm_ext.results import MixedLMResults
 from mixedlm_ext.simulation import simulate
+from mixedlm_ext.sites import Summary
+from mixedlm_ext.sites.design import design_of_sums
 from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
@@ -232,6 +234,47 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
         model._set_up(design, hasconst, as_arrays=False)
         return model
 
+    @classmethod
+    def from_summary(
+        cls,
+        summary: Summary,
+        drop_cols: Sequence[str] | None = None,
+        *,
+        hasconst: bool | None = None,
+        eval_env: int | Mapping[str, Any] = 0,
+        check: Mapping[str, str] | None = None,
+    ) -> MixedLM:
+        """Create a model of rows that stayed at their sites.
+
+        Parameters
+        ----------
+        summary : Summary
+            As `summarize` and `combine` make it.
+        drop_cols : sequence of str, optional
+            Columns of the fixed part to leave out.
+        hasconst : bool, optional
+        eval_env : int or mapping
+            How many frames further up to look for functions that the formula uses.
+        check : mapping of str to {"error", "warn", "ignore"}, optional
+            As for `from_formula`.
+
+        Returns
+        -------
+        MixedLM
+            Its fit is that of the rows of all sites together; whatever needs rows says that they
+            are not here.
+
+        Raises
+        ------
+        DesignError
+            If the rows together do not support the model.
+        """
+        scope = caller_scope(eval_env) if isinstance(eval_env, int) else eval_env
+        model = cls.__new__(cls)
+        design = design_of_sums(summary, scope, drop_cols, read_checks(check))
+        model._set_up(design, hasconst, as_arrays=False)
+        return model
+
     # --- the parts of the model ---------------------------------------------------------------
 
     @property
@@ -244,13 +287,15 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
         """The terms as the constructor takes them."""
         return [
             RandomTerm(
-                t.levels.take(t.codes),
+                None if t.has_members else t.levels.take(t.codes),
                 t.X,
                 t.group,
                 t.columns,
                 t.structure,
                 None if t.positions is None else t.positions.coordinates,
-                cov=t.related,
+                cov=None if t.has_members else t.related,
+                Z=t.member_rows.W if t.has_members else None,
+                names=t.levels if t.has_members else None,
             )
             for t in self.design.terms
         ]

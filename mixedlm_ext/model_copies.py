@@ -123,7 +123,7 @@ class ResponseDistribution:
         y = draw.standard_normal(len(self._mean))
         y = noise_of(design).root_solve(y)
         for term, T in zip(design.terms, self._templates, strict=True):
-            y = y + term.times(term.draw(draw, T))
+            y = y + np.einsum("nk,nk->n", term.X, term.draw(draw, T)[term.codes])
         return np.asarray(self._mean + np.sqrt(self._scale) * y)
 
 

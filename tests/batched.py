@@ -36,10 +36,15 @@ def cut(data: pd.DataFrame, cuts: Sequence[int] | int) -> Callable[[], Iterator[
 
 def outcome(formula: str, data: Any, **given: Any) -> Outcome:
     """Fit a model; keep what it says."""
+    return outcome_of(lambda: MixedLM.from_formula(formula, data, **given).fit())
+
+
+def outcome_of(fit: Callable[[], MixedLMResults]) -> Outcome:
+    """Return the result of a fit, or its error, and warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            result = MixedLM.from_formula(formula, data, **given).fit()
+            result = fit()
         except MixedLMError as error:
             return Outcome(
                 None, (type(error).__name__, str(error)), [str(w.message) for w in caught]

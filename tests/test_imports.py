@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,14 +27,16 @@ LAYERS: list[list[str]] = [
     ["products", "sources"],
     ["solvers"],
     ["criteria"],
-    ["batches"],
+    ["batches", "prediction.allowed"],
+    ["prediction.portable"],
+    ["sites"],
     ["arguments", "identification", "model_data"],
     ["search"],
     ["estimation"],
     ["geometry", "many", "method", "model_copies", "prediction"],
     ["simulation"],
     ["inference", "inference.choices", "inference.parameters"],
-    ["inference.fixed"],
+    ["inference.fixed", "inference.restrictions"],
     ["fit_arguments", "inference.all_fit", "inference.means", "inference.profile"],
     ["fitting"],
     ["inference.again", "inference.update"],
@@ -261,3 +264,17 @@ def test_nothing_is_written_behind_the_back_of_a_record() -> None:
     )
     found = {m for m, path in MODULES.items() if back_door.search(path.read_text(encoding="utf-8"))}
     assert found == makers
+
+
+def test_the_walks_of_the_map_name_what_is_there() -> None:
+    """CONTRIBUTING's four walks and, in its table, the files of each step."""
+    text = (ROOT.parent / "CONTRIBUTING.rst").read_text(encoding="utf-8")
+    walks = text.partition("Four walks\n")[2].partition("\nHabits\n")[0]
+    names = re.findall(r"``([\w.]+)``", walks)
+    assert len(names) > 15
+    for name in names:
+        module, _, what = name.rpartition(".")
+        assert hasattr(import_module(f"{PACKAGE}.{module}"), what), name
+    table = text.partition(".. list-table::")[2].partition("\n\n``errors.py``")[0]
+    files = {Path(file).name for file in re.findall(r"``([\w/]+\.py)``", table)}
+    assert files and files <= {path.name for path in MODULES.values()}

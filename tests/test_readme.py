@@ -18,6 +18,8 @@ RUN_ELSEWHERE = (
     "python -m pip install . && python -m mixedlm_ext",
     'python -m pip install ".[test,lint]" && python -m pytest',
     'python -m pip install ".[docs]" && python -m sphinx -W docs docs/_build',
+    "client = dask.distributed.Client()\n"
+    'MixedLM.from_formula("y ~ x + (x | g)", dask.dataframe.read_parquet("rows/")).fit()',
 )
 """Installing needs an environment of its own; CI runs the second, the rest is tested in parts."""
 

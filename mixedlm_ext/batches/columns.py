@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mixedlm_ext.batches.levels import FactorLevels
+from mixedlm_ext.batches.levels import FactorLevels, values_of_levels
 
 __all__ = ["ColumnsSeen"]
 
@@ -31,12 +31,21 @@ class ColumnsSeen:
         Of the columns whose levels matter also if they are numbers.
     only_groups : collection of str
         Those of them that only group rows: the stand-in needs none of their levels.
+    whole : collection of str
+        Columns of categories that count also without rows.
+    known : mapping of str to Index, optional
+        Levels of columns in all rows, of which these are some.
     """
 
     def __init__(
-        self, factors: Mapping[str, FactorLevels], only_groups: Collection[str] = ()
+        self,
+        factors: Mapping[str, FactorLevels],
+        only_groups: Collection[str] = (),
+        whole: Collection[str] = (),
+        known: Mapping[str, pd.Index] | None = None,
     ) -> None:
         self.factors, self._only_groups = dict(factors), frozenset(only_groups)
+        self._whole, self._known = frozenset(whole), dict(known or {})
         self._levels: dict[str, FactorLevels] = {}
         self._sample: list[pd.DataFrame] = []
         self._stride, self._count, self._kept = 1, 0, 0
@@ -75,7 +84,11 @@ class ColumnsSeen:
             for name, own in {**self._levels, **self.factors}.items()
             if _is_factor(sample[name]) or name in self.factors
         }
-        own_rows = {n: index for n, index in levels.items() if n not in self._only_groups}
+        own_rows = {
+            name: self._all(name) if name in self._whole else self._known.get(name, index)
+            for name, index in levels.items()
+            if name not in self._only_groups
+        }
         m = max([min(len(sample), 64), *(len(index) for index in own_rows.values())])
         at = np.arange(m)
         columns = {}
@@ -84,10 +97,23 @@ class ColumnsSeen:
             if name in own_rows:
                 index = own_rows[name]
                 values = index.take(at % len(index))
-                columns[name] = _like(values, column)
+                columns[name] = _like(values, column, self._known.get(name))
             else:
                 columns[name] = column.iloc[at % len(column)].array
         return pd.DataFrame(columns)
+
+    def values_of_factors(self) -> dict[str, Any]:
+        """Return the levels of factors of the matrices, with the order that they may have."""
+        every = {**self._levels, **self.factors}
+        return {
+            name: values_of_levels(own.levels, [own.categories])[0]
+            for name, own in every.items()
+            if name not in self._only_groups
+        }
+
+    def _all(self, name: str) -> Any:
+        """Return every category of a column, also those without rows."""
+        return (self._levels.get(name) or self.factors[name]).categories
 
     def _typed(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Give categories those of all batches."""
@@ -113,9 +139,11 @@ def _is_factor(column: pd.Series) -> bool:
     return getattr(dtype, "kind", "O") == "O"
 
 
-def _like(values: pd.Index, column: pd.Series) -> Any:
-    """Return levels in the type of a column."""
+def _like(values: pd.Index, column: pd.Series, known: pd.Index | None) -> Any:
+    """Return levels in the type of a column, of which all levels may be known."""
     if isinstance(column.dtype, pd.CategoricalDtype):
+        if known is not None:
+            return pd.Categorical(values, categories=known)
         return pd.Categorical(values, dtype=column.dtype)
     if isinstance(column.dtype, np.dtype) and column.dtype.kind != "O":
         return values.to_numpy()

@@ -18,6 +18,7 @@ from mixedlm_ext.linalg.blas import matmul
 __all__ = ["ColumnFacts", "NotFinite", "RowFacts", "SamePairs", "TermFacts", "VectorFacts"]
 
 Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.intp]
 Truths = npt.NDArray[np.bool_]
 
 
@@ -36,6 +37,13 @@ class VectorFacts:
         self.low = min(self.low, float(values.min()))
         self.high = max(self.high, float(values.max()))
         self.total += float(values.sum())
+
+    def absorb(self, other: VectorFacts, sign: int = 1) -> None:
+        """Add the values of other rows, or take them away: extremes stay then."""
+        self.n += sign * other.n
+        self.total += sign * other.total
+        if sign > 0:
+            self.low, self.high = min(self.low, other.low), max(self.high, other.high)
 
     @property
     def peak(self) -> float:
@@ -59,23 +67,37 @@ class ColumnFacts:
         self.n = 0
         self.low, self.high = np.full(k, np.inf), np.full(k, -np.inf)
         self.ones, self.gram = np.zeros(k), np.zeros((k, k))
+        self.nonzero = np.zeros(k, np.intp)
 
-    def see(self, X: Floats, coordinates: Floats) -> None:
-        """Add the rows of a batch, and their coordinates in the basis whose products are summed."""
+    def see(self, X: Floats) -> None:
+        """Add the rows of a batch."""
         self.n += len(X)
-        low, high, ones = _along_columns(X)
+        low, high = _extremes(X)
         self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
-        self.ones += ones
-        self.gram += matmul(coordinates.T, coordinates)
+
+    def absorb(self, other: ColumnFacts, sign: int = 1) -> None:
+        """Add other rows, or take them away; inner products are those of a layout, and stay."""
+        self.n += sign * other.n
+        self.ones += sign * other.ones
+        self.nonzero += sign * other.nonzero
+        if sign > 0:
+            self.low = np.minimum(self.low, other.low)
+            self.high = np.maximum(self.high, other.high)
+
+    def see_coordinates(self, columns: Sequence[Floats]) -> None:
+        """Add the coordinates of the rows of a batch, one column after the other."""
+        if len(columns):
+            stacked = np.array(columns)
+            self.gram += matmul(stacked, stacked.T)
 
 
-def _along_columns(X: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return the smallest and largest values and the sums of columns; numpy is slow at few."""
+def _extremes(X: Floats) -> tuple[Floats, Floats]:
+    """Return the smallest and largest values of columns; numpy is slow along few."""
     if X.shape[1] > _FEW_COLUMNS:
-        return X.min(axis=0), X.max(axis=0), X.sum(axis=0)
-    each = [(column.min(), column.max(), column.sum()) for column in X.T]
-    low, high, ones = np.array(each, dtype=float).reshape(-1, 3).T
-    return low, high, ones
+        return X.min(axis=0), X.max(axis=0)
+    each = [(column.min(), column.max()) for column in X.T]
+    low, high = np.array(each, dtype=float).reshape(-1, 2).T
+    return low, high
 
 
 class TermFacts(ColumnFacts):
@@ -91,15 +113,15 @@ class TermFacts(ColumnFacts):
         super().__init__(k)
         self._ordered = spec.kind.ordered
         self.indicators = True
-        self._one_level = np.ones(k, dtype=bool)
-        self._level = np.full(k, -1, dtype=np.intp)
+        self.one_level = np.ones(k, dtype=bool)
+        self.level = np.full(k, -1, dtype=np.intp)
 
-    def see_term(self, term: TermDesign, coordinates: Floats) -> None:
+    def see_term(self, term: TermDesign) -> None:
         """Add the rows of a batch."""
-        self.see(term.X, coordinates)
+        self.see(term.X)
         if self._ordered and self.indicators:
             self.indicators = term.facts.indicators
-        for j in np.flatnonzero(self._one_level):
+        for j in np.flatnonzero(self.one_level):
             self._see_level(int(j), term)
 
     def _see_level(self, j: int, term: TermDesign) -> None:
@@ -109,13 +131,24 @@ class TermFacts(ColumnFacts):
         if not len(rows):
             return
         level = term.codes[rows[0]]
-        known = self._level[j] in (-1, level)
-        self._one_level[j] = known and in_one_level(column[:, None], term.codes)[0]
-        self._level[j] = level
+        known = self.level[j] in (-1, level)
+        self.one_level[j] = known and in_one_level(column[:, None], term.codes)[0]
+        self.level[j] = level
+
+    def absorb_term(self, other: TermFacts, codes: Codes, sign: int = 1) -> None:
+        """Add other rows, whose levels have other `codes` here, or take them away."""
+        self.absorb(other, sign)
+        if sign < 0:
+            return
+        self.indicators &= other.indicators
+        theirs = np.where(other.level >= 0, codes[np.maximum(other.level, 0)], -1)
+        same = (self.level < 0) | (theirs < 0) | (self.level == theirs)
+        self.one_level &= other.one_level & same
+        self.level = np.where(theirs >= 0, theirs, self.level)
 
     def known(self, root: Floats) -> KnownTerm:
         """Return the facts, with a triangle that has the inner products of the columns."""
-        one_level = self._one_level & (self._level >= 0)
+        one_level = self.one_level & (self.level >= 0)
         return KnownTerm(self.n, self.low, self.high, root, self.indicators, one_level)
 
 
@@ -140,6 +173,12 @@ class SamePairs:
             equal = self.equal[i, j]
             if equal.any():
                 equal &= equal_columns(parts[i], parts[j])
+
+    def absorb(self, other: SamePairs) -> None:
+        """Add the comparison of other rows."""
+        for key in self.near:
+            self.near[key] &= other.near[key]
+            self.equal[key] &= other.equal[key]
 
 
 class NotFinite:
@@ -177,9 +216,18 @@ class RowFacts:
     specs : sequence of TermSpec
     response : str
         The text of the response.
+    counted : bool
+        Count the rows in which each column of the fixed part is not zero, too.
     """
 
-    def __init__(self, names: Sequence[str], specs: Sequence[TermSpec], response: str) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        specs: Sequence[TermSpec],
+        response: str,
+        counted: bool = False,
+    ) -> None:
+        self._counted = counted
         self.y, self.residual, self.offset = VectorFacts(), VectorFacts(), VectorFacts()
         self.weights = VectorFacts()
         self.X = ColumnFacts(len(names))
@@ -203,7 +251,12 @@ class RowFacts:
                 self.not_finite.see(f"{name!r} in {place}", X[:, j], index)
         return fine
 
-    def see(self, rows: BatchRows, y: Floats, Q: Floats, columns: Sequence[Floats]) -> None:
+    def see(
+        self,
+        rows: BatchRows,
+        y: Floats,
+        coordinates: tuple[Floats, Sequence[Sequence[Floats | None]]] | None,
+    ) -> None:
         """Add a batch.
 
         Parameters
@@ -211,10 +264,9 @@ class RowFacts:
         rows : BatchRows
         y : ndarray (m,)
             Response less offset.
-        Q : ndarray (m, p)
-            Coordinates of X.
-        columns : sequence of ndarray (m, k)
-            Coordinates of the terms' columns.
+        coordinates : tuple of ndarray (m, p) and sequences of ndarray (m,), or None
+            Those of X, and of the columns of each term; None if their inner products are those of
+            the cross-products, as they are without weights.
         """
         self.y.see(rows.y)
         self.residual.see(y)
@@ -222,7 +274,34 @@ class RowFacts:
             self.offset.see(rows.offset)
         if rows.weights is not None:
             self.weights.see(rows.weights)
-        self.X.see(rows.X, Q)
-        for facts, term, own in zip(self.terms, rows.terms, columns, strict=True):
-            facts.see_term(term, own)
+        self.X.see(rows.X)
+        self.X.ones += np.ones(len(y)) @ rows.X
+        if self._counted:
+            self.X.nonzero += np.count_nonzero(rows.X, axis=0)
+        for facts, term in zip(self.terms, rows.terms, strict=True):
+            facts.see_term(term)
         self.pairs.see(rows)
+        if coordinates is not None:
+            Q, columns = coordinates
+            self.X.see_coordinates(list(Q.T))
+            for facts, own in zip(self.terms, columns, strict=True):
+                facts.see_coordinates([np.ones(len(y)) if c is None else c for c in own])
+
+    def absorb(self, other: RowFacts, codes: Sequence[Codes], sign: int = 1) -> None:
+        """Add the facts of other rows, or take rows away.
+
+        Parameters
+        ----------
+        other : RowFacts
+            Of the same columns.
+        codes : sequence of ndarray
+            Of each term, where its levels there are among those here.
+        sign : {1, -1}
+        """
+        for name in ("y", "residual", "offset", "weights"):
+            getattr(self, name).absorb(getattr(other, name), sign)
+        self.X.absorb(other.X, sign)
+        for own, theirs, places in zip(self.terms, other.terms, codes, strict=True):
+            own.absorb_term(theirs, places, sign)
+        if sign > 0:
+            self.pairs.absorb(other.pairs)

@@ -6,7 +6,7 @@ remember (means, knots), and so does a grouping factor that is no column.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from mixedlm_ext.errors import DesignError
 from mixedlm_ext.language import MixedFormula
 from mixedlm_ext.sources import Progress
 
-__all__ = ["Learnt", "group_values", "learn_rows"]
+__all__ = ["Learnt", "first_sight", "group_values", "learn_rows", "plain_groups"]
 
 Codes = npt.NDArray[np.intp]
 
@@ -58,7 +58,13 @@ class Learnt:
 
 
 def learn_rows(
-    reader: Reader, formula: MixedFormula, scope: Scope, progress: Progress | None = None
+    reader: Reader,
+    formula: MixedFormula,
+    scope: Scope,
+    progress: Progress | None = None,
+    whole: Collection[str] = (),
+    known: Mapping[str, pd.Index] | None = None,
+    some: bool = False,
 ) -> Learnt:
     """Read all rows of a source for what must be known of them before they are summed.
 
@@ -68,20 +74,27 @@ def learn_rows(
     formula : MixedFormula
     scope : Scope
     progress : callable, optional
+    whole : collection of str
+        Columns of categories that count also without rows.
+    known : mapping of str to Index, optional
+        Levels of columns in all rows, of which the reader's are some.
+    some : bool
+        Whether what was left out of the rows is reported elsewhere, as these are some of them.
 
     Raises
     ------
     DesignError
         If no row is left, or the formula cannot be evaluated.
     """
-    plain = _plain_groups(formula)
-    seen, groups = _first_sight(formula, plain)
+    plain = plain_groups(formula)
+    seen, groups = first_sight(formula, plain, whole, known)
     tally = Tally()
     for used in reader.rows(tally, progress):
         numbers = seen.see(used.frame)
         for key, group in groups.items():
             group.see([numbers[plain[code]] for code in key])
-    reader.check(tally)
+    if not some:
+        reader.check(tally)
     stand_in = seen.stand_in()
     settled = settle_components(formula, stand_in, scope)
     matrices = FormulaMatrices(settled, stand_in, scope, reader.frames)
@@ -96,15 +109,18 @@ def learn_rows(
     return Learnt(settled, scope, matrices, coders, sample, tally)
 
 
-def _plain_groups(formula: MixedFormula) -> dict[str, str]:
+def plain_groups(formula: MixedFormula) -> dict[str, str]:
     """Return the column of each grouping factor that is nothing but one, by its expression."""
     pieces = [piece for piece in read_formula(formula).pieces if piece.role == "group"]
     names = {piece.code: code_names(piece.code) for piece in pieces}
     return {code: str(own.bare) for code, own in names.items() if own.plain}
 
 
-def _first_sight(
-    formula: MixedFormula, plain: Mapping[str, str]
+def first_sight(
+    formula: MixedFormula,
+    plain: Mapping[str, str],
+    whole: Collection[str] = (),
+    known: Mapping[str, pd.Index] | None = None,
 ) -> tuple[ColumnsSeen, dict[tuple[str, ...], GroupLevels]]:
     """Return what looks at the columns, and at the groupings that are made of columns."""
     columns = [(piece.role, code_names(piece.code)) for piece in read_formula(formula).pieces]
@@ -112,7 +128,7 @@ def _first_sight(
     others = [own for role, own in columns if role != "group" or not own.plain]
     elsewhere = {name for own in others for name in own.values}
     factors = {name: FactorLevels(name) for name in {*plain.values(), *coded}}
-    seen = ColumnsSeen(factors, {n for n in plain.values() if n not in elsewhere})
+    seen = ColumnsSeen(factors, {n for n in plain.values() if n not in elsewhere}, whole, known)
     groups = {
         term.group: GroupLevels([factors[plain[code]] for code in term.group], term.group_name)
         for term in formula.random

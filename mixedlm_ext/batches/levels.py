@@ -18,7 +18,14 @@ import pandas as pd
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design.grouping import level_codes, match_levels
 
-__all__ = ["Coder", "FactorLevels", "GroupCoder", "GroupLevels"]
+__all__ = [
+    "Coder",
+    "FactorLevels",
+    "GroupCoder",
+    "GroupLevels",
+    "coder_of",
+    "values_of_levels",
+]
 
 Codes = npt.NDArray[np.intp]
 
@@ -237,8 +244,9 @@ class GroupLevels:
     def coder(self) -> GroupCoder:
         """Return what codes rows by the combinations, in their order."""
         coders = [Coder(factor.levels) for factor in self._factors]
+        categories = [factor.categories for factor in self._factors]
         if len(coders) == 1:
-            return GroupCoder(coders, coders[0].levels.rename(self._name), [])
+            return GroupCoder(coders, coders[0].levels.rename(self._name), [], categories)
         known = self._known if self._known is not None else pd.MultiIndex.from_arrays(
             [[]] * len(coders)
         )  # fmt: skip
@@ -254,7 +262,9 @@ class GroupLevels:
             names=[coder.levels.name for coder in coders],
             verify_integrity=False,
         )
-        return GroupCoder(coders, levels, _steps(parts, [len(c.levels) for c in coders]))
+        return GroupCoder(
+            coders, levels, _steps(parts, [len(c.levels) for c in coders]), categories
+        )
 
 
 def _steps(parts: Sequence[Codes], widths: Sequence[int]) -> list[Codes]:
@@ -281,11 +291,14 @@ class GroupCoder:
     levels : Index or MultiIndex (q,)
     steps : list of ndarray
         Sorted keys of combinations (see `_steps`).
+    categories : list of (Index or None)
+        The order that the values of each factor have by themselves.
     """
 
     coders: list[Coder]
     levels: pd.Index
     steps: list[Codes]
+    categories: list[pd.Index | None]
 
     def __call__(self, values: Sequence[Any]) -> Codes:
         """Return the code of each row from the values of its factors, -1 for no level."""
@@ -296,3 +309,36 @@ class GroupCoder:
             at = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
             codes = np.where(keys[at] == key, at, -1)
         return codes.astype(np.intp, copy=False)
+
+
+def values_of_levels(levels: pd.Index, categories: Sequence[pd.Index | None]) -> list[Any]:
+    """Return the level of each factor at each level of a grouping, as columns of data have them.
+
+    Parameters
+    ----------
+    levels : Index or MultiIndex (q,)
+    categories : sequence of (Index or None)
+        The order that the values of each factor have by themselves.
+    """
+    out: list[Any] = []
+    for i, own in enumerate(categories):
+        values = levels.get_level_values(i) if isinstance(levels, pd.MultiIndex) else levels
+        out.append(pd.Series(values) if own is None else pd.Categorical(values, categories=own))
+    return out
+
+
+def coder_of(like: pd.Index, values: Sequence[Sequence[Any]]) -> GroupCoder:
+    """Return what codes rows by levels that are known from several places.
+
+    Parameters
+    ----------
+    like : Index or MultiIndex
+        Levels with the names of the factors.
+    values : sequence of sequences
+        From each place the columns that `values_of_levels` returns.
+    """
+    factors = [FactorLevels(str(name)) for name in like.names]
+    group = GroupLevels(factors, str(like.names[0]))
+    for own in values:
+        group.see([factor.see(column) for factor, column in zip(factors, own, strict=True)])
+    return group.coder()

@@ -74,6 +74,10 @@ class Tally:
         self.batches.append((place, n, sums))
         self.n_data += n
         self.n_used += len(frame)
+        self.add_sums(sums)
+
+    def add_sums(self, sums: Mapping[str, Floats]) -> None:
+        """Add the sums of columns."""
         for name, total in sums.items():
             self.sums[name] = self.sums.get(name, np.zeros(2)) + total
 

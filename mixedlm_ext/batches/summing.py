@@ -18,14 +18,23 @@ from mixedlm_ext.batches.learning import Learnt
 from mixedlm_ext.batches.matrices import BatchMatrices, BatchRows
 from mixedlm_ext.batches.reading import Reader, Tally
 from mixedlm_ext.design.records import TermDesign, TermSpec
-from mixedlm_ext.products.batches import RunningSum
+from mixedlm_ext.products.batches import Counts, RunningSum
 from mixedlm_ext.products.layout import Layout
 from mixedlm_ext.products.noise import EqualVariances, Noise, Precisions
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.rows import learn
 from mixedlm_ext.sources import Progress
 
-__all__ = ["Summed", "layout_of", "noise_of_batch", "response_of", "sum_rows", "triangles"]
+__all__ = [
+    "Summed",
+    "blocks_of_groups",
+    "layout_of",
+    "noise_of_batch",
+    "response_of",
+    "sum_rows",
+    "triangles",
+    "unlike_rows",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -43,11 +52,14 @@ class Summed:
         Of all columns of the fixed part, in the layout of the sample.
     facts : RowFacts
     tally : Tally
+    counts : Counts or None
+        Rows of each level and pair of levels, if they were counted.
     """
 
     products: CrossProducts
     facts: RowFacts
     tally: Tally
+    counts: Counts | None = None
 
 
 def sum_rows(
@@ -56,6 +68,7 @@ def sum_rows(
     layout: Layout,
     facts: RowFacts,
     progress: Progress | None = None,
+    counted: bool = False,
 ) -> Summed:
     """Read all rows of a source and sum what the fit needs of them.
 
@@ -64,16 +77,28 @@ def sum_rows(
     DesignError
         If a value is infinite or undefined.
     """
-    total, tally = RunningSum(layout), Tally()
+    total, tally = RunningSum(layout, counted), Tally()
     for used in reader.rows(tally, progress):
         rows = matrices(used)
         if not facts.are_finite(rows):
             continue
         y = response_of(rows)
-        Q = total.add(y, rows.X, rows.terms, noise_of_batch(rows))
-        facts.see(rows, y, Q, [p.columns(t.X) for p, t in zip(layout.places, rows.terms)])
+        noise = noise_of_batch(rows)
+        Q, columns = total.add(y, rows.X, rows.terms, noise)
+        own = [columns[place.block][place.own] for place in layout.places]
+        facts.see(rows, y, None if noise.equal else (Q, own))
     facts.not_finite.check()
-    return Summed(total.products(), facts, tally)
+    products = total.products()
+    if not facts.weights.n:
+        _without_weights(products, facts)
+    return Summed(products, facts, tally, total.counts())
+
+
+def _without_weights(cp: CrossProducts, facts: RowFacts) -> None:
+    """Take the inner products of the columns from the cross-products, where they are the same."""
+    facts.X.gram = cp.XX
+    for place, term in zip(cp.layout.places, facts.terms):
+        term.gram = cp.diagonal[place.block][place.own, place.own].sum(axis=-1)
 
 
 def response_of(rows: BatchRows) -> Floats:
@@ -104,9 +129,14 @@ def layout_of(learnt: Learnt, specs: Sequence[TermSpec], rows: BatchRows) -> Lay
 
 def blocks_of(learnt: Learnt, specs: Sequence[TermSpec]) -> list[list[int]]:
     """Collect the terms of one grouping, the largest block first."""
+    return blocks_of_groups([spec.group for spec in learnt.formula.random], specs)
+
+
+def blocks_of_groups(keys: Sequence[tuple[str, ...]], specs: Sequence[TermSpec]) -> list[list[int]]:
+    """Collect the terms whose groupings have the same key, the largest block first."""
     groups: dict[tuple[str, ...], list[int]] = {}
-    for i, spec in enumerate(learnt.formula.random):
-        groups.setdefault(spec.group, []).append(i)
+    for i, key in enumerate(keys):
+        groups.setdefault(key, []).append(i)
 
     def size(own: list[int]) -> int:
         return len(specs[own[0]].levels) * sum(len(specs[i].columns) for i in own)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.criteria.pls import Problem
+from mixedlm_ext.linalg.semidefinite import Root
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.solvers.base import FactorProtocol
 from mixedlm_ext.solvers.prior import PriorSolver
@@ -35,7 +36,7 @@ def level_blocks(cp: CrossProducts, factor: FactorProtocol, U: Array | None = No
     """
     out = factor.diagonal_blocks()
     for i, N in enumerate(out):
-        C = cp.layout.root_of(i)
+        C = _reported_root(cp, i)
         if C is not None:
             out[i] = _of_root(cp, factor, i)
         if U is not None:
@@ -43,6 +44,12 @@ def level_blocks(cp: CrossProducts, factor: FactorProtocol, U: Array | None = No
             own = u if C is None else np.stack([np.asarray(C @ part) for part in u])
             out[i] = (N if C is None else out[i]) + np.einsum("alp,blp->abl", own, own)
     return out
+
+
+def _reported_root(cp: CrossProducts, i: int) -> Root | None:
+    """Return the root of block i if effects Cb are reported, not b."""
+    members = any(place.members for place in cp.layout.places if place.block == i)
+    return None if members else cp.layout.root_of(i)
 
 
 def _of_root(cp: CrossProducts, factor: FactorProtocol, i: int) -> Array:
@@ -64,7 +71,7 @@ def _of_root(cp: CrossProducts, factor: FactorProtocol, i: int) -> Array:
 def level_variances(problem: Problem, i: int) -> Array:
     """Return K_ll of the levels of block i, (levels,); ones where they are independent."""
     layout = problem.cp.layout
-    C = layout.root_of(i)
+    C = _reported_root(problem.cp, i)
     if C is not None:
         squares = C * C if isinstance(C, np.ndarray) else C.multiply(C)
         return np.asarray(squares.sum(axis=1), dtype=float).ravel()

@@ -272,9 +272,9 @@ def _too_few(term: TermDesign, allow_saturated: bool) -> str:
             "a variance needs at least two.\n"
             f"Use another factor or drop {term.text}."
         )
-    if (
-        term.related is not None and not term.related.is_identity
-    ):  # what relatives share tells effects and residuals apart
+    related = term.related
+    # what relatives share tells effects and residuals apart, however many levels there are
+    if related is not None and not (related.members or related.is_identity):
         return ""
     if _one_level_a_column(term):
         return (
@@ -382,9 +382,7 @@ def repeated_column(
 
 def _facts_of_pair(term: TermDesign, other: TermDesign) -> FactsOfPair:
     """Return the facts of two terms whose rows are here."""
-    return RowsOfPair(
-        (term.X, term.codes, len(term.levels)), (other.X, other.codes, len(other.levels))
-    )
+    return RowsOfPair((term.X, term.codes, term.n_codes), (other.X, other.codes, other.n_codes))
 
 
 def _repeated_in(term: TermDesign, other: TermDesign, facts: FactsOfPair) -> tuple[str, str] | None:

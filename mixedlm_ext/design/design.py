@@ -13,6 +13,7 @@ import patsy
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design.coefficients import coefficient_names
+from mixedlm_ext.design.elsewhere import Passes
 from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.new_data import array_new_data, formula_new_data
@@ -187,6 +188,12 @@ class Design:
         """Return the design with another response (n,), of another name if there is one."""
         spec = self.spec if name is None else replace(self.spec, endog_name=name)
         return Design(spec, replace(self.rows, y=y))
+
+    def with_passes(self, passes: Passes) -> Design:
+        """Return the design with what reads its rows again, which are elsewhere."""
+        assert self.rows.elsewhere is not None
+        elsewhere = replace(self.rows.elsewhere, passes=passes)
+        return replace(self, rows=replace(self.rows, elsewhere=elsewhere))
 
     def without_rows(self) -> Design:
         """Forget everything with one entry a row; keep what `new_data` and `new_arrays` need.

@@ -231,7 +231,8 @@ class _Pieces:
                 f"Write (1 | {term.group_name}) for an intercept, (0 + x | {term.group_name}) for "
                 "a slope only.",
             )
-        for code in term.group:
+        shares = () if term.call is None else term.call.shares
+        for code in (*term.group, *shares):
             self.add("group", code, place, term.group_span, i)
         return left
 

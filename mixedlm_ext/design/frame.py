@@ -156,13 +156,15 @@ class ColumnType:
 
 
 def evaluation_columns(
-    frame: pd.DataFrame, uses: Mapping[str, str], whole: Collection[str] = ()
+    frame: Mapping[str, pd.Series] | pd.DataFrame,
+    uses: Mapping[str, str],
+    whole: Collection[str] = (),
 ) -> tuple[dict[str, Any], dict[str, ColumnType]]:
     """Prepare columns without missing values for patsy, and remember their types.
 
     Parameters
     ----------
-    frame : DataFrame
+    frame : DataFrame, or mapping of str to Series
     uses : mapping of str to {"array", "factor", "series"}
         The columns to prepare, and how the formula uses them. One that stands within an expression
         becomes a Series (with positions for an index), so that its methods work there. Others

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import sparse
 
 from mixedlm_ext.design.checks import (
     check_matrix,
@@ -22,7 +23,8 @@ from mixedlm_ext.design.fixed import keep_columns
 from mixedlm_ext.design.frame import one_per_row
 from mixedlm_ext.design.from_formula import unique_name
 from mixedlm_ext.design.grouping import combine_codes, level_codes
-from mixedlm_ext.design.known import places_of
+from mixedlm_ext.design.known import KnownMatrix, places_of
+from mixedlm_ext.design.members import patterns
 from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.random_arrays import ArrayTerm, exog_columns, read_random_term
 from mixedlm_ext.design.records import RandomTerm, TermDesign
@@ -182,6 +184,24 @@ def _stack(columns: Sequence[Floats], choice: RowChoice, n: int) -> Floats:
     return matrix if choice.rows is None else matrix[choice.rows]
 
 
+def _levels(
+    term: ArrayTerm, choice: RowChoice
+) -> tuple[npt.NDArray[np.intp], pd.Index, KnownMatrix | None]:
+    """Return the codes of the used rows, the levels, and what these have in common."""
+    if term.Z is not None and term.names is not None:
+        rows = choice.take(term.factors[0]).to_numpy()
+        codes, related = patterns(sparse.csr_array(term.Z[rows]), term.names.rename(term.group))
+        return codes, related.labels, related
+    factors = [
+        level_codes(choice.take(factor), name)
+        for factor, name in zip(term.factors, term.factor_names, strict=True)
+    ]
+    codes, levels = combine_codes(factors, term.group)
+    if term.known is not None:
+        return places_of(levels, term.known, term.text)[codes], term.known.labels, term.known
+    return codes, levels, None
+
+
 def _terms(
     terms: Sequence[ArrayTerm], choice: RowChoice, n: int, checks: Checks, allow_saturated: bool
 ) -> tuple[TermDesign, ...]:
@@ -190,13 +210,7 @@ def _terms(
     for term in terms:
         X = _stack(term.exog, choice, n)
         check_matrix(X, term.columns, f"the random term {term.text}", choice.index)
-        factors = [
-            level_codes(choice.take(factor), name)
-            for factor, name in zip(term.factors, term.factor_names, strict=True)
-        ]
-        codes, levels = combine_codes(factors, term.group)
-        if term.known is not None:
-            codes, levels = places_of(levels, term.known, term.text)[codes], term.known.labels
+        codes, levels, related = _levels(term, choice)
         name = unique_name(term.group, [other.name for other in laid])
         laid.append(
             TermDesign(
@@ -208,7 +222,7 @@ def _terms(
                 term.text,
                 X,
                 codes,
-                related=term.known,
+                related=related,
                 positions=term.positions,
             )
         )

@@ -28,6 +28,7 @@ from mixedlm_ext.design.grouping import combine_codes, level_codes
 from mixedlm_ext.design.known import KnownMatrix, places_of
 from mixedlm_ext.design.known_terms import known_of_terms
 from mixedlm_ext.design.matrices import FormulaMatrices
+from mixedlm_ext.design.member_terms import has_members, members_of, only_of_members
 from mixedlm_ext.design.messages import list_names, quoted
 from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.other_columns import expand_dot
@@ -183,6 +184,8 @@ class _Used:
         response = code_names(formula.response).bare or ""
         every = {name: self.columns[name] for name in (response,) if name in self.columns}
         every.update(self.columns)
+        for name in only_of_members(formula):  # which may be missing
+            every.pop(name, None)
         for name, _, values in (self.weights, self.offset):
             if values is not None and not any(values is c for c in self.columns.values()):
                 every[name if name not in every else f"{name}="] = values
@@ -263,13 +266,18 @@ def _terms(
 ) -> tuple[TermDesign, ...]:
     """Columns and level codes of the random terms; factors used twice are coded once."""
     factors: dict[str, tuple[npt.NDArray[np.intp], pd.Index]] = {}
+    random = matrices.formula.random
+    shared: dict[Any, tuple[npt.NDArray[np.intp], KnownMatrix]] = {}
     for piece in matrices.pieces("group"):
+        if has_members(random[piece.term]):
+            continue
         if piece.code not in factors:
             value = matrices.evaluate(piece, prepared, frame)
             factors[piece.code] = _factor(value, piece.text, frame.index)
     groups = {
         spec.group: combine_codes([factors[code] for code in spec.group], spec.group_name)
-        for spec in matrices.formula.random
+        for spec in random
+        if not has_members(spec)
     }
     terms: list[TermDesign] = []
     for i, (spec, X) in enumerate(zip(matrices.formula.random, lefts, strict=True), start=1):
@@ -279,9 +287,16 @@ def _terms(
                 f"{left!r} in the random term {spec.text} has only one level in the data, "
                 "so it has no column. Drop it."
             )
-        codes, levels = groups[spec.group]
         own = known[i - 1]
-        if own is not None:
+        if has_members(spec):
+            key = (spec.group, spec.call)
+            if key not in shared:
+                shared[key] = members_of(spec, i - 1, matrices, prepared, frame)
+            codes, own = shared[key]
+            levels = own.labels
+        else:
+            codes, levels = groups[spec.group]
+        if own is not None and not own.members:
             codes, levels = places_of(levels, own, spec.text)[codes], own.labels
         name = unique_name(spec.name or spec.group_name, [term.name for term in terms])
         columns, positions = matrices.names(i), None

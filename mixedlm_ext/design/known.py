@@ -47,18 +47,24 @@ class KnownMatrix:
         K⁻¹, where K has no root but this.
     diagonal : ndarray (l,) or None
         K_ll; None where only K⁻¹ is known.
+    members : bool
+        Whether the labels are those of the r columns of C, the members that make up the effects of
+        rows: C has a row for each pattern of members that occurs.
     """
 
     labels: pd.Index
     root: Root | None = None
     precision: SparsePrecision | None = None
     diagonal: Floats | None = None
+    members: bool = False
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.labels) if self.root is None else int(self.root.shape[0])
 
     def __repr__(self) -> str:
         what = "root" if self.precision is None else "precision"
+        if self.members:
+            return f"<KnownMatrix of {len(self):,} patterns of {self.effects:,} members>"
         return f"<KnownMatrix of {len(self):,} levels, by its {what}>"
 
     @property

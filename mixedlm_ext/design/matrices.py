@@ -14,6 +14,7 @@ import pandas as pd
 import patsy
 
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.design.expression import Chunks, Expression
 from mixedlm_ext.design.formula_code import Piece, code_names, read_formula
 from mixedlm_ext.design.frame import ColumnType, evaluation_columns, evaluation_columns_like
 from mixedlm_ext.design.memory import ExpressionMemory, SideMemory
@@ -30,7 +31,6 @@ from mixedlm_ext.structures import structure_of
 __all__ = ["FormulaMatrices", "MatricesMemory"]
 
 Floats = npt.NDArray[np.float64]
-Chunks = Callable[[], Iterator[Mapping[str, Any]]]
 
 
 # how patsy reports a category that is not among those of the fit, or of levels=
@@ -58,30 +58,6 @@ class _RaiseUnlessNumber(patsy.NAAction):
 
     def is_numerical_NA(self, arr: Any) -> npt.NDArray[np.bool_]:
         return np.zeros(len(arr), dtype=bool)
-
-
-class _Expression:
-    """One Python expression; stateful transforms in it remember the data of the fit."""
-
-    def __init__(self, code: str, chunks: Chunks, env: patsy.EvalEnvironment) -> None:
-        self.factor = patsy.EvalFactor(code)
-        # so that an error knows which expression it is about
-        self.factor.origin = patsy.Origin(code, 0, len(code))
-        self.state: dict[str, Any] = {}
-        for step in range(self.factor.memorize_passes_needed(self.state, env)):
-            for data in chunks():
-                self.factor.memorize_chunk(self.state, step, data)
-            self.factor.memorize_finish(self.state, step)
-
-    @classmethod
-    def from_state(cls, code: str, state: dict[str, Any]) -> _Expression:
-        """Return an expression that remembers already."""
-        made = cls.__new__(cls)
-        made.factor, made.state = patsy.EvalFactor(code, patsy.Origin(code, 0, len(code))), state
-        return made
-
-    def __call__(self, data: Mapping[str, Any]) -> Any:
-        return self.factor.eval(self.state, data)
 
 
 @dataclass(frozen=True)
@@ -126,10 +102,11 @@ class FormulaMatrices:
         self.code = read_formula(formula)
         check_places(self.code, formula)
         self._uses = _column_uses(self.code.pieces, frame)
-        data, self._types = evaluation_columns(frame, self._uses, self._ordered())
+        columns = {name: frame[name] for name in self._uses}
+        data, self._types = evaluation_columns(columns, self._uses, self._ordered())
         # for the matrices of the fit; released by training_data
         self._training: dict[str, Any] | None = data
-        kinds = ((name, time_kind(frame[name])) for name in self._uses)
+        kinds = ((name, time_kind(column)) for name, column in columns.items())
         self._times = {name: kind for name, kind in kinds if kind is not None}
         self._refuse_types(data)
         env = scope.environment()
@@ -142,21 +119,21 @@ class FormulaMatrices:
 
         chunks = whole if batches is None else self._chunks(batches)
         if not all(self._plain):
-            with self._errors(rows=len(frame), evaluate=lambda c: _Expression(c, whole, env)(data)):
+            with self._errors(rows=len(frame), evaluate=lambda c: Expression(c, whole, env)(data)):
                 self.infos = patsy.design_matrix_builders(
                     [side.rhs_termlist for side in sides],
                     chunks if self._has_expressions() else whole,
                     env,
                     _RaiseUnlessNumber(),
                 )
-        self._expressions: dict[str, _Expression] = {}
-        columns = set(frame.columns)
+        self._expressions: dict[str, Expression] = {}
+        known = set(frame.columns)
         for piece in self.code.pieces:
             names = code_names(piece.code)
             evaluated = piece.role in ("response", "offset", "group")
-            if evaluated and not (names.plain and names.bare in columns):
+            if evaluated and not (names.plain and names.bare in known):
                 with self._errors(piece):
-                    self._expressions[piece.code] = _Expression(piece.code, chunks, env)
+                    self._expressions[piece.code] = Expression(piece.code, chunks, env)
 
     def _chunks(self, batches: Callable[[], Iterator[pd.DataFrame]]) -> Chunks:
         """Return what yields the prepared columns of all rows, a batch at a time."""
@@ -233,6 +210,11 @@ class FormulaMatrices:
         return evaluation_columns_like(frame, wanted, self._types, self.keys)
 
     @property
+    def column_types(self) -> Mapping[str, ColumnType]:
+        """What the columns were in the data of the fit, those that only group rows left out."""
+        return self._types
+
+    @property
     def keys(self) -> frozenset[str]:
         """The columns that only grouping factors use."""
         used: dict[bool, set[str]] = {True: set(), False: set()}
@@ -265,7 +247,7 @@ class FormulaMatrices:
         made._scope, made._plain = scope, [None] * len(memory.sides)
         made.infos = [side.info(scope) for side in memory.sides]
         made._expressions = {
-            e.code: _Expression.from_state(e.code, e.state(scope)) for e in memory.expressions
+            e.code: Expression.from_state(e.code, e.state(scope)) for e in memory.expressions
         }
         return made
 

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import sparse
 
 from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.formula_code import Piece, code_names
 from mixedlm_ext.design.frame import Table, read_table
 from mixedlm_ext.design.grouping import match_levels, unseen_levels
 from mixedlm_ext.design.matrices import FormulaMatrices
+from mixedlm_ext.design.member_terms import has_members, members_of_rows, only_of_members
+from mixedlm_ext.design.members import MemberRows
 from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.design.positions import at_places
 from mixedlm_ext.design.random_arrays import exog_columns, read_random_term
@@ -42,7 +45,12 @@ def formula_new_data(
     pieces = [p for p in matrices.code.pieces if p.role in roles or p.term in asked]
     columns = _needed_columns(spec, table, pieces)
     given = spec.offset.of_new_rows(offset, len(table), table.index, table)
-    lost, _ = missing_rows(columns if given is None else {**columns, "offset=": given})
+    assert spec.formula is not None
+    free = only_of_members(spec.formula)  # members of a row may be missing
+    counted = {name: column for name, column in columns.items() if name not in free}
+    if given is not None:
+        counted["offset="] = given
+    lost, _ = missing_rows(counted)
     complete = ~lost if len(lost) else np.ones(len(table), dtype=bool)
     full = pd.DataFrame({k: v.array for k, v in columns.items()}, index=table.index, copy=False)
     frame = full if complete.all() else full[complete]
@@ -61,15 +69,23 @@ def formula_new_data(
         y = _spread(number_vector(value, f"response {piece.text!r}", m), complete)
     laid, unseen = {}, {}
     places: dict[str, Floats] = {}
+    members: dict[str, MemberRows] = {}
     for i, Z in zip(asked, built[1:], strict=True):
         name, positions = spec.terms[i].name, spec.terms[i].positions
         if positions is not None:
             Z, fresh = at_places(Z, positions)
             places |= {name: fresh} if len(fresh) else {}
-        codes, unseen[name] = _codes(spec, i, prepared, frame)
+        term = spec.formula.random[i]
+        if has_members(term):
+            levels = spec.terms[i].levels
+            rows, unseen[name] = members_of_rows(term, i, levels, matrices, prepared, frame)
+            members[name] = rows.among(complete)
+            codes = np.where(rows.unseen, -1, 0)
+        else:
+            codes, unseen[name] = _codes(spec, i, prepared, frame)
         laid[name] = (_spread(Z, complete), _spread_codes(codes, complete))
     new = _new_data(spec, X, laid, total, table.index, complete, y, unseen)
-    return replace(new, places=places)
+    return replace(new, places=places, members=members)
 
 
 def _asked_terms(spec: Spec, terms: Iterable[str] | None) -> list[int]:
@@ -177,9 +193,12 @@ def array_new_data(
     known = spec.offset.of_new_rows(offset, m, labels)
     total = np.zeros(m) if known is None else known_values(known, "offset")
     complete = np.ones(m, dtype=bool)
-    terms, unseen = {}, {}
+    terms, unseen, members = {}, {}, {}
     for i, term in read.items():
         fitted = spec.terms[i]
+        if fitted.has_members != (term.Z is not None):
+            word = "Z" if fitted.has_members else "groups"
+            raise DesignError(f"the fit had {word}= in the random term {fitted.name!r}. Pass it.")
         if len(term.factors[0]) != m:
             raise DesignError(
                 f"groups of {fitted.name!r} have {len(term.factors[0])} values, not {m}."
@@ -194,12 +213,18 @@ def array_new_data(
                 f"random term {fitted.name!r} has {len(term.columns)} columns; "
                 f"the fit had {len(fitted.columns)}."
             )
+        if term.Z is not None:
+            W = term.columns_like(fitted.levels)
+            members[fitted.name] = MemberRows(W, sparse.csr_array((m, 0)))
+            terms[fitted.name] = (np.column_stack(term.exog), np.zeros(m, dtype=np.intp))
+            continue
         lost, _ = missing_rows({str(j): factor for j, factor in enumerate(term.factors)})
         complete &= ~lost
         codes = match_levels(term.factors, fitted.levels)
         unseen[fitted.name] = unseen_levels(term.factors, codes)
         terms[fitted.name] = (np.column_stack(term.exog), codes)
-    return _new_data(spec, X, terms, total, index, complete, None, unseen)
+    new = _new_data(spec, X, terms, total, index, complete, None, unseen)
+    return replace(new, members=members)
 
 
 def _exog_like(spec: Spec, exog: Any, n_terms: int) -> tuple[Floats, pd.Index, pd.Index | None]:

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.design.records import TermDesign
+from mixedlm_ext.errors import DesignError
 from mixedlm_ext.linalg.keys import number_keys
 
 Index = NDArray[np.intp]
@@ -44,6 +45,11 @@ class Partition:
 
 def levels_with_rows(term: TermDesign) -> Partition:
     """Return the groups of a random term: levels of a known covariance may have no rows."""
+    if term.has_members:
+        raise DesignError(
+            f"rows belong to several levels of {term.group!r}, which make no groups of rows. Name "
+            "another factor or column."
+        )
     if term.related is None:
         return Partition(term.group, term.codes, term.levels)
     codes, present = number_keys(term.codes, len(term.levels))

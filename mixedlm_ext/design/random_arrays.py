@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import sparse
 
 from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.column import is_polars, one_column
 from mixedlm_ext.design.frame import one_per_row
 from mixedlm_ext.design.known import KnownMatrix, known_matrix
+from mixedlm_ext.design.members import named_columns
 from mixedlm_ext.design.positions import read_positions
 from mixedlm_ext.design.records import RandomTerm
 from mixedlm_ext.design.values import row_shape
@@ -37,13 +39,27 @@ class ArrayTerm:
     structure: str
     positions: Positions | None
     known: KnownMatrix | None = None
+    Z: sparse.csr_array | None = None
+    names: pd.Index | None = None
+
+    def columns_like(self, names: pd.Index) -> sparse.csr_array:
+        """Return Z with the columns that a fit had, by their labels if a DataFrame has them."""
+        assert self.Z is not None and self.names is not None
+        if self.Z.shape[1] != len(names):
+            raise DesignError(
+                f"Z of random term {self.group!r} has {self.Z.shape[1]} columns; the fit had "
+                f"{len(names)}."
+            )
+        place = self.names.get_indexer(names)
+        return self.Z if (place < 0).any() else sparse.csr_array(self.Z[:, place])
 
     @property
     def text(self) -> str:
         """The term in formula language."""
         left = " + ".join(self.columns).replace("Intercept", "1")
         left = left if "Intercept" in self.columns else f"0 + {left}"
-        right = self.group if self.known is None else f"gr({self.group})"
+        plain = self.known is None
+        right = self.group if plain else f"gr({self.group})"
         return structure_of(self.structure, len(self.columns)).text(left, right)
 
 
@@ -119,7 +135,8 @@ def read_random_term(term: Any, position: int, count: int) -> ArrayTerm:
             "as in random=[RandomTerm(groups)]."
         )
     check_choice("structure", term.structure, tuple(STRUCTURES))
-    factors = _factors(term.groups)
+    Z, labels = _read_Z(term, position)
+    factors = [pd.Series(np.arange(Z.shape[0]))] if Z is not None else _factors(term.groups)
     n = len(factors[0])
     names = [None if factor.name is None else str(factor.name) for factor in factors]
     default = "group" if count == 1 else f"group{position + 1}"
@@ -152,7 +169,43 @@ def read_random_term(term: Any, position: int, count: int) -> ArrayTerm:
         term.structure,
         read_positions(term.positions, len(columns), f"random term {group!r}", term.structure),
         _known(term, group, len(factors)),
+        Z,
+        labels,
     )
+
+
+def _read_Z(term: RandomTerm, position: int) -> tuple[sparse.csr_array | None, pd.Index | None]:
+    """Read the columns of Z that stand in place of groups, and their labels."""
+    what = f"Z of random[{position}]"
+    if term.Z is None:
+        if term.groups is None:
+            raise DesignError(
+                f"random[{position}] has neither groups nor Z. Pass RandomTerm(groups)."
+            )
+        if term.names is not None:
+            raise DesignError(f"names= of random[{position}] are those of the columns of Z=.")
+        return None, None
+    if term.groups is not None or term.cov is not None or term.prec is not None:
+        raise DesignError(f"{what} stands in place of groups, cov and prec. Pass one of them.")
+    if isinstance(term.Z, list | tuple) and len(term.Z) and np.ndim(term.Z[0]) == 2:
+        raise DesignError(
+            f"{what} is a list of matrices; it needs one. Coefficients with a matrix each are not "
+            "correlated by this package: give each its own RandomTerm."
+        )
+    names: Any = term.names
+    if names is None and isinstance(term.Z, pd.DataFrame):
+        names = term.Z.columns
+    given: Any = term.Z
+    try:
+        Z: Any = given if sparse.issparse(given) else np.asarray(given, dtype=float)
+        Z = sparse.csr_array(Z, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DesignError(f"{what} is no matrix of numbers.") from None
+    if Z.ndim != 2 or 0 in Z.shape:
+        raise DesignError(f"{what} has the shape {Z.shape}; it needs rows and columns.")
+    if not np.isfinite(Z.data).all():
+        raise DesignError(f"{what} has values that are missing or infinite.")
+    return Z, named_columns(range(Z.shape[1]) if names is None else names, Z.shape[1], what)
 
 
 def _known(term: RandomTerm, group: str, count: int) -> KnownMatrix | None:

@@ -14,6 +14,7 @@ from scipy import sparse
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design.facts import FactsOfTerm, RowsOfTerm
 from mixedlm_ext.design.known import KnownMatrix
+from mixedlm_ext.design.members import MemberRows
 from mixedlm_ext.linalg.precision import SparsePrecision
 from mixedlm_ext.linalg.semidefinite import Root
 from mixedlm_ext.structures import Positions, Structure, structure_of
@@ -59,6 +60,11 @@ class RandomTerm:
     cov, prec : DataFrame, tuple (matrix, labels) or KnownMatrix, optional
         The covariance of the levels, up to the variances that are estimated, or its inverse. Levels
         are found by their labels; those without rows are predicted.
+    Z : array-like, sparse array or DataFrame (n, q), optional
+        In place of `groups`: how much of each of q effects, of one variance for each column of
+        `exog`, a row has. Weights of members, or the columns of a spline.
+    names : sequence (q,), optional
+        Labels of the columns of Z. Those of a DataFrame, or 0, 1, ..., by default.
 
     Examples
     --------
@@ -67,7 +73,7 @@ class RandomTerm:
     'us'
     """
 
-    groups: Any
+    groups: Any = None
     exog: Any = None
     name: str | None = None
     columns: Sequence[str] | None = None
@@ -75,6 +81,8 @@ class RandomTerm:
     positions: Any = None
     cov: Any = None
     prec: Any = None
+    Z: Any = None
+    names: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,8 +130,25 @@ class TermSpec:
         """K⁻¹ of the levels, if their covariance is known by that."""
         return None if self.related is None else self.related.precision
 
+    @property
+    def has_members(self) -> bool:
+        """Whether rows belong to several levels, by patterns that `codes` number."""
+        return self.related is not None and self.related.members
+
+    @property
+    def n_codes(self) -> int:
+        """How many levels, or patterns of members, rows are told apart by."""
+        return len(self.levels) if self.related is None else len(self.related)
+
+    def of_codes(self, b: Floats) -> Floats:
+        """Return the effects that `codes` number from those of levels, b (levels, k)."""
+        if not self.has_members:
+            return b
+        assert self.related is not None and self.related.root is not None
+        return np.asarray(self.related.root @ b)
+
     def draw(self, rng: Any, T: Floats) -> Floats:
-        """Return random effects (levels, k), of covariance TT' where levels are independent."""
+        """Return effects (codes, k), of covariance TT' where levels are independent."""
         independent = rng.standard_normal((self.effects, len(T)))
         known = independent if self.related is None else self.related.from_independent(independent)
         return np.asarray(known @ T.T)
@@ -177,13 +202,19 @@ class TermDesign(TermSpec):
 
     def times(self, b: Floats) -> Floats:
         """Return Zb for effects b (levels, k), (n,)."""
-        return np.asarray(np.einsum("nk,nk->n", self.X, effects_of_rows(self.codes, b)))
+        return np.asarray(np.einsum("nk,nk->n", self.X, self.of_codes(b)[self.codes]))
+
+    @property
+    def member_rows(self) -> MemberRows:
+        """The members of each row."""
+        assert self.related is not None and self.related.root is not None
+        W = sparse.csr_array(self.related.root[self.codes])
+        return MemberRows(W, sparse.csr_array((len(self.codes), 0)))
 
     def sums(self, h: Floats) -> Floats:
-        """Return Z'h by levels for h (n,), (levels, k)."""
+        """Return the sums of X'h over the rows of each code for h (n,), (codes, k)."""
         weighted = self.X * h[:, None]
-        q = len(self.levels)
-        return np.column_stack([np.bincount(self.codes, x, q) for x in weighted.T])
+        return np.column_stack([np.bincount(self.codes, x, self.n_codes) for x in weighted.T])
 
     @property
     def spec(self) -> TermSpec:
@@ -222,6 +253,9 @@ class NewData:
     places : dict of str to ndarray (u, d)
         Positions that the fit has not seen, of each random term that has such; they are u columns
         more of the term.
+    members : dict of str to MemberRows
+        The members of each row of a term whose rows have several; its codes say -1 where some are
+        not seen.
     """
 
     X: Floats
@@ -232,6 +266,7 @@ class NewData:
     estimable: npt.NDArray[np.bool_]
     y: Floats | None = None
     unseen: dict[str, pd.Index] = field(default_factory=dict)
+    members: dict[str, MemberRows] = field(default_factory=dict)
     places: dict[str, Floats] = field(default_factory=dict)
 
     def take(self, mask: npt.NDArray[np.bool_]) -> NewData:
@@ -245,14 +280,21 @@ class NewData:
             complete=self.complete[mask],
             estimable=self.estimable[mask],
             y=None if self.y is None else self.y[mask],
+            members={name: rows.take(mask) for name, rows in self.members.items()},
         )
 
 
 def sparse_random_columns(terms: Iterable[TermDesign]) -> sparse.csr_array:
     """Return Z, sparse (n, q): term by term, level by level, column by column."""
-    parts = []
+    parts: list[Any] = []
     for term in terms:
         n, k = term.X.shape
+        if term.has_members:
+            W = term.member_rows.W.tocoo()
+            rows, own = np.tile(W.row, k), np.concatenate([W.col * k + a for a in range(k)])
+            values = np.concatenate([W.data * x[W.row] for x in term.X.T])
+            parts.append(sparse.csr_array((values, (rows, own)), shape=(n, k * len(term.levels))))
+            continue
         columns = term.codes[:, None] * k + np.arange(k)
         indptr = np.arange(n + 1) * k
         shape = (n, k * len(term.levels))

@@ -49,8 +49,10 @@ def extreme_rows(fit: Fit) -> Iterator[Finding]:
 
 def _row_text(fit: Fit, i: int, r: float) -> str:
     """Describe one row: its label, its groups, how far it is off."""
-    groups = ", ".join(f"{t.group} {t.levels[int(t.codes[i])]}" for t in distinct_groups(fit))
-    return f"row {fit.design.index[i]} ({groups}), {abs(r):.1f} {_side(r)}"
+    named = [t for t in distinct_groups(fit) if not t.has_members]
+    groups = ", ".join(f"{t.group} {t.levels[int(t.codes[i])]}" for t in named)
+    where = f" ({groups})" if groups else ""
+    return f"row {fit.design.index[i]}{where}, {abs(r):.1f} {_side(r)}"
 
 
 def extreme_levels(fit: Fit) -> Iterator[Finding]:
@@ -126,7 +128,7 @@ def influential_groups(fit: Fit) -> Iterator[Finding]:
     if fit.problem.cp.p == 0 or is_dear(fit):
         return
     for term in distinct_groups(fit):
-        if len(term.levels) == 1:
+        if len(term.levels) == 1 or term.has_members:
             continue
         without = group_influence(fit, term.group, refit=False)
         size = np.nan_to_num(without.change.abs().to_numpy() / np.sqrt(_variances(fit)))

@@ -151,7 +151,8 @@ def _estimates(fit: Fit, taken: _Taken, codes: Index) -> Deleted:
     S, A = S[good], taken.A[good]
     delta = np.linalg.solve(S, -A[:, :p, p:])[:, :, 0]
     pwrss = pls.pwrss - A[:, p, p] - np.einsum("gp,gpq,gq->g", delta, S, delta)
-    scale = pwrss / df[good] if fit.fixed_sigma is None else np.full(len(S), fit.fixed_sigma**2)
+    sigma = fit.held_sigma
+    scale = pwrss / df[good] if sigma is None else np.full(len(S), sigma**2)
     inverse = _back(fit)
     cov = inverse @ np.linalg.inv(S) @ inverse.T
     out.theta[good] = fit.theta

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.criteria.gaussian import GaussianEvaluation
 from mixedlm_ext.criteria.pls import PenalizedLeastSquares, Problem
+from mixedlm_ext.criteria.restricted import AnyEvaluation
 from mixedlm_ext.estimation.estimates import Estimates
 from mixedlm_ext.estimation.fit import Fit
 
@@ -31,14 +31,14 @@ class Deleted(Estimates):
 
 
 def displacement(
-    fit: Fit, e: GaussianEvaluation, sigma: float | Array, lack: float | Array
+    fit: Fit, e: AnyEvaluation, sigma: float | Array, lack: float | Array
 ) -> float | Array:
     """Return by how much the criterion of all rows at other estimates exceeds its minimum.
 
     Parameters
     ----------
     fit : Fit
-    e : GaussianEvaluation
+    e : AnyEvaluation
         Of all rows, at the other theta.
     sigma, lack : float or ndarray
         The other σ, and |R_X(β - β̂)|² of the other β (see `lack_of_fit`); under REML, whose

@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.criteria.pls import Problem
+from mixedlm_ext.criteria.restricted import AnyCriterion, AnyEvaluation
 from mixedlm_ext.design.partition import rows_of_groups
 from mixedlm_ext.diagnostics.deletion_estimates import Deleted, displacement, lack_of_fit
 from mixedlm_ext.errors import FitError
@@ -79,19 +79,17 @@ def _refit_sets(fit: Fit, removal: Removal, fixed_theta: bool, members: Sequence
 
 def _refit(fit: Fit, problem: Problem, fixed_theta: bool, out: Deleted, i: int) -> None:
     """Fit a smaller problem and write it down as number i."""
-    criterion = GaussianCriterion(problem, fit.reml, fit.fixed_sigma)
+    criterion = fit.criterion(problem)
     if criterion.df < 1:
         raise FitError(NO_ROWS)
     e, converged = _solve(criterion, fit, fixed_theta)
     out.write(i, problem, e, converged)
-    whole = GaussianCriterion(fit.problem, fit.reml, fit.fixed_sigma).at(e.theta)
+    whole = fit.criterion().at(e.theta)
     lack = lack_of_fit(fit.problem, whole.pls, out.beta[i])
     out.displacement[i] = displacement(fit, whole, float(out.sigma[i]), lack)
 
 
-def _solve(
-    criterion: GaussianCriterion, fit: Fit, fixed_theta: bool
-) -> tuple[GaussianEvaluation, bool]:
+def _solve(criterion: AnyCriterion, fit: Fit, fixed_theta: bool) -> tuple[AnyEvaluation, bool]:
     """Minimize from the estimate of all rows, or stay there."""
     if fixed_theta:
         return criterion.at(fit.problem.covariance.standardize(fit.theta)), True

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.restricted import AnyCriterion, RestrictedCriterion
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.checks import check_levels
 from mixedlm_ext.errors import FitError
@@ -29,14 +29,17 @@ _LITTLE = 1e-6
 
 
 def estimate(
-    design: Design, criterion: GaussianCriterion, start: Array | None = None, **search: Any
+    design: Design,
+    criterion: AnyCriterion,
+    start: Array | None = None,
+    **search: Any,
 ) -> Fit:
     """Estimate a model.
 
     Parameters
     ----------
     design : Design
-    criterion : GaussianCriterion
+    criterion : AnyCriterion
         Of the problem that was assembled from the design.
     start : ndarray (m,), optional
         Standardized theta to start from; by default the search looks for good ones.
@@ -64,7 +67,9 @@ def estimate(
     >>> round(fit.objective, 3), fit.optimization.verdict
     (319.654, 'converged')
     """
-    if criterion.sigma is None:
+    if isinstance(criterion, RestrictedCriterion):
+        _check_possible(criterion, start, search.get("method", "newton"))
+    elif criterion.sigma is None:
         if not noise_of(design).equal:
             # the design let these pass, as the weights might have been known precisions
             for term in design.terms:
@@ -80,3 +85,20 @@ def estimate(
     if criterion.sigma is None and evaluation.pls.pwrss < _LITTLE * criterion.problem.cp.yy:
         check_not_reproduced(design, criterion.problem)
     return Fit.from_evaluation(design, criterion, evaluation, log, sampling)
+
+
+def _check_possible(criterion: RestrictedCriterion, start: Array | None, method: str) -> None:
+    """Refuse equations that no covariances fulfil, and searches that know of none."""
+    if method != "newton":
+        raise FitError(f"method={method!r} knows no fixed and equal parameters. Leave method= out.")
+    covariance = criterion.problem.covariance
+    for theta in (covariance.start(), *([] if start is None else [start])):
+        try:
+            criterion.back(criterion.near(theta))
+        except FitError:
+            continue
+        return
+    raise FitError(
+        f"no random effects have {', '.join(criterion.restrictions.words)}. Correlations have to "
+        "leave a covariance matrix, and what is equal must be able to be."
+    )

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.criteria.gaussian import GaussianEvaluation
 from mixedlm_ext.criteria.pls import Problem
+from mixedlm_ext.criteria.restricted import AnyEvaluation
 from mixedlm_ext.estimation.fit import Fit
 
 Array = NDArray[np.float64]
@@ -80,7 +80,7 @@ class Estimates:
         """Name what has a number for each fit."""
         return [f.name for f in fields(cls) if f.name != "failures"]
 
-    def write(self, r: int, problem: Problem, e: GaussianEvaluation, converged: bool) -> None:
+    def write(self, r: int, problem: Problem, e: AnyEvaluation, converged: bool) -> None:
         """Write down where the r-th search, on a problem of its own, ended."""
         layout = problem.cp.layout
         root = layout.root(e.pls.RX)

@@ -8,15 +8,18 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.caching import shared_property
+from mixedlm_ext.caching import cached_property, shared_property
 from mixedlm_ext.criteria.assemble import response
 from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.criteria.level_blocks import level_blocks
 from mixedlm_ext.criteria.pls import Problem
+from mixedlm_ext.criteria.restricted import AnyCriterion, AnyEvaluation, criterion_of
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.products.noise import noise_of
+from mixedlm_ext.products.responses import Reduction
 from mixedlm_ext.search import Optimization, Sampling
+from mixedlm_ext.structures.restrictions import Restrictions
 
 Array = NDArray[np.float64]
 
@@ -55,6 +58,8 @@ class Fit:
     singular_terms : tuple of bool
         Whether each term's estimated covariance is singular.
     optimization : Optimization
+    restrictions : Restrictions or None
+        Equations that the parameters fulfil.
     sampling : Sampling or None
         What an iterative solver leaves uncertain; None if everything is exact.
     shared : dict
@@ -77,6 +82,7 @@ class Fit:
     logdet_RX: float
     singular_terms: tuple[bool, ...]
     optimization: Optimization
+    restrictions: Restrictions | None = None
     sampling: Sampling | None = None
     shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
@@ -84,8 +90,8 @@ class Fit:
     def from_evaluation(
         cls,
         design: Design,
-        criterion: GaussianCriterion,
-        evaluation: GaussianEvaluation,
+        criterion: AnyCriterion,
+        evaluation: AnyEvaluation,
         optimization: Optimization,
         sampling: Sampling | None = None,
     ) -> Fit:
@@ -117,6 +123,7 @@ class Fit:
             logdet_RX=pls.logdet_RX + cp.layout.logdet_R,
             singular_terms=tuple(covariance.singular_terms(pls.theta)),
             optimization=optimization,
+            restrictions=getattr(criterion, "restrictions", None),
             sampling=sampling,
         )
         if sampling is not None:
@@ -130,15 +137,47 @@ class Fit:
         return same
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what `engine` and `conditional_cov` can compute again."""
+        """Leave out what can be computed again."""
         shared = {name: value for name, value in self.shared.items() if name not in _CACHED}
-        return {**vars(self), "shared": shared}
+        state = {**vars(self), "shared": shared}
+        state.pop("reduction", None)
+        return state
+
+    @cached_property
+    def reduction(self) -> Reduction:
+        """What takes other responses to their cross-products, kept for further refits."""
+        return Reduction(self.design, self.problem.cp.layout)
 
     @shared_property
     def engine(self) -> GaussianEvaluation:
         """The criterion at the estimate, with its factor and derivatives."""
-        criterion = GaussianCriterion(self.problem, self.reml, self.fixed_sigma)
+        criterion = GaussianCriterion(self.problem, self.reml, self.held_sigma)
         return criterion.at(self.problem.covariance.standardize(self.theta))
+
+    def criterion(self, problem: Problem | None = None, reml: bool | None = None) -> AnyCriterion:
+        """Return the criterion that the fit minimizes; of another problem of the same parameters,
+        or the other likelihood."""
+        return criterion_of(
+            self.problem if problem is None else problem,
+            self.reml if reml is None else reml,
+            self.fixed_sigma,
+            self.restrictions,
+        )
+
+    @property
+    def held_sigma(self) -> float | None:
+        """The residual standard deviation if it is not the one that theta alone would give."""
+        tied = self.restrictions is not None and self.restrictions.holds_sigma
+        return self.sigma if tied and self.fixed_sigma is None else self.fixed_sigma
+
+    @property
+    def n_restricted(self) -> int:
+        """The number of parameters that are given, or equal to others."""
+        if self.restrictions is None:
+            return 0
+        covariance = self.problem.covariance
+        theta = covariance.standardize(self.theta)
+        return self.restrictions.count(covariance, theta, float(np.log(self.sigma)))
 
     @shared_property
     def unweighted_root(self) -> Array:
@@ -160,8 +199,9 @@ class Fit:
 
     @property
     def n_parameters(self) -> int:
-        """Fixed effects, theta, and sigma unless it was fixed."""
-        return len(self.beta) + len(self.theta) + int(self.fixed_sigma is None)
+        """Fixed effects, theta less what is given or equal, and sigma unless it was fixed."""
+        free = len(self.theta) - self.n_restricted
+        return len(self.beta) + free + int(self.fixed_sigma is None)
 
     @property
     def templates(self) -> list[Array]:
@@ -191,7 +231,7 @@ class Fit:
         return np.asarray(out)
 
 
-def _fixed_effects(problem: Problem, e: GaussianEvaluation) -> tuple[Array, Array]:
+def _fixed_effects(problem: Problem, e: AnyEvaluation) -> tuple[Array, Array]:
     """Return the coefficients of the user's X and their unscaled covariance."""
     layout, pls = problem.cp.layout, e.pls
     root = layout.root(pls.RX)
@@ -209,6 +249,6 @@ def modes_by_term(problem: Problem, b: Array) -> tuple[Array, ...]:
 def by_term(problem: Problem, blocks: list[Array]) -> tuple[Array, ...]:
     """Split (k, levels) arrays of the blocks into (levels, k) arrays of the terms."""
     return tuple(
-        np.ascontiguousarray(place.levels(blocks[place.block][place.own]).T)
+        np.ascontiguousarray(place.reported(blocks[place.block][place.own]).T)
         for place in problem.cp.layout.places
     )

@@ -33,7 +33,7 @@ def independent_sets(design: Design) -> Index:
     """
     n = len(design.y)
     rows = np.arange(n)
-    starts = n + np.cumsum([0, *(len(term.levels) for term in design.terms)])
+    starts = n + np.cumsum([0, *(term.n_codes for term in design.terms)])
     ends = [start + term.codes for start, term in zip(starts, design.terms)]
     size = int(starts[-1])
     one, two = [np.tile(rows, len(ends))], ends

@@ -64,6 +64,8 @@ def inside_fixed(problem: Problem, t: int) -> Array:
         inside = np.flatnonzero(np.diag(left) * scale**2 < _INSIDE)
         return np.asarray(np.eye(own.k)[:, inside])
     values, vectors = np.linalg.eigh(scale[:, None] * left * scale)
+    if values[0] >= _INSIDE:
+        return np.zeros((own.k, 0))
     W = np.linalg.solve(place.whitening, scale[:, None] * vectors[:, values < _INSIDE])
     return np.asarray(place.lengths[:, None] * W)
 

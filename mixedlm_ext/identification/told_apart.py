@@ -223,7 +223,7 @@ def _why_unseen(term: TermDesign, entries: Sequence[Parameter], d: int) -> str:
 
 def _is_apart(term: TermDesign, entry: Parameter) -> bool:
     """Whether an entry is the covariance of two columns that never meet in one level."""
-    q = len(term.levels)
+    q = term.n_codes
     if not len(term.codes):
         return False
     a, c = (np.bincount(term.codes, term.X[:, j] != 0, q) > 0 for j in (entry.a, entry.c))
@@ -234,7 +234,7 @@ def _are_constant_within(term: TermDesign, columns: Sequence[int]) -> bool:
     """Whether some columns do not vary within any level."""
     if not len(term.codes):
         return False
-    first = np.empty(len(term.levels), dtype=np.intp)
+    first = np.empty(term.n_codes, dtype=np.intp)
     first[term.codes[::-1]] = np.arange(len(term.codes))[::-1]
     X = term.X[:, columns]
     return bool(np.array_equal(X, X[first[term.codes]]))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.errors import MixedLMError
 from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.choices import name_list
+from mixedlm_ext.parallel import run
 from mixedlm_ext.search import METHODS, check_maxiter, check_optimizer
 from mixedlm_ext.tables import Table
 
@@ -22,7 +23,10 @@ _SYNONYMS = ("cobyqa", "nm")
 
 
 def all_fit(
-    fit: Fit, methods: str | Sequence[str] | None = None, maxiter: int | None = None
+    fit: Fit,
+    methods: str | Sequence[str] | None = None,
+    maxiter: int | None = None,
+    n_jobs: int = 1,
 ) -> pd.DataFrame:
     """Fit the model again by the other optimizers, from the same start.
 
@@ -32,6 +36,8 @@ def all_fit(
         Names that ``fit(method=...)`` takes; all by default.
     maxiter : int, optional
         Evaluations of the criterion at most, for each.
+    n_jobs : int
+        Processes (joblib), -1 for one on each core; ``joblib.parallel_config`` chooses a backend.
 
     Returns
     -------
@@ -58,8 +64,8 @@ def all_fit(
     wanted = every if methods is None else name_list(methods, "methods", "['newton', 'bobyqa']")
     for method in wanted:
         check_optimizer(method)
-    rows = {method: _row(fit, method, maxiter) for method in wanted}
-    return Table.from_dict(rows, orient="index", columns=_columns(fit))
+    rows = run(partial(_row, fit, maxiter), wanted, n_jobs)
+    return Table.from_dict(dict(zip(wanted, rows)), orient="index", columns=_columns(fit))
 
 
 def _columns(fit: Fit) -> list[str]:
@@ -69,9 +75,9 @@ def _columns(fit: Fit) -> list[str]:
     return [*head, *fit.design.x_names, *theta]
 
 
-def _row(fit: Fit, method: str, maxiter: int | None) -> list[Any]:
+def _row(fit: Fit, maxiter: int | None, method: str) -> list[Any]:
     """Fit by one method from where the fit began."""
-    criterion = GaussianCriterion(fit.problem, fit.reml, fit.fixed_sigma)
+    criterion = fit.criterion()
     start = fit.problem.covariance.standardize(fit.optimization.theta[0])
     try:
         found = estimate(fit.design, criterion, start, method=method, maxiter=maxiter)

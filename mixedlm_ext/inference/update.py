@@ -112,7 +112,9 @@ def updated(
     face = replace(fitted.face, labelled=True, has_constant=changed.pop("hasconst", None))
     design = _updated_design(fitted.design, formula, data, changed, scope or {})
     ddf = "satterthwaite" if fitted.clustered else fitted.method.name
-    same = {"reml": fitted.fit.reml, "sigma": fitted.fit.fixed_sigma, "ddf": ddf}
+    same: dict[str, Any] = {"reml": fitted.fit.reml, "sigma": fitted.fit.fixed_sigma, "ddf": ddf}
+    given = fitted.fit.restrictions
+    same |= {} if given is None else {"fix": given.fix, "equal": given.equal}
     return fit(Assembled(design, face), **{**same, **of_fit})
 
 

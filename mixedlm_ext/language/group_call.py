@@ -127,7 +127,9 @@ def _members(
             hint = "Write normalize=True or normalize=False."
             raise source.error("normalize= is True or False", _span(tokens), hint)
         normalize = _FLAGS[tokens[0].text]
-    weights = _weights(source, options["weights"]) if "weights" in options else ()
+    given = options.get("weights", ())
+    ones = [token.text for token in given] in ([], ["1"])
+    weights = () if ones else _weights(source, given)
     if weights and len(weights) != count:
         problem = f"mm() has {count} members and {len(weights)} weights"
         raise source.error(problem, node.span, "Give one weight for each member, in their order.")

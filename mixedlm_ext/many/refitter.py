@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.criteria.many import LevelClasses, ManyCriteria
 from mixedlm_ext.criteria.pls import Problem, problem_with
+from mixedlm_ext.criteria.restricted import criterion_of
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.estimates import Estimates
@@ -17,6 +17,7 @@ from mixedlm_ext.products.responses import Reduced, Reduction
 from mixedlm_ext.search import optimize
 from mixedlm_ext.search.start import several_minima
 from mixedlm_ext.structures.covariance import Covariance
+from mixedlm_ext.structures.restrictions import Restrictions
 
 Array = NDArray[np.float64]
 
@@ -42,6 +43,8 @@ class Refitter:
         A known residual standard deviation.
     start : ndarray (m,), optional
         Standardized theta to start from; the start of a single fit by default.
+    restrictions : Restrictions, optional
+        Equations that the parameters fulfil.
     """
 
     def __init__(
@@ -51,7 +54,9 @@ class Refitter:
         reml: bool,
         sigma: float | None = None,
         start: Array | None = None,
+        restrictions: Restrictions | None = None,
     ) -> None:
+        self.restrictions = restrictions
         self.problem, self.reml, self.sigma, self.start = problem, reml, sigma, start
         self.reduce = Reduction(design, problem.cp.layout)
         self.several = several_minima(problem)
@@ -59,6 +64,7 @@ class Refitter:
         at_once = (
             problem.cp.by_levels
             and problem.covariance.free
+            and restrictions is None
             and (start is not None or not self.several)
         )
         self.classes = LevelClasses(problem.cp) if at_once else None
@@ -106,9 +112,8 @@ class Refitter:
     def _fit_one(self, reduced: Reduced, r: int, out: Estimates) -> None:
         """Fit the r-th response by its own search, as `MixedLM.fit` does."""
         try:
-            criterion = GaussianCriterion(
-                problem_with(self.problem, reduced, r), self.reml, self.sigma
-            )
+            problem = problem_with(self.problem, reduced, r)
+            criterion = criterion_of(problem, self.reml, self.sigma, self.restrictions)
             e, log = optimize(criterion, self.start, several=self.several)
         except FitError as error:
             out.strike([r], str(error))

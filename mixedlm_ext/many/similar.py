@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design
 from mixedlm_ext.estimation.estimate import estimate
@@ -39,7 +38,7 @@ def fit_similar(fit: Fit, design: Design, problem: Problem, reml: bool | None = 
     -------
     Fit
     """
-    criterion = GaussianCriterion(problem, fit.reml if reml is None else reml, fit.fixed_sigma)
+    criterion = fit.criterion(problem, reml)
     several = several_minima(problem)  # the new problem may have its best elsewhere
     start = warm_start(problem, fit.theta) if is_dear(problem) and not several else None
     return estimate(design, criterion, start, several=several)

@@ -2,7 +2,8 @@
 
 Each function returns the matplotlib Figure and takes ``ax=``, the Axes to draw on. pyplot does not
 know a new figure: a notebook shows it where it is the value of a cell, and it is gone when nobody
-holds it. To see it in a window of a script, draw on axes of pyplot's by ``ax=``. Colours follow the
+holds it. To see it in a window of a script, draw on axes of pyplot's by ``ax=``; a notebook
+shows these by itself, so end such a line with a semicolon. Colours follow the
 style in force, light or dark. Where names do not fit around axes that were given, and their figure
 has no layout engine, it gets matplotlib's constrained layout.
 

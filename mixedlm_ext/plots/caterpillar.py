@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from mixedlm_ext.results import MixedLMResults
+    from mixedlm_ext.plots.selection import Results
 
 Array = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ _BAND_FROM = 150
 
 
 def caterpillar(
-    result: MixedLMResults,
+    result: Results,
     term: str | None = None,
     sort_by: str | None = None,
     alpha: float = 0.05,
@@ -42,7 +42,7 @@ def caterpillar(
 
     Parameters
     ----------
-    result : MixedLMResults
+    result : MixedLMResults or MixedGLMResults
     term : str, optional
         One random-effects term, by its name in ``result.random_effects``. All by default.
     sort_by : str, optional
@@ -121,7 +121,7 @@ def _caterpillar_size(names: list[list[str]], count: int) -> tuple[float, float]
 
 
 def mode_quantiles(
-    result: MixedLMResults,
+    result: Results,
     term: str | None = None,
     alpha: float = 0.05,
     n_labels: int = 3,
@@ -131,7 +131,7 @@ def mode_quantiles(
 
     Parameters
     ----------
-    result : MixedLMResults
+    result : MixedLMResults or MixedGLMResults
     term : str, optional
         One random-effects term. All by default.
     alpha : float

@@ -17,7 +17,7 @@ from mixedlm_ext.plots.selection import check_alpha
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from mixedlm_ext.results import MixedLMResults
+    from mixedlm_ext.plots.selection import Results
 
 Array = NDArray[np.float64]
 
@@ -30,7 +30,7 @@ _LETTERS = 30
 
 
 def coefficients(
-    results: MixedLMResults | Sequence[MixedLMResults] | Mapping[str, MixedLMResults],
+    results: Results | Sequence[Results] | Mapping[str, Results],
     names: Sequence[str] | None = None,
     alpha: float = 0.05,
     intercept: bool | None = None,
@@ -40,7 +40,7 @@ def coefficients(
 
     Parameters
     ----------
-    results : MixedLMResults, or sequence or mapping of them
+    results : MixedLMResults or MixedGLMResults, or sequence or mapping of them
         Other statsmodels results will do, too, as an OLS fit to compare with.
     names : sequence of str, optional
         Names of several models; the keys of a mapping, or "Model 1", ..., by default.

@@ -21,7 +21,7 @@ from mixedlm_ext.plots.selection import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from mixedlm_ext.results import MixedLMResults
+    from mixedlm_ext.plots.selection import Results
 
 __all__ = ["dotplot"]
 
@@ -30,7 +30,7 @@ _JITTER = 0.2
 
 
 def dotplot(
-    result: MixedLMResults,
+    result: Results,
     group: str | None = None,
     max_groups: int = 60,
     rng: int | np.random.Generator | None = 0,
@@ -40,7 +40,7 @@ def dotplot(
 
     Parameters
     ----------
-    result : MixedLMResults
+    result : MixedLMResults or MixedGLMResults
     group : str, optional
         A grouping factor of the model; that of the first term by default.
     max_groups : int

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.errors import MixedLMError
 from mixedlm_ext.estimation.fit import Fit
-from mixedlm_ext.plots.selection import evenly, level_means
+from mixedlm_ext.plots.selection import evenly, level_means, mean_at
 from mixedlm_ext.prediction.means import predict_rows, rows_to_predict
 from mixedlm_ext.prediction.places import with_chosen_places, with_places
 from mixedlm_ext.prediction.terms import choose_terms
@@ -103,7 +103,7 @@ def _along(
     everything = choose_terms(fit.design, "conditional", None)
     new = rows_to_predict(fit.design, data, everything)
     fit, everything = with_places(fit, new), with_chosen_places(everything, new)
-    fits = [predict_rows(fit, new, chosen, "population") for chosen in (everything, {})]
+    fits = [mean_at(fit, predict_rows(fit, new, c, "population")) for c in (everything, {})]
     ends = np.cumsum([len(rows) * len(grid) for rows, grid in zip(kept, grids)])[:-1]
     out = []
     for grid, *both in zip(grids, *(np.split(values, ends) for values in fits)):
@@ -119,6 +119,7 @@ def _through_means(fit: Fit, x: pd.Series, rows: Index, at: Index) -> FittedLine
     fixed = design.X[rows] @ fit.beta
     if design.offset is not None:
         fixed = fixed + design.offset[rows]
+    fixed = mean_at(fit, fixed)
     codes = pd.Index(x.iloc[at]).get_indexer(pd.Index(x.iloc[rows]))
     means = [level_means(values, codes, len(at)) for values in (fit.fitted()[rows], fixed)]
     places = x.iloc[at].to_numpy(dtype=float) if is_number(x) else at.astype(float)

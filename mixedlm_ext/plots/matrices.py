@@ -9,20 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mixedlm_ext.design.records import TermSpec
+from mixedlm_ext.design.records import TermSpec, sparse_random_columns
 from mixedlm_ext.errors import did_you_mean
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.plots.axes import Names, color_bar, finish, room
 from mixedlm_ext.plots.colors import blend, diverging, sequential
 from mixedlm_ext.plots.figure import PlotError, panels
 from mixedlm_ext.plots.labels import narrowest, text_width, wrap
-from mixedlm_ext.plots.selection import design_with_rows
+from mixedlm_ext.plots.selection import design_with_rows, refuse_generalized
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from mixedlm_ext.results import MixedLMResults
+    from mixedlm_ext.plots.selection import Results
 
 Array = NDArray[np.float64]
 
@@ -51,12 +51,12 @@ class _Picture:
     title: str
 
 
-def matrix_image(result: MixedLMResults, which: str = "L", ax: Any = None) -> Figure:
+def matrix_image(result: Results, which: str = "L", ax: Any = None) -> Figure:
     """Draw the pattern and the values of a matrix of the model.
 
     Parameters
     ----------
-    result : MixedLMResults
+    result : MixedLMResults or MixedGLMResults
     which : {"Z", "Lambda", "L"}
         The random-effects model matrix; the relative covariance factor; the Cholesky factor of
         Λ'Z'WZΛ + I. Z and Λ have their columns term by term in the order of the formula, level by
@@ -141,15 +141,16 @@ def factor_matrix(fit: Fit) -> Array:
     return np.asarray(np.linalg.cholesky(M[np.ix_(order, order)]))
 
 
-def _picture_Z(result: MixedLMResults) -> _Picture:
+def _picture_Z(result: Results) -> _Picture:
     """Show Z."""
     design = design_with_rows(result)
     sizes = [len(t.levels) * len(t.columns) for t in design.terms]
     names = [t.name for t in design.terms]
-    return _Picture(sparse.coo_array(result.model.Z), names, sizes, False, "Z")
+    Z = sparse.coo_array(sparse_random_columns(design.terms))
+    return _Picture(Z, names, sizes, False, "Z")
 
 
-def _picture_Lambda(result: MixedLMResults) -> _Picture:
+def _picture_Lambda(result: Results) -> _Picture:
     """Show Λ."""
     terms = result.fit_record.design.terms
     sizes = [len(t.levels) * len(t.columns) for t in terms]
@@ -157,8 +158,11 @@ def _picture_Lambda(result: MixedLMResults) -> _Picture:
     return _Picture(matrix, [t.name for t in terms], sizes, True, "Λ")
 
 
-def _picture_L(result: MixedLMResults) -> _Picture:
+def _picture_L(result: Results) -> _Picture:
     """Show L."""
+    refuse_generalized(
+        result, "L of a generalized model changes with its weights", "Draw 'Lambda'."
+    )
     fit = result.fit_record
     cp, covariance = fit.problem.cp, fit.problem.covariance
     if cp.q > _MOST_COLUMNS:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from mixedlm_ext.results import MixedLMResults
+    from mixedlm_ext.plots.selection import Results
 
 Array = NDArray[np.float64]
 
@@ -31,14 +31,12 @@ _FEWEST_DISTINCT = 10
 """Distinct fitted values from which a smooth curve makes sense."""
 
 
-def residuals(
-    result: MixedLMResults, smooth: bool = True, n_labels: int = 3, ax: Any = None
-) -> Figure:
+def residuals(result: Results, smooth: bool = True, n_labels: int = 3, ax: Any = None) -> Figure:
     """Draw scaled residuals against fitted values.
 
     Parameters
     ----------
-    result : MixedLMResults
+    result : MixedLMResults or MixedGLMResults
     smooth : bool
         Add a lowess curve, which is flat if the mean is right.
     n_labels : int
@@ -58,7 +56,8 @@ def residuals(
 
     Notes
     -----
-    A scaled residual is √w (y - Xβ - Zb - offset)/σ.
+    A scaled residual is √w (y - Xβ - Zb - offset)/σ. Of a generalized model randomized quantile
+    residuals are drawn, which are standard normal if the model is right (Dunn & Smyth 1996).
 
     Examples
     --------
@@ -69,11 +68,11 @@ def residuals(
     >>> figure.axes[0].get_ylabel()
     'scaled residual'
     """
-    scaled, fitted = scaled_residuals(result), result.fit_record.fitted()
+    (kind, scaled), fitted = scaled_residuals(result), result.fit_record.fitted()
     figure, (panel,) = panels(1, ax)
     panel.axhline(0.0, color=blend(panel, REFERENCE), linewidth=0.8)
     curve = _draw_cloud(panel, fitted, scaled, smooth)
-    finish([panel], [Names("Residuals against fitted values", "fitted value", "scaled residual")])
+    finish([panel], [Names("Residuals against fitted values", "fitted value", kind)])
     legend_above(panel)
     if len(scaled) < _DENSE:
         far = np.flatnonzero(np.abs(scaled) > 3)
@@ -83,12 +82,12 @@ def residuals(
     return figure
 
 
-def scale_location(result: MixedLMResults, smooth: bool = True, ax: Any = None) -> Figure:
+def scale_location(result: Results, smooth: bool = True, ax: Any = None) -> Figure:
     """Draw the root of the absolute scaled residuals against fitted values.
 
     Parameters
     ----------
-    result : MixedLMResults
+    result : MixedLMResults or MixedGLMResults
     smooth : bool
         Add a lowess curve, which is flat if the residual variance is constant.
     ax : Axes, optional
@@ -113,24 +112,25 @@ def scale_location(result: MixedLMResults, smooth: bool = True, ax: Any = None) 
     >>> figure.axes[0].get_ylabel()
     '√|scaled residual|'
     """
-    root, fitted = np.sqrt(np.abs(scaled_residuals(result))), result.fit_record.fitted()
+    (kind, scaled), fitted = scaled_residuals(result), result.fit_record.fitted()
+    root = np.sqrt(np.abs(scaled))
     figure, (panel,) = panels(1, ax)
     _draw_cloud(panel, fitted, root, smooth)
     panel.set_ylim(bottom=0.0)
     title = "Spread of residuals against fitted values"
-    finish([panel], [Names(title, "fitted value", "√|scaled residual|")])
+    finish([panel], [Names(title, "fitted value", f"√|{kind}|")])
     legend_above(panel)
     return figure
 
 
 def residual_quantiles(
-    result: MixedLMResults, alpha: float = 0.05, n_labels: int = 3, ax: Any = None
+    result: Results, alpha: float = 0.05, n_labels: int = 3, ax: Any = None
 ) -> Figure:
     """Draw the scaled residuals against normal quantiles.
 
     Parameters
     ----------
-    result : MixedLMResults
+    result : MixedLMResults or MixedGLMResults
     alpha : float
         One minus the probability of the band, that of independent normal values.
     n_labels : int
@@ -158,12 +158,12 @@ def residual_quantiles(
     'standard normal quantile'
     """
     check_alpha(alpha)
-    scaled = scaled_residuals(result)
+    kind, scaled = scaled_residuals(result)
     rows = [str(row) for row in design_with_rows(result).index]
     figure, (panel,) = panels(1, ax)
     name_outside = draw_quantiles(panel, scaled, rows, alpha, n_labels)
     title = "Normal quantiles of residuals"
-    finish([panel], [Names(title, "standard normal quantile", "scaled residual")])
+    finish([panel], [Names(title, "standard normal quantile", kind)])
     legend_above(panel)
     name_outside()
     return figure

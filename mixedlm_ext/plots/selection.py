@@ -9,13 +9,22 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design, TermDesign
-from mixedlm_ext.errors import did_you_mean
+from mixedlm_ext.design.removed import require_rows
+from mixedlm_ext.errors import RowsRemovedError, did_you_mean
 from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.estimation.generalized import GeneralizedFit
+from mixedlm_ext.families.curves import mean_of
+from mixedlm_ext.generalized.residuals import row_residuals
 from mixedlm_ext.plots.figure import PlotError
 from mixedlm_ext.products.noise import noise_of
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from mixedlm_ext.generalized.results import MixedGLMResults
     from mixedlm_ext.results import MixedLMResults
+
+    Results: TypeAlias = MixedLMResults | MixedGLMResults
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -30,23 +39,24 @@ __all__ = [
     "grouping",
     "level_means",
     "level_names",
+    "mean_at",
+    "refuse_generalized",
     "scaled_residuals",
     "terms_named",
 ]
 
 
-def design_with_rows(result: MixedLMResults) -> Design:
-    """Return the design, or raise if its rows were removed."""
+def design_with_rows(result: Results) -> Design:
+    """Return the design, or raise if its rows were removed or are not in memory."""
     design = result.fit_record.design
-    if len(design.y) != result.nobs:
-        raise PlotError(
-            "the data of the fit were removed by remove_data(), and this picture shows them. "
-            "Fit the model again."
-        )
+    try:
+        require_rows(design, "what this picture shows")
+    except RowsRemovedError as error:
+        raise PlotError(str(error)) from error
     return design
 
 
-def terms_named(result: MixedLMResults, term: str | None) -> list[int]:
+def terms_named(result: Results, term: str | None) -> list[int]:
     """Return the position of the random-effects term called so; of all terms for None."""
     names = [t.name for t in result.fit_record.design.terms]
     if term is None:
@@ -97,11 +107,29 @@ def evenly(order: Index, most: int) -> Index:
     return order[np.unique(np.linspace(0, len(order) - 1, most).round().astype(int))]
 
 
-def scaled_residuals(result: MixedLMResults) -> Array:
-    """Return √w (y - Xβ - Zb - offset)/σ."""
-    design = design_with_rows(result)
-    residual = (design.y - result.fit_record.fitted()) / result.sigma
-    return noise_of(design).root_times(residual)
+def scaled_residuals(result: Results) -> tuple[str, Array]:
+    """Return residuals that are nearly standard normal if the model is right, and their name.
+
+    √w (y - Xβ - Zb - offset)/σ, or randomized quantile residuals of a generalized model.
+    """
+    design, fit = design_with_rows(result), result.fit_record
+    if isinstance(fit, GeneralizedFit):
+        return "quantile residual", row_residuals(fit, "quantile")
+    residual = (design.y - fit.fitted()) / fit.sigma
+    return "scaled residual", noise_of(design).root_times(residual)
+
+
+def mean_at(fit: Fit, linear_predictor: Array) -> Array:
+    """Return the mean of the response: the linear predictor itself, but in generalized models."""
+    if isinstance(fit, GeneralizedFit):
+        return mean_of(fit.family, linear_predictor)
+    return linear_predictor
+
+
+def refuse_generalized(result: Any, why: str, instead: str) -> None:
+    """Raise where a picture is of linear mixed models only."""
+    if isinstance(result.fit_record, GeneralizedFit):
+        raise PlotError(f"{why}. {instead}")
 
 
 def check_alpha(alpha: Any) -> None:

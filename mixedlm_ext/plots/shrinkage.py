@@ -14,7 +14,12 @@ from mixedlm_ext.plots.axes import Names, finish, legend_above
 from mixedlm_ext.plots.colors import REFERENCE, blend, line_colors
 from mixedlm_ext.plots.figure import PlotError, panels
 from mixedlm_ext.plots.naming import name_points
-from mixedlm_ext.plots.selection import design_with_rows, level_names, terms_named
+from mixedlm_ext.plots.selection import (
+    design_with_rows,
+    level_names,
+    refuse_generalized,
+    terms_named,
+)
 from mixedlm_ext.products.noise import noise_of
 
 if TYPE_CHECKING:
@@ -60,7 +65,8 @@ def shrinkage(
     Raises
     ------
     PlotError
-        If there is no such term or column, or the rows were removed.
+        If there is no such term or column, the rows were removed, or the model is a generalized
+        one.
     MatplotlibMissingError
         If matplotlib is not installed.
 
@@ -82,6 +88,7 @@ def shrinkage(
     >>> figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()
     ('Intercept', 'Days')
     """
+    refuse_generalized(result, "least-squares fits are of linear models", "Draw the caterpillar.")
     design = design_with_rows(result)
     i = terms_named(result, term)[0]
     chosen = design.terms[i]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from mixedlm_ext.design import TermDesign
-    from mixedlm_ext.results import MixedLMResults
+    from mixedlm_ext.plots.selection import Results
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -43,7 +43,7 @@ _LEGEND = 2.2
 
 
 def trajectories(
-    result: MixedLMResults,
+    result: Results,
     x: str,
     group: str | None = None,
     by: str | None = None,
@@ -55,7 +55,7 @@ def trajectories(
 
     Parameters
     ----------
-    result : MixedLMResults
+    result : MixedLMResults or MixedGLMResults
     x : str
         A variable of the model, numeric or categorical.
     group : str, optional
@@ -86,8 +86,9 @@ def trajectories(
     -----
     A line shows what x alone does: each of the group's rows is predicted at every x, everything
     else in it (other covariates, levels of other grouping factors) as it is, and the predictions at
-    an x are averaged. For a model made from arrays, or with an offset that is an array, the line
-    passes through the mean fitted value at each x instead.
+    an x are averaged. Predictions are means of the response, of a generalized model as well. For a
+    model made from arrays, or with an offset that is an array, the line passes through the mean
+    fitted value at each x instead.
 
     Examples
     --------

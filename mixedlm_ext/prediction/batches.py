@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -12,8 +13,9 @@ import pandas as pd
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import DataError, DesignError
 from mixedlm_ext.sources import Batch, Source
+from mixedlm_ext.sources.open import is_dask
 
-__all__ = ["batches_of", "write_predictions"]
+__all__ = ["batches_of", "is_partitioned", "over_partitions", "write_predictions"]
 
 
 def batches_of(source: Source, design: Design) -> Iterator[Batch]:
@@ -29,6 +31,29 @@ def batches_of(source: Source, design: Design) -> Iterator[Batch]:
             "rows in batches are for models made from a formula; this one was made from arrays."
         )
     return source.batches([name for name in source.names if name in design.spec.columns])
+
+
+def is_partitioned(data: Any) -> bool:
+    """Say whether data are a Dask frame, whose workers can predict."""
+    return is_dask(data)
+
+
+def over_partitions(data: Any, function: Callable[[pd.DataFrame], pd.Series]) -> Any:
+    """Return a Dask series of what a function makes of each partition, where that is."""
+    return data.map_partitions(_Named(function), meta=pd.Series([], dtype=float))
+
+
+class _Named:
+    """A function that Dask need not look into to tell it from others."""
+
+    def __init__(self, function: Callable[[pd.DataFrame], pd.Series]) -> None:
+        self._function, self._name = function, uuid.uuid4().hex
+
+    def __call__(self, frame: pd.DataFrame) -> pd.Series:
+        return self._function(frame)
+
+    def __dask_tokenize__(self) -> str:
+        return self._name
 
 
 def write_predictions(parts: Iterator[pd.Series], out: Any) -> None:

@@ -22,7 +22,7 @@ from dH⁻¹ = -H⁻¹dH H⁻¹ for the coefficient matrix H of the equations, a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,7 @@ class _Part:
     Z: Array
     codes: Index
     seen: NDArray[np.bool_]
+    beyond: Array | None = None
 
     @property
     def block(self) -> int:
@@ -74,6 +75,8 @@ class _Part:
     @property
     def fresh(self) -> Array:
         """Z of levels that the fit has not seen, zero in other rows."""
+        if self.beyond is not None:
+            return self.Z * np.sqrt(self.beyond)[:, None]
         return np.where(self.seen[:, None], 0.0, self.Z)
 
 
@@ -112,6 +115,8 @@ class PredictionErrors:
         Factors that grouped the rows of the fit in the same way may differ in others.
         """
         first = self._parts[0] if self._parts else None
+        if any(part.beyond is not None for part in self._parts):  # rows of several members
+            return False
         return first is not None and all(
             part.block == first.block
             and np.array_equal(part.codes, first.codes)
@@ -275,4 +280,9 @@ def _parts(fit: Fit, new: NewData, chosen: Chosen) -> Iterator[_Part]:
         if term.name in chosen:
             Z, codes = new.terms[term.name]
             Z = place.columns(Z * chosen[term.name])
+            if term.name in new.members:
+                rows = new.members[term.name]
+                own, every = replace(place, root=rows.W), np.ones(len(Z), dtype=bool)
+                yield _Part(own, Z, np.arange(len(Z)), every, rows.squares)
+                continue
             yield _Part(place, Z, np.maximum(codes, 0), codes >= 0)

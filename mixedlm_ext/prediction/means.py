@@ -39,6 +39,7 @@ def rows_of_fit(design: Design) -> NewData:
         index=design.index,
         complete=np.ones(n, dtype=bool),
         estimable=np.ones(n, dtype=bool),
+        members={term.name: term.member_rows for term in design.terms if term.has_members},
     )
 
 
@@ -157,5 +158,8 @@ def _contribution(new: NewData, name: str, b: Array, new_levels: str) -> Array:
             "effect of zero, or new_levels='nan'. The new levels are "
             f"{list_levels(new.unseen.get(name, ()))}."
         )
+    if name in new.members:  # of members not seen, the share is zero
+        part = np.einsum("nk,nk->n", X, np.asarray(new.members[name].W @ b))
+        return np.where(unseen & (new_levels == "nan"), np.nan, part)
     part = np.einsum("nk,nk->n", X, b[np.maximum(codes, 0)])
     return np.where(codes < 0, np.nan if new_levels == "nan" else 0.0, part)

@@ -57,6 +57,8 @@ def warn_of_new_levels(
         if name in new.terms and name in new.unseen:
             codes = new.terms[name][1]
             seen, levels = bool((codes >= 0).any()), named[name].levels
+            if name in new.members:
+                seen = bool(new.members[name].W.nnz)
             warn_of_levels(name, new.unseen[name], seen, levels, instead)
 
 

@@ -55,11 +55,18 @@ def with_places(fit: Fit, new: NewData) -> Fit:
             )
     design = _with_columns(fit.design, new.places)
     problem = _with_zeros(fit.problem, design)
-    criterion = GaussianCriterion(problem, fit.reml, fit.fixed_sigma)
+    criterion = GaussianCriterion(problem, fit.reml, fit.held_sigma)
     evaluation = criterion.at(problem.covariance.standardize(fit.theta))
     more = Fit.from_evaluation(design, criterion, evaluation, fit.optimization)
     # σ, and what depends on it, belongs to the fit: another of its kind may have been asked for
-    return replace(more, sigma=fit.sigma, beta=fit.beta, unscaled_cov=fit.unscaled_cov)
+    return replace(
+        more,
+        fixed_sigma=fit.fixed_sigma,
+        sigma=fit.sigma,
+        beta=fit.beta,
+        unscaled_cov=fit.unscaled_cov,
+        restrictions=fit.restrictions,
+    )
 
 
 def with_chosen_places(chosen: Chosen, new: NewData) -> Chosen:

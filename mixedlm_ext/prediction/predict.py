@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,12 @@ from mixedlm_ext.design import NewData, RandomTerm
 from mixedlm_ext.errors import DesignError, FitError, did_you_mean
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
-from mixedlm_ext.prediction.batches import batches_of, write_predictions
+from mixedlm_ext.prediction.batches import (
+    batches_of,
+    is_partitioned,
+    over_partitions,
+    write_predictions,
+)
 from mixedlm_ext.prediction.means import (
     check_random_only,
     mark_not_estimable,
@@ -83,7 +89,8 @@ def predict(
     Returns
     -------
     Series
-        Of rows in batches an iterator over the Series of each batch, or nothing with `out`.
+        Of rows in batches an iterator over the Series of each batch, of a Dask frame a Dask
+        series, or nothing with `out`.
         With the index of the data; missing where a needed value is missing or, with a warning,
         where the fixed part is not estimable. An array if the model and the new data are
         arrays.
@@ -120,22 +127,23 @@ def predict(
     """
     chosen = choose_terms(fitted.design, which, terms)
     check_random_only(random_only, chosen)
-    fit = fitted.fit if newparams is None else _with(fitted.fit, newparams)
     exog = _as_data(fitted, exog)
 
-    def of(data: Any) -> NewData:
+    def matrices(data: Any) -> NewData:
         return _rows(fitted, data, chosen, offset, random, random_only)
 
-    def values(new: NewData) -> Array:
-        placed, used = fit, chosen
-        if new.places:
-            placed, used = with_places(fitted.fit, new), with_chosen_places(chosen, new)
-            placed = placed if newparams is None else _with(placed, newparams)
-        return predict_rows(placed, new, used, new_levels, random_only)
+    def mean(new: NewData) -> Array:
+        fit, used = _at_places(fitted.fit, new, chosen, newparams)
+        return predict_rows(fit, new, used, new_levels, random_only)
 
+    if out is None and is_partitioned(exog):
+        asked = {"which": which, "terms": terms, "new_levels": new_levels, "offset": offset}
+        asked |= {"random_only": random_only, "newparams": newparams}
+        light = fitted.with_design(fitted.design.without_rows())
+        return over_partitions(exog, partial(_of_partition, light, asked))
     if is_source(exog):
         batches = batches_of(open_source(exog), fitted.design)
-        parts = (pd.Series(values(of(b.frame)), index=b.frame.index) for b in batches)
+        parts = (pd.Series(mean(matrices(b.frame)), index=b.frame.index) for b in batches)
         if out is None:
             return parts
         write_predictions(parts, out)
@@ -143,6 +151,7 @@ def predict(
     if out is not None:
         raise DesignError("out= belongs to rows in batches, such as a path, as exog=.")
     if exog is None and fitted.design.rows.elsewhere is not None:
+        fit, _ = _at_places(fitted.fit, None, chosen, newparams)
         return fitted.by_rows(
             "predictions for it",
             lambda own: predict_rows(
@@ -153,11 +162,26 @@ def predict(
                 random_only,
             ),
         )
-    new = of(exog)
-    out = values(new)
+    new = matrices(exog)
+    predicted = mean(new)
     if new_levels == "population":
-        warn_of_new_levels(fit.design, new, chosen)
-    return fitted.labelled(out, new.index, isinstance(getattr(exog, "index", None), pd.Index))
+        warn_of_new_levels(fitted.design, new, chosen)
+    return fitted.labelled(predicted, new.index, isinstance(getattr(exog, "index", None), pd.Index))
+
+
+def _at_places(
+    fit: Fit, new: NewData | None, chosen: Chosen, newparams: Mapping[str, Any] | None
+) -> tuple[Fit, Chosen]:
+    """Return the fit with columns for places that no row has, and with other parameters."""
+    if new is not None and new.places:
+        fit, chosen = with_places(fit, new), with_chosen_places(chosen, new)
+    return (fit if newparams is None else _with(fit, newparams)), chosen
+
+
+def _of_partition(fitted: Fitted, asked: Mapping[str, Any], frame: pd.DataFrame) -> pd.Series:
+    """Predict for one partition of a Dask frame."""
+    values = predict(fitted, frame, **asked)
+    return pd.Series(values, index=frame.index, dtype=float)
 
 
 def get_prediction(

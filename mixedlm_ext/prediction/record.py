@@ -51,6 +51,12 @@ def predictor_record(fit: Fit, chosen: Chosen, link: Record | None = None) -> Re
             "a predictor needs a model made from a formula, which says how to read new data. "
             "Keep result.params and result.random_effects, or pickle the results."
         )
+    several = [term.group for term in design.terms if term.has_members and term.name in chosen]
+    if several:
+        raise DesignError(
+            f"a predictor does not know the members of {several[0]}. Pickle the results, or leave "
+            "this term out with terms=."
+        )
     matrices = design.matrices
     positions = [i for i, term in enumerate(design.terms) if term.name in chosen]
     pieces = _pieces(matrices, positions)

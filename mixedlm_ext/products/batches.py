@@ -8,7 +8,7 @@ merged when two are of like length, so that each pair is moved a logarithmic num
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -16,20 +16,19 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.design import TermDesign
 from mixedlm_ext.linalg.blas import matmul
-from mixedlm_ext.linalg.orthogonal import whiten
-from mixedlm_ext.linalg.triangular import solve_upper
-from mixedlm_ext.products.basis import Basis
+from mixedlm_ext.linalg.keys import distinct_keys
 from mixedlm_ext.products.layout import BlockData, Layout
 from mixedlm_ext.products.noise import Noise
 from mixedlm_ext.products.products import BlockMatrix, Coupling, CrossProducts
 from mixedlm_ext.products.rows import diagonal_sums, level_sums, times, weighted_columns
-from mixedlm_ext.products.transform import orthonormal, with_random_columns
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
+Columns = Sequence[Array | None]
+Run = tuple[Index, Array]
 Number = TypeVar("Number", bound=np.generic)
 
-__all__ = ["RunningSum", "kept_columns", "settled"]
+__all__ = ["Counts", "RunningSum"]
 
 
 class RunningSum:
@@ -38,20 +37,27 @@ class RunningSum:
     Parameters
     ----------
     layout : Layout
+    counted : bool
+        Count the rows of each level and of each pair of levels, too.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, counted: bool = False) -> None:
         p, shapes = layout.p, layout.shapes
         self.layout = layout
+        self._levels = [np.zeros(levels, np.intp) for _, levels in shapes] if counted else None
         self._n, self._yy, self._logdet_W = 0, 0.0, 0.0
         self._diagonal = [np.zeros((k, k, levels)) for k, levels in shapes]
         self._Zr = [np.zeros((k, levels, p + 1)) for k, levels in shapes]
         self._XX, self._Xy = np.zeros((p, p)), np.zeros(p)
         self._pairs = {
-            (i, j): _Pairs(shapes[i][0], shapes[j]) for j in range(len(shapes)) for i in range(j)
+            (i, j): _Pairs(shapes[i][0], shapes[j], counted)
+            for j in range(len(shapes))
+            for i in range(j)
         }
 
-    def add(self, y: Array, X: Array, terms: Sequence[TermDesign], noise: Noise) -> Array:
+    def add(
+        self, y: Array, X: Array, terms: Sequence[TermDesign], noise: Noise
+    ) -> tuple[Array, list[Columns]]:
         """Add the rows of a batch.
 
         Parameters
@@ -67,6 +73,8 @@ class RunningSum:
         -------
         ndarray (m, p)
             The coordinates Q of the rows, not weighted.
+        list of sequence of ndarray (m,)
+            Those of the columns of each block, one by one; None stands for ones.
         """
         Q = self.layout.basis.coordinates(X)
         y = noise.root_times(self.layout.residual(y, X, Q))
@@ -84,9 +92,17 @@ class RunningSum:
             self._diagonal[i][:, :, part] += diagonal_sums(local, own)
             sums = level_sums(local, own, responses)
             self._Zr[i][:, part] += sums.reshape(local.k, local.levels, -1)
+            if self._levels is not None:
+                self._levels[i][part] += np.bincount(local.codes, minlength=local.levels)
         for (i, j), pairs in self._pairs.items():
             pairs.add(blocks[i].codes, columns[i], blocks[j].codes, columns[j])
-        return Q
+        return Q, [block.columns for block in blocks]
+
+    def counts(self) -> Counts | None:
+        """Return the rows of each level and pair, if they were counted; call `products` first."""
+        if self._levels is None:
+            return None
+        return Counts(self._levels, {key: pairs.counts for key, pairs in self._pairs.items()})
 
     def products(self) -> CrossProducts:
         """Return the sum."""
@@ -124,13 +140,33 @@ def _own_range(block: BlockData) -> tuple[BlockData, slice]:
     return BlockData(block.codes - low, block.columns, high - low), slice(low, high)
 
 
-class _Pairs:
-    """Z_i'WZ_j as sorted runs of keys, each with its sums, from longer to shorter."""
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """Rows of each level, and of each pair of levels that meet.
 
-    def __init__(self, k: int, other: tuple[int, int]) -> None:
+    Attributes
+    ----------
+    levels : list of ndarray of intp (levels,)
+        Of each block.
+    pairs : dict of (i, j) to ndarray of intp (pairs,)
+        In the order of the couplings.
+    """
+
+    levels: list[Index]
+    pairs: dict[tuple[int, int], Index]
+
+
+class _Pairs:
+    """Z_i'WZ_j as sorted runs of keys, each with its sums, from longer to shorter.
+
+    Where rows are counted, the counts are another column beside the sums.
+    """
+
+    def __init__(self, k: int, other: tuple[int, int], counted: bool) -> None:
         self._shape = (k, other[0])
-        self._levels = other[1]
-        self._runs: list[tuple[Index, Array]] = []
+        self._levels, self._counted = other[1], counted
+        self.counts = np.zeros(0, np.intp)
+        self._runs: list[Run] = []
 
     def add(
         self,
@@ -143,7 +179,9 @@ class _Pairs:
         key = codes * self._levels + other_codes
         order, starts = _runs_of(key)
         count = np.diff(np.append(starts, len(key))).astype(float)
-        values = np.empty((*self._shape, len(starts)))
+        k, r = self._shape
+        values = np.empty((k + self._counted, r, len(starts)))
+        values[k:] = count
         for a, left in enumerate(columns):
             for b, right in enumerate(other_columns):
                 product = times(left, right)
@@ -152,7 +190,7 @@ class _Pairs:
                 )
         self._push((_sorted(key, order)[starts], values))
 
-    def _push(self, run: tuple[Index, Array]) -> None:
+    def _push(self, run: Run) -> None:
         """Keep a run; merge it with the last one while that is not much longer."""
         while self._runs and len(self._runs[-1][0]) < 2 * len(run[0]):
             run = _merged(self._runs.pop(), run)
@@ -168,6 +206,9 @@ class _Pairs:
             return Coupling(none, none, np.zeros((*self._shape, 0)))
         keys, values = self._runs[0]
         rows, columns = np.divmod(keys, self._levels)
+        if self._counted:
+            self.counts = np.rint(values[-1, 0]).astype(np.intp)
+            values = np.ascontiguousarray(values[:-1])
         return Coupling(rows, columns, values)
 
 
@@ -185,79 +226,28 @@ def _sorted(values: NDArray[Number], order: Index | None) -> NDArray[Number]:
     return values if order is None else values[order]
 
 
-def _merged(one: tuple[Index, Array], two: tuple[Index, Array]) -> tuple[Index, Array]:
-    """Return one sorted run of two."""
-    if one[0][-1] < two[0][0]:
-        return np.concatenate([one[0], two[0]]), np.concatenate([one[1], two[1]], axis=2)
-    at = np.searchsorted(one[0], two[0])
-    known = one[0][np.minimum(at, len(one[0]) - 1)] == two[0]
-    values = one[1]
-    values[:, :, at[known]] += two[1][:, :, known]
-    if known.all():
-        return one[0], values
-    new = ~known
-    return np.insert(one[0], at[new], two[0][new]), np.insert(
-        values, at[new], two[1][:, :, new], axis=2
-    )
+def _merged(one: Run, two: Run) -> Run:
+    """Return one sorted run of two: only where they overlap are keys compared."""
+    if two[0][0] < one[0][0]:
+        one, two = two, one
+    first = int(np.searchsorted(one[0], two[0][0]))
+    last = int(np.searchsorted(two[0], one[0][-1], side="right"))
+    parts = [_part(one, 0, first), _part(two, last, None)]
+    if first < len(one[0]):
+        parts.insert(1, _woven(_part(one, first, None), _part(two, 0, last)))
+    keys, values = zip(*parts)
+    return np.concatenate(keys), np.concatenate(values, axis=2)
 
 
-def kept_columns(cp: CrossProducts, columns: Index) -> CrossProducts:
-    """Return the products with some of the columns of X, of which others may be combinations.
-
-    With XC = QRC = QPS, and y - Xβ₀ = y - QP d₀ - Q d where d₀ is the projection of Rβ₀ on P in
-    these rows.
-    """
-    layout = cp.layout
-    if len(columns) == layout.p:
-        return cp
-    P, S = np.linalg.qr(layout.R[:, columns])
-    before = layout.R @ layout.beta0
-    gram = P.T @ cp.XX @ P
-    d0 = np.linalg.solve(gram, P.T @ (cp.XX @ before)) if len(columns) else np.zeros(0)
-    d = before - P @ d0
-    return replace(
-        cp,
-        layout=layout.with_fixed(S, solve_upper(S, d0)),
-        ZX=cp.ZX @ P,
-        Zy=cp.Zy + cp.ZX @ d,
-        XX=gram,
-        Xy=P.T @ (cp.Xy + cp.XX @ d),
-        yy=cp.yy + float(2.0 * d @ cp.Xy + d @ cp.XX @ d),
-    )
+def _part(run: Run, start: int, stop: int | None) -> Run:
+    """Return a part of a run."""
+    return run[0][start:stop], run[1][:, :, start:stop]
 
 
-def settled(cp: CrossProducts, how: Sequence[str]) -> CrossProducts:
-    """Return the products of all rows in the layout that these rows would have found themselves.
-
-    Parameters
-    ----------
-    cp : CrossProducts
-        Of all rows, in a layout that some of them found.
-    how : sequence of str
-        The whitening of each term (see `mixedlm_ext.linalg.orthogonal.whiten`).
-
-    Raises
-    ------
-    LinAlgError
-        If columns of X, or of a term that is whitened by a triangle, are dependent.
-    """
-    cp = orthonormal(cp)
-    maps: dict[int, Array | None] = {}
-    places = list(cp.layout.places)
-    for block, (k, _) in enumerate(cp.shapes):
-        M = np.zeros((k, k))
-        for i, place in enumerate(places):
-            if place.block == block:
-                gram = cp.diagonal[block][place.own, place.own].sum(axis=-1) / cp.n
-                R = _whitening(gram, place.whitening, how[i])
-                M[place.own, place.own] = np.linalg.solve(R.T, place.whitening.T).T
-                places[i] = replace(place, basis=Basis(R))
-        maps[block] = M
-    return with_random_columns(cp, maps, places)
-
-
-def _whitening(gram: Array, R: Array, how: str) -> Array:
-    """Return the whitening of columns XR⁻¹ with inner products `gram`."""
-    if how == "triangular":
-        return whiten(np.linalg.cholesky(gram).T @ R, how)[1]
-    return whiten(np.diag(np.sqrt(np.diag(R.T @ gram @ R))), how)[1]
+def _woven(one: Run, two: Run) -> Run:
+    """Return one sorted run of two that overlap."""
+    keys = distinct_keys(np.concatenate([one[0], two[0]]))
+    values = np.zeros((*one[1].shape[:2], len(keys)))
+    for run in (one, two):
+        values[:, :, np.searchsorted(keys, run[0])] += run[1]
+    return keys, values

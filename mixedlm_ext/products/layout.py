@@ -86,12 +86,15 @@ class Place:
         Its R is lower triangular: the whitening factor R_t.
     root : Root, optional
         C (levels, r) of effects Cb, where the block holds b.
+    members : bool
+        Whether b are effects of members, which are reported, and Cb those of patterns of them.
     """
 
     block: int
     first: int
     basis: Basis
     root: Root | None = None
+    members: bool = False
 
     @property
     def k(self) -> int:
@@ -115,16 +118,23 @@ class Place:
 
     def columns(self, X: Array) -> Array:
         """Return the standardized columns of some rows, XR_t⁻¹."""
+        if self.k == 1 and self.basis.centring is None:
+            return X if self.basis.R[0, 0] == 1.0 else X / self.basis.R[0, 0]
         return self.basis.coordinates(X)
 
     def modes(self, block: Array) -> Array:
         """Return R_t⁻¹b, in the user's units, from the block's b (k_block, ...)."""
         own = block[self.own]
         flat = np.linalg.solve(self.whitening, own.reshape(self.k, -1))
-        return self.levels(np.asarray(flat.reshape(own.shape), dtype=float))
+        effects = np.asarray(flat.reshape(own.shape), dtype=float)
+        return self.reported(effects)
+
+    def reported(self, own: Array) -> Array:
+        """Return the effects that users see, of levels or of members."""
+        return own if self.members else self.levels(own)
 
     def levels(self, own: Array) -> Array:
-        """Return (I ⊗ C)b, the effects of the levels, from b (k, r, ...)."""
+        """Return (I ⊗ C)b, the effects of levels or patterns, from b (k, r, ...)."""
         C = self.root
         return own if C is None else np.stack([np.asarray(C @ part) for part in own])
 

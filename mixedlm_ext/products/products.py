@@ -123,18 +123,29 @@ class BlockMatrix:
 
     def times(self, M: Array) -> Array:
         """Return the product with a matrix (q, c) or a vector."""
-        if self.offsets[-1] <= _FEW:
+        if self.offsets[-1] <= _FEW or self._is_full:
             return matmul(self.dense, M)
         return np.asarray(self.sparse @ M)
 
     @cached_property
     def dense(self) -> Array:
         """The whole matrix, (q, q)."""
-        rows, columns, values = self._entries()
         q = self.offsets[-1]
         out = np.zeros((q, q))
-        out[np.concatenate(rows), np.concatenate(columns)] = np.concatenate(values)
+        for rows, columns, values in zip(*self._entries()):
+            out[rows, columns] = values
         return out
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether at least half of the entries are there."""
+        pairs = sum(c.values.size for c in self.couplings.values())
+        return 4 * pairs >= int(self.offsets[-1]) ** 2
+
+    @property
+    def square(self) -> float:
+        """The sum of the squares of all entries."""
+        return self.dot(self)
 
     @cached_property
     def sparse(self) -> sparse.csr_array:

@@ -43,7 +43,7 @@ def shared_groups(terms: Sequence[TermDesign]) -> list[list[int]]:
     for i, term in enumerate(terms):
         for members in groups:
             other = terms[members[0]]
-            same = other.related is term.related and len(other.levels) == len(term.levels)
+            same = other.related is term.related and other.n_codes == term.n_codes
             if same and np.array_equal(other.codes, term.codes):
                 members.append(i)
                 break
@@ -81,12 +81,10 @@ def lay_out(
         columns: list[Array | None] = []
         for i in members:
             own, basis = term_basis(terms[i].X, noise, terms[i].kind.whitening, dependent)
-            places[i] = Place(block, len(columns), basis, terms[i].root)
+            places[i] = Place(block, len(columns), basis, terms[i].root, terms[i].has_members)
             columns += _columns(own)
         first = terms[members[0]]
-        blocks.append(
-            BlockData(first.codes, columns, len(first.levels), first.root, first.precision)
-        )
+        blocks.append(BlockData(first.codes, columns, first.n_codes, first.root, first.precision))
     return [places[i] for i in range(len(terms))], blocks
 
 

@@ -22,7 +22,6 @@ from mixedlm_ext.products.products import CrossProducts
 Array = NDArray[np.float64]
 
 __all__ = [
-    "only_block",
     "orthonormal",
     "place_of_columns",
     "with_fixed_columns",
@@ -72,7 +71,7 @@ def place_of_columns(place: Place, C: Array, how: str, first: int) -> tuple[Plac
     """Return the place of a term of the columns XC, C (k, r), and M with (XC)_std = X_std M."""
     RC = place.whitening @ C
     _, whitening = whiten(RC, how)
-    new = Place(place.block, first, Basis(whitening), place.root)
+    new = replace(place, first=first, basis=Basis(whitening))
     return new, np.asarray(np.linalg.solve(whitening.T, RC.T).T, dtype=float)
 
 
@@ -110,9 +109,3 @@ def with_random_columns(
         priors=layout.priors and tuple(layout.priors[i] for i in maps),
     )
     return replace(cp, layout=layout, A=A, ZX=stacked[:, :-1], Zy=stacked[:, -1])
-
-
-def only_block(cp: CrossProducts, i: int) -> CrossProducts:
-    """Return the cross-products of the model that has only block i."""
-    places = [replace(place, block=0) for place in cp.layout.places if place.block == i]
-    return with_random_columns(cp, {i: None}, places)

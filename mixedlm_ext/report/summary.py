@@ -222,6 +222,8 @@ def summary_notes(fitted: Fitted) -> list[str]:
     design = fitted.design
     if fitted.fit.has_residual and fitted.fit.fixed_sigma is not None:
         notes.append(f"The residual standard deviation was fixed at {fitted.fit.sigma:g}.")
+    if fitted.fit.restrictions is not None:
+        notes.append(f"Not estimated: {'; '.join(fitted.fit.restrictions.words)}.")
     singular = [term.name for term, flag in zip(design.terms, fitted.fit.singular_terms) if flag]
     if singular:
         notes.append(

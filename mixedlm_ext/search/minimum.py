@@ -11,9 +11,9 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.criteria.pls import degenerate
-from mixedlm_ext.errors import FitError, did_you_mean
+from mixedlm_ext.criteria.restricted import AnyCriterion, AnyEvaluation
+from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.search.log import Log, Progress
 from mixedlm_ext.search.newton import newton
 from mixedlm_ext.search.scipy_methods import SCIPY_METHODS, minimize_by_scipy
@@ -48,13 +48,11 @@ def check_maxiter(maxiter: object) -> None:
 
 def check_optimizer(method: object) -> None:
     """Raise FitError unless `method` is one of `METHODS`."""
-    if not isinstance(method, str) or method not in METHODS:
-        near = did_you_mean(str(method), METHODS)
-        raise FitError(f"method {method!r} is not known.{near} Use one of {', '.join(METHODS)}.")
+    check_choice("method", method, METHODS, FitError, quote=False)
 
 
 def optimize(
-    criterion: GaussianCriterion,
+    criterion: AnyCriterion,
     start: Array | None = None,
     method: str = "newton",
     maxiter: int | None = None,
@@ -62,12 +60,12 @@ def optimize(
     progress: Progress | None = None,
     deadline: float = np.inf,
     several: bool | None = None,
-) -> tuple[GaussianEvaluation, Optimization]:
+) -> tuple[AnyEvaluation, Optimization]:
     """Find the minimum of the criterion.
 
     Parameters
     ----------
-    criterion : GaussianCriterion
+    criterion : AnyCriterion
     start : ndarray (m,), optional
         Standardized theta; by default the package looks for good ones.
     method : str
@@ -120,9 +118,7 @@ def optimize(
     return best, judge(criterion, method, tol, log, best, step)
 
 
-def _on_the_boundary(
-    criterion: GaussianCriterion, e: GaussianEvaluation, log: Log
-) -> GaussianEvaluation:
+def _on_the_boundary(criterion: AnyCriterion, e: AnyEvaluation, log: Log) -> AnyEvaluation:
     """Put what is next to the boundary of the covariances exactly there, if d allows it."""
     theta = criterion.problem.covariance.at_zero(e.theta, _ZERO)
     if np.array_equal(theta, e.theta):
@@ -135,7 +131,7 @@ def _on_the_boundary(
     return at_zero
 
 
-def _given_start(criterion: GaussianCriterion, start: Array, log: Log) -> GaussianEvaluation:
+def _given_start(criterion: AnyCriterion, start: Array, log: Log) -> AnyEvaluation:
     """Evaluate at the user's start, or at a smaller one where rounding leaves no criterion."""
     while True:
         e = log.evaluate(criterion, start)
@@ -146,7 +142,7 @@ def _given_start(criterion: GaussianCriterion, start: Array, log: Log) -> Gaussi
         start = criterion.problem.covariance.scaled(start, 1.0 / _SHRINK)
 
 
-def _is_better(end: GaussianEvaluation, best: GaussianEvaluation, tol: float) -> bool:
+def _is_better(end: AnyEvaluation, best: AnyEvaluation, tol: float) -> bool:
     """Say whether an end is lower than the best one, or as low and known to more digits."""
     blur = max(end.noise, best.noise)
     gain = best.value - end.value
@@ -156,19 +152,19 @@ def _is_better(end: GaussianEvaluation, best: GaussianEvaluation, tol: float) ->
 
 
 def _best_of(
-    criterion: GaussianCriterion,
-    best: GaussianEvaluation,
+    criterion: AnyCriterion,
+    best: AnyEvaluation,
     step: Step,
     others: list[Array],
     tol: float,
     log: Log,
-) -> tuple[GaussianEvaluation, Step, Log]:
+) -> tuple[AnyEvaluation, Step, Log]:
     """Search from other starts, too; return the best end, the step it rests on, and the way there.
 
     Parameters
     ----------
-    criterion : GaussianCriterion
-    best, step, log : GaussianEvaluation, Step, Log
+    criterion : AnyCriterion
+    best, step, log : AnyEvaluation, Step, Log
         The end of a first search.
     others : list of ndarray
         Starts.

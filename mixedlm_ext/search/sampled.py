@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
+from mixedlm_ext.criteria.restricted import AnyCriterion, AnyEvaluation
 from mixedlm_ext.search.minimum import optimize
 from mixedlm_ext.search.verdict import Optimization
 from mixedlm_ext.solvers.iterative import IterativeSolver
@@ -101,22 +102,22 @@ def _inverse(H: Array) -> Array:
 
 
 def optimize_with_samples(
-    criterion: GaussianCriterion, start: Array | None = None, **search: Any
-) -> tuple[GaussianCriterion, GaussianEvaluation, Optimization, Sampling | None]:
+    criterion: AnyCriterion, start: Array | None = None, **search: Any
+) -> tuple[AnyCriterion, AnyEvaluation, Optimization, Sampling | None]:
     """Find the minimum, with as many samples as it takes.
 
     Parameters
     ----------
-    criterion : GaussianCriterion
+    criterion : AnyCriterion
     start : ndarray (m,), optional
     **search
         As `optimize` takes it.
 
     Returns
     -------
-    GaussianCriterion
+    AnyCriterion
         With the samples that the search ended with.
-    GaussianEvaluation
+    AnyEvaluation
         At the minimum.
     Optimization
         The log of all searches.
@@ -126,6 +127,7 @@ def optimize_with_samples(
     e, log = optimize(criterion, start, **search)
     if not criterion.problem.solver.probes:
         return criterion, e, log, None
+    assert isinstance(criterion, GaussianCriterion)  # equations are refused with samples
     while True:
         e = criterion.at(e.theta)  # what derivatives need was released
         sampling = sampling_of(criterion, e)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
+from mixedlm_ext.criteria.restricted import AnyCriterion, AnyEvaluation
 from mixedlm_ext.search.log import Log
 
 Array = NDArray[np.float64]
@@ -34,8 +34,8 @@ class _Spent(Exception):
 
 
 def minimize_by_scipy(
-    criterion: GaussianCriterion, start: Array, method: str, log: Log
-) -> GaussianEvaluation:
+    criterion: AnyCriterion, start: Array, method: str, log: Log
+) -> AnyEvaluation:
     """Search within the limits of the log; return the best point that was visited."""
     name = SCIPY_METHODS[method]
     visited = _Visited(criterion, log)
@@ -55,12 +55,12 @@ class _Visited:
 
     Attributes
     ----------
-    best, last : GaussianEvaluation or None
+    best, last : AnyEvaluation or None
     """
 
-    def __init__(self, criterion: GaussianCriterion, log: Log) -> None:
-        self.best: GaussianEvaluation | None = None
-        self.last: GaussianEvaluation | None = None
+    def __init__(self, criterion: AnyCriterion, log: Log) -> None:
+        self.best: AnyEvaluation | None = None
+        self.last: AnyEvaluation | None = None
         self._criterion, self._log = criterion, log
 
     def value(self, theta: Array) -> float:
@@ -75,7 +75,7 @@ class _Visited:
         e = self._evaluate(theta) if e is None else e
         return np.full(len(theta), np.nan) if e is None else e.gradient
 
-    def _evaluate(self, theta: Array) -> GaussianEvaluation | None:
+    def _evaluate(self, theta: Array) -> AnyEvaluation | None:
         """Evaluate within the domain and take note of it, or leave the search."""
         log = self._log
         if log.evaluations and log.spent():

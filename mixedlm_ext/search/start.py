@@ -11,13 +11,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.criteria.pls import Problem, degenerate
+from mixedlm_ext.criteria.restricted import AnyCriterion, AnyEvaluation
+from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.products.products import CrossProducts
-from mixedlm_ext.products.transform import only_block
 from mixedlm_ext.search.log import Log
 from mixedlm_ext.search.moments import MISSING, moments
-from mixedlm_ext.search.newton import newton
 from mixedlm_ext.structures.base import LEAST_SD, MOST_SD
 from mixedlm_ext.structures.covariance import Covariance
 
@@ -34,13 +33,13 @@ _DEPENDENT = 0.8
 
 
 def start_values(
-    criterion: GaussianCriterion, log: Log, several: bool
-) -> tuple[GaussianEvaluation, list[Array]]:
+    criterion: AnyCriterion, log: Log, several: bool
+) -> tuple[AnyEvaluation, list[Array]]:
     """Return where to start: the most promising point, evaluated, and the others in order.
 
     Parameters
     ----------
-    criterion : GaussianCriterion
+    criterion : AnyCriterion
     log : Log
         Counts the evaluations.
     several : bool
@@ -55,8 +54,7 @@ def start_values(
     Notes
     -----
     Where one minimum is expected the start is that of the moments of least-squares coefficients of
-    every level, all blocks taken one after the other; T = I if there is no criterion. Where an
-    evaluation is dear, each block is fitted without the others instead.
+    every level, all blocks taken one after the other; T = I if there is no criterion.
 
     Where there may be several minima, each block is once the one that means go to which several
     could explain, and these moments are taken with what the fixed part explains left out of the
@@ -66,7 +64,7 @@ def start_values(
     """
     if not several:
         return _start_for_one_minimum(criterion, log), []
-    best: GaussianEvaluation | None = None
+    best: AnyEvaluation | None = None
     values: list[float] = []
     candidates = _candidates(criterion)
     covariance = criterion.problem.covariance
@@ -86,22 +84,40 @@ def start_values(
     return best, [candidates[i] for i in others]
 
 
-def _start_for_one_minimum(criterion: GaussianCriterion, log: Log) -> GaussianEvaluation:
-    """Evaluate at the moments, or at fits of each block alone; at T = I if that fails."""
+def _start_for_one_minimum(criterion: AnyCriterion, log: Log) -> AnyEvaluation:
+    """Evaluate at the moments; at T = I if there are none, or no criterion there."""
     problem = criterion.problem
-    blocks = range(len(problem.cp.shapes))
-    if is_dear(problem):
-        theta = problem.covariance.theta_of([_alone(criterion, i) for i in blocks])
-    elif _levels_apart(problem.cp):
-        theta = moments(problem, blocks[-1], True, criterion.reml)
+    if _levels_apart(problem.cp):
+        theta = moments(problem, len(problem.cp.shapes) - 1, True, criterion.reml)
     else:
-        theta = problem.covariance.start()
+        theta = _tied_start(problem)
     e = log.evaluate(criterion, theta)
     if e is None:
         e = log.evaluate(criterion, problem.covariance.start())
     if e is None:
         raise degenerate()
     return e
+
+
+def _tied_start(problem: Problem) -> Array:
+    """Return theta from two moments of the residuals of X, if one variance is all there is.
+
+    With P the projection off X, r = Py, V = I + θ²ZZ' and C = Z'PZ,
+
+        E r'r = σ²[n - p + θ² tr C],   E |Z'r|² = σ²[tr C + θ² tr C²]
+    """
+    cp, start = problem.cp, problem.covariance.start()
+    if cp.shapes[0][0] > 1 or len(cp.shapes) > 1 or cp.layout.priors:
+        return start
+    AX, XX = cp.A.times(cp.ZX), matmul(cp.ZX.T, cp.ZX)
+    trace = float(cp.A.diagonal[0].sum() - np.trace(XX))
+    square = cp.A.square - 2.0 * float((AX * cp.ZX).sum()) + float((XX * XX).sum())
+    n, rr, vv = cp.n - cp.p, cp.yy, float(cp.Zy @ cp.Zy)
+    # vv [n + θ² tr C] = rr [tr C + θ² tr C²]
+    above, below = vv * n - rr * trace, rr * square - vv * trace
+    if not (above > 0 and below > 0):
+        return start
+    return np.clip(np.sqrt([above / below]), LEAST_SD, MOST_SD)
 
 
 def _probes(covariance: Covariance) -> list[Array]:
@@ -117,15 +133,13 @@ def _probes(covariance: Covariance) -> list[Array]:
     return out
 
 
-def _candidates(criterion: GaussianCriterion) -> list[Array]:
+def _candidates(criterion: AnyCriterion) -> list[Array]:
     """Return the points to choose from where there may be several minima, each once."""
     problem = criterion.problem
-    covariance = problem.covariance
     blocks = range(len(problem.cp.shapes))
-    out = [covariance.start()]
-    if is_dear(problem):
-        out = [covariance.theta_of([_alone(criterion, i) for i in blocks])]
-    if _levels_apart(problem.cp):
+    apart = _levels_apart(problem.cp)
+    out = [] if apart and is_dear(problem) else [problem.covariance.start()]
+    if apart:
         ways = [(i, how) for i in blocks for how in (True, False)]
         out += [moments(problem, i, how, criterion.reml) for i, how in ways]
     out += _corners(problem)
@@ -142,8 +156,8 @@ def _levels_apart(cp: CrossProducts) -> bool:
 
 
 def is_dear(problem: Problem) -> bool:
-    """Say whether an evaluation of crossed or nested blocks costs more than fits of each alone."""
-    return len(problem.cp.shapes) > 1 and problem.cp.q >= problem.costs.alone
+    """Say whether crossed or nested effects are so many that an evaluation is worth sparing."""
+    return len(problem.cp.shapes) > 1 and problem.cp.q >= problem.costs.dear
 
 
 def _corners(problem: Problem) -> list[Array]:
@@ -234,13 +248,3 @@ def reflections(covariance: Covariance, theta: Array) -> list[Array]:
             other[part] = own
             out.append(other)
     return out
-
-
-def _alone(criterion: GaussianCriterion, block: int) -> Array:
-    """Return the diagonal template of one block, roughly fitted without the others."""
-    cp = only_block(criterion.problem.cp, block)
-    covariance = criterion.problem.covariance.only(block)
-    own = GaussianCriterion(Problem.of(cp, covariance), criterion.reml, criterion.sigma)
-    best, _ = newton(own.at(covariance.start()), tol=0.1, log=Log(limit=200))
-    T = covariance.templates(best.theta)[0]
-    return np.diag(np.maximum(np.sqrt((T * T).sum(axis=1)), LEAST_SD))

@@ -110,7 +110,7 @@ class QuadraticModel:
             H = np.where(blocked[:, None] | blocked, 0.0, H)
             g = np.where(blocked, 0.0, g)
         values, self.vectors = eigh(H)
-        floor = CURVATURE_NOISE * max(float(np.abs(values).max()), 1e-300)
+        floor = CURVATURE_NOISE * max(float(np.abs(values).max(initial=0.0)), 1e-300)
         self.flat = np.abs(values) <= floor
         self.values = np.where(self.flat, 0.0, values)
         self.g = self.vectors.T @ g
@@ -132,7 +132,7 @@ class QuadraticModel:
 
     def _unbounded(self, radius: float) -> Step:
         """Return the minimizer as if no direction had ends."""
-        lowest = min(0.0, float(self.values.min()))
+        lowest = float(self.values.min(initial=0.0))
         s = self._interior() if lowest == 0 else None
         if s is None or np.linalg.norm(s) > radius:
             s = self._on_boundary(lowest, min(radius, FARTHEST))

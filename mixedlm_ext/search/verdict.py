@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
+from mixedlm_ext.criteria.restricted import AnyCriterion, AnyEvaluation
 from mixedlm_ext.display import page
 from mixedlm_ext.search.log import Log
 from mixedlm_ext.search.trust_region import QuadraticModel, Step
@@ -87,23 +87,23 @@ class Optimization:
 
 
 def judge(
-    criterion: GaussianCriterion,
+    criterion: AnyCriterion,
     method: str,
     tol: float,
     log: Log,
-    best: GaussianEvaluation,
+    best: AnyEvaluation,
     step: Step,
 ) -> Optimization:
     """Give the verdict on where a search ended, whatever the method.
 
     Parameters
     ----------
-    criterion : GaussianCriterion
+    criterion : AnyCriterion
     method : str
     tol : float
         A minimum is where a Newton step promises to lower the criterion by less.
     log : Log
-    best : GaussianEvaluation
+    best : AnyEvaluation
     step : Step
         The Newton step from there, or the last one taken.
     """
@@ -175,7 +175,7 @@ def _another_start(log: Log) -> str:
     return "Try other start_params."
 
 
-def _rounding(criterion: GaussianCriterion, e: GaussianEvaluation, log: Log) -> float:
+def _rounding(criterion: AnyCriterion, e: AnyEvaluation, log: Log) -> float:
     """Return the rounding error of the criterion, measured where it may be large.
 
     Changes of theta in its tenth digit leave a minimum where it is: what changes is rounding.
@@ -192,7 +192,7 @@ def _rounding(criterion: GaussianCriterion, e: GaussianEvaluation, log: Log) -> 
     return max([e.noise, *(abs(value - e.value) for value in values)])
 
 
-def _endless(criterion: GaussianCriterion, e: GaussianEvaluation, log: Log) -> str:
+def _endless(criterion: AnyCriterion, e: AnyEvaluation, log: Log) -> str:
     """Say so if the criterion falls, or only levels off, as the random effects grow without end.
 
     With y in the span of X and Z, r² goes to zero as θ grows; log|M| grows no faster than df log r²
@@ -226,7 +226,7 @@ def _endless(criterion: GaussianCriterion, e: GaussianEvaluation, log: Log) -> s
 
 
 def _open_terms(
-    criterion: GaussianCriterion, e: GaussianEvaluation, noise: float, log: Log
+    criterion: AnyCriterion, e: AnyEvaluation, noise: float, log: Log
 ) -> tuple[int, ...]:
     """Return the terms whose covariance changes where the criterion does not."""
     covariance = criterion.problem.covariance

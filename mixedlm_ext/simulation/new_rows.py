@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 
 from mixedlm_ext.design import Design, NewData
 from mixedlm_ext.design.formula_code import code_names
 from mixedlm_ext.design.frame import Table, read_table
 from mixedlm_ext.design.grouping import combine_codes, level_codes
+from mixedlm_ext.design.known import KnownMatrix
 from mixedlm_ext.design.row_arguments import new_weights
 from mixedlm_ext.errors import DesignError
 from mixedlm_ext.estimation.fit import Fit
@@ -85,6 +87,15 @@ def new_simulator(
     parts = []
     for i, term in enumerate(design.terms):
         X, seen = new.terms[term.name]
+        if term.has_members:
+            rows = new.members[term.name]
+            X = np.where(new.complete[:, None], X, 0.0)
+            W = sparse.csr_array(sparse.hstack([rows.W, rows.beyond]))
+            if conditional:
+                mean = mean + np.einsum("nk,nk->n", X, np.asarray(rows.W @ fit.b[i]))
+                W = rows.beyond
+            parts.append(_members_part(X, W, parameters.roots[i]))
+            continue
         codes, levels = _group_codes(design, i, table, new)
         X = np.where(new.complete[:, None], X, 0.0)
         if conditional:
@@ -95,6 +106,13 @@ def new_simulator(
     w = new_weights(design.spec.weights, weights, table.index, table.index, table)
     noise = Precisions(np.where(w > 0, w, np.nan))
     return Simulator(mean, parts, parameters.sigma, noise), new
+
+
+def _members_part(X: Array, W: sparse.csr_array, root: Array) -> RandomPart:
+    """Return the random part of rows with the weights W (m, members)."""
+    m, q = W.shape
+    known = KnownMatrix(pd.RangeIndex(q), W, members=True)
+    return RandomPart(X, np.arange(m), m, root, known)
 
 
 def _group_codes(design: Design, i: int, table: Table, new: NewData) -> tuple[Index, int]:

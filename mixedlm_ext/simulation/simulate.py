@@ -150,7 +150,7 @@ def design_simulator(design: Design, parameters: Parameters) -> Simulator:
     require_rows(design)
     known = 0.0 if design.offset is None else design.offset
     parts = [
-        RandomPart(t.X, t.codes, len(t.levels), root, t.related)
+        RandomPart(t.X, t.codes, t.n_codes, root, t.related)
         for t, root in zip(design.terms, parameters.roots)
     ]
     mean = design.X @ parameters.beta + known

@@ -38,8 +38,8 @@ class Costs:
         Columns of Z up to which Z'PZ is formed to learn the second derivatives.
     levelwise : int
         Columns of Z up to which the factor of one block is kept for the same purpose.
-    alone : int
-        Columns of Z from which an evaluation costs more than fitting each block alone.
+    dear : int
+        Columns of crossed or nested blocks from which an evaluation is worth sparing.
     cube : float
         One evaluation divided by the cube of the columns of the dense root.
     memory : float
@@ -61,7 +61,7 @@ class Costs:
     chunk: int = 4_000_000
     dense: int = 600
     levelwise: int = 20_000
-    alone: int = 1000
+    dear: int = 1000
     cube: float = 4e-11
     memory: float = np.inf
     patience: float = 30.0

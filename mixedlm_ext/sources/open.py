@@ -8,10 +8,11 @@ from typing import Any
 from mixedlm_ext.errors import DataError
 from mixedlm_ext.sources.arrow import ArrowDataset, LazyFrame, spooled
 from mixedlm_ext.sources.base import Source
+from mixedlm_ext.sources.dask import DaskFrame
 from mixedlm_ext.sources.files import is_path, open_files
 from mixedlm_ext.sources.frames import Frames
 
-__all__ = ["is_source", "open_source"]
+__all__ = ["is_dask", "is_source", "open_source"]
 
 
 def is_source(data: Any) -> bool:
@@ -27,9 +28,15 @@ def is_source(data: Any) -> bool:
         isinstance(data, Source | Iterator)
         or is_path(data)
         or (module == "polars" and name == "LazyFrame")
+        or is_dask(data)
         or (module == "pyarrow" and ("Dataset" in name or name == "RecordBatchReader"))
         or (callable(data) and not isinstance(data, type) and not hasattr(data, "__len__"))
     )
+
+
+def is_dask(data: Any) -> bool:
+    """Say whether data are a Dask data frame."""
+    return _type(data) == ("dask", "DataFrame")
 
 
 def open_source(data: Any) -> Source:
@@ -45,6 +52,8 @@ def open_source(data: Any) -> Source:
         return data
     if is_path(data):
         return open_files(data)
+    if module == "dask":
+        return DaskFrame(data)
     if module == "polars":
         return LazyFrame(data)
     if module == "pyarrow":

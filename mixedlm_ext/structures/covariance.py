@@ -207,15 +207,6 @@ class Covariance:
         parts = zip(self.terms, self.slices)
         return np.concatenate([t.structure.at_zero(theta[part], near) for t, part in parts])
 
-    def only(self, block: int) -> Covariance:
-        """Return the covariance of the model that has only one of the blocks."""
-        terms = [
-            TermCovariance(term.structure, 0, term.first, term.whitening)
-            for term in self.terms
-            if term.block == block
-        ]
-        return Covariance(terms, [self.block_sizes[block]])
-
     def templates(self, theta: Array) -> list[Array]:
         """Return the template of each block."""
         out = [np.zeros((k, k)) for k in self.block_sizes]

@@ -179,6 +179,14 @@ def test_removed_data() -> None:
         draw(result)
 
 
+def test_rows_that_are_elsewhere() -> None:
+    data = datasets.sleepstudy.load_pandas().data
+    result = MixedLM.from_formula("Reaction ~ Days + (1 | Subject)", lambda: iter([data])).fit()
+    plots.caterpillar(result)
+    with refused("pass a frame in place of its source"):
+        plots.residuals(result)
+
+
 def test_long_names_are_wrapped_not_shortened() -> None:
     assert wrap("hospital number 7 of the region", 18) == "hospital number 7\nof the region"
     assert wrap("weeks_since_first_treatment", 12) == "weeks_since_\nfirst_\ntreatment"

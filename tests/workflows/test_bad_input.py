@@ -379,7 +379,7 @@ def test_arrays(arguments: Any, message: str) -> None:
         ({"start_params": ["a"]}, "numbers"),
         ({"start_params": "abc"}, "numbers"),
         ({"start_params": [np.nan]}, "finite"),
-        ({"method": "newtn"}, "method 'newtn' is not known. Did you mean 'newton'?"),
+        ({"method": "newtn"}, "method='newtn' is not known. Did you mean 'newton'?"),
         ({"method": "NEWTON"}, "Did you mean 'newton'?"),
         ({"maxiter": 0}, "maxiter=0 leaves nothing to do. Pass a whole number"),
         ({"tol": 0}, "tol=0 can never be reached. Pass a positive number"),

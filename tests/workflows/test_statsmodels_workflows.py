@@ -310,7 +310,7 @@ def test_arguments_of_statsmodels_fit_that_are_not(name: str) -> None:
     model = MixedLM.from_formula("y ~ x", DATA, groups="g")
     with pytest.raises(FitError, match=rf"{name}= of statsmodels' fit"):
         model.fit(**{name: object()})
-    with pytest.raises(FitError, match=r"method 'lbgfs' is not known\. Did you mean 'lbfgs'"):
+    with pytest.raises(FitError, match=r"method='lbgfs' is not known\. Did you mean 'lbfgs'"):
         model.fit(method=["powell", "lbgfs"])
 
 

@@ -144,7 +144,7 @@ def bootstrap(
 def fit_refitter(fit: Fit) -> Refitter:
     """Return the refitter of a fit's model, started from its estimates."""
     start = warm_start(fit.problem, fit.theta)
-    return Refitter(fit.design, fit.problem, fit.reml, fit.fixed_sigma, start)
+    return Refitter(fit.design, fit.problem, fit.reml, fit.fixed_sigma, start, fit.restrictions)
 
 
 @dataclass(frozen=True, eq=False)

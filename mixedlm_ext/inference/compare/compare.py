@@ -148,7 +148,7 @@ def _table(models: Sequence[Any]) -> pd.DataFrame:
         test = [np.nan] * 3
         if position:
             before = order[position - 1]
-            if is_nested(results[before].design, results[i].design):
+            if _is_nested(results[before], results[i]):
                 test = _test(likelihoods[before], likelihoods[i])
             else:
                 notes.append(f"{names[before]!r} is not nested in {names[i]!r}: not tested.")
@@ -220,7 +220,9 @@ def _comparable(results: Sequence[Compared]) -> tuple[list[Likelihood], list[str
             likelihoods.append(result.likelihood)
         elif refit and result.fit.reml:
             fit = result.fit
-            likelihoods.append(maximum(fit.problem, False, fit.fixed_sigma))
+            likelihoods.append(
+                maximum(fit.problem, False, fit.fixed_sigma, restrictions=fit.restrictions)
+            )
         else:
             likelihoods.append(Likelihood.of_fit(result.fit))
     if not refit:
@@ -236,12 +238,34 @@ def _names(results: Sequence[Compared]) -> list[str]:
     names = [
         result.name
         if isinstance(result, LinearModel)
-        else getattr(result.design.formula, "text", f"model {i + 1}")
+        else getattr(result.design.formula, "text", f"model {i + 1}") + _restricted(result)
         for i, result in enumerate(results)
     ]
     if len(set(names)) == len(names):
         return names
     return [f"{i + 1}: {name}" for i, name in enumerate(names)]
+
+
+def _restricted(fitted: Fitted) -> str:
+    """Say what a model fixes or sets equal."""
+    restrictions = fitted.fit.restrictions
+    return "" if restrictions is None else f", {', '.join(restrictions.words)}"
+
+
+def _is_nested(small: Compared, large: Compared) -> bool:
+    """Say whether one model is a special case of another; equations of the large one bind both."""
+    if isinstance(large, LinearModel):
+        return is_nested(small.design, large.design)
+    sigma, bound = large.fit.fixed_sigma, large.fit.restrictions
+    own = None if isinstance(small, LinearModel) else small.fit
+    if sigma is not None and (own is None or own.fixed_sigma != sigma):
+        return False
+    if bound is not None:
+        if own is None or own.restrictions is None or not own.restrictions.contains(bound):
+            return False
+        if [t.text for t in small.design.terms] != [t.text for t in large.design.terms]:
+            return False
+    return is_nested(small.design, large.design)
 
 
 def _criteria(likelihood: Likelihood, nobs: int) -> list[Any]:
@@ -292,7 +316,7 @@ def compare_lr_test(fitted: Fitted, restricted: Any) -> tuple[float, float, int]
     """
     other = _compared(restricted)
     _check_same_data(other, fitted)
-    if not is_nested(other.design, fitted.design):
+    if not _is_nested(other, fitted):
         small, large = _names([other, fitted])
         raise FitError(
             f"{small!r} is not nested in {large!r}, so their likelihood ratio has no chi-squared "

@@ -76,9 +76,14 @@ def drop1(
             hypotheses = {term.name: L for term, L in every if term in scoped}
         return f_table(fitted, hypotheses, "Single term deletions")
     table = deletion_table(
-        maximum(fit.problem, False, fit.fixed_sigma),
+        maximum(fit.problem, False, fit.fixed_sigma, restrictions=fit.restrictions),
         {
-            name: maximum(reduce_fixed(fit.problem, C), False, fit.fixed_sigma)
+            name: maximum(
+                reduce_fixed(fit.problem, C),
+                False,
+                fit.fixed_sigma,
+                restrictions=fit.restrictions,
+            )
             for name, C in kept.items()
         },
     )

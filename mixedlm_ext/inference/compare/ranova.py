@@ -108,6 +108,11 @@ def ranova(fitted: Fitted, reduce_terms: bool = True, boundary: str = "chi2") ->
     check_choice("boundary", boundary, BOUNDARIES, FitError)
     reduce_terms = check_flag(reduce_terms, "reduce_terms")
     fit = fitted.fit
+    if fit.restrictions is not None:
+        raise FitError(
+            "ranova() knows no fixed and equal parameters of the terms it leaves out. Fit the "
+            "smaller models, and compare them by anova()."
+        )
     if reduce_terms and any(set(term.columns).isdisjoint(INTERCEPT) for term in fit.design.terms):
         fitted.rows("what tells whether a factor implies an intercept")
     deletions = list(deletions_of(fit.design, reduce_terms))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.criteria.pls import Problem
+from mixedlm_ext.criteria.restricted import criterion_of
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.products.layout import Place
 from mixedlm_ext.products.transform import (
@@ -19,6 +19,7 @@ from mixedlm_ext.products.transform import (
 )
 from mixedlm_ext.search import optimize
 from mixedlm_ext.structures.covariance import Covariance, TermCovariance
+from mixedlm_ext.structures.restrictions import Restrictions
 
 Array = NDArray[np.float64]
 
@@ -53,7 +54,13 @@ class Likelihood:
         return -2.0 * self.llf + 2.0 * self.npar
 
 
-def maximum(problem: Problem, reml: bool, sigma: float | None, random: bool = True) -> Likelihood:
+def maximum(
+    problem: Problem,
+    reml: bool,
+    sigma: float | None,
+    random: bool = True,
+    restrictions: Restrictions | None = None,
+) -> Likelihood:
     """Maximize the likelihood of a problem.
 
     Parameters
@@ -64,17 +71,22 @@ def maximum(problem: Problem, reml: bool, sigma: float | None, random: bool = Tr
         A known residual standard deviation.
     random : bool
         Without random effects the likelihood is that of theta = 0.
+    restrictions : Restrictions, optional
+        Equations that the parameters fulfil.
 
     Returns
     -------
     Likelihood
     """
-    criterion = GaussianCriterion(problem, reml, sigma)
+    criterion = criterion_of(problem, reml, sigma, restrictions)
     if not random:
         value = criterion.at(np.zeros(problem.covariance.n_theta)).value
         return Likelihood(_count(problem, 0, sigma), -0.5 * value)
     best, log = optimize(criterion)
     npar = _count(problem, problem.covariance.n_theta, sigma)
+    if restrictions is not None:
+        log_sigma = 0.5 * float(np.log(best.scale))
+        npar -= restrictions.count(problem.covariance, best.theta, log_sigma)
     return Likelihood(npar, -0.5 * best.value, log.converged)
 
 

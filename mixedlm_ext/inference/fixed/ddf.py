@@ -16,10 +16,18 @@ from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import DegreesOfFreedom, Fitted
 from mixedlm_ext.inference.fixed.kenward_roger import KenwardRoger, check_linear
 from mixedlm_ext.inference.fixed.satterthwaite import Satterthwaite
+from mixedlm_ext.structures.restrictions import Restrictions
 
 Array = NDArray[np.float64]
 
-__all__ = ["METHODS", "check_method", "check_usable", "degrees_of_freedom", "with_ddf"]
+__all__ = [
+    "METHODS",
+    "check_method",
+    "check_unrestricted",
+    "check_usable",
+    "degrees_of_freedom",
+    "with_ddf",
+]
 
 METHODS = ("satterthwaite", "kenward-roger", "residual", "normal")
 _VARIANT = "kenward-roger-full"
@@ -71,6 +79,22 @@ def check_usable(problem: Problem, name: str) -> None:
         )
 
 
+def check_unrestricted(restrictions: Restrictions | None, problem: Problem, name: str) -> None:
+    """Raise FitError before a fit if a method or solver knows no fixed and equal parameters."""
+    if restrictions is None:
+        return
+    if problem.solver.name == "iterative":
+        raise FitError(
+            "the iterative solver knows no fixed and equal parameters, which fix= and equal= ask "
+            "for. Pass solver='exact', if memory holds it, or leave them out."
+        )
+    if name in ("kenward-roger", _VARIANT):
+        raise FitError(
+            "Kenward-Roger knows no fixed and equal parameters, which fix= and equal= ask for. Use "
+            "ddf='satterthwaite', which holds them."
+        )
+
+
 def degrees_of_freedom(fit: Fit, name: str) -> DegreesOfFreedom:
     """Return the method called `name` for one fit.
 
@@ -92,6 +116,7 @@ def degrees_of_freedom(fit: Fit, name: str) -> DegreesOfFreedom:
     if name == "satterthwaite":
         return Satterthwaite(fit)
     check_usable(fit.problem, name)
+    check_unrestricted(fit.restrictions, fit.problem, name)
     if name in ("kenward-roger", _VARIANT):
         return KenwardRoger(fit, keep_zeros=name == _VARIANT)
     if name == "residual":

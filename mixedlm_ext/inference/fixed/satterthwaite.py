@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.restricted import RestrictedCriterion
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.fixed.boundary import zero_variances
 from mixedlm_ext.structures.derivatives import gamma_derivatives
+from mixedlm_ext.structures.restrictions import Restrictions
 
 Array = NDArray[np.float64]
 
@@ -86,12 +88,34 @@ class Satterthwaite:
 
     @cached_property
     def A(self) -> Array:
-        """Covariance matrix of the estimates of (θ, log σ): twice the inverse Hessian."""
+        """Covariance matrix of the estimates of (θ, log σ): twice the inverse Hessian.
+
+        Where they fulfil equations it is 2N(N'HN)⁻¹N', of the directions N that these leave.
+        """
+        if self._fit.restrictions is not None:
+            return self._restricted(self._fit.restrictions)
         H, free = self._hessian(), self._free
         out = np.zeros(H.shape)
         if free.any():
             out[np.ix_(free, free)] = _twice_inverse(H[np.ix_(free, free)])
         return out
+
+    def _restricted(self, restrictions: Restrictions) -> Array:
+        """Return A of parameters that fulfil equations."""
+        fit = self._fit
+        criterion = RestrictedCriterion(
+            fit.problem, fit.reml, fit.fixed_sigma, restrictions, explicit=True
+        )
+        theta = fit.problem.covariance.standardize(fit.theta)
+        point = theta if fit.fixed_sigma is not None else np.append(theta, np.log(fit.sigma))
+        e = criterion.at_point(point)
+        at_end = ~self._free
+        N = e.basis
+        N = N[:, ~(N[at_end] != 0.0).any(axis=0)]
+        if not N.shape[1]:
+            return np.zeros((len(N), len(N)))
+        H = N.T @ e.second(exact=self.exact) @ N
+        return np.asarray(N @ _twice_inverse(H) @ N.T)
 
     @property
     def _free(self) -> NDArray[np.bool_]:

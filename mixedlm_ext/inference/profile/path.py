@@ -36,6 +36,8 @@ _ACCURACY = 2e-4
 intervals half as long, a sixteenth."""
 _MOST_ROUNDS = 6
 """How often intervals are halved at most."""
+_LEVEL = 2e-4
+"""Slope of ζ in log σ from which on it changes by less than `_ACCURACY`: it is quadratic in σ."""
 _FALL = 1e-5
 """By how much |ζ| must fall outwards to be more than rounding."""
 _SHORTEST = 0.05
@@ -171,7 +173,7 @@ def trace(
     for bound in (lower, upper):
         t = bound if abs(t - bound) < _AT_BOUND * first_step else t
     origin = Point(t, 0.0, np.nan, Refit(held.start(top), top.objective, 0.0, top.estimates))
-    below = _walk(held, origin, cutoff, lower, first_step)
+    below = _walk(held, origin, cutoff, lower, first_step, scale.level)
     above = _walk(held, origin, cutoff, upper, first_step)
     if not below and not above:
         raise FitError("the model cannot be fitted with another value than the estimate.")
@@ -194,8 +196,10 @@ def _path(kind: str, points: list[Point], origin: Point, others: Array) -> Profi
     return ProfilePath(kind, t, zeta, slope, first, others)
 
 
-def _walk(held: Held, origin: Point, cutoff: float, bound: float, step: float) -> list[Point]:
-    """Return the points from the estimate towards a bound."""
+def _walk(
+    held: Held, origin: Point, cutoff: float, bound: float, step: float, level: bool = False
+) -> list[Point]:
+    """Return the points from the estimate towards a bound, or to where ζ is level, if it may be."""
     out: list[Point] = []
     last, sign = origin, np.sign(bound - origin.t)
     for _ in range(_MOST_POINTS):
@@ -211,6 +215,8 @@ def _walk(held: Held, origin: Point, cutoff: float, bound: float, step: float) -
         if abs(point.zeta) >= _SHORTEST or ahead == bound:
             out.append(point)
             last = point
+            if level and abs(point.slope) < _LEVEL:
+                break
     return out
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.criteria.pls import Problem
+from mixedlm_ext.criteria.restricted import RestrictedEvaluation
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.parameters import NaturalParameters, Parameter
 from mixedlm_ext.inference.profile.coordinates import (
@@ -28,7 +29,7 @@ from mixedlm_ext.inference.profile.search import minimize
 
 Array = NDArray[np.float64]
 
-__all__ = ["Held", "Maximum", "QuantityHeld", "Refit", "held", "maximum"]
+__all__ = ["Held", "Maximum", "QuantityHeld", "Refit", "estimates_at", "held", "maximum"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,7 @@ def maximum(fit: Fit) -> Maximum:
     best = minimize(
         criterion.at, problem.covariance.standardize(fit.theta), problem.covariance.ends
     )
-    estimates = _estimates(problem, best)
+    estimates = estimates_at(problem, best)
     return Maximum(problem, fit.fixed_sigma, best.theta, best.value, estimates)
 
 
@@ -135,7 +136,7 @@ class _SigmaHeld:
         criterion = GaussianCriterion(self._problem, False, float(np.exp(t)))
         e = minimize(criterion.at, x, self._problem.covariance.ends)
         slope = 2.0 * (self._problem.cp.n - e.pls.pwrss / e.scale)
-        return Refit(e.theta, e.value, slope, _estimates(self._problem, e))
+        return Refit(e.theta, e.value, slope, estimates_at(self._problem, e))
 
 
 class _BetaHeld:
@@ -156,7 +157,7 @@ class _BetaHeld:
             GaussianCriterion(problem, False, self._fixed_sigma).at, x, problem.covariance.ends
         )
         slope = self._removed.pwrss_slope(t, e.pls.b) / e.scale
-        others = _estimates(problem, e)
+        others = estimates_at(problem, e)
         estimates = replace(others, beta=np.insert(others.beta, self._j, t))
         return Refit(e.theta, e.value, slope, estimates)
 
@@ -195,7 +196,7 @@ class QuantityHeld:
             return _Point(x, t, e, place, self._coordinates, problem.cp.n)
 
         best = minimize(at, x, self._ends(x))
-        estimates = _estimates(problem, best.evaluation)
+        estimates = estimates_at(problem, best.evaluation)
         own = self._turned.random_cov(estimates.random_cov)
         return Refit(best.theta, best.value, best.slope, replace(estimates, random_cov=own))
 
@@ -265,7 +266,9 @@ class _Point:
         self.evaluation.release()
 
 
-def _estimates(problem: Problem, e: GaussianEvaluation) -> NaturalParameters:
+def estimates_at(
+    problem: Problem, e: GaussianEvaluation | RestrictedEvaluation
+) -> NaturalParameters:
     """Return the estimates at an evaluation, in the columns of its problem."""
     covariance = problem.covariance
     sigma = float(np.sqrt(e.scale))

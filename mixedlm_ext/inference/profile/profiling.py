@@ -18,10 +18,12 @@ from mixedlm_ext.inference.parameters import (
     parameter_values,
 )
 from mixedlm_ext.inference.profile.path import ProfilePath, trace
-from mixedlm_ext.inference.profile.points import Maximum, Refit, held, maximum
+from mixedlm_ext.inference.profile.points import Maximum, Refit
 from mixedlm_ext.inference.profile.profile import Profile, check_level, cutoff
+from mixedlm_ext.inference.profile.restricted_points import held_beside, maximum_of
 from mixedlm_ext.linalg.triangular import lower_root
 from mixedlm_ext.structures.covariance import Covariance
+from mixedlm_ext.structures.restrictions import Restrictions
 
 Array = NDArray[np.float64]
 
@@ -99,9 +101,9 @@ def profile(
     check_level("alpha_max", alpha_max)
     check_choice("scale", scale, _SCALES, FitError)
     parameters = model_parameters(fit.design, fit.fixed_sigma is None)
-    chosen = choose_parameters(parameters, which, scale)
+    chosen = choose_parameters(parameters, which, scale, fit.restrictions)
     refuse_unheld(chosen, parameters, fit)
-    top = maximum(fit)
+    top = maximum_of(fit)
     power = [2.0 if scale == "variance" and p.kind in _SQUARED else 1.0 for p in parameters]
 
     def describe(estimates: NaturalParameters) -> Array:
@@ -115,7 +117,14 @@ def profile(
         kind = _SQUARED.get(p.kind, p.kind) if scale == "variance" else p.kind
         step = _first_step(p, fit, top.estimates)
         path, best = trace(
-            held(p, top), kind, params[name], top, describe, cutoff(alpha_max), step, _ends(p, fit)
+            held_beside(p, top, fit.restrictions),
+            kind,
+            params[name],
+            top,
+            describe,
+            cutoff(alpha_max),
+            step,
+            _ends(p, fit),
         )
         paths[name] = path.with_own(parameters.index(p))
         if best is not None:
@@ -175,14 +184,21 @@ def _name(parameter: Parameter, scale: str) -> str:
 
 
 def choose_parameters(
-    parameters: Sequence[Parameter], which: str | Sequence[str] | None, scale: str
+    parameters: Sequence[Parameter],
+    which: str | Sequence[str] | None,
+    scale: str,
+    restrictions: Restrictions | None = None,
 ) -> list[Parameter]:
     """Return the parameters that `which` names, in the order of the model."""
+    given = frozenset() if restrictions is None else restrictions.fixed
+    every, parameters = parameters, [p for p in parameters if p.name not in given]
     if which is None:
         return list(parameters)
     wanted = list(which) if np.iterable(which) and not isinstance(which, str) else [which]
     names = [_name(p, scale) for p in parameters]
     for name in wanted:
+        if name in {_name(p, scale) for p in every if p.name in given}:
+            raise FitError(f"{name!r} is fixed, so it has no profile. Leave it out of fix=.")
         if not isinstance(name, str) or (name not in names and name not in _GROUPS):
             near = did_you_mean(str(name), [*names, *_GROUPS])
             raise FitError(

@@ -25,6 +25,8 @@ class Scale:
         The range of t.
     endless : bool
         Whether what is beyond the t that are tried is all alike, up to these.
+    level : bool
+        Whether ζ may become level on the way down: some models do without a residual.
     """
 
     forward: Callable[[Any], Any]
@@ -33,15 +35,16 @@ class Scale:
     lower: float = -np.inf
     upper: float = np.inf
     endless: bool = False
+    level: bool = False
 
 
 SCALES = {
     "beta": Scale(lambda v: v, lambda t: t, np.ones_like),
     "sd": Scale(lambda v: v, lambda t: t, np.ones_like, lower=0.0),
     "var": Scale(np.sqrt, np.square, lambda t: 0.5 / t, lower=0.0),
-    "sigma": Scale(np.log, np.exp, lambda t: np.exp(-t)),
+    "sigma": Scale(np.log, np.exp, lambda t: np.exp(-t), level=True),
     "sigma2": Scale(lambda v: 0.5 * np.log(v), lambda t: np.exp(2.0 * t),
-                    lambda t: 0.5 * np.exp(-2.0 * t)),
+                    lambda t: 0.5 * np.exp(-2.0 * t), level=True),
     "total": Scale(np.log, np.exp, lambda t: np.exp(-t)),
     "cor": Scale(np.arcsin, np.sin, lambda t: 1.0 / np.cos(t), -np.pi / 2, np.pi / 2),
     "range": Scale(np.log, np.exp, lambda t: np.exp(-t), endless=True),

@@ -77,12 +77,17 @@ def minimize(at: Callable[[Array], E], start: Array, ends: Ends | None = None) -
     first = at(start)
     if not start.size:
         return first
-    best, _ = newton(_Learning(at, ends, first), _TOL, Log(_MOST_EVALUATIONS))
+    unit = np.maximum(np.abs(start), 1.0)
+    best, _ = newton(_Learning(at, ends, first, unit), _TOL, Log(_MOST_EVALUATIONS))
     return best.evaluated
 
 
 class _Learning(Generic[E]):
-    """A criterion at one point, with the error of its Hessian as far as earlier steps tell it."""
+    """A criterion at one point, with the error of its Hessian as far as earlier steps tell it.
+
+    Steps are in units of their own for each coordinate: where a small sigma is held, thousands of
+    units of a relative standard deviation lie beside a correlation.
+    """
 
     has_exact = exact_is_cheap = False
 
@@ -91,11 +96,12 @@ class _Learning(Generic[E]):
         at: Callable[[Array], E],
         ends: Ends | None,
         evaluated: E,
+        unit: Array,
         before: _Learning[E] | None = None,
     ) -> None:
         self._at, self._ends, self.evaluated = at, ends, evaluated
-        self._before = before
-        self.theta, self.value = evaluated.theta, evaluated.value
+        self._unit, self._before = unit, before
+        self.theta, self.value = evaluated.theta / unit, evaluated.value
         self.noise = 1e-13 * abs(evaluated.value)
 
     @property
@@ -104,12 +110,17 @@ class _Learning(Generic[E]):
         if self._ends is None:
             return None
         low, high = self._ends
-        return low - self.theta, high - self.theta
+        return low / self._unit - self.theta, high / self._unit - self.theta
+
+    @cached_property
+    def _gradient(self) -> Array:
+        """The gradient in these units."""
+        return self.evaluated.gradient * self._unit
 
     @cached_property
     def _hessian(self) -> Array:
         """The Hessian model and its error."""
-        return self.evaluated.hessian_model + self._error
+        return self.evaluated.hessian_model * np.outer(self._unit, self._unit) + self._error
 
     @cached_property
     def _error(self) -> Array:
@@ -118,23 +129,24 @@ class _Learning(Generic[E]):
         if before is None:
             return np.zeros((self.theta.size, self.theta.size))
         step = self.theta - before.theta
-        change = self.evaluated.gradient - before.evaluated.gradient
+        change = self._gradient - before._gradient
         return before._error + _rank_one(change - before._hessian @ step, step)
 
     def derivatives(self, exact: bool = False) -> tuple[Array, Array]:
         """Return gradient and Hessian."""
-        return self.evaluated.gradient, self._hessian
+        return self._gradient, self._hessian
 
     def retract(self, step: Array) -> _Learning[E]:
         """Evaluate after a step."""
-        theta = self.theta + step
+        theta = (self.theta + step) * self._unit
         if self._ends is not None:
             theta = np.clip(theta, *self._ends)
-        return _Learning(self._at, self._ends, self._at(theta), self)
+        return _Learning(self._at, self._ends, self._at(theta), self._unit, self)
 
     def again(self) -> _Learning[E]:
         """Evaluate once more."""
-        return _Learning(self._at, self._ends, self._at(self.theta), self._before)
+        here = self._at(self.evaluated.theta)
+        return _Learning(self._at, self._ends, here, self._unit, self._before)
 
     def release(self) -> None:
         """Free what only derivatives need."""

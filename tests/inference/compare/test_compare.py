@@ -210,8 +210,8 @@ def test_all_fit(sleep: pd.DataFrame) -> None:
     assert_allclose(
         table.loc["newton", ["theta[0]", "theta[2]"]].astype(float), result.theta[[0, 2]]
     )
-    # fit looks at several starts, all_fit begins at the one that it chose
-    assert table.loc["newton", "evaluations"] < result.optimization.evaluations
+    # fit may look at several starts, all_fit begins at the one that it chose
+    assert table.loc["newton", "evaluations"] <= result.optimization.evaluations
 
 
 def test_all_fit_of_some_methods(sleep: pd.DataFrame) -> None:
@@ -219,7 +219,7 @@ def test_all_fit_of_some_methods(sleep: pd.DataFrame) -> None:
     table = result.all_fit(["newton", "powell"], maxiter=2)
     assert list(table.index) == ["newton", "powell"]
     assert not table["converged"].any()
-    with pytest.raises(FitError, match=r"method 'newtn' is not known. Did you mean 'newton'"):
+    with pytest.raises(FitError, match=r"method='newtn' is not known. Did you mean 'newton'"):
         result.all_fit(["newtn"])
 
 
