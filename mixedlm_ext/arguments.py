@@ -218,9 +218,9 @@ def read_formula(
     parameters that the data do not show are arbitrary, and tests that rest on them wrong.
 
     A model of rows in batches holds their cross-products, not the rows. Its fit is that of the rows
-    in memory; ``fittedvalues``, ``resid``, ``residuals()`` and ``predict()`` read the source again,
-    and what needs all rows at once says so. A formula with ``center``, ``standardize`` or ``bs``
-    takes a third pass.
+    in memory; ``fittedvalues``, ``resid``, ``residuals()`` and ``predict()`` read the source again.
+    What needs all rows at once reads them into memory for the call, if they are not too many. A
+    formula with ``center``, ``standardize`` or ``bs`` takes a third pass.
 
     Examples
     --------

@@ -37,11 +37,11 @@ def assemble(design: Design) -> Problem:
     _check_scale(design)
     elsewhere = design.rows.elsewhere
     if elsewhere is not None:
-        return Problem.of(elsewhere.products, _covariance(design, elsewhere.products.layout))
+        return Problem(elsewhere.products, _covariance(design, elsewhere.products.layout))
     noise = noise_of(design)
     places, blocks = lay_out(design.terms, shared_groups(design.terms), noise)
     cp = cross_products(response(design), design.X, blocks, noise, places)
-    return Problem.of(cp, _covariance(design, cp.layout))
+    return Problem(cp, _covariance(design, cp.layout))
 
 
 def lay_out_terms(design: Design) -> tuple[Problem, list[BlockData]]:
@@ -52,7 +52,7 @@ def lay_out_terms(design: Design) -> tuple[Problem, list[BlockData]]:
     noise = EqualVariances(len(design.y))
     places, blocks = lay_out(design.terms, shared_groups(design.terms), noise)
     cp = cross_products(design.y, design.X, blocks, noise, places)
-    return Problem.of(cp, _covariance(design, cp.layout)), blocks
+    return Problem(cp, _covariance(design, cp.layout)), blocks
 
 
 def _covariance(design: Design, layout: Layout) -> Covariance:

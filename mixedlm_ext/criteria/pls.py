@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.triangular import solve_upper
@@ -39,12 +40,16 @@ class Problem:
 
     cp: CrossProducts
     covariance: Covariance
-    solver: SolverProtocol
+    given: SolverProtocol | None = None
 
-    @classmethod
-    def of(cls, cp: CrossProducts, covariance: Covariance) -> Problem:
-        """Return a problem with a pattern of its own and the solver that suits it."""
-        return cls(cp, covariance, solver_of(cp.A, cp.layout.priors))
+    @cached_property
+    def solver(self) -> SolverProtocol:
+        """The given solver, or the one that suits the pattern of these products."""
+        return self._own_solver("auto") if self.given is None else self.given
+
+    def _own_solver(self, name: str) -> SolverProtocol:
+        """Return a solver with a pattern of its own."""
+        return solver_of(self.cp.A, self.cp.layout.priors, name)
 
     @property
     def costs(self) -> Costs:
@@ -59,9 +64,11 @@ class Problem:
         FitError
             If memory does not hold the exact one, or the other is not for such a model.
         """
-        if name in ("auto", self.solver.name):
+        if name == "auto" or (name == "exact" and self.solver.name == name):
             return self
-        return Problem(self.cp, self.covariance, solver_of(self.cp.A, self.cp.layout.priors, name))
+        if self.given is not None and self.given.name == name:
+            return self
+        return Problem(self.cp, self.covariance, self._own_solver(name))
 
     @property
     def information_at_zero(self) -> list[Array]:

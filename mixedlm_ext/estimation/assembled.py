@@ -70,6 +70,10 @@ class Assembled:
         """The fit by REML, made when it is first asked for."""
         return estimate(self.design, GaussianCriterion(self.problem, reml=True))
 
+    def with_design(self, design: Design) -> Assembled:
+        """Return the same model with its rows, or without them."""
+        return replace(self, design=design, known=self.problem)
+
     def with_response(
         self, endog: Any, name: str | None = None, reduction: Reduction | None = None
     ) -> Assembled:

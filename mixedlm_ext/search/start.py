@@ -17,6 +17,7 @@ from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.search.log import Log
 from mixedlm_ext.search.moments import MISSING, moments
+from mixedlm_ext.search.rough import rough_minimum
 from mixedlm_ext.structures.base import LEAST_SD, MOST_SD
 from mixedlm_ext.structures.covariance import Covariance
 
@@ -54,7 +55,8 @@ def start_values(
     Notes
     -----
     Where one minimum is expected the start is that of the moments of least-squares coefficients of
-    every level, all blocks taken one after the other; T = I if there is no criterion.
+    every level, all blocks taken one after the other; T = I if there is no criterion. Where an
+    evaluation takes long, the iterative solver goes on from there first.
 
     Where there may be several minima, each block is once the one that means go to which several
     could explain, and these moments are taken with what the fixed part explains left out of the
@@ -89,6 +91,7 @@ def _start_for_one_minimum(criterion: AnyCriterion, log: Log) -> AnyEvaluation:
     problem = criterion.problem
     if _levels_apart(problem.cp):
         theta = moments(problem, len(problem.cp.shapes) - 1, True, criterion.reml)
+        theta = rough_minimum(criterion, theta, log)
     else:
         theta = _tied_start(problem)
     e = log.evaluate(criterion, theta)

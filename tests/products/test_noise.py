@@ -143,7 +143,7 @@ NO_NOISE = {
 
 def test_weights_are_read_by_noise_only() -> None:
     package = Path(mixedlm_ext.__file__).parent
-    face = {"batches", "design", "shell"}
+    face = {"batches", "design", "shell", "sites"}
     readers = set()
     for path in package.rglob("*.py"):
         place = path.relative_to(package)

@@ -136,4 +136,4 @@ def reduce_random(problem: Problem, C: Sequence[Array]) -> Problem | None:
     terms = [replace(term, block=kept.index(term.block)) for term in terms]
     places = [replace(place, block=kept.index(place.block)) for place in places]
     cp = with_random_columns(problem.cp, {i: maps[i] for i in kept}, places)
-    return Problem.of(cp, Covariance(terms, [k for k, _ in cp.shapes]))
+    return Problem(cp, Covariance(terms, [k for k, _ in cp.shapes]))
