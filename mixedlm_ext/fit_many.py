@@ -27,7 +27,7 @@ from mixedlm_ext.estimation.fit_warnings import warn_of_fit
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.identification import is_rounding
 from mixedlm_ext.inference.fixed.ddf import degrees_of_freedom
-from mixedlm_ext.inference.parameters import model_parameters
+from mixedlm_ext.inference.parameters import RESIDUAL_KINDS, model_parameters
 from mixedlm_ext.inference.restrictions import read_restrictions
 from mixedlm_ext.many import Refitter, component_values
 from mixedlm_ext.parallel import pieces, run
@@ -49,7 +49,8 @@ class ManyFits:
     theta : DataFrame (r, m)
         Relative covariance parameters.
     components : DataFrame (r, c)
-        Standard deviations and correlations of the random effects, and sigma.
+        Standard deviations and correlations of the random effects, sigma, and parameters of a
+        residual structure.
     sigma, objective : Series (r,)
         Residual standard deviation; REML criterion or minus twice the log-likelihood.
     converged : Series of bool (r,)
@@ -65,14 +66,17 @@ class ManyFits:
         self._restrictions = refitter.restrictions
         parameters = model_parameters(model.design, sigma=False)
         columns = [p.name for p in parameters if p.kind in ("sd", "cor", "range")]
+        residual = [p.name for p in parameters if p.kind in RESIDUAL_KINDS]
         x_names = list(model.design.x_names)
         self.params = pd.DataFrame(e.beta, index=names, columns=x_names)
         self.bse = pd.DataFrame(e.bse, index=names, columns=x_names)
         self.theta = pd.DataFrame(e.theta, index=names)
         self.components = pd.DataFrame(
-            np.column_stack([component_values(refitter.problem.covariance, e), e.sigma]),
+            np.column_stack(
+                [component_values(refitter.problem.covariance, e), e.sigma, e.residual]
+            ),
             index=names,
-            columns=[*columns, "sigma"],
+            columns=[*columns, "sigma", *residual],
         )
         self.sigma = pd.Series(e.sigma, index=names, name="sigma")
         self.objective = pd.Series(e.objective, index=names, name="objective")
@@ -114,6 +118,8 @@ class ManyFits:
         theta = self.theta.iloc[place].to_numpy()
         covariance = model.problem.covariance
         start = covariance.standardize(theta) if np.isfinite(theta).all() else None
+        if model.problem.residual is not None:
+            start = None
         criterion = criterion_of(model.problem, self._reml, self._sigma, self._restrictions)
         fit = estimate(model.design, criterion, start)
         warn_of_fit(fit)
