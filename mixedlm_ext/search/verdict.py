@@ -121,7 +121,7 @@ def judge(
             message += "; it is the same for other covariances of some random effects"
     else:
         verdict, message = _failure(log, noise, step)
-    covariance = criterion.problem.covariance
+    covariance = criterion.space
     return Optimization(
         method=method,
         evaluations=log.evaluations,
@@ -187,7 +187,7 @@ def _rounding(criterion: AnyCriterion, e: AnyEvaluation, log: Log) -> float:
     """
     if e.most_noise < _HIDDEN:
         return e.noise
-    covariance = criterion.problem.covariance
+    covariance = criterion.space
     factors = 1.0 + 1e-10 * np.array([-2.0, -1.0, 1.0, 2.0])
     values = [
         o.value
@@ -203,7 +203,7 @@ def _endless(criterion: AnyCriterion, e: AnyEvaluation, log: Log) -> str:
     With y in the span of X and Z, r² goes to zero as θ grows; log|M| grows no faster than df log r²
     falls where n >= rank Z (ML), just as fast under REML.
     """
-    cp, covariance, theta = criterion.problem.cp, criterion.problem.covariance, e.theta
+    cp, covariance, theta = criterion.problem.cp, criterion.space, e.theta
     if criterion.sigma is not None or not len(theta):
         return ""
     counts = f"{cp.p} fixed and {cp.q} random effects for {cp.n} observations"
@@ -234,7 +234,7 @@ def _open_terms(
     criterion: AnyCriterion, e: AnyEvaluation, noise: float, log: Log
 ) -> tuple[int, ...]:
     """Return the terms whose covariance changes where the criterion does not."""
-    covariance = criterion.problem.covariance
+    covariance = criterion.space
     again = log.evaluate(criterion, e.theta)  # the factor of the first was released
     if again is None:
         return ()
