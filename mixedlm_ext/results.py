@@ -226,7 +226,7 @@ class MixedLMResults(absent.NotOfResults, LabelledEffects):
 
     @property
     def df_modelwc(self) -> int:
-        """Number of parameters: fixed effects, theta, and sigma unless it was fixed."""
+        """Number of parameters: of means and covariances, and sigma unless it was fixed."""
         return self._fitted.n_parameters
 
     @property

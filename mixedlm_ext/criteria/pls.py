@@ -8,7 +8,7 @@ R_ZX'R_ZX = X'WZ N Z'WX and c_u'c_u = y'WZ N Z'Wy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from mixedlm_ext.errors import FitError
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.products.products import CrossProducts
+from mixedlm_ext.products.residual_sums import ResidualSums
 from mixedlm_ext.products.responses import Reduced, with_response
 from mixedlm_ext.solvers.base import FactorProtocol, SolverProtocol
 from mixedlm_ext.solvers.choice import solver_of
@@ -41,6 +42,8 @@ class Problem:
     cp: CrossProducts
     covariance: Covariance
     given: SolverProtocol | None = None
+    residual: ResidualSums | None = None
+    """What gives the cross-products where the residuals have a structure."""
 
     @cached_property
     def solver(self) -> SolverProtocol:
@@ -66,6 +69,11 @@ class Problem:
         """
         if name == "auto" or (name == "exact" and self.solver.name == name):
             return self
+        if self.residual is not None:
+            raise FitError(
+                "the iterative solver is not for residuals with a structure, "
+                f"{self.residual.structure.text}. Leave out solver='iterative'."
+            )
         if self.given is not None and self.given.name == name:
             return self
         return Problem(self.cp, self.covariance, self._own_solver(name))
@@ -80,7 +88,7 @@ class Problem:
 
     def with_products(self, cp: CrossProducts) -> Problem:
         """Return the problem of other numbers on the same pattern."""
-        return Problem(cp, self.covariance, self.solver.load(cp.A))
+        return replace(self, cp=cp, given=self.solver.load(cp.A))
 
 
 def problem_with(problem: Problem, reduced: Reduced, r: int = 0) -> Problem:

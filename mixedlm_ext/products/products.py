@@ -104,7 +104,7 @@ class BlockMatrix:
     @cached_property
     def offsets(self) -> Index:
         """Where each block starts among the columns of Z; the last entry is q."""
-        return np.concatenate([[0], np.cumsum([k * levels for k, levels in self.shapes])])
+        return np.cumsum([0, *(k * levels for k, levels in self.shapes)])
 
     @cached_property
     def largest(self) -> list[Array]:
@@ -157,7 +157,8 @@ class BlockMatrix:
 
     def _entries(self) -> tuple[list[Index], list[Index], list[Array]]:
         """Rows, columns and values of all entries, piece by piece."""
-        rows, columns, values = [], [], []
+        none = np.zeros(0, np.intp)
+        rows, columns, values = [none], [none], [np.zeros(0)]
         for i, (k, levels) in enumerate(self.shapes):
             level = np.arange(levels)
             for a in range(k):

@@ -23,7 +23,7 @@ from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
 
-__all__ = ["is_dear", "reflections", "several_minima", "start_values"]
+__all__ = ["is_dear", "several_minima", "start_values"]
 
 _SCALES = (30.0, 1000.0)
 """Standard deviations in those of the noise that are tried beside moments, columns whitened."""
@@ -237,17 +237,3 @@ def _nearly_one(cp: CrossProducts, i: int, j: int) -> bool:
     d1, d2 = cp.diagonal[i][0, 0][c.rows], cp.diagonal[j][0, 0][c.columns]
     squared = c.values[0, 0] ** 2 / np.maximum(d1 * d2, 1e-300)
     return float(squared.sum()) - 1.0 > _ALIKE * (most - 1)
-
-
-def reflections(covariance: Covariance, theta: Array) -> list[Array]:
-    """Return theta with correlations of other signs, DΓD with D = ±1, term by term.
-
-    Where a mean is left to the random columns, the signs of their correlations may be left open.
-    """
-    out = []
-    for term, part in zip(covariance.terms, covariance.slices):
-        for own in term.structure.reflections(theta[part]):
-            other = theta.copy()
-            other[part] = own
-            out.append(other)
-    return out

@@ -70,7 +70,7 @@ def check_usable(problem: Problem, name: str) -> None:
     """Raise FitError before a fit if a method is not for such covariances or such a solver."""
     if name not in ("kenward-roger", _VARIANT):
         return
-    check_linear(problem.covariance)
+    check_linear(problem)
     if problem.solver.name == "iterative":
         raise FitError(
             f"ddf={name!r} needs the covariances of all pairs of random effects, which the "

@@ -24,11 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.fixed.boundary import zero_columns, zero_variances
 from mixedlm_ext.products.products import CrossProducts
-from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
 
@@ -68,7 +68,7 @@ class KenwardRoger:
                 f"Kenward-Roger needs dense {q} × {q} matrices here; at most {_MOST_COLUMNS} "
                 "columns of Z are reasonable. Use ddf='satterthwaite'."
             )
-        check_linear(fit.problem.covariance)
+        check_linear(fit.problem)
         self._fit, self._keep_zeros = fit, keep_zeros
         self.name = "kenward-roger-full" if keep_zeros else "kenward-roger"
 
@@ -155,10 +155,16 @@ class KenwardRoger:
         )
 
 
-def check_linear(covariance: Covariance) -> None:
+def check_linear(problem: Problem) -> None:
     """Refuse structures whose covariance is not linear in variances and covariances."""
-    if covariance.shaped:
-        name = covariance.shaped[0].term.structure.name
+    if problem.residual is not None:
+        raise FitError(
+            "Kenward and Roger's method is for covariances that are linear in their parameters; "
+            f"those of the residuals, {problem.residual.structure.text}, are not. Use "
+            "ddf='satterthwaite'."
+        )
+    if problem.covariance.shaped:
+        name = problem.covariance.shaped[0].term.structure.name
         raise FitError(
             "Kenward and Roger's method is for covariances that are linear in their parameters; "
             f"those of structure {name!r} are not. Use ddf='satterthwaite'."

@@ -89,6 +89,12 @@ class Parts:
     """
 
     def __init__(self, fit: Fit, base: bool = False) -> None:
+        if fit.design.residual is not None:
+            raise FitError(
+                "shares of the variance and their intervals are for residuals without a structure; "
+                f"those of this model have {fit.design.residual.text}. Take them from varcorr(), "
+                "and intervals from bootstrap(statistic=...)."
+            )
         require_rows(fit.design)
         self.fit, self.base = fit, base
         self.theta = fit.problem.covariance.standardize(fit.theta)
