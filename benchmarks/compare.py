@@ -1,4 +1,4 @@
-"""Compare this package with statsmodels' own MixedLM and with R's lme4 on the same problems.
+"""Compare this package with statsmodels' own MixedLM, R's lme4 and others on the same problems.
 
 ::
 
@@ -13,7 +13,8 @@ it took more than 5 seconds, for whichever package, its own time counts. Memory 
 fit; "above data" is the peak during it less what the process held before, and contains what
 lazy imports (and, in R, garbage not yet collected) take. "relative" is to the first package named,
 "above best" to the lowest objective that any of them reached. A package that is missing is left out
-and the table says so. lme4 needs ``Rscript`` on the path.
+and the report says so. lme4 needs ``Rscript`` on the path; mixedlm, lme_python and mixedlm_rs are
+packages of these names on PyPI. All fit by the criterion that the problem names, REML or ML.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import argparse
 import dataclasses
 import datetime
 import importlib
+import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -41,7 +44,7 @@ from problems import PROBLEMS, Problem
 
 from mixedlm_ext.language import parse_formula
 
-PACKAGES = ("mixedlm_ext", "statsmodels", "lme4")
+PACKAGES = ("mixedlm_ext", "statsmodels", "lme4", "mixedlm", "lme_python", "mixedlm_rs")
 WARM_BELOW = 5.0
 """Seconds of a first fit below which a second one is timed instead."""
 
@@ -200,7 +203,7 @@ def compare(
     -------
     list of Outcome
     """
-    able = [p for p in packages if p != "statsmodels" or problem.statsmodels is not None]
+    able = [p for p in packages if can_state(p, problem)]
     outcomes = [Outcome(problem, package) for package in able]
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -211,6 +214,19 @@ def compare(
                     run(outcome, task, directory, timeout)
                     _progress(outcome, turn)
     return outcomes
+
+
+def can_state(package: str, problem: Problem) -> bool:
+    """Say whether a package has a way to write the model down, with matrices worth trying."""
+    terms = problem.statsmodels
+    if package == "mixedlm_rs":
+        return terms is not None and terms.groups is not None
+    return package != "statsmodels" or terms is not None
+
+
+def installed(package: str) -> bool:
+    """Say whether a package is there to be measured."""
+    return importlib.util.find_spec(package) is not None
 
 
 def _progress(outcome: Outcome, turn: int) -> None:
@@ -267,9 +283,10 @@ def _cell(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def circumstances(r_versions: str | None, repeat: int) -> str:
+def circumstances(measured: Sequence[str], r_versions: str | None, repeat: int) -> str:
     """Return machine, versions and date as Markdown."""
-    packages = ("mixedlm_ext", "statsmodels", "numpy", "scipy", "pandas")
+    peers = [p for p in measured if p not in ("mixedlm_ext", "statsmodels", "lme4")]
+    packages = ("mixedlm_ext", "statsmodels", *peers, "numpy", "scipy", "pandas")
     versions = [f"Python {platform.python_version()}", *map(_version, packages)]
     threads = [f"{k}={v}" for k, v in os.environ.items() if k.endswith("_NUM_THREADS")]
     return "\n".join(
@@ -286,7 +303,8 @@ def circumstances(r_versions: str | None, repeat: int) -> str:
 
 def _version(package: str) -> str:
     """Return name and version of a package."""
-    return f"{package} {importlib.import_module(package).__version__}"
+    own = getattr(importlib.import_module(package), "__version__", None)
+    return f"{package} {own or importlib.metadata.version(package)}"
 
 
 def cores() -> int:
@@ -312,11 +330,14 @@ def r_versions() -> str | None:
     return result.stdout if result.returncode == 0 else None
 
 
-def left_out(problems: Sequence[Problem], wanted: Sequence[str], lme4: bool) -> str:
+def left_out(problems: Sequence[Problem], wanted: Sequence[str], measured: Sequence[str]) -> str:
     """Return, as Markdown, which packages are not in the table and why."""
     lines = []
-    if "lme4" in wanted and not lme4:
+    if "lme4" in wanted and "lme4" not in measured:
         lines.append("- lme4 is left out: there is no Rscript with lme4 on the path.")
+    absent = [p for p in wanted if p not in measured and p != "lme4"]
+    if absent:
+        lines.append(f"- Not installed, and left out: {', '.join(absent)}.")
     unable = [p.name for p in problems if p.statsmodels is None]
     if "statsmodels" in wanted and unable:
         lines.append(
@@ -364,14 +385,14 @@ def main() -> None:
     arguments = parse_arguments()
     problems = [PROBLEMS[name] for name in arguments.names]
     versions = r_versions() if "lme4" in arguments.only else None
-    packages = [p for p in arguments.only if p != "lme4" or versions is not None]
+    packages = [p for p in arguments.only if (versions if p == "lme4" else installed(p))]
     outcomes = []
     for problem in problems:
         outcomes += compare(problem, packages, arguments.repeat, arguments.timeout)
     parts = [
-        circumstances(versions, arguments.repeat),
+        circumstances(packages, versions, arguments.repeat),
         table(outcomes),
-        left_out(problems, arguments.only, versions is not None),
+        left_out(problems, arguments.only, packages),
     ]
     text = "\n\n".join(part for part in parts if part)
     print(text)

@@ -4,8 +4,8 @@
     python benchmarks/partitions.py --levels 1e6
 
 Rows are five a level, with an intercept and a slope of it and a crossed factor of a hundred levels;
-levels either stay in one partition (rows sorted by them) or are in all (shuffled). Seconds are of the
-processor, in one process: what the workers of a cluster share.
+levels either stay in one partition (rows sorted by them) or are in all (shuffled). Seconds are of
+the processor, in one process: what the workers of a cluster share.
 """
 
 from __future__ import annotations

@@ -76,7 +76,68 @@ def fit_statsmodels(task: Task, data: pd.DataFrame) -> tuple[Fit, Report]:
     return fit, report
 
 
-PACKAGES = {"mixedlm_ext": fit_mixedlm_ext, "statsmodels": fit_statsmodels}
+def fit_mixedlm(task: Task, data: pd.DataFrame) -> tuple[Fit, Report]:
+    """Return the fit by the package mixedlm, and what to report of its result."""
+    import mixedlm
+
+    def fit() -> Any:
+        return mixedlm.lmer(task["formula"], data, REML=task["reml"])
+
+    def report(result: Any) -> dict[str, Any]:
+        return {
+            "objective": result.deviance,
+            "evaluations": result.function_evals,
+            "converged": result.converged,
+            "singular": result.isSingular(),
+        }
+
+    return fit, report
+
+
+def fit_lme_python(task: Task, data: pd.DataFrame) -> tuple[Fit, Report]:
+    """Return the fit by lme_python, which reads polars' frames, and what to report of it."""
+    import lme_python
+    import polars
+
+    frame = polars.from_pandas(data)
+
+    def fit() -> Any:
+        return lme_python.lmer(task["formula"], frame, reml=task["reml"])
+
+    def report(result: Any) -> dict[str, Any]:
+        return {
+            "objective": result.reml_criterion if task["reml"] else result.deviance,
+            "evaluations": None,
+            "converged": result.converged,
+        }
+
+    return fit, report
+
+
+def fit_mixedlm_rs(task: Task, data: pd.DataFrame) -> tuple[Fit, Report]:
+    """Return the fit by mixedlm_rs, in statsmodels' terms, and what to report of its result."""
+    import mixedlm_rs
+
+    def fit() -> Any:
+        return mixedlm_rs.mixedlm(task["fixed"], data, **task["statsmodels"]).fit(reml=task["reml"])
+
+    def report(result: Any) -> dict[str, Any]:
+        return {
+            "objective": -2.0 * result.llf,
+            "evaluations": None,
+            "converged": result.converged,
+        }
+
+    return fit, report
+
+
+PACKAGES = {
+    "mixedlm_ext": fit_mixedlm_ext,
+    "statsmodels": fit_statsmodels,
+    "mixedlm": fit_mixedlm,
+    "lme_python": fit_lme_python,
+    "mixedlm_rs": fit_mixedlm_rs,
+}
 
 
 def memory(field: str) -> int | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Codes = NDArray[np.intp]
 
-__all__ = ["crossed", "longitudinal", "maximal", "mobility", "nested", "slopes"]
+__all__ = ["crossed", "longitudinal", "maximal", "mobility", "nested", "ratings", "slopes"]
 
 
 def longitudinal(subjects: int, visits: int = 10, seed: int = 1) -> pd.DataFrame:
@@ -92,6 +92,36 @@ def crossed(rows: int, first: int, second: int, seed: int = 3) -> pd.DataFrame:
     y = 3.0 + 0.5 * x + rng.standard_normal(rows)
     y += 0.8 * rng.standard_normal(first)[user] + 0.5 * rng.standard_normal(second)[product]
     return pd.DataFrame({"y": y, "x": x, "user": _factor(user), "product": _factor(product)})
+
+
+def ratings(rows: int, users: int, films: int, seed: int = 7) -> pd.DataFrame:
+    """Simulate ratings as MovieLens has them: half stars, some users and films with many more.
+
+    Parameters
+    ----------
+    rows : int
+    users, films : int
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        Columns rating, user and film.
+
+    Notes
+    -----
+    Activity of users is log-normal; popularity of films falls like (rank + 100) to the power -1.5,
+    so that of 59,000 films the first has half a percent of all ratings and the last ten.
+    """
+    rng = np.random.default_rng(seed)
+    activity = np.exp(1.2 * rng.standard_normal(users))
+    popularity = (np.arange(films) + 0.0017 * films) ** -1.5
+    user = rng.choice(users, size=rows, p=activity / activity.sum())
+    film = rng.choice(films, size=rows, p=popularity / popularity.sum())
+    y = 3.5 + 0.85 * rng.standard_normal(rows)
+    y += 0.45 * rng.standard_normal(users)[user] + 0.5 * rng.standard_normal(films)[film]
+    rating = np.clip(np.round(2.0 * y) / 2.0, 0.5, 5.0)
+    return pd.DataFrame({"rating": rating, "user": _factor(user), "film": _factor(film)})
 
 
 def mobility(workers: int, firms: int, years: int = 10, seed: int = 4) -> pd.DataFrame:

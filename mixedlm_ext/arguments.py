@@ -41,6 +41,7 @@ __all__ = [
 FORMULA_ARGUMENTS = (
     "formula", "data", "subset", "drop_cols", "weights", "offset", "missing", "groups",
     "re_formula", "vc_formula", "hasconst", "eval_env", "check", "cov", "progress",
+    "correlation", "variance",
 )  # fmt: skip
 ARRAY_ARGUMENTS = (
     "endog", "exog", "random", "weights", "offset", "missing", "hasconst", "groups", "exog_re",
@@ -128,6 +129,8 @@ def read_formula(
     vc_formula: Mapping[str, str] | None = None,
     eval_env: Mapping[str, Any],
     check: Mapping[str, str] | None = None,
+    correlation: str | None = None,
+    variance: str | None = None,
     cov: Mapping[str, Any] | None = None,
     progress: bool = False,
     saturated: bool | None = None,
@@ -163,6 +166,12 @@ def read_formula(
         variables themselves.
     check : mapping of str to {"error", "warn", "ignore"}, optional
         What to do with what single checks find, ``{"levels": "warn"}``; see the notes.
+    correlation : str, optional
+        How the residuals of a group are correlated: ``"ar1(week | subject)"`` by whole numbers,
+        ``"car1(time | subject)"`` by any, ``"cs(1 | subject)"`` equally.
+    variance : str, optional
+        What the standard deviation of the residuals follows: ``"sex"`` (one in each level),
+        ``"power(x)"``, ``"exp(x)"``, or a product, ``"sex * power(x)"``.
     cov : mapping of str to DataFrame, tuple (matrix, labels) or pedigree, optional
         Known covariances of the levels of grouping factors, by the name of the factor or by the
         name that ``gr(id, cov=name)`` has for it.
@@ -182,19 +191,19 @@ def read_formula(
 
     Notes
     -----
-    ===================  ================================================================
-    ``(1 | g)``          an intercept for each level of g
-    ``(x | g)``          intercept and slope of x, correlated
-    ``(0 + x | g)``      slope only
-    ``(x || g)``         intercept and slope, uncorrelated; for a factor all its columns are
-                         uncorrelated, unlike lme4's expansion of ``||``
-    ``(1 | a/b)``        ``(1 | a) + (1 | a:b)``
-    ``(1 | a:b)``        the combinations of a and b that occur
-    ``(1 | gr(id, cov=A))``  effects of id with the covariance A times a variance; A is a variable
-                         of the caller, or in `cov`; ``prec=`` for the inverse of A
-    ``offset(z)``        a known term of the linear predictor
-    ``y ~ . + (1 | g)``  all other columns that no random term uses
-    ===================  ================================================================
+    ========================  ==================================================================
+    ``(1 | g)``               an intercept for each level of g
+    ``(x | g)``               intercept and slope of x, correlated
+    ``(0 + x | g)``           slope only
+    ``(x || g)``              intercept and slope, uncorrelated; for a factor all its columns are
+                              uncorrelated, unlike lme4's expansion of ``||``
+    ``(1 | a/b)``             ``(1 | a) + (1 | a:b)``
+    ``(1 | a:b)``             the combinations of a and b that occur
+    ``(1 | gr(id, cov=A))``   effects of id with the covariance A times a variance; A is a variable
+                              of the caller, or in `cov`; ``prec=`` for the inverse of A
+    ``offset(z)``             a known term of the linear predictor
+    ``y ~ . + (1 | g)``       all other columns that no random term uses
+    ========================  ==================================================================
 
     The checks that `check` takes by name:
 
@@ -218,9 +227,9 @@ def read_formula(
     parameters that the data do not show are arbitrary, and tests that rest on them wrong.
 
     A model of rows in batches holds their cross-products, not the rows. Its fit is that of the rows
-    in memory; ``fittedvalues``, ``resid``, ``residuals()`` and ``predict()`` read the source again,
-    and what needs all rows at once says so. A formula with ``center``, ``standardize`` or ``bs``
-    takes a third pass.
+    in memory; ``fittedvalues``, ``resid``, ``residuals()`` and ``predict()`` read the source again.
+    What needs all rows at once reads them into memory for the call, if they are not too many. A
+    formula with ``center``, ``standardize`` or ``bs`` takes a third pass.
 
     Examples
     --------
@@ -244,7 +253,13 @@ def read_formula(
     if with_components:
         parsed = formula
     elif groups is None:
-        parsed = parse_formula(formula, columns=rows.names)
+        structured = correlation is not None or variance is not None
+        if structured and isinstance(rows, Source):
+            raise DesignError(
+                "residual structures need the rows in memory: those of a group belong together. "
+                "Pass a frame, or leave out correlation= and variance=."
+            )
+        parsed = parse_formula(formula, allow_no_random=structured, columns=rows.names)
     elif isinstance(rows, Source):
         parsed = _translate_named(formula, groups, re_formula, vc_formula, rows.names)
     else:
@@ -267,6 +282,8 @@ def read_formula(
         drop_cols=drop_cols,
         allow_saturated=weights is not None if saturated is None else saturated,
         checks=read_checks(check),
+        correlation=correlation,
+        variance=variance,
     )
 
 

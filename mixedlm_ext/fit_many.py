@@ -27,14 +27,14 @@ from mixedlm_ext.estimation.fit_warnings import warn_of_fit
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.identification import is_rounding
 from mixedlm_ext.inference.fixed.ddf import degrees_of_freedom
-from mixedlm_ext.inference.parameters import model_parameters
+from mixedlm_ext.inference.parameters import RESIDUAL_KINDS, model_parameters
 from mixedlm_ext.inference.restrictions import read_restrictions
 from mixedlm_ext.many import Refitter, component_values
 from mixedlm_ext.parallel import pieces, run
 
 Array = NDArray[np.float64]
 
-__all__ = ["ManyFits", "fit_many"]
+__all__ = ["ManyFits", "fit_many", "responses_of"]
 
 _SMALLEST = 1e-150
 
@@ -49,7 +49,8 @@ class ManyFits:
     theta : DataFrame (r, m)
         Relative covariance parameters.
     components : DataFrame (r, c)
-        Standard deviations and correlations of the random effects, and sigma.
+        Standard deviations and correlations of the random effects, sigma, and parameters of a
+        residual structure.
     sigma, objective : Series (r,)
         Residual standard deviation; REML criterion or minus twice the log-likelihood.
     converged : Series of bool (r,)
@@ -65,14 +66,17 @@ class ManyFits:
         self._restrictions = refitter.restrictions
         parameters = model_parameters(model.design, sigma=False)
         columns = [p.name for p in parameters if p.kind in ("sd", "cor", "range")]
+        residual = [p.name for p in parameters if p.kind in RESIDUAL_KINDS]
         x_names = list(model.design.x_names)
         self.params = pd.DataFrame(e.beta, index=names, columns=x_names)
         self.bse = pd.DataFrame(e.bse, index=names, columns=x_names)
         self.theta = pd.DataFrame(e.theta, index=names)
         self.components = pd.DataFrame(
-            np.column_stack([component_values(refitter.problem.covariance, e), e.sigma]),
+            np.column_stack(
+                [component_values(refitter.problem.covariance, e), e.sigma, e.residual]
+            ),
             index=names,
-            columns=[*columns, "sigma"],
+            columns=[*columns, "sigma", *residual],
         )
         self.sigma = pd.Series(e.sigma, index=names, name="sigma")
         self.objective = pd.Series(e.objective, index=names, name="objective")
@@ -114,6 +118,8 @@ class ManyFits:
         theta = self.theta.iloc[place].to_numpy()
         covariance = model.problem.covariance
         start = covariance.standardize(theta) if np.isfinite(theta).all() else None
+        if model.problem.residual is not None:
+            start = None
         criterion = criterion_of(model.problem, self._reml, self._sigma, self._restrictions)
         fit = estimate(model.design, criterion, start)
         warn_of_fit(fit)
@@ -180,7 +186,8 @@ def fit_many(
     Reaction    251.405  10.467
     speed         3.966  -0.111
     """
-    values, names = _responses(model.design, Y)
+    values, names = responses_of(model.design, Y)
+    _refuse_constant(values, names, model.design)
     restrictions, sigma = read_restrictions(
         model.design, model.problem.covariance, fix, equal, sigma
     )
@@ -207,7 +214,7 @@ def _strike_reproduced(e: Estimates, sizes: Array) -> None:
     e.strike(np.flatnonzero(is_rounding(e.sigma, sizes)).tolist(), why)
 
 
-def _responses(design: Design, Y: Any) -> tuple[Array, pd.Index]:
+def responses_of(design: Design, Y: Any) -> tuple[Array, pd.Index]:
     """Return the responses (n, r) and their names, or say what is wrong with them."""
     require_rows(design)
     frame = Y
@@ -223,7 +230,7 @@ def _responses(design: Design, Y: Any) -> tuple[Array, pd.Index]:
     names = pd.Index(labels)
     chosen = positions(design, frame.index if is_labelled(Y) else None, shape[0], "Y")
     values = np.array(_numbers(frame, names)[chosen], dtype=np.float64, order="F")
-    _check(values, names, design)
+    _check(values, names)
     return values, names
 
 
@@ -245,8 +252,8 @@ def _numbers(Y: Any, names: pd.Index) -> Array:
     return np.column_stack(parts)
 
 
-def _check(values: Array, names: pd.Index, design: Design) -> None:
-    """Refuse missing, infinite and constant responses by name."""
+def _check(values: Array, names: pd.Index) -> None:
+    """Refuse missing and infinite responses by name."""
     lost = names[np.flatnonzero(~np.isfinite(values).all(axis=0))]
     if len(lost):
         raise DesignError(
@@ -261,6 +268,10 @@ def _check(values: Array, names: pd.Index, design: Design) -> None:
             f"{len(extreme)} of {len(names)} responses have values whose squares leave the range "
             f"of floating point: {list_names(extreme)}. Give them another unit."
         )
+
+
+def _refuse_constant(values: Array, names: pd.Index, design: Design) -> None:
+    """Refuse responses without variation by name."""
     rest = values if design.offset is None else values - design.offset[:, None]
     constant = names[np.flatnonzero((rest == rest[0]).all(axis=0))]
     if len(constant):

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.arguments import refuse_unknown
 from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.residual import ResidualCriterion
 from mixedlm_ext.criteria.restricted import criterion_of
+from mixedlm_ext.criteria.space import read_point
 from mixedlm_ext.errors import FitError, shown
 from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.estimate import estimate
@@ -38,6 +40,9 @@ from mixedlm_ext.solvers.choice import check_solver
 from mixedlm_ext.structures.given_theta import read_theta
 
 Array = NDArray[np.float64]
+
+_STEP = 1e-5
+"""Step of differences of the score, relative to parameters that are large."""
 
 __all__ = ["fit", "hessian", "loglike", "objective", "score", "tested"]
 
@@ -138,10 +143,11 @@ def fit(
     check_usable(problem, ddf)
     restrictions, sigma = read_restrictions(model.design, problem.covariance, fix, equal, sigma)
     check_unrestricted(restrictions, problem, ddf)
+    criterion = criterion_of(problem, bool(reml), sigma, restrictions)
     found = estimate(
         model.design,
-        criterion_of(problem, bool(reml), sigma, restrictions),
-        None if start_params is None else _standardize(model, start_params),
+        criterion,
+        None if start_params is None else criterion.inside(_standardize(model, start_params)),
         method=method,
         maxiter=maxiter,
         tol=tol,
@@ -204,15 +210,30 @@ def objective(model: Assembled, theta: Any, reml: bool = True, sigma: float | No
 
 def score(model: Assembled, theta: Any, reml: bool = True, sigma: float | None = None) -> Array:
     """Return the gradient of `objective` in theta, shape (m,)."""
-    gradient = _criterion(model, reml, sigma).at(_standardize(model, theta)).gradient
-    return np.asarray(model.problem.covariance.jacobian.T @ gradient)
+    criterion, point = _criterion(model, reml, sigma), _standardize(model, theta)
+    J = criterion.space.jacobian_at(point)
+    return np.asarray(J.T @ criterion.at(point).gradient)
 
 
 def hessian(model: Assembled, theta: Any, reml: bool = True, sigma: float | None = None) -> Array:
     """Return the Hessian of `objective` in theta, shape (m, m)."""
-    J = model.problem.covariance.jacobian
-    H = _criterion(model, reml, sigma).hessian(_standardize(model, theta))
-    return np.asarray(J.T @ H @ J)
+    criterion, point = _criterion(model, reml, sigma), _standardize(model, theta)
+    if isinstance(criterion, ResidualCriterion):  # its parameters are no linear functions of z
+        return _differences_of_score(model, np.asarray(theta, dtype=float), reml, sigma)
+    J = criterion.space.jacobian_at(point)
+    return np.asarray(J.T @ criterion.hessian(point) @ J)
+
+
+def _differences_of_score(model: Assembled, theta: Array, reml: bool, sigma: float | None) -> Array:
+    """Return the Hessian by central differences of the exact gradient."""
+    out = []
+    for j, value in enumerate(theta):
+        h = _STEP * max(1.0, abs(value))
+        ends = [theta.copy(), theta.copy()]
+        ends[0][j], ends[1][j] = value - h, value + h
+        one, two = (score(model, end, reml, sigma) for end in ends)
+        out.append((two - one) / (2.0 * h))
+    return np.asarray(0.5 * (np.array(out) + np.array(out).T))
 
 
 def loglike(model: Assembled, theta: Any, reml: bool = True) -> float:
@@ -222,12 +243,17 @@ def loglike(model: Assembled, theta: Any, reml: bool = True) -> float:
 
 def _criterion(model: Assembled, reml: bool, sigma: float | None) -> GaussianCriterion:
     check_sigma(sigma)
-    return GaussianCriterion(model.problem, bool(reml), sigma)
+    criterion = criterion_of(model.problem, bool(reml), sigma)
+    assert isinstance(criterion, GaussianCriterion)
+    return criterion.in_user_scale() if isinstance(criterion, ResidualCriterion) else criterion
 
 
 def _standardize(model: Assembled, theta: Any) -> Array:
     """Return theta as the engine has it, or say what is wrong with it."""
     covariance = model.problem.covariance
+    structure = model.design.residual
+    if structure is not None:
+        return read_point(covariance, structure, theta)
     p, m = len(model.design.x_names), covariance.n_theta
     shape = (len(theta),) if isinstance(theta, list | tuple) else getattr(theta, "shape", None)
     if _are_fixed_effects(model, theta) or (p != m and shape == (p,)):

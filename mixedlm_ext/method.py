@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from mixedlm_ext.errors import RowsRemovedError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
 
@@ -70,10 +71,25 @@ def as_method(
 
     @functools.wraps(function)
     def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Any:
-        found = function(source(self), *args, **kwargs)
+        own, read = source(self), None
+        try:
+            found = function(own, *args, **kwargs)
+        except RowsRemovedError:
+            read = _with_rows_read(own)
+            if read is None:
+                raise
+        if read is not None:
+            found = function(read, *args, **kwargs)
         return found if shown is None else shown(self, found)
 
     return _Method(call, returns, shown is not None and returns is None)
+
+
+def _with_rows_read(own: Any) -> Any:
+    """Return the same with the rows of its source in memory; None if they are too many, or gone."""
+    elsewhere = own.design.rows.elsewhere
+    design = None if elsewhere is None else elsewhere.gathered()
+    return None if design is None else own.with_design(design)
 
 
 def of_fitted(function: Callable[Concatenate[Fitted, P], R]) -> Callable[Concatenate[Any, P], R]:

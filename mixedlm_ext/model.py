@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakSet
 
@@ -205,6 +206,8 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
         hasconst: bool | None = None,
         eval_env: int | Mapping[str, Any] = 0,
         check: Mapping[str, str] | None = None,
+        correlation: str | None = None,
+        variance: str | None = None,
         cov: Mapping[str, Any] | None = None,
         progress: bool = False,
         **kwargs: Any,
@@ -227,6 +230,8 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
             vc_formula=vc_formula,
             eval_env=scope,
             check=check,
+            correlation=correlation,
+            variance=variance,
             cov=cov,
             progress=progress,
             **kwargs,
@@ -451,7 +456,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
                 twin.serve(other)
         self._served = WeakSet([results])
         self.design = self.design.without_rows()
-        self.assembled = Assembled(self.design, self.face, problem)
+        self.assembled = Assembled(self.design, self.face, replace(problem, residual=None))
         self.data.drop_rows(self.design)
         return self.design
 

@@ -19,7 +19,7 @@ from mixedlm_ext.absent import attribute_again
 from mixedlm_ext.compat import cache_readonly, cached_data
 from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.diagnostics import check, influence, re_pca, vif
-from mixedlm_ext.estimation import random_effects, varcorr
+from mixedlm_ext.estimation import breeding_values, random_effects, varcorr
 from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import DegreesOfFreedom, Fitted
@@ -226,7 +226,7 @@ class MixedLMResults(absent.NotOfResults, LabelledEffects):
 
     @property
     def df_modelwc(self) -> int:
-        """Number of parameters: fixed effects, theta, and sigma unless it was fixed."""
+        """Number of parameters: of means and covariances, and sigma unless it was fixed."""
         return self._fitted.n_parameters
 
     @property
@@ -262,9 +262,11 @@ class MixedLMResults(absent.NotOfResults, LabelledEffects):
     varcorr = of_fit(varcorr.varcorr)
     profile = of_fit(profiling.profile)
     icc = of_fit(derived.icc)
+    heritability = of_fit(derived.heritability)
     r2 = of_fit(derived.r2)
     total_variance = of_fit(derived.total_variance)
     group_coefs = of_fit(random_effects.group_coefs)
+    breeding_values = of_fit(breeding_values.breeding_values)
     re_pca = of_fit(re_pca.re_pca)
 
     @property

@@ -22,7 +22,7 @@ LAYERS: list[list[str]] = [
     ["bases", "caching", "compat", "errors", "datasets", "tables"],
     ["absent", "display", "linalg", "parallel"],
     ["families", "structures"],
-    ["language"],
+    ["language", "residual"],
     ["design"],
     ["products", "sources"],
     ["solvers"],

@@ -14,7 +14,7 @@ import pandas as pd
 
 from mixedlm_ext.batches.levels import FactorLevels, values_of_levels
 
-__all__ = ["ColumnsSeen"]
+__all__ = ["ColumnsSeen", "stacked"]
 
 _SAMPLE = 1 << 13
 """Rows of the sample, at least half of them if there are as many."""
@@ -69,12 +69,12 @@ class ColumnsSeen:
             self._sample.append(part.copy())
             self._kept += len(part)
         while self._kept > _SAMPLE:
-            whole = _stacked(self._sample).iloc[::2]
+            whole = stacked(self._sample).iloc[::2]
             self._sample, self._kept, self._stride = [whole], len(whole), self._stride * 2
 
     def sample(self) -> pd.DataFrame:
         """Return the sample, in the types of all rows."""
-        return self._typed(_stacked(self._sample))
+        return self._typed(stacked(self._sample))
 
     def stand_in(self) -> pd.DataFrame:
         """Return a frame with every level of the factors in it, and few more rows."""
@@ -150,7 +150,7 @@ def _like(values: pd.Index, column: pd.Series, known: pd.Index | None) -> Any:
     return pd.Series(values.tolist(), dtype=column.dtype).array
 
 
-def _stacked(frames: list[pd.DataFrame]) -> pd.DataFrame:
+def stacked(frames: list[pd.DataFrame]) -> pd.DataFrame:
     """Put frames below one another; categories of any of them stay categories."""
     if len(frames) == 1:
         return frames[0]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mixedlm_ext.batches.columns import stacked
 from mixedlm_ext.batches.matrices import BatchMatrices, BatchRows
 from mixedlm_ext.batches.reading import Reader, Tally
 from mixedlm_ext.design.design import Design
@@ -98,6 +99,7 @@ class SourcePasses:
             offset=joined("offset"),
             index=pd.Index(joined("positions")),
             positions=joined("positions"),
-            frame=pd.concat(frames),
+            frame=stacked(frames),
+            full_index=self.full_index,
         )
         return Design(self._spec, rows)

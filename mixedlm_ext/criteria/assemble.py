@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import DesignError
 from mixedlm_ext.products.layout import BlockData, Layout
-from mixedlm_ext.products.noise import EqualVariances, noise_of
+from mixedlm_ext.products.noise import EqualVariances, noise_of_weights
+from mixedlm_ext.products.residual_sums import ResidualSums
+from mixedlm_ext.products.responses import columns_of_Z
 from mixedlm_ext.products.rows import cross_products, lay_out, shared_groups
+from mixedlm_ext.solvers.choice import solver_of
 from mixedlm_ext.structures.covariance import Covariance, TermCovariance
 
 Array = NDArray[np.float64]
 
-__all__ = ["assemble", "lay_out_terms", "response"]
+__all__ = ["assemble", "lay_out_terms", "response", "sums_of"]
 
 
 def assemble(design: Design) -> Problem:
@@ -37,11 +43,46 @@ def assemble(design: Design) -> Problem:
     _check_scale(design)
     elsewhere = design.rows.elsewhere
     if elsewhere is not None:
-        return Problem.of(elsewhere.products, _covariance(design, elsewhere.products.layout))
-    noise = noise_of(design)
+        return Problem(elsewhere.products, _covariance(design, elsewhere.products.layout))
+    noise = noise_of_weights(design)
     places, blocks = lay_out(design.terms, shared_groups(design.terms), noise)
     cp = cross_products(response(design), design.X, blocks, noise, places)
-    return Problem.of(cp, _covariance(design, cp.layout))
+    if design.residual is None:
+        return Problem(cp, _covariance(design, cp.layout))
+    if cp.layout.roots or cp.layout.priors:
+        raise DesignError(
+            f"residuals with a structure, {design.residual.text}, are not supported beside levels "
+            "of a known covariance. Leave out correlation= and variance=, or gr()."
+        )
+    sums = sums_of(design, cp.layout)
+    neutral = sums.at(sums.structure.neutral).cp
+    solver = solver_of(neutral.A, (), "exact")
+    return Problem(neutral, _covariance(design, cp.layout), solver, sums)
+
+
+def sums_of(design: Design, layout: Layout) -> ResidualSums:
+    """Sum over the rows of a design with a residual structure, in a layout."""
+    assert design.residual is not None and design.residual_rows is not None
+    root_w = noise_of_weights(design).root_times(np.ones(len(design.y)))
+    Q = layout.basis.coordinates(design.X)
+    residual = layout.residual(response(design), design.X, Q)
+    Z = columns_of_Z(design.terms, layout, len(design.y))
+    H = sparse.hstack([Z, sparse.csr_array(np.column_stack([Q, residual]))])
+    starts = np.cumsum([0, *(levels for _, levels in layout.shapes)], dtype=np.intp)
+    blocks: list[Any] = [None] * len(layout.shapes)
+    codes = [term.codes for term in design.terms]
+    for place, own in zip(layout.places, codes):
+        blocks[place.block] = starts[place.block] + own
+    n, columns = len(design.y), np.concatenate([np.zeros(0, np.intp), *blocks])
+    cells = (np.ones(len(columns)), (np.tile(np.arange(n), len(blocks)), columns))
+    return ResidualSums(
+        layout,
+        sparse.csr_array(sparse.diags_array(root_w) @ H),
+        sparse.csr_array(cells, shape=(n, int(starts[-1]))),
+        design.residual.with_values(None),
+        design.residual_rows,
+        root_w,
+    )
 
 
 def lay_out_terms(design: Design) -> tuple[Problem, list[BlockData]]:
@@ -52,7 +93,7 @@ def lay_out_terms(design: Design) -> tuple[Problem, list[BlockData]]:
     noise = EqualVariances(len(design.y))
     places, blocks = lay_out(design.terms, shared_groups(design.terms), noise)
     cp = cross_products(design.y, design.X, blocks, noise, places)
-    return Problem.of(cp, _covariance(design, cp.layout)), blocks
+    return Problem(cp, _covariance(design, cp.layout)), blocks
 
 
 def _covariance(design: Design, layout: Layout) -> Covariance:

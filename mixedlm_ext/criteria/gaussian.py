@@ -57,6 +57,15 @@ class GaussianCriterion:
         self.df = cp.n - cp.p if reml else cp.n
         self.constant = (cp.layout.logdet_R if reml else 0.0) - cp.logdet_W
 
+    @property
+    def space(self) -> Covariance:
+        """Where its points are."""
+        return self.problem.covariance
+
+    def inside(self, theta: Array) -> Array:
+        """Return the point of a standardized theta of the user's scale."""
+        return theta
+
     def at(self, theta: Array) -> GaussianEvaluation:
         """Evaluate at a standardized theta."""
         return GaussianEvaluation(self, solve(self.problem, theta))
@@ -73,7 +82,7 @@ class GaussianCriterion:
 
     def _difference(self, theta: Array, j: int) -> Array:
         """Return ∂g/∂θ_j by a central difference, or a one-sided one at an end of the range."""
-        low, high = (end[j] for end in self.problem.covariance.domain)
+        low, high = (end[j] for end in self.space.domain)
         h = _STEP * max(1.0, abs(theta[j]))
 
         def gradient(change: float) -> Array:
@@ -125,7 +134,7 @@ class GaussianEvaluation:
     def most_noise(self) -> float:
         """The rounding error if solves with M lose all that its condition number allows."""
         average = self._criterion.problem.cp.A.average
-        return self.noise * max(map(_condition, self.pls.factor.templates, average))
+        return self.noise * max(map(_condition, self.pls.factor.templates, average), default=1.0)
 
     @cached_property
     def v(self) -> Array:
@@ -164,7 +173,7 @@ class GaussianEvaluation:
         parts = [-2.0 * self.scale * s @ t for s, t in zip(self._scores, T)]
         return theta_gradient(
             self._criterion.problem.covariance,
-            self.theta,
+            self.pls.theta,
             parts,
             lambda: [-self.scale * s for s in self._scores],
         )
@@ -207,7 +216,7 @@ class GaussianEvaluation:
         """The gradient in theta."""
         return theta_gradient(
             self._criterion.problem.covariance,
-            self.theta,
+            self.pls.theta,
             self._template_gradient,
             lambda: self._gamma_gradient,
         )
@@ -226,7 +235,7 @@ class GaussianEvaluation:
         """
         criterion = self._criterion
         problem = criterion.problem
-        E = working_vectors(problem.covariance, problem.cp, self.theta, self.v)
+        E = working_vectors(problem.covariance, problem.cp, self.pls.theta, self.v)
         information = self._quadratic_form(E) / self.scale
         if criterion.sigma is not None:
             return information, np.zeros_like(information)
@@ -259,11 +268,11 @@ class GaussianEvaluation:
         U = self.U if criterion.reml and cp.p else np.zeros((cp.q, 0))
         levelwise = factor.level_information()
         if levelwise is not None:
-            return traces_by_levels(covariance, self.theta, levelwise, cp.block(U, 0))
+            return traces_by_levels(covariance, self.pls.theta, levelwise, cp.block(U, 0))
         if cp.q <= criterion.problem.costs.dense:
             A = cp.A.dense
             W = cp.between_roots(self._weighed(A, factor.apply(A)) - matmul(U, U.T))
-            return traces_of_dense(covariance, self.theta, _by_blocks(W, cp.shapes))
+            return traces_of_dense(covariance, self.pls.theta, _by_blocks(W, cp.shapes))
         if not covariance.free:  # entries of Γ do not move alone: the average information stands in
             return self._working_information[0]
         return traces_by_differences(
@@ -284,12 +293,12 @@ class GaussianEvaluation:
         """Carry second derivatives in Γ to theta."""
         covariance = self._criterion.problem.covariance
         if self._aligned is None:
-            e, chain, G = self, chain_rule(covariance, self.theta), self._gamma_gradient
+            e, chain, G = self, chain_rule(covariance, self.pls.theta), self._gamma_gradient
         else:
             aligned, e = self._aligned
-            chain, G = aligned.chain_rule(self.theta), aligned.gradient_back(e._gamma_gradient)
+            chain, G = aligned.chain_rule(self.pls.theta), aligned.gradient_back(e._gamma_gradient)
         second = e._gamma_hessian if exact else e._gamma_information
-        H = chain @ second @ chain.T + curvature(covariance, self.theta, G)
+        H = chain @ second @ chain.T + curvature(covariance, self.pls.theta, G)
         return covariance.tie(covariance.tie(H), axis=1)
 
     @cached_property
@@ -297,7 +306,7 @@ class GaussianEvaluation:
         """The directions of a step from here."""
         covariance = self._criterion.problem.covariance
         if self._aligned is None:
-            return TemplateSteps(covariance, self.theta)
+            return TemplateSteps(covariance, self.pls.theta)
         aligned, _ = self._aligned
         return TemplateSteps(covariance, aligned.theta, [Q.T @ Q for Q in aligned.bases])
 
@@ -328,7 +337,7 @@ class GaussianEvaluation:
     def _aligned(self) -> tuple[AlignedProblem, GaussianEvaluation] | None:
         """The same point in columns that keep the digits of its derivatives, if it needs them."""
         criterion = self._criterion
-        aligned = align(criterion.problem, self.theta)
+        aligned = align(criterion.problem, self.pls.theta)
         if aligned is None:
             return None
         same = GaussianCriterion(aligned.problem, criterion.reml, criterion.sigma)
@@ -369,7 +378,7 @@ def working_vectors(covariance: Covariance, cp: CrossProducts, theta: Array, v: 
     """
     E = np.zeros((cp.q, covariance.n_coordinates))
     Kv = [cp.spread(i, cp.block(v, i)) for i in range(len(cp.shapes))]
-    for j in np.concatenate(covariance.of_block):
+    for j in (j for index in covariance.of_block for j in index.tolist()):
         i, a, c = covariance.blocks[j], covariance.rows[j], covariance.columns[j]
         own = Kv[i]
         column = cp.block(E[:, j], i)

@@ -132,6 +132,7 @@ def generalized_problem(
     basis = linear.cp.layout.basis
     Q = basis.coordinates(design.X) * np.sqrt(len(design.X))
     offset = np.zeros(len(design.y)) if design.offset is None else design.offset
+    linear = linear.solved_by("exact")  # its derivatives read the inverse on the pattern
     return GeneralizedProblem(linear, WorkingRows(blocks), Q, offset, likelihood, observed)
 
 

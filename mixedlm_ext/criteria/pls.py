@@ -8,15 +8,17 @@ R_ZX'R_ZX = X'WZ N Z'WX and c_u'c_u = y'WZ N Z'Wy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.products.products import CrossProducts
+from mixedlm_ext.products.residual_sums import ResidualSums
 from mixedlm_ext.products.responses import Reduced, with_response
 from mixedlm_ext.solvers.base import FactorProtocol, SolverProtocol
 from mixedlm_ext.solvers.choice import solver_of
@@ -39,12 +41,18 @@ class Problem:
 
     cp: CrossProducts
     covariance: Covariance
-    solver: SolverProtocol
+    given: SolverProtocol | None = None
+    residual: ResidualSums | None = None
+    """What gives the cross-products where the residuals have a structure."""
 
-    @classmethod
-    def of(cls, cp: CrossProducts, covariance: Covariance) -> Problem:
-        """Return a problem with a pattern of its own and the solver that suits it."""
-        return cls(cp, covariance, solver_of(cp.A, cp.layout.priors))
+    @cached_property
+    def solver(self) -> SolverProtocol:
+        """The given solver, or the one that suits the pattern of these products."""
+        return self._own_solver("auto") if self.given is None else self.given
+
+    def _own_solver(self, name: str) -> SolverProtocol:
+        """Return a solver with a pattern of its own."""
+        return solver_of(self.cp.A, self.cp.layout.priors, name)
 
     @property
     def costs(self) -> Costs:
@@ -59,9 +67,16 @@ class Problem:
         FitError
             If memory does not hold the exact one, or the other is not for such a model.
         """
-        if name in ("auto", self.solver.name):
+        if name == "auto" or (name == "exact" and self.solver.name == name):
             return self
-        return Problem(self.cp, self.covariance, solver_of(self.cp.A, self.cp.layout.priors, name))
+        if self.residual is not None:
+            raise FitError(
+                "the iterative solver is not for residuals with a structure, "
+                f"{self.residual.structure.text}. Leave out solver='iterative'."
+            )
+        if self.given is not None and self.given.name == name:
+            return self
+        return Problem(self.cp, self.covariance, self._own_solver(name))
 
     @property
     def information_at_zero(self) -> list[Array]:
@@ -73,7 +88,7 @@ class Problem:
 
     def with_products(self, cp: CrossProducts) -> Problem:
         """Return the problem of other numbers on the same pattern."""
-        return Problem(cp, self.covariance, self.solver.load(cp.A))
+        return replace(self, cp=cp, given=self.solver.load(cp.A))
 
 
 def problem_with(problem: Problem, reduced: Reduced, r: int = 0) -> Problem:

@@ -25,7 +25,10 @@ from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.base import Evaluation
 from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.criteria.pls import PenalizedLeastSquares, Problem
+from mixedlm_ext.criteria.residual import ResidualCriterion
+from mixedlm_ext.criteria.space import JointSpace
 from mixedlm_ext.errors import FitError
+from mixedlm_ext.structures.covariance import Covariance
 from mixedlm_ext.structures.restrictions import Jet, Restrictions
 
 Array = NDArray[np.float64]
@@ -36,6 +39,7 @@ __all__ = [
     "AnyEvaluation",
     "RestrictedCriterion",
     "RestrictedEvaluation",
+    "beside_residuals",
     "criterion_of",
 ]
 
@@ -99,17 +103,45 @@ class AnyCriterion(Protocol):
     def df(self) -> int:
         """The divisor of r² in σ²."""
 
+    @property
+    def space(self) -> Covariance | JointSpace:
+        """Where its points are."""
+
+    def inside(self, theta: Array) -> Array:
+        """Return the point of a standardized theta of the user's scale."""
+
     def at(self, theta: Array) -> AnyEvaluation:
         """Evaluate at a standardized theta."""
 
 
 def criterion_of(
-    problem: Problem, reml: bool, sigma: float | None, restrictions: Restrictions | None
+    problem: Problem,
+    reml: bool,
+    sigma: float | None = None,
+    restrictions: Restrictions | None = None,
 ) -> AnyCriterion:
-    """Return the criterion of a model, restricted or not."""
+    """Return the criterion of a model, restricted or not; of z, too, if its residuals have one.
+
+    Raises
+    ------
+    FitError
+        If there are restrictions and a residual structure.
+    """
+    if problem.residual is not None:
+        if restrictions is not None:
+            raise beside_residuals(problem.residual.structure.text)
+        return ResidualCriterion(problem, problem.residual, reml, sigma)
     if restrictions is None:
         return GaussianCriterion(problem, reml, sigma)
     return RestrictedCriterion(problem, reml, sigma, restrictions)
+
+
+def beside_residuals(text: str) -> FitError:
+    """Return the error for restrictions of a model whose residuals have a structure."""
+    return FitError(
+        "fixed and equal parameters are not supported beside a structure of the residuals, "
+        f"{text}. Leave out fix= and equal=, or correlation= and variance=."
+    )
 
 
 class RestrictedCriterion:
@@ -139,6 +171,15 @@ class RestrictedCriterion:
         self.with_sigma = sigma is None and (explicit or restrictions.holds_sigma)
         self._plain = GaussianCriterion(problem, reml, sigma)
         self.df = self._plain.df
+
+    @property
+    def space(self) -> Covariance:
+        """Where its points are."""
+        return self.problem.covariance
+
+    def inside(self, theta: Array) -> Array:
+        """Return the point of a standardized theta."""
+        return theta
 
     def at(self, theta: Array) -> RestrictedEvaluation:
         """Evaluate at a point of the set near a standardized θ.

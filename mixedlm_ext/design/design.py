@@ -23,6 +23,7 @@ from mixedlm_ext.design.rows import Rows
 from mixedlm_ext.design.scope import Scope
 from mixedlm_ext.design.spec import Spec
 from mixedlm_ext.language.mixed_formula import MixedFormula
+from mixedlm_ext.residual.structure import ResidualRows, ResidualStructure
 
 __all__ = ["Design"]
 
@@ -143,6 +144,16 @@ class Design:
         return self.spec.formula
 
     @property
+    def residual(self) -> ResidualStructure | None:
+        """The structure of the residuals; None if they are independent."""
+        return self.spec.residual
+
+    @property
+    def residual_rows(self) -> ResidualRows | None:
+        """What the rows have to do with it."""
+        return self.rows.residual
+
+    @property
     def scope(self) -> Scope:
         """What the formula uses from the caller's scope."""
         return self.spec.scope
@@ -188,6 +199,12 @@ class Design:
         """Return the design with another response (n,), of another name if there is one."""
         spec = self.spec if name is None else replace(self.spec, endog_name=name)
         return Design(spec, replace(self.rows, y=y))
+
+    def with_residual(self, values: Floats) -> Design:
+        """Return the design with the parameters of its residual structure in a fit."""
+        assert self.spec.residual is not None
+        residual = self.spec.residual.with_values(values)
+        return replace(self, spec=replace(self.spec, residual=residual))
 
     def with_passes(self, passes: Passes) -> Design:
         """Return the design with what reads its rows again, which are elsewhere."""

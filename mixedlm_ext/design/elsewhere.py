@@ -10,9 +10,12 @@ import numpy.typing as npt
 
 from mixedlm_ext.design.facts import FactsOfTerm
 
-__all__ = ["Elsewhere", "Passes"]
+__all__ = ["MOST_CELLS", "Elsewhere", "Passes"]
 
 Floats = npt.NDArray[np.float64]
+
+MOST_CELLS = 2e7
+"""Numbers that are read into memory for a call that needs all rows at once: 160 MB."""
 
 
 class Passes(Protocol):
@@ -67,15 +70,16 @@ class Elsewhere:
     products: Any
     passes: Any = None
 
-    def gathered(self, cells: float) -> Any:
+    def gathered(self, cells: float = MOST_CELLS) -> Any:
         """Return the design with its rows in memory, None if they are more than some cells.
 
         Parameters
         ----------
         cells : float
-            Rows times columns, at most.
+            Rows times columns, at most; by default as many as are read for a call that needs all
+            rows at once.
         """
-        columns = len(self.root) + sum(len(term.low) for term in self.terms)
+        columns = 2 + len(self.root) + sum(1 + len(term.low) for term in self.terms)
         if self.passes is None or self.n * columns > cells:
             return None
         return self.passes.gather()

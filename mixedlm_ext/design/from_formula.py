@@ -34,6 +34,7 @@ from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.other_columns import expand_dot
 from mixedlm_ext.design.positions import place_columns
 from mixedlm_ext.design.records import TermDesign
+from mixedlm_ext.design.residual_rows import ResidualText, read_residual_text, residual_of
 from mixedlm_ext.design.row_arguments import OFFSET, WEIGHTS
 from mixedlm_ext.design.row_choice import RowChoice, choose_rows, subset_rows
 from mixedlm_ext.design.scope import Scope, resolve_names
@@ -58,6 +59,8 @@ def design_from_formula(
     drop_cols: Collection[str] | None = None,
     allow_saturated: bool = False,
     checks: Checks | None = None,
+    correlation: Any = None,
+    variance: Any = None,
     cov: Mapping[str, Any] | None = None,
 ) -> Design:
     """Evaluate a formula in data.
@@ -86,6 +89,8 @@ def design_from_formula(
         Accept as many random effects as observations, which is right when sigma is known.
     checks : Checks, optional
         What to do with what the checks find.
+    correlation, variance : str, optional
+        The structure of the residuals.
     cov : mapping of str to matrix, optional
         Known covariances of levels (see `mixedlm_ext.design.known_terms.known_of_terms`).
 
@@ -116,8 +121,11 @@ def design_from_formula(
     checks = Checks() if checks is None else checks
     table = read_table(data)
     arguments = [name for name in (weights, offset) if isinstance(name, str)]
-    formula = expand_dot(formula, table.names, arguments)
+    text = read_residual_text(correlation, variance)
+    formula = expand_dot(formula, table.names, [*arguments, *text.groups])
     used = _look_up(formula, table, env, weights, offset)
+    if text:
+        used = used.and_residuals(text, table, env)
     choice = choose_rows(
         used.response_first(formula),
         table.index,
@@ -140,6 +148,7 @@ def design_from_formula(
     check_one_level(matrices.without_columns(0), checks)
     warn_of_times(matrices)
     fixed = keep_columns(X, matrices.names(0), choice.weights, drop_cols, checks)
+    structure, residual = residual_of(text, frame, used.scope) if text else (None, None)
     spec = Spec(
         endog_name=formula.shown(formula.response),
         **fixed.told(),
@@ -151,10 +160,11 @@ def design_from_formula(
         offset=OFFSET.given_as(used.offset.column, offset),
         checks=checks,
         made=matrices,
+        residual=structure,
     )
     columns = [(term.X, term.codes) for term in terms]
     rows = choice.rows_of(y, fixed.X, columns, total, table.index, missing)
-    return Design(spec, replace(rows, frame=frame, at_hand=DataAtHand(table)))
+    return Design(spec, replace(rows, frame=frame, at_hand=DataAtHand(table), residual=residual))
 
 
 class _Argument(NamedTuple):
@@ -190,6 +200,12 @@ class _Used:
             if values is not None and not any(values is c for c in self.columns.values()):
                 every[name if name not in every else f"{name}="] = values
         return every
+
+    def and_residuals(self, text: ResidualText, table: Table, env: Mapping[str, Any]) -> _Used:
+        """Return what a model with a residual structure uses."""
+        names, scope = text.names(table, env)
+        columns = {**self.columns, **{name: table.column(name) for name in names}}
+        return replace(self, columns=columns, scope=Scope({**self.scope.values, **scope}))
 
     def frame(self, choice: RowChoice) -> pd.DataFrame:
         """Return the used rows of the columns."""

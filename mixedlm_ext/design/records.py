@@ -34,7 +34,7 @@ Codes = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, eq=False)
 class RandomTerm:
-    r"""A random-effects term given by arrays.
+    """A random-effects term given by arrays.
 
     Parameters
     ----------
@@ -48,13 +48,14 @@ class RandomTerm:
     columns : sequence of str, optional
         Names of the columns of `exog`. Those of a Series or DataFrame by default; a column of
         ones is "Intercept".
-    structure : {"us", "diag", "iid", "cs", "homcs", "ar1", "hetar1", "toep", "homtoep", "exp", \
-            "hetexp"}
-        Covariance of the coefficients of one level: unstructured; diagonal; one variance for all of
-        them; compound symmetry (equal correlations) with a variance each or with one ("hom"); first
-        order autoregression of the columns in their order, with one variance or with one each
-        ("het"); Toeplitz, a correlation for each distance of the columns in their order;
-        correlations that fall exponentially with the distance of the columns' `positions`.
+    structure : str
+        Covariance of the coefficients of one level: "us", unstructured; "diag", diagonal; "iid",
+        one variance for all of them; "cs", compound symmetry (equal correlations) with a variance
+        each, and "homcs" with one; "ar1", first order autoregression of the columns in their order
+        with one variance, and "hetar1" with one each; "toep", Toeplitz, a correlation for each
+        distance of the columns in their order, and "homtoep" with one variance; "exp", correlations
+        that fall exponentially with the distance of the columns' `positions`, and "hetexp" with a
+        variance each.
     positions : array-like (k,) or (k, d), optional
         Where the columns of `exog` lie, in time or in space, for structures "exp" and "hetexp".
     cov, prec : DataFrame, tuple (matrix, labels) or KnownMatrix, optional

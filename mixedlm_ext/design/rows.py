@@ -10,6 +10,7 @@ import pandas as pd
 
 from mixedlm_ext.design.at_hand import DataAtHand
 from mixedlm_ext.design.elsewhere import Elsewhere
+from mixedlm_ext.residual.structure import ResidualRows
 
 __all__ = ["Rows"]
 
@@ -44,6 +45,8 @@ class Rows:
         Labels of all rows of the user's data, if values for the rows are to be aligned with them.
     at_hand : DataAtHand or None
         Where the user's data are, while the user keeps them; not pickled.
+    residual : ResidualRows or None
+        What the rows have to do with the structure of the residuals.
     elsewhere : Elsewhere or None
         What takes the place of rows that are not in memory; there are none here then.
     """
@@ -61,6 +64,7 @@ class Rows:
     frame: pd.DataFrame | None = None
     full_index: pd.Index | None = None
     at_hand: DataAtHand | None = field(default=None, repr=False)
+    residual: ResidualRows | None = None
     elsewhere: Elsewhere | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
@@ -81,6 +85,7 @@ class Rows:
             index=self.index[mask],
             positions=self.positions[mask],
             frame=None if self.frame is None else self.frame.iloc[mask],
+            residual=None if self.residual is None else self.residual.take(mask),
         )
 
     def none(self) -> Rows:

@@ -17,6 +17,7 @@ from mixedlm_ext.design.row_arguments import OFFSET, WEIGHTS, RowArgument
 from mixedlm_ext.design.scope import Scope
 from mixedlm_ext.errors import DesignError
 from mixedlm_ext.language.mixed_formula import MixedFormula
+from mixedlm_ext.residual.structure import ResidualStructure
 
 __all__ = ["Spec"]
 
@@ -57,6 +58,8 @@ class Spec:
         What builds the matrices of the formula; not pickled, its memory is.
     memory : MatricesMemory or None
         What to make it from again.
+    residual : ResidualStructure or None
+        The structure of the residuals; None if they are independent.
 
     Notes
     -----
@@ -80,6 +83,7 @@ class Spec:
     coefficient_names: tuple[tuple[str, ...], ...] | None = None
     made: FormulaMatrices | None = field(default=None, repr=False)
     memory: MatricesMemory | None = field(default=None, repr=False)
+    residual: ResidualStructure | None = None
 
     @cached_property
     def matrices(self) -> FormulaMatrices:

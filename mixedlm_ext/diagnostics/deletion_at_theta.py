@@ -57,6 +57,8 @@ def delete_at_theta(fit: Fit, codes: Index) -> Deleted:
     Deleted
     """
     counts = np.bincount(codes)
+    if noise_of(fit.design).mixes:
+        return refit_without(fit, codes, range(len(counts)), fixed_theta=True)
     geometry = RowGeometry(fit)
     if _independent(fit, codes) and (fit.problem.cp.by_levels or counts.max() <= LARGEST_BLOCK):
         taken = _independent_sets(fit, geometry, codes)

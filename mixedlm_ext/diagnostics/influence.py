@@ -19,10 +19,12 @@ from mixedlm_ext.diagnostics.deletion_estimates import Deleted
 from mixedlm_ext.diagnostics.deletion_refits import refit_without
 from mixedlm_ext.diagnostics.row_groups import group_rows
 from mixedlm_ext.display import page
+from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.geometry.leverage import leverages
 from mixedlm_ext.geometry.residuals import row_residuals
+from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
@@ -329,6 +331,11 @@ def get_influence(fitted: Fitted) -> ObservationInfluence:
         ``hat_matrix_diag``, ``cooks_distance``, ``dfbetas``, ``resid_studentized``,
         ``summary_frame()``.
 
+    Raises
+    ------
+    FitError
+        If residuals are correlated.
+
     Examples
     --------
     >>> from mixedlm_ext import MixedLM, datasets
@@ -339,5 +346,11 @@ def get_influence(fitted: Fitted) -> ObservationInfluence:
     0   0.1177    0.1638
     1   0.4667    0.1638
     """
-    fitted.rows("the influence of its rows")
+    design = fitted.rows("the influence of its rows")
+    if noise_of(design).mixes:
+        raise FitError(
+            "the measures of single rows are for independent residuals; those of a row that is "
+            "correlated with others depend on what of these is left. Use influence(groups=...) "
+            "with the groups of the correlation, or influence() for rows."
+        )
     return ObservationInfluence(fitted)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.assemble import assemble
-from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.criteria.pls import Problem, problem_with
+from mixedlm_ext.criteria.restricted import criterion_of
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.row_values import check_new_response
 from mixedlm_ext.estimation.estimate import estimate
@@ -68,7 +68,11 @@ class Assembled:
     @cached_property
     def reml_fit(self) -> Fit:
         """The fit by REML, made when it is first asked for."""
-        return estimate(self.design, GaussianCriterion(self.problem, reml=True))
+        return estimate(self.design, criterion_of(self.problem, reml=True))
+
+    def with_design(self, design: Design) -> Assembled:
+        """Return the same model with its rows, or without them."""
+        return replace(self, design=design, known=self.problem)
 
     def with_response(
         self, endog: Any, name: str | None = None, reduction: Reduction | None = None
@@ -85,6 +89,9 @@ class Assembled:
         """
         design = self.design
         y = check_new_response(design, endog)
+        if design.residual is not None:  # all of its sums over the rows have the response
+            other = design.with_response(y, name)
+            return replace(self, design=other, known=assemble(other))
         reduce = Reduction(design, self.problem.cp.layout) if reduction is None else reduction
         return replace(
             self,

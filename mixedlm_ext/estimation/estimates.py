@@ -30,6 +30,8 @@ class Estimates:
     beta, bse : ndarray (r, p)
     sigma, objective : ndarray (r,)
     converged : ndarray of bool (r,)
+    residual : ndarray (r, K)
+        Parameters of a residual structure, as users see them.
     failures : dict of int to str
         Why there is no fit.
     """
@@ -40,12 +42,13 @@ class Estimates:
     sigma: Array
     objective: Array
     converged: NDArray[np.bool_]
+    residual: Array
     failures: dict[int, str] = field(default_factory=dict)
 
     @classmethod
-    def missing(cls: type[Self], r: int, p: int, m: int) -> Self:
+    def missing(cls: type[Self], r: int, p: int, m: int, K: int = 0) -> Self:
         """Return room for r fits."""
-        shapes = {"theta": (r, m), "beta": (r, p), "bse": (r, p)}
+        shapes = {"theta": (r, m), "beta": (r, p), "bse": (r, p), "residual": (r, K)}
         arrays: Any = {name: np.full(shapes.get(name, (r,)), np.nan) for name in cls._arrays()}
         return cls(**{**arrays, "converged": np.zeros(r, dtype=bool)})
 
@@ -59,6 +62,7 @@ class Estimates:
             sigma=np.array([fit.sigma]),
             objective=np.array([fit.objective]),
             converged=np.array([fit.optimization.converged]),
+            residual=_residual_values(fit)[None],
         )
 
     @classmethod
@@ -103,3 +107,9 @@ class Estimates:
             for name in self._arrays():
                 getattr(self, name)[r] = False if name == "converged" else np.nan
             self.failures[r] = why
+
+
+def _residual_values(fit: Fit) -> Array:
+    """Return the parameters of the residuals."""
+    structure = fit.design.residual
+    return np.zeros(0) if structure is None or structure.values is None else structure.values

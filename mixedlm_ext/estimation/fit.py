@@ -8,15 +8,18 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.caching import shared_property
+from mixedlm_ext.caching import cached_property, shared_property
 from mixedlm_ext.criteria.assemble import response
 from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.criteria.level_blocks import level_blocks
 from mixedlm_ext.criteria.pls import Problem
+from mixedlm_ext.criteria.residual import ResidualCriterion, ResidualEvaluation
 from mixedlm_ext.criteria.restricted import AnyCriterion, AnyEvaluation, criterion_of
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.products.noise import noise_of
+from mixedlm_ext.products.responses import Reduction
+from mixedlm_ext.products.transform import orthonormal
 from mixedlm_ext.search import Optimization, Sampling
 from mixedlm_ext.structures.restrictions import Restrictions
 
@@ -24,7 +27,7 @@ Array = NDArray[np.float64]
 
 __all__ = ["Fit", "by_term", "modes_by_term"]
 
-_CACHED = ("engine", "conditional_cov", "rows_problem")
+_CACHED = ("engine", "joint", "conditional_cov", "rows_problem")
 """Shared properties of `Fit` that can be computed again without rows."""
 
 
@@ -57,6 +60,9 @@ class Fit:
     singular_terms : tuple of bool
         Whether each term's estimated covariance is singular.
     optimization : Optimization
+    z : ndarray or None
+        Where the parameters of a residual structure are, for the engine; `design.residual.values`
+        has them in the user's words. `problem` has their noise, and so has `design`.
     restrictions : Restrictions or None
         Equations that the parameters fulfil.
     sampling : Sampling or None
@@ -81,6 +87,7 @@ class Fit:
     logdet_RX: float
     singular_terms: tuple[bool, ...]
     optimization: Optimization
+    z: Array | None = None
     restrictions: Restrictions | None = None
     sampling: Sampling | None = None
     shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
@@ -95,6 +102,8 @@ class Fit:
         sampling: Sampling | None = None,
     ) -> Fit:
         """Carry the engine's solution back to the user's units."""
+        if isinstance(criterion, ResidualCriterion) and isinstance(evaluation, ResidualEvaluation):
+            return cls._with_residuals(design, criterion, evaluation, optimization)
         problem, pls = criterion.problem, evaluation.pls
         cp, covariance = problem.cp, problem.covariance
         beta, unscaled_cov = _fixed_effects(problem, evaluation)
@@ -129,16 +138,51 @@ class Fit:
             out.shared["engine"] = evaluation  # another one would cost as much as a step
         return out
 
+    @classmethod
+    def _with_residuals(
+        cls,
+        design: Design,
+        criterion: ResidualCriterion,
+        e: ResidualEvaluation,
+        optimization: Optimization,
+    ) -> Fit:
+        """Hold the parameters of the residuals where they are: all else is as with known weights.
+
+        Standard deviations are those of the user from here on, relative to the first stratum.
+        """
+        level = criterion.sums.level(e.z)
+        cp = orthonormal(e.products.cp * float(np.exp(-2.0 * level)))
+        problem = criterion.problem.with_products(cp)
+        plain = GaussianCriterion(problem, criterion.reml, criterion.sigma)
+        theta = problem.covariance.scaled(e.pls.theta, float(np.exp(level)))
+        known = design.with_residual(criterion.sums.structure.values_of(e.z))
+        return replace(
+            cls.from_evaluation(known, plain, plain.at(theta), optimization), z=e.z.copy()
+        )
+
     def with_design(self, design: Design) -> Fit:
         """Return the same fit of the same design without its rows, or with them."""
-        same = replace(self, design=design)
-        same.shared.update(self.shared)
+        problem, shared, own = self.problem, self.shared, self.design.residual
+        if own is not None and own.values is not None:
+            design = design.with_residual(own.values)
+        if not len(design.rows):  # the sums of a residual structure have rows
+            problem = replace(problem, residual=None)
+            shared = {name: value for name, value in shared.items() if name != "joint"}
+        same = replace(self, design=design, problem=problem)
+        same.shared.update(shared)
         return same
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what `engine` and `conditional_cov` can compute again."""
+        """Leave out what can be computed again."""
         shared = {name: value for name, value in self.shared.items() if name not in _CACHED}
-        return {**vars(self), "shared": shared}
+        state = {**vars(self), "shared": shared}
+        state.pop("reduction", None)
+        return state
+
+    @cached_property
+    def reduction(self) -> Reduction:
+        """What takes other responses to their cross-products, kept for further refits."""
+        return Reduction(self.design, self.problem.cp.layout)
 
     @shared_property
     def engine(self) -> GaussianEvaluation:
@@ -191,9 +235,27 @@ class Fit:
 
     @property
     def n_parameters(self) -> int:
-        """Fixed effects, theta less what is given or equal, and sigma unless it was fixed."""
-        free = len(self.theta) - self.n_restricted
+        """Fixed effects, covariance parameters less what is given or equal, sigma unless fixed."""
+        free = self.n_covariance - self.n_restricted
         return len(self.beta) + free + int(self.fixed_sigma is None)
+
+    @property
+    def n_covariance(self) -> int:
+        """Number of covariance parameters beside sigma: theta and those of the residuals."""
+        return len(self.theta) + (0 if self.z is None else len(self.z))
+
+    @shared_property
+    def joint(self) -> ResidualEvaluation:
+        """The criterion as a function of the parameters of the residuals, too, at the estimate.
+
+        In the user's scale, where `engine` holds these parameters.
+        """
+        require_rows(self.design, "derivatives in the parameters of the residuals")
+        criterion = self.criterion()
+        assert isinstance(criterion, ResidualCriterion) and self.z is not None
+        own = criterion.in_user_scale()
+        theta = self.problem.covariance.standardize(self.theta)
+        return own.at(own.space.join(theta, self.z))
 
     @property
     def templates(self) -> list[Array]:

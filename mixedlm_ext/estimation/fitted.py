@@ -184,6 +184,12 @@ class Fitted:
         require_rows(self.design, what)
         return self.design
 
+    def with_rows_read(self) -> Fitted:
+        """Return the same with the rows of its source in memory, if they are not too many."""
+        elsewhere = self.design.rows.elsewhere
+        design = None if elsewhere is None else elsewhere.gathered()
+        return self if design is None else self.with_design(design)
+
     def by_rows(self, what: str, function: Callable[[Fit], Array]) -> Any:
         """Return what a function makes of each row, labelled; rows in batches are read for it.
 

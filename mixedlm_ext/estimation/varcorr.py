@@ -39,6 +39,9 @@ def varcorr(fit: Fit) -> pd.DataFrame:
         ``corr_1``, ``corr_2``, ...: the correlation with the first, second, ... column of the same
         term. A correlation that is a parameter of a structure has a row of its own, ``ar1 rho``,
         with its value in ``corr_1``; a range, ``exp range``, has it in the column ``range``.
+        Residuals whose variance differs by strata have a row for each; the power or rate of one
+        that follows a covariate, whose ``std_dev`` is that at |x| = 1 or x = 0, has its value in
+        the column ``value``.
     """
     records: list[tuple[str, str, float, Array]] = []
     ranges: dict[int, float] = {}
@@ -53,8 +56,8 @@ def varcorr(fit: Fit) -> pd.DataFrame:
                 ranges[len(records)] = float(range_of_correlation(corr[pair], distance))
                 shown = np.zeros(0)
             records.append((term.name, f"{kind.word} {name}", np.nan, shown))
-    if fit.has_residual:
-        records.append((RESIDUAL, "", fit.sigma**2, np.zeros(0)))
+    residuals, values = _residual_rows(fit) if fit.has_residual else ([], {})
+    records += residuals
     n_corr = max(len(shown) for *_, shown in records)
     rows = [
         [group, name, variance, np.sqrt(variance), *shown, *[np.nan] * (n_corr - len(shown))]
@@ -64,7 +67,36 @@ def varcorr(fit: Fit) -> pd.DataFrame:
     out = Table(rows, columns=names)
     if ranges:
         out["range"] = [ranges.get(i, np.nan) for i in range(len(out))]
+    if values:
+        out["value"] = [np.nan] * (len(rows) - len(values)) + list(values.values())
     return out
+
+
+def _residual_rows(fit: Fit) -> tuple[list[tuple[str, str, float, Array]], dict[str, float]]:
+    """Return the rows of the residuals, and the powers and rates of all of these if there are any.
+
+    A row for each combination of strata, then the correlation, then powers and rates.
+    """
+    none = np.zeros(0)
+    structure = fit.design.residual
+    if structure is None or structure.values is None:
+        return [(RESIDUAL, "", fit.sigma**2, none)], {}
+    rows = [
+        (RESIDUAL, name, (fit.sigma * ratio) ** 2, none)
+        for name, ratio in structure.strata_ratios()
+    ]
+    values = dict.fromkeys((name for _, name, *_ in rows), np.nan)
+    for parameter, value in zip(structure.parameters, structure.values):
+        if parameter.kind == "cor":
+            assert structure.kind is not None
+            name = f"{structure.kind.word} {parameter.name}"
+            rows.append((RESIDUAL, name, np.nan, np.array([value])))
+            values[name] = np.nan
+    follows = [p for p in structure.parameters if p.kind in ("power", "rate")]
+    for parameter in follows:
+        rows.append((RESIDUAL, parameter.name, np.nan, none))
+        values[parameter.name] = structure.value_of(parameter)
+    return rows, values if follows else {}
 
 
 def covariance_of_only_factor(fit: Fit) -> pd.DataFrame:

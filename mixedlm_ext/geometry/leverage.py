@@ -19,13 +19,14 @@ from mixedlm_ext.caching import cached_property
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.linalg.triangular import solve_upper
+from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.products.products import BlockMatrix
-from mixedlm_ext.products.responses import Reduction
+from mixedlm_ext.products.responses import Reduction, columns_of_Z
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-__all__ = ["RowGeometry", "leverage", "leverages"]
+__all__ = ["RowGeometry", "leverage", "leverages", "residual_shares"]
 
 _CELLS = 4_000_000
 """Numbers that a dense chunk of columns of C may hold."""
@@ -67,8 +68,67 @@ def leverages(fit: Fit) -> Array:
     -------
     ndarray (n,)
     """
+    if noise_of(fit.design).mixes:
+        return _JoinedRows(fit).leverages
     rows = RowGeometry(fit)
     return np.asarray(rows.random_part + rows.fixed_part)
+
+
+def residual_shares(fit: Fit) -> Array:
+    """Return Var(e_i) of the conditional residuals over that of the errors, (n,): 1 - h_i or so.
+
+    Where residuals are correlated it is no function of the leverage.
+    """
+    if noise_of(fit.design).mixes:
+        return _JoinedRows(fit).shares
+    return 1.0 - leverages(fit)
+
+
+class _JoinedRows:
+    """The rows of a fit whose W joins rows, not weighted.
+
+    With K⁻¹ the inverse of the penalized normal equations, ŷ = GWy, G = [Z X]K⁻¹[Z X]', and
+    Var(e) = σ²(W⁻¹ - G).
+
+    Parameters
+    ----------
+    fit : Fit
+    """
+
+    def __init__(self, fit: Fit) -> None:
+        layout, design = fit.problem.cp.layout, fit.design
+        self._noise = noise_of(design)
+        self._pls = fit.engine.pls
+        self._Z = columns_of_Z(design.terms, layout, len(design.y))
+        self._Q = layout.basis.coordinates(design.X)
+
+    @cached_property
+    def leverages(self) -> Array:
+        """The diagonal of GW, (n,)."""
+        n = len(self._Q)
+        F = self._noise.root_of_sparse(sparse.csr_array(sparse.eye_array(n)))
+        WZ = sparse.csr_array(F.T @ (F @ self._Z))
+        return self._between(WZ, self._noise.times(self._Q))
+
+    @cached_property
+    def shares(self) -> Array:
+        """1 - G_ii/[W⁻¹]_ii, (n,)."""
+        return np.asarray(1.0 - self._between(self._Z, self._Q) / self._noise.variances)
+
+    def _between(self, Z: sparse.csr_array, Q: Array) -> Array:
+        """Return the sums of products of the rows of [Z X]K⁻¹ with those of other Z and Q."""
+        pls = self._pls
+        D, E = (
+            solve_upper(pls.RX, np.ascontiguousarray((q - z @ pls.NZX).T), transpose=True)
+            for q, z in ((self._Q, self._Z), (Q, Z))
+        )
+        out = np.einsum("pn,pn->n", D, E)
+        size = max(1, _CELLS // max(1, self._Z.shape[1]))
+        for start in range(0, len(out), size):
+            rows = slice(start, start + size)
+            N = pls.factor.apply(self._Z[rows].T.toarray(order="C"))
+            out[rows] += np.asarray((Z[rows].multiply(N.T)).sum(axis=1)).ravel()
+        return np.asarray(out)
 
 
 class RowGeometry:

@@ -26,7 +26,9 @@ _CELLS = 4_000_000
 
 
 def independent_sets(design: Design) -> Index:
-    """Return for each row the number of its set, (n,): rows of two sets share no random effect.
+    """Return for each row the number of its set, (n,): rows of two sets are independent.
+
+    They share no random effect, and their residuals are not correlated.
 
     The levels of the outermost factor when all others are nested in it; with crossed factors often
     one set of all rows.
@@ -37,6 +39,9 @@ def independent_sets(design: Design) -> Index:
     ends = [start + term.codes for start, term in zip(starts, design.terms)]
     size = int(starts[-1])
     one, two = [np.tile(rows, len(ends))], ends
+    groups = noise_of(design).groups
+    if groups is not None:
+        one, two, size = [*one, rows], [*two, size + groups], size + int(groups.max()) + 1
     for start, term in zip(starts, design.terms):
         if term.related is not None:  # levels hang together by what they have in common
             levels, parts, count = term.related.edges
@@ -78,6 +83,8 @@ def rows_by_size(codes: Index, largest: int) -> Iterator[tuple[Index, Index]]:
 def cholesky_blocks(fit: Fit, codes: Index, what: str) -> Iterator[tuple[Index, Index, Array]]:
     """Factor V = I + √WZΛΛ'Z'√W, relative to σ², by independent sets of rows.
 
+    Where W joins rows, V = W⁻¹ + ZΛΛ'Z'.
+
     Parameters
     ----------
     fit : Fit
@@ -112,9 +119,12 @@ def _factored(fit: Fit, codes: Index) -> Iterator[tuple[Index, Index, Array]]:
     """Do the work of `cholesky_blocks`."""
     design = fit.design
     noise = noise_of(design)
-    half = [noise.root_times(term.X @ T) for term, T in zip(design.terms, fit.templates)]
+    half = [term.X @ T for term, T in zip(design.terms, fit.templates)]
+    if not noise.mixes:
+        half = [noise.root_times(F) for F in half]
     for sets, rows in rows_by_size(codes, _CELLS):
-        V = np.zeros((*rows.shape, rows.shape[1])) + np.eye(rows.shape[1])
+        own = noise.covariance(rows) if noise.mixes else np.eye(rows.shape[1])
+        V = np.zeros((*rows.shape, rows.shape[1])) + own
         for term, F in zip(design.terms, half):
             level = term.codes[rows]
             shared: Array | NDArray[np.bool_]

@@ -12,7 +12,7 @@ from mixedlm_ext.criteria.level_blocks import level_blocks, level_variances
 from mixedlm_ext.errors import check_choice
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
-from mixedlm_ext.geometry.leverage import leverages
+from mixedlm_ext.geometry.leverage import residual_shares
 from mixedlm_ext.geometry.marginal import cholesky_blocks, independent_sets
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.products.noise import noise_of
@@ -21,7 +21,9 @@ Array = NDArray[np.float64]
 
 __all__ = ["KINDS", "marginal", "residuals", "row_residuals", "standardized_modes"]
 
-KINDS = ("response", "pearson", "scaled", "studentized", "marginal", "normalized", "random")
+KINDS = (
+    "response", "pearson", "scaled", "studentized", "whitened", "marginal", "normalized", "random",
+)  # fmt: skip
 """What ``residuals(kind=...)`` takes."""
 
 _OF_ONE_ROW = ("response", "pearson", "scaled", "marginal")
@@ -38,9 +40,13 @@ def residuals(fitted: Fitted, kind: str = "response") -> Any:
     kind : str
         ==============  ====================================================================
         "response"      y less the conditional fitted values, as `resid`
-        "pearson"       the same times the root of the weights
+        "pearson"       the same over their standard deviations relative to σ: times the root of
+                        the weights
         "scaled"        "pearson" over σ
         "studentized"   "scaled" over (1 - h)^½, h the leverage: variance one in every row
+        "whitened"      "scaled" less what those before them in their group tell of them, where
+                        residuals are correlated: uncorrelated with variance one if the random
+                        effects were known (nlme's "normalized")
         "marginal"      y - Xβ - offset: random effects are left in
         "normalized"    L⁻¹(y - Xβ - offset) with LL' the covariance matrix of y, by sets of
                         rows that share no random effect: independent with variance one when
@@ -104,12 +110,15 @@ def row_residuals(fit: Fit, kind: str) -> Array:
     if kind == "normalized":
         return _normalized(fit)
     out = fit.design.y - fit.fitted()
+    noise = noise_of(fit.design)
+    if kind == "whitened":
+        return np.asarray(noise.root_times(out) / fit.sigma)
     if kind != "response":
-        out = noise_of(fit.design).root_times(out)
+        out = out / np.sqrt(noise.variances) if noise.mixes else noise.root_times(out)
     if kind in ("scaled", "studentized"):
         out = out / fit.sigma
     if kind == "studentized":
-        left = 1.0 - leverages(fit)
+        left = residual_shares(fit)
         out = np.where(left > _FREE, out / np.sqrt(np.maximum(left, _FREE)), np.nan)
     return np.asarray(out)
 
@@ -122,7 +131,8 @@ def marginal(fit: Fit) -> Array:
 
 def _normalized(fit: Fit) -> Array:
     """Return L⁻¹(y - Xβ - offset)/σ with V = LL', (n,)."""
-    r = noise_of(fit.design).root_times(marginal(fit))
+    noise, r = noise_of(fit.design), marginal(fit)
+    r = r if noise.mixes else noise.root_times(r)
     out = np.empty_like(r)
     codes = independent_sets(fit.design)
     for _, rows, L in cholesky_blocks(fit, codes, "normalized residuals"):

@@ -195,7 +195,7 @@ class Image:
 def _shares(cp: CrossProducts) -> Array:
     """Return one over the size of each level (q,): large levels would hide what small ones show."""
     sizes = [np.tile(np.einsum("aal->l", D), len(D)) for D in cp.diagonal]
-    whole = np.concatenate(sizes)
+    whole = np.concatenate([np.zeros(0), *sizes])
     return 1.0 / np.where(whole > 0, whole, 1.0)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design, TermDesign
+from mixedlm_ext.design.grouping import same_partition
 from mixedlm_ext.errors import DesignError
 from mixedlm_ext.identification.directions import Image, inside_fixed
 from mixedlm_ext.identification.parameters import (
@@ -21,6 +22,7 @@ from mixedlm_ext.identification.parameters import (
     listed,
     parameters,
 )
+from mixedlm_ext.linalg.orthogonal import constant_coefficients
 
 Array = NDArray[np.float64]
 
@@ -52,7 +54,7 @@ def check_identified(design: Design, problem: Problem) -> None:
     if design.checks["identified"] == design.checks["redundant"] == "ignore":
         return
     hidden = [t for t in range(len(design.terms)) if _is_inside(design, problem, t)]
-    if hidden or problem.covariance.n_theta == 1:
+    if hidden or problem.covariance.n_theta <= 1:
         return
     image = Image(problem, residual=False)
     unseen = image.null_space()
@@ -81,9 +83,10 @@ def check_told_from_residual(design: Design, problem: Problem) -> None:
     Random effects that stand for the residual too reproduce every contrast: there are at least
     n - p of them.
     """
+    _check_alike_twice(design)
     cp = problem.cp
     relaxed = design.checks["levels"] != "error"  # then as many effects as rows are what was asked
-    if relaxed or cp.q < cp.n - cp.p or design.checks["identified"] == "ignore":
+    if not cp.q or relaxed or cp.q < cp.n - cp.p or design.checks["identified"] == "ignore":
         return
     directions = in_user_columns(problem.covariance, Image(problem, residual=True).null_space())
     with_residual = directions @ _row_space(directions[-1:])
@@ -94,6 +97,24 @@ def check_told_from_residual(design: Design, problem: Problem) -> None:
             f"the data cannot tell {names} apart: the random effects can stand for the residuals "
             "too.\nDrop a random effect, or pass fit(sigma=...) if sigma is known.",
         )
+
+
+def _check_alike_twice(design: Design) -> None:
+    """Refuse an intercept of each level beside residuals of a level with one correlation."""
+    structure, rows = design.residual, design.residual_rows
+    if structure is None or structure.kind is None or structure.kind.by_distance:
+        return
+    assert rows is not None and rows.codes is not None and structure.correlation is not None
+    groups = len(structure.correlation.levels)
+    for term in design.terms:
+        alike = len(term.levels) == groups and same_partition(term.codes, rows.codes, groups)
+        if alike and constant_coefficients(term.X) is not None:
+            _report(
+                design,
+                f"the random intercept of {term.text} and {structure.correlation.text} of the "
+                f"residuals both say that rows of one {term.group} are alike, so that the data "
+                "cannot tell them apart.\nLeave one of them out.",
+            )
 
 
 def redundant_parameters(design: Design, problem: Problem) -> str:

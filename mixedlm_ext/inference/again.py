@@ -45,7 +45,8 @@ def refit(fitted: Fitted, new_endog: Any) -> Fitted:
     >>> round(result.refit(2 * data["Yield"] + 1).sigma / result.sigma, 6)
     2.0
     """
-    again = fit_again(fitted, assembled(fitted).with_response(new_endog))
+    model = assembled(fitted).with_response(new_endog, reduction=fitted.fit.reduction)
+    again = fit_again(fitted, model)
     warn_of_fit(again.fit)
     return again
 

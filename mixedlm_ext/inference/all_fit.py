@@ -72,18 +72,23 @@ def _columns(fit: Fit) -> list[str]:
     """Name the columns of the table."""
     theta = [f"theta[{j}]" for j in range(len(fit.theta))]
     head = ["objective", "evaluations", "converged", "verdict", "sigma"]
-    return [*head, *fit.design.x_names, *theta]
+    structure = fit.design.residual
+    residual = [] if structure is None else [p.name for p in structure.parameters]
+    return [*head, *fit.design.x_names, *theta, *residual]
 
 
 def _row(fit: Fit, maxiter: int | None, method: str) -> list[Any]:
     """Fit by one method from where the fit began."""
     criterion = fit.criterion()
-    start = fit.problem.covariance.standardize(fit.optimization.theta[0])
+    start = criterion.space.standardize(fit.optimization.theta[0])
     try:
         found = estimate(fit.design, criterion, start, method=method, maxiter=maxiter)
     except MixedLMError as error:
-        nothing = [np.nan] * (1 + len(fit.beta) + len(fit.theta))
+        nothing = [np.nan] * (1 + len(fit.beta) + fit.n_covariance)
         return [np.nan, 0, False, str(error), *nothing]
     log = found.optimization
     head = [found.objective, log.evaluations, log.converged, log.verdict, found.sigma]
-    return [*head, *found.beta, *found.theta]
+    structure = found.design.residual
+    none = structure is None or structure.values is None
+    residual: Any = [] if none or structure is None else structure.values
+    return [*head, *found.beta, *found.theta, *residual]

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design
 from mixedlm_ext.estimation.varcorr import correlations
+from mixedlm_ext.residual.structure import ResidualParameter
 from mixedlm_ext.structures.positions import range_of_correlation
 
 Array = NDArray[np.float64]
 
-__all__ = ["NaturalParameters", "Parameter", "model_parameters", "parameter_values"]
+__all__ = [
+    "RESIDUAL_KINDS",
+    "NaturalParameters",
+    "Parameter",
+    "model_parameters",
+    "parameter_values",
+]
+
+RESIDUAL_KINDS = ("rho", "ratio", "power", "rate")
+"""Kinds of parameters of a residual structure."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +36,13 @@ class Parameter:
     name : str
         "sd(Subject, Days)", "cor(Subject, Intercept, Days)", "cor(Subject, rho)",
         "range(Subject)", "sigma", or that of a fixed effect.
-    kind : {"sd", "cor", "range", "sigma", "beta"}
+    kind : {"sd", "cor", "range", "sigma", "beta", "rho", "ratio", "power", "rate"}
+        The last four are of the residuals.
     term : int
         The random-effects term, in the order of the formula.
     columns : tuple of int
         One column of that term, or two for a correlation or a range; for a fixed effect its column
-        of X.
+        of X; for a parameter of the residuals its place among these.
     distance : float or None
         Of the two columns of a range.
     """
@@ -60,11 +71,14 @@ class NaturalParameters:
         Covariance matrix of each term's random effects.
     sigma : float
     beta : ndarray (p,)
+    residual : ndarray
+        Parameters of a residual structure, as users see them.
     """
 
     random_cov: list[Array]
     sigma: float
     beta: Array
+    residual: Array = field(default_factory=lambda: np.zeros(0))
 
 
 def model_parameters(design: Design, sigma: bool = True) -> tuple[Parameter, ...]:
@@ -79,8 +93,9 @@ def model_parameters(design: Design, sigma: bool = True) -> tuple[Parameter, ...
     Returns
     -------
     tuple of Parameter
-        Term by term the standard deviations, then correlations or ranges; sigma; the fixed effects.
-        A fixed effect that is named like one of the others is called "beta(name)".
+        Term by term the standard deviations, then correlations or ranges; sigma; parameters of the
+        residuals; the fixed effects. A fixed effect that is named like one of the others is called
+        "beta(name)".
     """
     out = []
     for t, term in enumerate(design.terms):
@@ -96,10 +111,22 @@ def model_parameters(design: Design, sigma: bool = True) -> tuple[Parameter, ...
                 out.append(Parameter(f"range({term.name})", "range", t, pair, distance))
     if sigma:
         out.append(Parameter("sigma", "sigma"))
+    if design.residual is not None:
+        out += [
+            Parameter(_of_residuals(p), "rho" if p.kind == "cor" else p.kind, columns=(k,))
+            for k, p in enumerate(design.residual.parameters)
+        ]
     taken = {name for p in out for name in (p.name, p.variance_name)}
     for i, x in enumerate(design.x_names):
         out.append(Parameter(f"beta({x})" if x in taken else x, "beta", columns=(i,)))
     return tuple(out)
+
+
+def _of_residuals(parameter: ResidualParameter) -> str:
+    """Name a parameter of the residuals: "cor(Residual, rho)", "ratio(Residual, Male)"."""
+    if parameter.kind in ("cor", "ratio"):
+        return f"{parameter.kind}(Residual, {parameter.name})"
+    return parameter.name
 
 
 def parameter_values(parameters: Sequence[Parameter], estimates: NaturalParameters) -> Array:
@@ -111,6 +138,8 @@ def parameter_values(parameters: Sequence[Parameter], estimates: NaturalParamete
             out[n] = np.sqrt(estimates.random_cov[p.term][p.columns[0], p.columns[0]])
         elif p.kind == "cor":
             out[n] = corr[p.term][p.columns]
+        elif p.kind in RESIDUAL_KINDS:
+            out[n] = estimates.residual[p.columns[0]]
         elif p.distance is not None:
             out[n] = range_of_correlation(corr[p.term][p.columns], p.distance)
         else:

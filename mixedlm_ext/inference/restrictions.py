@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mixedlm_ext.criteria.restricted import beside_residuals
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import FitError, did_you_mean, shown
 from mixedlm_ext.inference.parameters import Parameter, model_parameters
@@ -67,6 +68,10 @@ def read_restrictions(
     FitError
         If a name is none of a parameter, or a value is none that it can have.
     """
+    if design.residual is not None:
+        if fix is None and equal is None:
+            return None, sigma
+        raise beside_residuals(design.residual.text)
     names = _names(design)
     values = _read_fix(fix, names)
     sets = _read_equal(equal, names)

@@ -17,11 +17,12 @@ from mixedlm_ext.arguments import (
     scope_of_caller,
 )
 from mixedlm_ext.design import Design
-from mixedlm_ext.design.formula_code import column_names
+from mixedlm_ext.design.formula_code import code_names, column_names
 from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.known_terms import EarlierMatrices
 from mixedlm_ext.design.more_columns import with_more_columns
 from mixedlm_ext.design.removed import require_rows
+from mixedlm_ext.design.residual_rows import read_residual_text
 from mixedlm_ext.design.row_values import check_new_response
 from mixedlm_ext.design.scope import is_built_in, resolve_names
 from mixedlm_ext.errors import DesignError, FormulaError
@@ -170,6 +171,8 @@ def with_new_columns(
     assert design.frame is not None
     named = [arguments.get(name) for name in ("weights", "offset", "groups")]
     wanted = column_names(formula) | {name for name in named if isinstance(name, str)}
+    text = read_residual_text(arguments.get("correlation"), arguments.get("variance"))
+    wanted |= {name for code in text.codes for name in code_names(code).values}
     there = known_columns(design)
     new = sorted(wanted.difference(design.frame.columns).intersection(there))
     if design.rows.at_hand is not None and design.rows.at_hand.table() is not None:
@@ -195,7 +198,12 @@ def same_rows(design: Design) -> dict[str, Any]:
         zero = np.zeros(len(design.y))
         in_formula = design.new_data(design.frame, terms=(), offset=zero).offset
         offset = offset - in_formula
-    return {"weights": design.weights, "offset": offset}
+    return {"weights": design.weights, "offset": offset, **_residuals(design)}
+
+
+def _residuals(design: Design) -> dict[str, str]:
+    """Return the arguments of the structure of the residuals."""
+    return {} if design.residual is None else design.residual.arguments
 
 
 def same_columns(design: Design, changed: Mapping[str, Any]) -> dict[str, Any]:

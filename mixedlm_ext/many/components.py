@@ -15,8 +15,12 @@ __all__ = ["all_values", "component_values"]
 
 
 def all_values(covariance: Covariance, e: Estimates, sigma: bool) -> Array:
-    """Return all parameters of r fits: those of `component_values`, sigma if asked for, beta."""
-    ends = [e.sigma[:, None], e.beta] if sigma else [e.beta]
+    """Return all parameters of r fits.
+
+    Those of `component_values`, sigma if asked for, those of the residuals, beta.
+    """
+    ends = [e.sigma[:, None]] if sigma else []
+    ends += [e.residual, e.beta]
     return np.column_stack([component_values(covariance, e), *ends])
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.criteria.assemble import assemble
 from mixedlm_ext.criteria.many import LevelClasses, ManyCriteria
 from mixedlm_ext.criteria.pls import Problem, problem_with
 from mixedlm_ext.criteria.restricted import criterion_of
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.estimates import Estimates
+from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.many.newton import minimize_many
 from mixedlm_ext.products.responses import Reduced, Reduction
@@ -42,7 +44,8 @@ class Refitter:
     sigma : float, optional
         A known residual standard deviation.
     start : ndarray (m,), optional
-        Standardized theta to start from; the start of a single fit by default.
+        Standardized theta to start from, and z of a residual structure; the start of a single fit
+        by default.
     restrictions : Restrictions, optional
         Equations that the parameters fulfil.
     """
@@ -58,12 +61,14 @@ class Refitter:
     ) -> None:
         self.restrictions = restrictions
         self.problem, self.reml, self.sigma, self.start = problem, reml, sigma, start
+        self._design = design
         self.reduce = Reduction(design, problem.cp.layout)
         self.several = several_minima(problem)
         # where there may be several minima, each response needs its own search from several starts
         at_once = (
             problem.cp.by_levels
             and problem.covariance.free
+            and problem.residual is None
             and restrictions is None
             and (start is not None or not self.several)
         )
@@ -81,7 +86,30 @@ class Refitter:
 
     def fit(self, Y: Array) -> Estimates:
         """Fit the columns of Y (n, r)."""
+        if self.problem.residual is not None:
+            return self._fit_with_residuals(Y)
         return self.fit_reduced(self.reduce(Y))
+
+    def _fit_with_residuals(self, Y: Array) -> Estimates:
+        """Fit responses whose residuals have a structure, each by its own search.
+
+        What is known of a response that was reduced is of one noise, and that is estimated.
+        """
+        structure = self._design.residual
+        K = 0 if structure is None else len(structure.parameters)
+        p, m = self.problem.cp.p, self.problem.covariance.n_theta
+        out = Estimates.missing(Y.shape[1], p, m, K)
+        for r, y in enumerate(Y.T):
+            design = self._design.with_response(np.ascontiguousarray(y))
+            try:
+                criterion = criterion_of(assemble(design), self.reml, self.sigma, self.restrictions)
+                e, log = optimize(criterion, self.start, several=self.several)
+                fit = Fit.from_evaluation(design, criterion, e, log)
+            except FitError as error:
+                out.strike([r], str(error))
+                continue
+            out.put([r], Estimates.of_fit(fit))
+        return out
 
     def fit_reduced(self, reduced: Reduced) -> Estimates:
         """Fit responses that were reduced already."""

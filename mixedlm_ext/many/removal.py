@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.criteria.assemble import response
+from mixedlm_ext.criteria.assemble import response, sums_of
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.removed import require_rows
@@ -37,7 +39,7 @@ class Removal:
 
     def __init__(self, design: Design, problem: Problem) -> None:
         require_rows(design)
-        self._problem = problem
+        self._design, self._problem = design, problem
         self._rows = RowSums(
             problem.cp.layout, response(design), design.X, design.terms, noise_of(design)
         )
@@ -50,7 +52,30 @@ class Removal:
         FitError
             If the fixed effects cannot be estimated from them.
         """
+        if self._problem.residual is not None:
+            return self._summed_anew(rows)
         left = self._problem.cp - self._rows.products(rows)
         if left.p and np.linalg.eigvalsh(left.XX)[0] < LEFT:
             raise FitError(NOT_ESTIMABLE)
         return self._problem.with_products(orthonormal(left))
+
+    def _summed_anew(self, rows: Index) -> Problem:
+        """Return the problem of the other rows where residuals have a structure.
+
+        Rows that are correlated with others cannot be subtracted.
+        """
+        kept = np.ones(len(self._design.y), dtype=bool)
+        kept[rows] = False
+        design, whole = self._design.take(kept), self._problem.residual
+        assert whole is not None and design.residual is not None
+        sums = sums_of(design, whole.layout)
+        z = design.residual.z_of(design.residual.values if design.residual.values is not None else
+                                 design.residual.values_of(design.residual.neutral))  # fmt: skip
+        left = sums.in_user_scale().at(z).cp
+        total = self._problem.cp
+        change = np.linalg.solve(whole.layout.R.T, total.R.T).T if left.p else total.R
+        share = np.linalg.solve(change.T, np.linalg.solve(change.T, left.XX).T)
+        if left.p and np.linalg.eigvalsh(share)[0] < LEFT:
+            raise FitError(NOT_ESTIMABLE)
+        own = Problem(orthonormal(left), self._problem.covariance)  # fewer pairs of levels meet
+        return replace(own, residual=sums)

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.criteria.pls import Problem
+from mixedlm_ext.criteria.residual import ResidualCriterion
+from mixedlm_ext.criteria.restricted import AnyCriterion
 from mixedlm_ext.design import Design
 from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.estimation.fit import Fit
@@ -13,10 +15,12 @@ from mixedlm_ext.search.start import is_dear, several_minima
 
 Array = NDArray[np.float64]
 
-__all__ = ["fit_similar", "warm_start"]
+__all__ = ["fit_similar", "start_of", "warm_start"]
 
 _LEAST = 0.05
 """Smallest diagonal of a template to start from: at zero the criterion is stationary."""
+_INSIDE = 0.02
+"""How far from the ends of their ranges parameters of the residuals start."""
 
 
 def fit_similar(fit: Fit, design: Design, problem: Problem, reml: bool | None = None) -> Fit:
@@ -40,8 +44,19 @@ def fit_similar(fit: Fit, design: Design, problem: Problem, reml: bool | None = 
     """
     criterion = fit.criterion(problem, reml)
     several = several_minima(problem)  # the new problem may have its best elsewhere
-    start = warm_start(problem, fit.theta) if is_dear(problem) and not several else None
+    start = start_of(criterion, fit) if is_dear(problem) and not several else None
     return estimate(design, criterion, start, several=several)
+
+
+def start_of(criterion: AnyCriterion, fit: Fit) -> Array:
+    """Return the point to start from after a fit of a similar problem."""
+    if not isinstance(criterion, ResidualCriterion) or fit.z is None:
+        return warm_start(criterion.problem, fit.theta)
+    structure = criterion.sums.structure
+    low, high = structure.z_range
+    z = np.clip(fit.z, low + _INSIDE, high - _INSIDE)
+    theta = warm_start(criterion.problem, fit.theta)
+    return criterion.inside(criterion.space.join(theta, z))
 
 
 def warm_start(problem: Problem, theta: Array) -> Array:

@@ -13,7 +13,12 @@ from mixedlm_ext.plots.colors import REFERENCE, blend, line_colors, sequential
 from mixedlm_ext.plots.figure import panels
 from mixedlm_ext.plots.naming import name_points
 from mixedlm_ext.plots.quantiles import draw_quantiles
-from mixedlm_ext.plots.selection import check_alpha, design_with_rows, scaled_residuals
+from mixedlm_ext.plots.selection import (
+    check_alpha,
+    design_with_rows,
+    fit_with_rows,
+    scaled_residuals,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +73,8 @@ def residuals(result: Results, smooth: bool = True, n_labels: int = 3, ax: Any =
     >>> figure.axes[0].get_ylabel()
     'scaled residual'
     """
-    (kind, scaled), fitted = scaled_residuals(result), result.fit_record.fitted()
+    (kind, scaled), fit = scaled_residuals(result), fit_with_rows(result)
+    fitted = fit.fitted()
     figure, (panel,) = panels(1, ax)
     panel.axhline(0.0, color=blend(panel, REFERENCE), linewidth=0.8)
     curve = _draw_cloud(panel, fitted, scaled, smooth)
@@ -77,7 +83,7 @@ def residuals(result: Results, smooth: bool = True, n_labels: int = 3, ax: Any =
     if len(scaled) < _DENSE:
         far = np.flatnonzero(np.abs(scaled) > 3)
         worst = far[np.argsort(-np.abs(scaled[far]), kind="stable")][:n_labels]
-        names = [str(row) for row in result.fit_record.design.index[worst]]
+        names = [str(row) for row in fit.design.index[worst]]
         name_points(panel, fitted[worst], scaled[worst], names, [(fitted, scaled), curve])
     return figure
 
@@ -112,7 +118,8 @@ def scale_location(result: Results, smooth: bool = True, ax: Any = None) -> Figu
     >>> figure.axes[0].get_ylabel()
     '√|scaled residual|'
     """
-    (kind, scaled), fitted = scaled_residuals(result), result.fit_record.fitted()
+    (kind, scaled), fit = scaled_residuals(result), fit_with_rows(result)
+    fitted = fit.fitted()
     root = np.sqrt(np.abs(scaled))
     figure, (panel,) = panels(1, ax)
     _draw_cloud(panel, fitted, root, smooth)

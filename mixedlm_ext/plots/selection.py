@@ -36,6 +36,7 @@ __all__ = [
     "design_with_rows",
     "estimated",
     "evenly",
+    "fit_with_rows",
     "grouping",
     "level_means",
     "level_names",
@@ -47,13 +48,22 @@ __all__ = [
 
 
 def design_with_rows(result: Results) -> Design:
-    """Return the design, or raise if its rows were removed or are not in memory."""
-    design = result.fit_record.design
+    """Return the design, or raise if its rows were removed or are too many to read."""
+    return fit_with_rows(result).design
+
+
+def fit_with_rows(result: Results) -> Any:
+    """Return the record of the fit, or raise if its rows were removed or are too many to read."""
+    fit = result.fit_record
+    elsewhere = fit.design.rows.elsewhere
+    design = None if elsewhere is None else elsewhere.gathered()
+    if design is not None:
+        return fit.with_design(design)
     try:
-        require_rows(design, "what this picture shows")
+        require_rows(fit.design, "what this picture shows")
     except RowsRemovedError as error:
         raise PlotError(str(error)) from error
-    return design
+    return fit
 
 
 def terms_named(result: Results, term: str | None) -> list[int]:
@@ -112,11 +122,11 @@ def scaled_residuals(result: Results) -> tuple[str, Array]:
 
     √w (y - Xβ - Zb - offset)/σ, or randomized quantile residuals of a generalized model.
     """
-    design, fit = design_with_rows(result), result.fit_record
+    fit = fit_with_rows(result)
     if isinstance(fit, GeneralizedFit):
         return "quantile residual", row_residuals(fit, "quantile")
-    residual = (design.y - fit.fitted()) / fit.sigma
-    return "scaled residual", noise_of(design).root_times(residual)
+    residual = (fit.design.y - fit.fitted()) / fit.sigma
+    return "scaled residual", noise_of(fit.design).root_times(residual)
 
 
 def mean_at(fit: Fit, linear_predictor: Array) -> Array:

@@ -15,7 +15,7 @@ from mixedlm_ext.plots.colors import REFERENCE, blend, line_colors
 from mixedlm_ext.plots.figure import PlotError, panels
 from mixedlm_ext.plots.naming import name_points
 from mixedlm_ext.plots.selection import (
-    design_with_rows,
+    fit_with_rows,
     level_names,
     refuse_generalized,
     terms_named,
@@ -89,15 +89,15 @@ def shrinkage(
     ('Intercept', 'Days')
     """
     refuse_generalized(result, "least-squares fits are of linear models", "Draw the caterpillar.")
-    design = design_with_rows(result)
+    fit = fit_with_rows(result)
     i = terms_named(result, term)[0]
-    chosen = design.terms[i]
+    chosen = fit.design.terms[i]
     shown = _columns(chosen.columns, columns)
     names = [chosen.columns[j] for j in shown]
-    fixed = _fixed_part(result.fit_record, i)[shown]
+    fixed = _fixed_part(fit, i)[shown]
     added = np.nan_to_num(fixed)
-    own = within_group_fits(result.fit_record, i)[:, shown] + added
-    mixed = result.fit_record.b[i][:, shown] + added
+    own = within_group_fits(fit, i)[:, shown] + added
+    mixed = fit.b[i][:, shown] + added
     labels = level_names(chosen) if len(mixed) <= _MOST_NAMED else []
     figure, (panel,) = panels(1, ax, size=(6.4, 5.4) if len(shown) == 2 else (6.4, 3.2))
     text = Names(f"Shrinkage of {chosen.name}", *map(_axis_name, names, fixed))

@@ -19,8 +19,8 @@ from mixedlm_ext.plots.labels import bare, text_width, wrap
 from mixedlm_ext.plots.selection import (
     check_count,
     column_values,
-    design_with_rows,
     evenly,
+    fit_with_rows,
     grouping,
     level_means,
     level_names,
@@ -100,7 +100,8 @@ def trajectories(
     18
     """
     check_count("max_panels", max_panels)
-    design = design_with_rows(result)
+    fit = fit_with_rows(result)
+    design = fit.design
     term = grouping(design, group)
     axis = _Horizontal.of(column_values(design, x))
     lines = _Lines.of(None if by is None else column_values(design, by), len(design.y))
@@ -110,7 +111,7 @@ def trajectories(
         for p, level in enumerate(order)
         for rows, which in lines.within(np.flatnonzero(term.codes == level))
     ]
-    fits = fitted_lines(result.fit_record, x, [rows for _, rows, _ in drawn], axis.values)
+    fits = fitted_lines(fit, x, [rows for _, rows, _ in drawn], axis.values)
     names = [level_names(term)[i] for i in order]
     figure, axes = _panels(names, ax)
     for (p, rows, which), line in zip(drawn, fits):

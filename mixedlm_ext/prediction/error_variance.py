@@ -182,7 +182,7 @@ class PredictionErrors:
 
     def _chunks(self) -> Iterator[slice]:
         """Return runs of rows whose right-hand sides fit into memory."""
-        step = max(1, _CELLS // self._cp.q)
+        step = max(1, _CELLS // max(1, self._cp.q))
         return (slice(i, i + step) for i in range(0, len(self._X), step))
 
     def _z(self, rows: slice) -> Array:
@@ -219,6 +219,26 @@ class PredictionErrors:
                 out[rows] = self._along_theta(s)
         return out + self._unseen_gradient()
 
+    def residual_gradient(self) -> Array:
+        """Return the derivatives of the relative variances in z of a residual structure, (m, K).
+
+        They are -t'(∂A)t for t = H⁻¹(x, z).
+        """
+        fit = self._fit
+        joint, R = fit.joint, self._cp.R
+        w = solve_upper(self._pls.RX, solve_upper(R, self._a.T, transpose=True), transpose=True)
+        gamma = solve_upper(self._pls.RX, w)  # in this basis of X
+        other = joint.problem.cp.R @ solve_upper(R, gamma)  # in that of the derivatives
+        out = np.empty((len(self._X), len(joint.products.derivatives)))
+        for rows in self._chunks():
+            g, h = gamma[:, rows], other[:, rows]
+            t = self._pls.factor.apply(self._z(rows)) - self._pls.NZX @ g
+            for k, dA in enumerate(joint.products.derivatives):
+                own = np.einsum("qm,qm->m", t, dA.ZZ @ t)
+                across = np.einsum("qm,qm->m", t, dA.ZX @ h)
+                out[rows, k] = -own - 2.0 * across - np.einsum("pm,pm->m", h, dA.XX @ h)
+        return out
+
     def _along_theta(self, s: Array) -> Array:
         """Return s'dΓs for each theta, s (q, m)."""
         columns = []
@@ -230,7 +250,7 @@ class PredictionErrors:
 
     def _fixed_gradient(self, w: Array) -> Array:
         """Return s'dΓs for each theta where s = -Z'V⁻¹X(X'V⁻¹X)⁻¹a, w (p, m)."""
-        if not self._cp.p:
+        if not self._cp.p or not self._directions:
             return np.zeros((w.shape[1], len(self._directions)))
         U = np.ascontiguousarray(self._fit.engine.U)
         columns = []

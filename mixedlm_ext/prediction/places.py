@@ -117,4 +117,4 @@ def _with_zeros(problem: Problem, design: Design) -> Problem:
         places.append(Place(own.block, whole.shape[1], Basis(whitening)))
         maps[own.block] = np.column_stack([whole, kept])
     cp = with_random_columns(problem.cp, dict(enumerate(maps)), places)
-    return Problem.of(cp, Covariance(terms, [k for k, _ in cp.shapes]))
+    return Problem(cp, Covariance(terms, [k for k, _ in cp.shapes]))

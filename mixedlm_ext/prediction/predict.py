@@ -32,6 +32,7 @@ from mixedlm_ext.prediction.new_levels import warn_of_new_levels
 from mixedlm_ext.prediction.places import with_chosen_places, with_places
 from mixedlm_ext.prediction.predictor import Predictor
 from mixedlm_ext.prediction.record import predictor_record
+from mixedlm_ext.prediction.residual_rows import check_errors, predicted_errors
 from mixedlm_ext.prediction.results import PredictionResults, prediction_results
 from mixedlm_ext.prediction.terms import Chosen, choose_terms
 from mixedlm_ext.simulation.simulate import fit_parameters
@@ -52,6 +53,7 @@ def predict(
     random: Sequence[RandomTerm] | None = None,
     random_only: bool = False,
     newparams: Mapping[str, Any] | None = None,
+    errors: bool = False,
     out: Any = None,
 ) -> Any:
     """Predict the response.
@@ -82,6 +84,9 @@ def predict(
     newparams : mapping, optional
         Other parameters than the estimates: "beta", "theta" or both. Conditional modes are then
         b = Λû with the new Λ and the spherical random effects û of the fit, as in lme4.
+    errors : bool
+        Where residuals are correlated, add the best prediction of each new row's residual from
+        those of its group in the fit: the prediction of the next observation of a known group.
     out : str or path-like, optional
         A Parquet file to write the predictions of rows in batches to, as column ``prediction``.
         It appears when it is complete.
@@ -128,6 +133,9 @@ def predict(
     chosen = choose_terms(fitted.design, which, terms)
     check_random_only(random_only, chosen)
     exog = _as_data(fitted, exog)
+    with_errors = check_errors(fitted.fit, errors, exog, chosen, newparams)
+    if with_errors and (is_source(exog) or is_partitioned(exog)):
+        raise DesignError("errors=True needs the new rows in memory. Pass a frame as exog=.")
 
     def matrices(data: Any) -> NewData:
         return _rows(fitted, data, chosen, offset, random, random_only)
@@ -164,6 +172,8 @@ def predict(
         )
     new = matrices(exog)
     predicted = mean(new)
+    if with_errors:
+        predicted = predicted + predicted_errors(fitted.fit, exog, new.complete)
     if new_levels == "population":
         warn_of_new_levels(fitted.design, new, chosen)
     return fitted.labelled(predicted, new.index, isinstance(getattr(exog, "index", None), pd.Index))

@@ -20,6 +20,7 @@ from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.fixed.satterthwaite import Satterthwaite
 from mixedlm_ext.prediction.error_variance import PredictionErrors
 from mixedlm_ext.prediction.means import predict_rows
+from mixedlm_ext.prediction.residual_rows import new_variances, residual_rows_of
 from mixedlm_ext.prediction.terms import Chosen
 from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.tables import Table
@@ -161,8 +162,11 @@ def prediction_results(
     errors = PredictionErrors(fit, replace(rows, X=fixed), chosen)
     variance = errors.variance(fitted.method.cov())
     with np.errstate(divide="ignore"):
-        residual = fit.sigma**2 / _weights(fit, new, data, weights)
-    df, df_obs = _degrees(fitted, rows.X, errors, variance, residual[used], bool(chosen))
+        residual = fit.sigma**2 * _variances(fit, new, data, weights)
+    rates = _residual_rates(fit, new, data, weights, residual)
+    df, df_obs = _degrees(
+        fitted, rows.X, errors, variance, residual[used], rates[used], bool(chosen)
+    )
     variance, df, df_obs = (_spread(part, used) for part in (variance, df, df_obs))
     return PredictionResults(mean, variance, residual, df, df_obs, new.index)
 
@@ -172,6 +176,15 @@ def _spread(values: Array, used: NDArray[np.bool_]) -> Array:
     out = np.full(len(used), np.nan)
     out[used] = values
     return out
+
+
+def _variances(fit: Fit, new: NewData, data: Any, weights: Any) -> Array:
+    """Return the variances of the residuals over σ²; nan where they are not known."""
+    with np.errstate(divide="ignore"):
+        out = 1.0 / _weights(fit, new, data, weights)
+    if data is None and weights is None:
+        return out
+    return np.asarray(out * new_variances(fit.design, data, new.complete))
 
 
 def _weights(fit: Fit, new: NewData, data: Any, weights: Any) -> Array:
@@ -193,6 +206,7 @@ def _degrees(
     errors: PredictionErrors,
     variance: Array,
     residual: Array,
+    rates: Array,
     conditional: bool,
 ) -> tuple[Array, Array]:
     """Return the degrees of freedom of predicted means and of predicted observations."""
@@ -202,10 +216,34 @@ def _degrees(
         df = _of_distinct_rows(method, X)
         return df, df
     gradient = fit.sigma**2 * errors.gradient()
+    if fit.z is None:
+        of_obs = gradient
+    else:
+        in_z = fit.sigma**2 * errors.residual_gradient()
+        gradient, of_obs = (np.column_stack([gradient, part]) for part in (in_z, in_z + rates))
     return (
         _satterthwaite(fit, method, variance, gradient),
-        _satterthwaite(fit, method, variance + residual, gradient),
+        _satterthwaite(fit, method, variance + residual, of_obs),
     )
+
+
+def _residual_rates(fit: Fit, new: NewData, data: Any, weights: Any, residual: Array) -> Array:
+    """Return the derivatives of the residual variances in z, (m, K); zero for a correlation."""
+    structure = fit.design.residual
+    if structure is None or fit.z is None:
+        return np.zeros((len(residual), 0))
+    out = np.zeros((len(residual), len(fit.z)))
+    if structure.variances and np.isfinite(residual).any():
+        own, n = fit.design.residual_rows, structure.n_rho
+        if data is None and weights is None:
+            assert own is not None
+            x, present = own.x, np.ones(len(residual), dtype=bool)
+        else:
+            frame = fit.design.frame if data is None else data
+            rows, present = residual_rows_of(fit.design, frame, new.complete, variances_only=True)
+            x = rows.x
+        out[present, n:] = 2.0 * residual[present, None] * x * structure.slopes_of_eta
+    return out
 
 
 def _of_distinct_rows(method: Any, X: Array) -> Array:

@@ -1,9 +1,9 @@
 """The covariance of the residuals: Var(e) = σ²W⁻¹, by what multiplies rows and by log|W|.
 
 This is the only reader of `weights` below the design; everything else asks the `Noise` of its rows.
-A residual structure is a class here that offers the same, and a line in `noise_of`. The products of
-random effects are sums over the rows of a level: a structure whose W^½ mixes rows may mix those of
-one level only, of every grouping factor.
+Noises that are diagonal stand here. Where residuals have a structure (see structured_noise.py), W
+may join rows: `mixes` says so, and products of random effects are then no sums over the rows of a
+level any more (see residual_sums.py).
 """
 
 from __future__ import annotations
@@ -12,13 +12,24 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.products.structured_noise import StructuredNoise
+from mixedlm_ext.residual.structure import ResidualRows, ResidualStructure
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-__all__ = ["EqualVariances", "Noise", "Precisions", "Weighted", "noise_of"]
+__all__ = [
+    "EqualVariances",
+    "Noise",
+    "Precisions",
+    "Weighted",
+    "noise_of",
+    "noise_of_weights",
+    "structured_noise",
+]
 
 
 class Noise(Protocol):
@@ -27,6 +38,14 @@ class Noise(Protocol):
     @property
     def equal(self) -> bool:
         """Whether it is known that W = I."""
+
+    @property
+    def mixes(self) -> bool:
+        """Whether W joins rows."""
+
+    @property
+    def groups(self) -> Index | None:
+        """Groups of rows that W joins, (n,); None if it joins none."""
 
     @property
     def ones(self) -> Array | None:
@@ -43,6 +62,9 @@ class Noise(Protocol):
     def root_times(self, H: Array) -> Array:
         """Return W^½H, whose rows have independent residuals of the same variance."""
 
+    def root_of_sparse(self, Z: sparse.csr_array) -> sparse.csr_array:
+        """Return W^½Z of a sparse Z (n, q)."""
+
     def root_solve(self, E: Array) -> Array:
         """Return W^{-½}E: from independent residuals to those of the rows."""
 
@@ -56,14 +78,14 @@ class Noise(Protocol):
         """Return the noise of some rows, which are independent of the others."""
 
     def covariance(self, rows: Index) -> Array:
-        """Return the block of W⁻¹ of m rows, (m, m)."""
+        """Return the blocks of W⁻¹ of rows (..., m), (..., m, m)."""
 
     def logdets(self, codes: Index, count: int) -> Array:
         """Return log|W| of each of `count` independent sets of rows, (count,)."""
 
 
 class Weighted(Protocol):
-    """What has rows with weights, as `mixedlm_ext.design.Design` has."""
+    """What has rows with weights, and maybe a residual structure, as `Design` has."""
 
     @property
     def y(self) -> Array:
@@ -73,9 +95,34 @@ class Weighted(Protocol):
     def weights(self) -> Array | None:
         """Precision weights (n,), or None."""
 
+    @property
+    def residual(self) -> ResidualStructure | None:
+        """The structure of the residuals, or None."""
+
+    @property
+    def residual_rows(self) -> ResidualRows | None:
+        """What the rows have to do with it."""
+
 
 def noise_of(design: Weighted) -> Noise:
-    """Return the noise of the rows of a design."""
+    """Return the noise of the rows of a design.
+
+    Of residuals with a structure that is not fitted yet: the one with independent residuals of one
+    variance.
+    """
+    if design.residual is not None and design.residual.values is not None:
+        return structured_noise(design, design.residual.z_of(design.residual.values))
+    return noise_of_weights(design)
+
+
+def structured_noise(design: Weighted, z: Array) -> StructuredNoise:
+    """Return the noise of residuals with a structure, at a z."""
+    assert design.residual is not None and design.residual_rows is not None
+    return StructuredNoise(design.residual, design.residual_rows, z, design.weights)
+
+
+def noise_of_weights(design: Weighted) -> EqualVariances | Precisions:
+    """Return the noise of the rows as if their residuals had no further structure."""
     if design.weights is None:
         return EqualVariances(len(design.y))
     return Precisions(design.weights)
@@ -91,6 +138,8 @@ class EqualVariances:
     """
 
     equal = True
+    mixes = False
+    groups = None
     ones = None
     logdet = 0.0
 
@@ -108,6 +157,10 @@ class EqualVariances:
 
     root_solve = times = solve = root_times
 
+    def root_of_sparse(self, Z: sparse.csr_array) -> sparse.csr_array:
+        """Return Z itself."""
+        return Z
+
     def take(self, rows: slice | Index) -> EqualVariances:
         """Return the noise of some rows."""
         taken = range(self._n)[rows] if isinstance(rows, slice) else rows
@@ -115,7 +168,8 @@ class EqualVariances:
 
     def covariance(self, rows: Index) -> Array:
         """Return the identity of m rows."""
-        return np.eye(len(rows))
+        m = rows.shape[-1]
+        return np.zeros((*rows.shape, m)) + np.eye(m)
 
     def logdets(self, codes: Index, count: int) -> Array:
         """Return zeros."""
@@ -140,6 +194,8 @@ class Precisions:
     """
 
     equal = False
+    mixes = False
+    groups = None
 
     def __init__(self, w: Array) -> None:
         self._w = w
@@ -163,6 +219,10 @@ class Precisions:
         """Return √w times the rows of H."""
         return H * _along(self.ones, H)
 
+    def root_of_sparse(self, Z: sparse.csr_array) -> sparse.csr_array:
+        """Return √w times the rows of Z."""
+        return sparse.csr_array(sparse.diags_array(self.ones) @ Z)
+
     def root_solve(self, E: Array) -> Array:
         """Return the rows of E over √w."""
         return E / _along(self.ones, E)
@@ -180,8 +240,8 @@ class Precisions:
         return Precisions(self._w[rows])
 
     def covariance(self, rows: Index) -> Array:
-        """Return the diagonal matrix of 1/w, (m, m)."""
-        return np.diag(1.0 / self._w[rows])
+        """Return the diagonal matrices of 1/w."""
+        return np.eye(rows.shape[-1]) / self._w[rows][..., None]
 
     def logdets(self, codes: Index, count: int) -> Array:
         """Return the sums of log w over the sets."""

@@ -104,7 +104,7 @@ class BlockMatrix:
     @cached_property
     def offsets(self) -> Index:
         """Where each block starts among the columns of Z; the last entry is q."""
-        return np.concatenate([[0], np.cumsum([k * levels for k, levels in self.shapes])])
+        return np.cumsum([0, *(k * levels for k, levels in self.shapes)])
 
     @cached_property
     def largest(self) -> list[Array]:
@@ -123,18 +123,29 @@ class BlockMatrix:
 
     def times(self, M: Array) -> Array:
         """Return the product with a matrix (q, c) or a vector."""
-        if self.offsets[-1] <= _FEW:
+        if self.offsets[-1] <= _FEW or self._is_full:
             return matmul(self.dense, M)
         return np.asarray(self.sparse @ M)
 
     @cached_property
     def dense(self) -> Array:
         """The whole matrix, (q, q)."""
-        rows, columns, values = self._entries()
         q = self.offsets[-1]
         out = np.zeros((q, q))
-        out[np.concatenate(rows), np.concatenate(columns)] = np.concatenate(values)
+        for rows, columns, values in zip(*self._entries()):
+            out[rows, columns] = values
         return out
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether at least half of the entries are there."""
+        pairs = sum(c.values.size for c in self.couplings.values())
+        return 4 * pairs >= int(self.offsets[-1]) ** 2
+
+    @property
+    def square(self) -> float:
+        """The sum of the squares of all entries."""
+        return self.dot(self)
 
     @cached_property
     def sparse(self) -> sparse.csr_array:
@@ -146,7 +157,8 @@ class BlockMatrix:
 
     def _entries(self) -> tuple[list[Index], list[Index], list[Array]]:
         """Rows, columns and values of all entries, piece by piece."""
-        rows, columns, values = [], [], []
+        none = np.zeros(0, np.intp)
+        rows, columns, values = [none], [none], [np.zeros(0)]
         for i, (k, levels) in enumerate(self.shapes):
             level = np.arange(levels)
             for a in range(k):

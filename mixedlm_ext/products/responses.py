@@ -15,13 +15,13 @@ from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.linalg.orthogonal import constant_coefficients, project
 from mixedlm_ext.products.basis import column_basis
 from mixedlm_ext.products.layout import Layout
-from mixedlm_ext.products.noise import Noise, noise_of
+from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.roots import stacked_in_roots
 
 Array = NDArray[np.float64]
 
-__all__ = ["Reduced", "Reduction", "with_response"]
+__all__ = ["Reduced", "Reduction", "columns_of_Z", "with_response"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,15 +61,20 @@ class Reduction:
         require_rows(design)
         self.offset = design.offset
         self.noise = noise_of(design)
-        self.Q, basis, _ = column_basis(design.X, self.noise)
+        if design.residual is None:
+            self.Q, basis, _ = column_basis(design.X, self.noise)
+        else:
+            basis = layout.basis
+            self.Q = self.noise.root_times(basis.coordinates(design.X))
         self.R = basis.R
         self.constant = constant_coefficients(design.X)
-        self._terms, self._layout = design.terms, layout
+        self._terms, self._layout, self._n = design.terms, layout, len(design.y)
 
     @cached_property
     def Zt(self) -> sparse.csr_array:
         """Z'W^½."""
-        return _weighted_Z(self._terms, self._layout, self.noise).T.tocsr()
+        Z = columns_of_Z(self._terms, self._layout, self._n)
+        return self.noise.root_of_sparse(Z).T.tocsr()
 
     def __call__(self, Y: Array) -> Reduced:
         """Reduce the columns of Y (n, r), offsets included."""
@@ -111,20 +116,19 @@ def with_response(cp: CrossProducts, reduced: Reduced, r: int = 0) -> CrossProdu
     )
 
 
-def _weighted_Z(terms: Sequence[TermDesign], layout: Layout, noise: Noise) -> sparse.csr_array:
-    """Return W^½Z with the columns and the order of the cross-products, (n, q)."""
+def columns_of_Z(terms: Sequence[TermDesign], layout: Layout, n: int) -> sparse.csr_array:
+    """Return Z with the columns and the order of the cross-products, (n, q)."""
     roots, shapes = layout.every_root, layout.level_shapes
-    offsets = np.concatenate([[0], np.cumsum([k * levels for k, levels in shapes])])
-    n = len(terms[0].codes)
-    values: list[Array] = []
-    columns: list[NDArray[np.intp]] = []
+    offsets = np.cumsum([0, *(k * levels for k, levels in shapes)])
+    values: list[Array] = [np.zeros(0)]
+    columns: list[NDArray[np.intp]] = [np.zeros(0, np.intp)]
     for term, place in zip(terms, layout.places, strict=True):
-        X = noise.root_times(place.columns(term.X))
+        X = place.columns(term.X)
         levels = shapes[place.block][1]
         for a in range(place.k):
             values.append(X[:, a])
             columns.append(offsets[place.block] + (place.first + a) * levels + term.codes)
-    row = np.tile(np.arange(n), len(values))
+    row = np.tile(np.arange(n), len(values) - 1)
     cells = (np.concatenate(values), (row, np.concatenate(columns)))
     Z = sparse.csr_array(cells, shape=(n, int(offsets[-1])))
     if all(C is None for C in roots):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.linalg import blas
 
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.semidefinite import Root
@@ -75,10 +76,18 @@ def _own(A: BlockMatrix, i: int, C: Root) -> tuple[Array, Coupling]:
     D, values = np.empty((k, k, r)), np.empty((k, k, len(rows)))
     for a in range(k):
         for b in range(k):
-            P = _congruence(C, _whole(A.diagonal[i], coupling, a, b), C)
+            if coupling is None and a == b and isinstance(C, np.ndarray):
+                P = _weighted_square(A.diagonal[i][a, a], C)
+            else:
+                P = _congruence(C, _whole(A.diagonal[i], coupling, a, b), C)
             D[a, b] = P.diagonal()
             values[a, b] = _entries(P, rows, columns)
     return D, Coupling(rows, columns, values)
+
+
+def _weighted_square(d: Array, C: Array) -> Array:
+    """Return the lower triangle of C'DC for d (levels,), none of it negative."""
+    return np.asarray(blas.dsyrk(1.0, (np.sqrt(d)[:, None] * C).T, lower=1))
 
 
 def _whole(

@@ -245,7 +245,8 @@ def _form(
     """Sum over the rows."""
     weighted = [weighted_columns(block, noise) for block in blocks]
     responses = [*np.asfortranarray(rows.Q).T, rows.y]
-    Zr = np.concatenate([level_sums(b, c, responses) for b, c in zip(blocks, weighted)])
+    nothing = np.zeros((0, len(responses)))
+    Zr = np.concatenate([nothing, *(level_sums(b, c, responses) for b, c in zip(blocks, weighted))])
     roots = [block.root for block in blocks]
     shapes = tuple((b.k, b.levels) for b in blocks)
     couplings = {

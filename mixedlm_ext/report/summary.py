@@ -144,24 +144,24 @@ def variance_table(fitted: Fitted) -> SimpleTable:
     """Return variances, standard deviations and correlations of the random effects."""
     frame = varcorr(fitted.fit)
     corr = [name for name in frame.columns if name.startswith("corr_")]
+    valued = [name for name in ("range", "value") if name in frame]
     rows, stubs, previous = [], [], None
     for record in frame.to_dict("records"):
         group = record["group"]
         stubs.append(group if group != previous else "")
         cells = [record["name"], _number(record["variance"], 4), _number(record["std_dev"], 3)]
         shown = [_correlation(record[name]) for name in corr]
-        if "range" in frame:
-            shown.append(_number(record["range"], 3))
+        shown += [_number(record[name], 3) for name in valued]
         rows.append(cells + shown)
         previous = group
     stub = max(10, *(len(s) for s in stubs))
-    numbers = [12, 10] + [7] * len(corr) + [9] * ("range" in frame)
+    numbers = [12, 10] + [7] * len(corr) + [9] * len(valued)
     spare = _WIDTH - stub - sum(numbers) - len(numbers) - 1
     name = max(spare, *(len(row[0]) for row in rows))
     header = ["Name".ljust(name), "variance", "std dev"]
     if corr:
         header += ["corr", *[""] * (len(corr) - 1)]
-    header += ["range"] * ("range" in frame)
+    header += valued
     return SimpleTable(
         [[group, *row] for group, row in zip(stubs, rows)],
         ["Groups".ljust(stub), *header],
@@ -214,7 +214,7 @@ def _share(value: float) -> str:
 def summary_notes(fitted: Fitted) -> list[str]:
     """Return the remarks under the tables, a sentence or two each."""
     groups = ", ".join(f"{name} ({count})" for name, count in fitted.n_groups.items())
-    notes = [f"Groups: {groups}."]
+    notes = [f"Groups: {groups}."] if groups else ["No random effects."]
     if len(fitted.beta):
         notes.append(fitted.method.note())
     if fitted.fit.sampling is not None:
@@ -222,6 +222,14 @@ def summary_notes(fitted: Fitted) -> list[str]:
     design = fitted.design
     if fitted.fit.has_residual and fitted.fit.fixed_sigma is not None:
         notes.append(f"The residual standard deviation was fixed at {fitted.fit.sigma:g}.")
+    if design.residual is not None:
+        notes.append(f"Residuals: {design.residual.text}.")
+        ends = design.residual.at_ends(fitted.fit.z) if fitted.fit.z is not None else []
+        if ends:
+            notes.append(
+                f"At the end of its range: {', '.join(ends)} of the residuals. Compare with a "
+                "simpler structure."
+            )
     if fitted.fit.restrictions is not None:
         notes.append(f"Not estimated: {'; '.join(fitted.fit.restrictions.words)}.")
     singular = [term.name for term, flag in zip(design.terms, fitted.fit.singular_terms) if flag]

@@ -130,8 +130,22 @@ def _parameter_rows(fitted: Fitted, conf_level: float) -> Iterable[dict[str, Any
                 found = float(range_of_correlation(corr[pair], distance))
                 yield {**one, "term": label, "estimate": found}
     if fit.has_residual:
-        own = {"group": RESIDUAL, "term": "sd__Observation", "estimate": fit.sigma}
-        yield {"effect": "ran_pars", **own}
+        yield from _residual_rows(fit)
+
+
+def _residual_rows(fit: Fit) -> Iterable[dict[str, Any]]:
+    """Return the rows of the residual standard deviation and of a residual structure."""
+    one = {"effect": "ran_pars", "group": RESIDUAL}
+    structure = fit.design.residual
+    if structure is None or structure.values is None:
+        yield {**one, "term": "sd__Observation", "estimate": fit.sigma}
+        return
+    for name, ratio in structure.strata_ratios():
+        yield {**one, "term": f"sd__{name or 'Observation'}", "estimate": fit.sigma * ratio}
+    for parameter, value in zip(structure.parameters, structure.values):
+        if parameter.kind != "ratio":
+            prefix = f"{parameter.kind}__" if parameter.kind == "cor" else ""
+            yield {**one, "term": f"{prefix}{parameter.name}", "estimate": float(value)}
 
 
 def _mode_rows(fitted: Fitted, conf_level: float) -> Iterable[dict[str, Any]]:

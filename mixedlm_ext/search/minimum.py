@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.criteria.pls import degenerate
+from mixedlm_ext.criteria.residual import ResidualCriterion
 from mixedlm_ext.criteria.restricted import AnyCriterion, AnyEvaluation
 from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.search.log import Log, Progress
 from mixedlm_ext.search.newton import newton
+from mixedlm_ext.search.residual_start import residual_starts
 from mixedlm_ext.search.scipy_methods import SCIPY_METHODS, minimize_by_scipy
-from mixedlm_ext.search.start import reflections, several_minima, start_values
+from mixedlm_ext.search.start import several_minima, start_values
 from mixedlm_ext.search.trust_region import QuadraticModel, Step
 from mixedlm_ext.search.verdict import Optimization, judge
 
@@ -89,11 +91,15 @@ def optimize(
         The log, theta in the user's units.
     """
     check_optimizer(method)
-    m = criterion.problem.covariance.n_theta
+    first: AnyEvaluation
+    m = criterion.space.n_theta
     log = Log(maxiter or (200 if method == "newton" else 1000 * m), deadline, progress)
     if start is None:
         several = several_minima(criterion.problem) if several is None else several
-        first, others = start_values(criterion, log, several)
+        if isinstance(criterion, ResidualCriterion):
+            first, others = residual_starts(criterion, log, several)
+        else:
+            first, others = start_values(criterion, log, several)
     else:
         first, others, several = _given_start(criterion, start, log), [], False
     if method != "newton":
@@ -105,11 +111,11 @@ def optimize(
         best, step = newton(first, tol, log)
         if several:
             best, step, log = _best_of(criterion, best, step, others, tol, log)
-        others = criterion.problem.covariance.further_starts(best.theta) if start is None else []
+        others = criterion.space.further_starts(best.theta) if start is None else []
         if others:
             best, step, log = _best_of(criterion, best, step, others, tol, log)
     best = _on_the_boundary(criterion, best, log)
-    canonical = criterion.problem.covariance.canonical(best.theta)
+    canonical = criterion.space.canonical(best.theta)
     if not np.array_equal(canonical, best.theta):
         best = criterion.at(canonical)
     best.release()
@@ -120,7 +126,7 @@ def optimize(
 
 def _on_the_boundary(criterion: AnyCriterion, e: AnyEvaluation, log: Log) -> AnyEvaluation:
     """Put what is next to the boundary of the covariances exactly there, if d allows it."""
-    theta = criterion.problem.covariance.at_zero(e.theta, _ZERO)
+    theta = criterion.space.at_zero(e.theta, _ZERO)
     if np.array_equal(theta, e.theta):
         return e
     at_zero = log.evaluate(criterion, theta)
@@ -139,7 +145,7 @@ def _given_start(criterion: AnyCriterion, start: Array, log: Log) -> AnyEvaluati
             return e
         if not 1.0 < np.abs(start).max() < np.inf:  # nan fails either comparison
             raise degenerate()
-        start = criterion.problem.covariance.scaled(start, 1.0 / _SHRINK)
+        start = criterion.space.scaled(start, 1.0 / _SHRINK)
 
 
 def _is_better(end: AnyEvaluation, best: AnyEvaluation, tol: float) -> bool:
@@ -184,6 +190,6 @@ def _best_of(
 
     for theta in others:
         follow(theta, np.inf)
-    for theta in reflections(criterion.problem.covariance, best.theta):
+    for theta in criterion.space.reflections(best.theta):
         follow(theta, _NEAR)
     return best, step, log

@@ -142,7 +142,7 @@ def _with_samples(criterion: GaussianCriterion, samples: int) -> GaussianCriteri
     """Return the criterion by more samples."""
     solver = criterion.problem.solver
     assert isinstance(solver, IterativeSolver)
-    problem = replace(criterion.problem, solver=solver.with_probes(samples))
+    problem = replace(criterion.problem, given=solver.with_probes(samples))
     return GaussianCriterion(problem, criterion.reml, criterion.sigma)
 
 

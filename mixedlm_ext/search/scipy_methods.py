@@ -81,7 +81,7 @@ class _Visited:
         if log.evaluations and log.spent():
             raise _Spent
         # a copy, since SciPy reuses its arrays
-        inside = np.clip(theta, *self._criterion.problem.covariance.domain)
+        inside = np.clip(theta, *self._criterion.space.domain)
         e = log.evaluate(self._criterion, inside)
         if e is not None:
             self.last = e

@@ -13,15 +13,17 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.criteria.pls import Problem, degenerate
 from mixedlm_ext.criteria.restricted import AnyCriterion, AnyEvaluation
+from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.search.log import Log
 from mixedlm_ext.search.moments import MISSING, moments
+from mixedlm_ext.search.rough import rough_minimum
 from mixedlm_ext.structures.base import LEAST_SD, MOST_SD
 from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
 
-__all__ = ["is_dear", "reflections", "several_minima", "start_values"]
+__all__ = ["is_dear", "several_minima", "start_values"]
 
 _SCALES = (30.0, 1000.0)
 """Standard deviations in those of the noise that are tried beside moments, columns whitened."""
@@ -53,7 +55,8 @@ def start_values(
     Notes
     -----
     Where one minimum is expected the start is that of the moments of least-squares coefficients of
-    every level, all blocks taken one after the other; T = I if there is no criterion.
+    every level, all blocks taken one after the other; T = I if there is no criterion. Where an
+    evaluation takes long, the iterative solver goes on from there first.
 
     Where there may be several minima, each block is once the one that means go to which several
     could explain, and these moments are taken with what the fixed part explains left out of the
@@ -86,15 +89,38 @@ def start_values(
 def _start_for_one_minimum(criterion: AnyCriterion, log: Log) -> AnyEvaluation:
     """Evaluate at the moments; at T = I if there are none, or no criterion there."""
     problem = criterion.problem
-    theta = problem.covariance.start()
     if _levels_apart(problem.cp):
         theta = moments(problem, len(problem.cp.shapes) - 1, True, criterion.reml)
+        theta = rough_minimum(criterion, theta, log)
+    else:
+        theta = _tied_start(problem)
     e = log.evaluate(criterion, theta)
     if e is None:
         e = log.evaluate(criterion, problem.covariance.start())
     if e is None:
         raise degenerate()
     return e
+
+
+def _tied_start(problem: Problem) -> Array:
+    """Return theta from two moments of the residuals of X, if one variance is all there is.
+
+    With P the projection off X, r = Py, V = I + θ²ZZ' and C = Z'PZ,
+
+        E r'r = σ²[n - p + θ² tr C],   E |Z'r|² = σ²[tr C + θ² tr C²]
+    """
+    cp, start = problem.cp, problem.covariance.start()
+    if cp.shapes[0][0] > 1 or len(cp.shapes) > 1 or cp.layout.priors:
+        return start
+    AX, XX = cp.A.times(cp.ZX), matmul(cp.ZX.T, cp.ZX)
+    trace = float(cp.A.diagonal[0].sum() - np.trace(XX))
+    square = cp.A.square - 2.0 * float((AX * cp.ZX).sum()) + float((XX * XX).sum())
+    n, rr, vv = cp.n - cp.p, cp.yy, float(cp.Zy @ cp.Zy)
+    # vv [n + θ² tr C] = rr [tr C + θ² tr C²]
+    above, below = vv * n - rr * trace, rr * square - vv * trace
+    if not (above > 0 and below > 0):
+        return start
+    return np.clip(np.sqrt([above / below]), LEAST_SD, MOST_SD)
 
 
 def _probes(covariance: Covariance) -> list[Array]:
@@ -211,17 +237,3 @@ def _nearly_one(cp: CrossProducts, i: int, j: int) -> bool:
     d1, d2 = cp.diagonal[i][0, 0][c.rows], cp.diagonal[j][0, 0][c.columns]
     squared = c.values[0, 0] ** 2 / np.maximum(d1 * d2, 1e-300)
     return float(squared.sum()) - 1.0 > _ALIKE * (most - 1)
-
-
-def reflections(covariance: Covariance, theta: Array) -> list[Array]:
-    """Return theta with correlations of other signs, DΓD with D = ±1, term by term.
-
-    Where a mean is left to the random columns, the signs of their correlations may be left open.
-    """
-    out = []
-    for term, part in zip(covariance.terms, covariance.slices):
-        for own in term.structure.reflections(theta[part]):
-            other = theta.copy()
-            other[part] = own
-            out.append(other)
-    return out

@@ -16,7 +16,7 @@ from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 
-__all__ = ["Optimization", "judge"]
+__all__ = ["Optimization", "counted", "judge"]
 
 _HIDDEN = 1e-4
 """Rounding error of the criterion above which its minimum is not known."""
@@ -70,13 +70,13 @@ class Optimization:
 
     def __repr__(self) -> str:
         return (
-            f"<Optimization by {self.method}: {self.verdict} after {self.evaluations} evaluations, "
+            f"<Optimization by {self.method}: {self.verdict} after {counted(self.evaluations)}, "
             f"criterion {self.objective[-1]:.6f}; {self.message}>"
         )
 
     def _repr_html_(self) -> str:
         return page(
-            f"{self.method}: {self.verdict} after {self.evaluations} evaluations",
+            f"{self.method}: {self.verdict} after {counted(self.evaluations)}",
             [self.to_frame()],
             [self.message],
         )
@@ -123,7 +123,7 @@ def judge(
             message += "; it is the same for other covariances of some random effects"
     else:
         verdict, message = _failure(log, noise, step)
-    covariance = criterion.problem.covariance
+    covariance = criterion.space
     return Optimization(
         method=method,
         evaluations=log.evaluations,
@@ -135,6 +135,11 @@ def judge(
         predicted_decrease=step.decrease,
         open_terms=open_terms,
     )
+
+
+def counted(evaluations: int) -> str:
+    """Return a number of evaluations in words."""
+    return f"{evaluations} evaluation{'' if evaluations == 1 else 's'}"
 
 
 def _promise(step: Step) -> str:
@@ -162,7 +167,7 @@ def _failure(log: Log, noise: float, step: Step) -> tuple[str, str]:
         )
     verdict = "iteration limit" if log.evaluations >= log.limit else "no progress"
     return verdict, (
-        f"stopped after {log.evaluations} evaluations although a Newton step would lower the "
+        f"stopped after {counted(log.evaluations)} although a Newton step would lower the "
         f"criterion by {step.decrease:.2g}. Raise maxiter. {_another_start(log)}"
     )
 
@@ -184,7 +189,7 @@ def _rounding(criterion: AnyCriterion, e: AnyEvaluation, log: Log) -> float:
     """
     if e.most_noise < _HIDDEN:
         return e.noise
-    covariance = criterion.problem.covariance
+    covariance = criterion.space
     factors = 1.0 + 1e-10 * np.array([-2.0, -1.0, 1.0, 2.0])
     values = [
         o.value
@@ -200,13 +205,13 @@ def _endless(criterion: AnyCriterion, e: AnyEvaluation, log: Log) -> str:
     With y in the span of X and Z, r² goes to zero as θ grows; log|M| grows no faster than df log r²
     falls where n >= rank Z (ML), just as fast under REML.
     """
-    cp, covariance, theta = criterion.problem.cp, criterion.problem.covariance, e.theta
+    cp, covariance, theta = criterion.problem.cp, criterion.space, e.theta
     if criterion.sigma is not None or not len(theta):
         return ""
     counts = f"{cp.p} fixed and {cp.q} random effects for {cp.n} observations"
     peak = max(1.0, float(np.abs(theta).max()))
     saturated = cp.n <= cp.p + cp.q
-    if saturated and covariance.shaped:
+    if saturated and criterion.problem.covariance.shaped:
         return _stands_for_residuals(criterion, e, log) if peak > _MANIFOLD else ""
     if saturated:
         near, far = (
@@ -232,11 +237,11 @@ def _endless(criterion: AnyCriterion, e: AnyEvaluation, log: Log) -> str:
 
 def _stands_for_residuals(criterion: AnyCriterion, e: AnyEvaluation, log: Log) -> str:
     """Say so if the residual variance may go to zero: a structure takes over the residuals."""
-    covariance = criterion.problem.covariance
-    far = log.evaluate(criterion, covariance.scaled(e.theta, 10.0))
+    far = log.evaluate(criterion, criterion.space.scaled(e.theta, 10.0))
     if far is not None and far.value >= e.value + _LEVEL:
         return ""
-    names = ", ".join(dict.fromkeys(repr(s.term.structure.name) for s in covariance.shaped))
+    shaped = criterion.problem.covariance.shaped
+    names = ", ".join(dict.fromkeys(repr(s.term.structure.name) for s in shaped))
     return (
         "the criterion only levels off as the residual variance goes to zero: random effects of "
         f"structure {names} can stand for the residuals, as where there is one row for each level "
@@ -250,7 +255,7 @@ def _open_terms(
     criterion: AnyCriterion, e: AnyEvaluation, noise: float, log: Log
 ) -> tuple[int, ...]:
     """Return the terms whose covariance changes where the criterion does not."""
-    covariance = criterion.problem.covariance
+    covariance = criterion.space
     again = log.evaluate(criterion, e.theta)  # the factor of the first was released
     if again is None:
         return ()

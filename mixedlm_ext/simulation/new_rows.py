@@ -22,6 +22,7 @@ from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.prediction.means import mark_not_estimable
 from mixedlm_ext.prediction.new_levels import warn_of_new_levels
 from mixedlm_ext.prediction.places import with_places
+from mixedlm_ext.prediction.residual_rows import new_noise
 from mixedlm_ext.products.noise import Precisions
 from mixedlm_ext.simulation.simulate import (
     Parameters,
@@ -104,7 +105,8 @@ def new_simulator(
             X = np.where(seen[:, None] >= 0, 0.0, X)
         parts.append(RandomPart(X, codes, levels, parameters.roots[i], term.related))
     w = new_weights(design.spec.weights, weights, table.index, table.index, table)
-    noise = Precisions(np.where(w > 0, w, np.nan))
+    w = np.where(w > 0, w, np.nan)
+    noise = Precisions(w) if design.residual is None else new_noise(design, data, w)
     return Simulator(mean, parts, parameters.sigma, noise), new
 
 

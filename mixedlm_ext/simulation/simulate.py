@@ -371,9 +371,19 @@ def simulate(
     >>> y.shape
     (100, 3)
     """
+    check_plain_residuals(model.design)
     simulator = design_simulator(model.design, stated(model, beta, theta, covariances, sigma))
     values = draw(simulator, spawn_seeds(rng, check_count(n)))
     return pd.DataFrame(values, index=model.design.index)
+
+
+def check_plain_residuals(design: Design) -> None:
+    """Refuse a model whose residuals have parameters that nobody gave."""
+    if design.residual is not None and design.residual.values is None:
+        raise FitError(
+            f"the residuals of this model have a structure, {design.residual.text}, whose "
+            "parameters are not known before a fit. Fit first, and use simulate() of the result."
+        )
 
 
 def stated(model: Assembled, beta: Any, theta: Any, covariances: Any, sigma: Any) -> Parameters:

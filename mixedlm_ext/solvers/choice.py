@@ -9,6 +9,7 @@ from mixedlm_ext.linalg.precision import SparsePrecision
 from mixedlm_ext.products.products import BlockMatrix
 from mixedlm_ext.solvers.base import SolverProtocol
 from mixedlm_ext.solvers.direct import DirectSolver
+from mixedlm_ext.solvers.empty import EmptySolver
 from mixedlm_ext.solvers.iterative import IterativeSolver
 from mixedlm_ext.solvers.prior import PriorSolver
 
@@ -43,6 +44,8 @@ def solver_of(
     FitError
         If the exact solver is asked for and does not fit, or the other is not for this model.
     """
+    if not A.shapes:
+        return EmptySolver()
     if priors:
         if name == "iterative":
             raise FitError(

@@ -228,7 +228,7 @@ class IterativeFactor:
             If there are too many of them.
         """
         A = self._A
-        return self._entries(BlockMatrix(A.shapes, A.diagonal, {})).diagonal
+        return self._entries(BlockMatrix(A.shapes, A.diagonal, {}), "variances").diagonal
 
     def inverse(self) -> BlockMatrix:
         """Return the entries of N on the pattern of Z'WZ, by a solve for each column.
@@ -238,14 +238,14 @@ class IterativeFactor:
         FitError
             If there are too many of them.
         """
-        return self._entries(self._A)
+        return self._entries(self._A, "covariances")
 
-    def _entries(self, pattern: BlockMatrix) -> BlockMatrix:
+    def _entries(self, pattern: BlockMatrix, what: str) -> BlockMatrix:
         """Solve for every column, if they are not too many."""
         q = int(pattern.offsets[-1])
         if q > _LISTED:
             raise FitError(
-                f"conditional variances of {q:,} random effects take a solve for each of them with "
+                f"conditional {what} of {q:,} random effects take a solve for each of them with "
                 f"the iterative solver, which is done for at most {_LISTED:,}. Fit with "
                 "solver='exact' if memory holds its factor; the conditional modes are there."
             )

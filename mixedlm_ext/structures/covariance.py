@@ -103,7 +103,8 @@ class Covariance:
         self.terms = tuple(terms)
         self.block_sizes = tuple(block_sizes)
         self.shaped: list[_Shaped] = []
-        rows, columns, blocks, owners = [], [], [], []
+        none = np.zeros(0, np.intp)
+        rows, columns, blocks, owners = [none], [none], [none], [none]
         for term, part, coordinates in zip(self.terms, self.slices, self.coordinate_slices):
             structure, n = term.structure, term.structure.n_coordinates
             if isinstance(structure, LinearStructure):
@@ -134,7 +135,7 @@ class Covariance:
     @property
     def n_theta(self) -> int:
         """Length of theta."""
-        return int(self.owners[-1]) + 1
+        return int(self.owners[-1]) + 1 if len(self.owners) else 0
 
     @property
     def tied(self) -> bool:
@@ -172,7 +173,7 @@ class Covariance:
 
     def start(self) -> Array:
         """Return the standardized start: T = I, each whitened column as variable as the noise."""
-        return np.concatenate([term.structure.start() for term in self.terms])
+        return np.concatenate([np.zeros(0), *(term.structure.start() for term in self.terms)])
 
     def further_starts(self, theta: Array) -> list[Array]:
         """Return standardized starts, one term changed each, after a search that ended at theta."""
@@ -184,11 +185,26 @@ class Covariance:
                 out.append(other)
         return out
 
+    def reflections(self, theta: Array) -> list[Array]:
+        """Return theta with correlations of other signs, DΓD with D = ±1, term by term.
+
+        Where a mean is left to the random columns, the signs of their correlations may be left
+        open.
+        """
+        out = []
+        for term, part in zip(self.terms, self.slices):
+            for own in term.structure.reflections(theta[part]):
+                other = theta.copy()
+                other[part] = own
+                out.append(other)
+        return out
+
     @cached_property
     def domain(self) -> tuple[Array, Array]:
         """Lower and upper ends of theta."""
-        low, high = zip(*(term.structure.domain for term in self.terms))
-        return np.concatenate(low), np.concatenate(high)
+        ends = [term.structure.domain for term in self.terms]
+        low, high = (np.concatenate([np.zeros(0), *(end[i] for end in ends)]) for i in range(2))
+        return low, high
 
     @property
     def ends(self) -> tuple[Array, Array] | None:
@@ -205,7 +221,8 @@ class Covariance:
     def at_zero(self, theta: Array, near: float) -> Array:
         """Return theta with what is next to the boundary exactly on it."""
         parts = zip(self.terms, self.slices)
-        return np.concatenate([t.structure.at_zero(theta[part], near) for t, part in parts])
+        own = (t.structure.at_zero(theta[part], near) for t, part in parts)
+        return np.concatenate([np.zeros(0), *own])
 
     def templates(self, theta: Array) -> list[Array]:
         """Return the template of each block."""
@@ -236,7 +253,7 @@ class Covariance:
 
     def canonical(self, theta: Array) -> Array:
         """Flip signs of template columns so that every diagonal entry is non-negative."""
-        sign = np.ones((len(self.block_sizes), max(self.block_sizes)))
+        sign = np.ones((len(self.block_sizes), max(self.block_sizes, default=1)))
         flip = (self.rows == self.columns) & (theta[self.owners] < 0)
         sign[self.blocks[flip], self.columns[flip]] = -1.0
         signs = np.where(self.rows >= 0, sign[self.blocks, self.columns], 1.0)
@@ -249,6 +266,10 @@ class Covariance:
         for term, part in zip(self.terms, self.slices):
             out[part, part] = term.structure.standardizer(term.whitening)
         return out
+
+    def jacobian_at(self, theta: Array) -> Array:
+        """Return J, which is the same at every theta."""
+        return self.jacobian
 
     def standardize(self, theta: Array) -> Array:
         """Return theta_std = J theta."""

@@ -56,10 +56,15 @@ class TemplateSteps:
         """Number of directions."""
         return self._basis.shape[1]
 
+    @property
+    def _total(self) -> int:
+        """Changes of all terms."""
+        return self._changes[-1].stop if self._changes else 0
+
     @cached_property
     def _basis(self) -> Array:
         """The bases of the terms' changes as one block-diagonal matrix."""
-        out = np.zeros((self._changes[-1].stop, sum(b.shape[1] for b in self._bases)))
+        out = np.zeros((self._total, sum(b.shape[1] for b in self._bases)))
         column = 0
         for part, basis in zip(self._changes, self._bases):
             out[part, column : column + basis.shape[1]] = basis
@@ -76,7 +81,7 @@ class TemplateSteps:
             )
             for term, theta, _ in self._terms
         ]
-        return np.asarray(self._basis.T @ np.concatenate(raw))
+        return np.asarray(self._basis.T @ np.concatenate([np.zeros(0), *raw]))
 
     def gradient_after(self, step: Array, by_gamma: Sequence[Array]) -> Array:
         """Return the gradient along the basis after a step along it, from ∂d/∂Γ_i there."""
@@ -87,11 +92,11 @@ class TemplateSteps:
             )
             for (term, theta, _), part in zip(self._terms, self._changes)
         ]
-        return np.asarray(self._basis.T @ np.concatenate(raw))
+        return np.asarray(self._basis.T @ np.concatenate([np.zeros(0), *raw]))
 
     def carry(self, derivatives: Array) -> Array:
         """Return derivatives (coordinates, c) in the coordinates of Γ along the basis, (d, c)."""
-        chain = np.zeros((self._changes[-1].stop, self._covariance.n_coordinates))
+        chain = np.zeros((self._total, self._covariance.n_coordinates))
         for own, (term, theta, coordinates) in zip(self._changes, self._terms):
             chain[own, coordinates] = term.structure.step_chain(theta)
         return matmul(self._basis.T, matmul(chain, derivatives))
@@ -106,13 +111,18 @@ class TemplateSteps:
         G : sequence of ndarray
             ∂d/∂Γ_i of each block, for the curvature of Γ.
         """
-        chain = np.zeros((self._changes[-1].stop, self._covariance.n_coordinates))
+        chain = np.zeros((self._total, self._covariance.n_coordinates))
         H = np.zeros((len(chain), len(chain)))
         for own, (term, theta, coordinates) in zip(self._changes, self._terms):
             chain[own, coordinates] = term.structure.step_chain(theta)
             H[own, own] = term.structure.step_curvature(theta, G[term.block][term.own, term.own])
         H += matmul(matmul(chain, information), chain.T)
         return matmul(matmul(self._basis.T, H), self._basis)
+
+    @property
+    def count(self) -> int:
+        """Number of directions."""
+        return int(self._basis.shape[1])
 
     @property
     def room(self) -> tuple[Array, Array] | None:
@@ -133,12 +143,11 @@ class TemplateSteps:
     def apply(self, step: Array) -> Array:
         """Return theta after a step along the basis."""
         full = self._basis @ step
-        return np.concatenate(
-            [
-                term.structure.stepped(theta, full[part])
-                for (term, theta, _), part in zip(self._terms, self._changes)
-            ]
-        )
+        parts = [
+            term.structure.stepped(theta, full[part])
+            for (term, theta, _), part in zip(self._terms, self._changes)
+        ]
+        return np.concatenate([np.zeros(0), *parts])
 
 
 def _consecutive(lengths: Sequence[int]) -> list[slice]:

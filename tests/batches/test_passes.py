@@ -12,6 +12,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from mixedlm_ext import MixedLM, MixedLMResults
+from mixedlm_ext.design.elsewhere import Elsewhere
 from mixedlm_ext.errors import DesignError, RowsRemovedError
 from mixedlm_ext.sources import Source
 
@@ -70,6 +71,30 @@ def test_what_needs_no_rows(fits: tuple[MixedLMResults, MixedLMResults]) -> None
     assert_allclose(ml[0].objective, ml[1].objective)
 
 
+def test_what_is_computed_from_rows_that_are_read_for_it(data: pd.DataFrame) -> None:
+    found, expected = (
+        MixedLM.from_formula("y ~ x + f + (1 | g)", rows, weights="w").fit()
+        for rows in (batched.cut(data, 31), data)
+    )
+    means = [r.emmeans("f").summary_frame() for r in (found, expected)]
+    pd.testing.assert_frame_equal(*means, rtol=1e-6)
+    assert_allclose(found.leverage(), expected.leverage(), rtol=1e-7)
+    assert_allclose(found.robust_cov(), expected.robust_cov(), rtol=1e-5)
+    draws = [r.bootstrap(5, rng=1).replicates for r in (found, expected)]
+    pd.testing.assert_frame_equal(*draws, rtol=1e-4, atol=1e-6)
+    smaller = [r.update("y ~ x + (1 | g)") for r in (found, expected)]
+    assert_allclose(smaller[0].objective, smaller[1].objective)
+    tables = [r.compare(s) for r, s in zip((found, expected), smaller)]
+    pd.testing.assert_frame_equal(*tables, rtol=1e-6)
+    pd.testing.assert_frame_equal(found.compare(found.update("y ~ f + (1 | g)")),
+                                  expected.compare(expected.update("y ~ f + (1 | g)")),
+                                  rtol=1e-6)  # fmt: skip
+    plots = pytest.importorskip("mixedlm_ext.plots")
+    pytest.importorskip("matplotlib").use("agg")
+    for draw in (plots.residuals, plots.scale_location, plots.dotplot, plots.shrinkage):
+        assert draw(found).axes
+
+
 def test_a_profile_needs_no_rows(data: pd.DataFrame) -> None:
     formula = "y ~ x + (1 | g)"
     one, two = (
@@ -124,13 +149,17 @@ def test_predictions_are_written_whole_or_not_at_all(
         lambda r: r.check(),
         lambda r: r.augment(),
         lambda r: r.update("y ~ x + (1 | g)"),
-        lambda r: r.refit(np.zeros(240)),
+        lambda r: r.refit(np.arange(240.0)),
         lambda r: r.get_prediction(),
     ],
 )
-def test_what_needs_all_rows_says_where_they_are(
-    fits: tuple[MixedLMResults, MixedLMResults], ask: Any
+def test_what_needs_all_rows_reads_them_or_says_where_they_are(
+    fits: tuple[MixedLMResults, MixedLMResults], ask: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Some are read for the call; the result goes on without them."""
+    ask(fits[0])
+    assert not len(fits[0].model.design.rows)
+    monkeypatch.setattr(Elsewhere.gathered, "__defaults__", (1000.0,))
     with pytest.raises(RowsRemovedError, match="read in batches from what a function returns"):
         ask(fits[0])
 

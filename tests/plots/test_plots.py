@@ -20,6 +20,7 @@ from scipy import stats
 from scipy.integrate import trapezoid
 
 from mixedlm_ext import MixedLM, RandomTerm, datasets, plots
+from mixedlm_ext.design.elsewhere import Elsewhere
 from mixedlm_ext.errors import FitError, MixedLMError
 from mixedlm_ext.plots.labels import bare, wrap
 from mixedlm_ext.plots.matrices import factor_matrix, relative_factor
@@ -179,10 +180,13 @@ def test_removed_data() -> None:
         draw(result)
 
 
-def test_rows_that_are_elsewhere() -> None:
+def test_rows_that_are_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are read for the picture if they are not too many."""
     data = datasets.sleepstudy.load_pandas().data
     result = MixedLM.from_formula("Reaction ~ Days + (1 | Subject)", lambda: iter([data])).fit()
     plots.caterpillar(result)
+    assert plots.residuals(result).axes
+    monkeypatch.setattr(Elsewhere.gathered, "__defaults__", (10.0,))
     with refused("pass a frame in place of its source"):
         plots.residuals(result)
 

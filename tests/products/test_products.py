@@ -73,7 +73,7 @@ def covariance_of(case: Case, layout: Layout) -> Covariance:
 
 
 def problem_of(case: Case, cp: CrossProducts) -> Problem:
-    return Problem.of(cp, covariance_of(case, cp.layout))
+    return Problem(cp, covariance_of(case, cp.layout))
 
 
 SHAPES = {

@@ -17,6 +17,7 @@ from batched import assert_same, outcome
 from numpy.testing import assert_allclose
 
 from mixedlm_ext import MixedLM, datasets
+from mixedlm_ext.design.elsewhere import Elsewhere
 from mixedlm_ext.errors import DesignError, RowsRemovedError
 
 dask = pytest.importorskip("dask")
@@ -77,7 +78,7 @@ def test_a_partition_none_of_whose_rows_are_used(here: None) -> None:
     assert_same(found, outcome(formula, data, subset=(data["row"] >= 100).to_numpy()))
 
 
-def test_values_of_rows_and_predictions(here: None) -> None:
+def test_values_of_rows_and_predictions(here: None, monkeypatch: pytest.MonkeyPatch) -> None:
     data, formula = batched.frame(), "y ~ x + f + (1 | g)"
     frame = dd.from_pandas(data, npartitions=4)
     found, expected = (MixedLM.from_formula(formula, rows).fit() for rows in (frame, data))
@@ -86,6 +87,8 @@ def test_values_of_rows_and_predictions(here: None) -> None:
         lazy = result.predict(frame, which="population")
         assert isinstance(lazy, dd.Series) and lazy.npartitions == 4
         assert_allclose(lazy.compute(), expected.predict(data, which="population"), rtol=1e-10)
+    assert_allclose(found.leverage(), expected.leverage(), rtol=1e-7)
+    monkeypatch.setattr(Elsewhere.gathered, "__defaults__", (10.0,))
     with pytest.raises(RowsRemovedError, match="partitions of a Dask data frame"):
         found.leverage()
 

@@ -230,7 +230,7 @@ def test_exact_parts_have_no_noise() -> None:
     problem = MixedLM.from_formula("y ~ x + (1 | user) + (x | film)", ratings()).problem
     theta = problem.covariance.start()
     one, two = (
-        GaussianCriterion(replace(problem, solver=solver), True).at(theta)
+        GaussianCriterion(replace(problem, given=solver), True).at(theta)
         for solver in (DirectSolver.of(problem.cp.A), IterativeSolver(problem.cp.A, 2))
     )
     assert_allclose(two.pls.pwrss, one.pls.pwrss, rtol=1e-12)

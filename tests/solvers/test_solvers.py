@@ -35,7 +35,7 @@ EXAMPLES: dict[str, Example] = {
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_another_solver_gives_the_same_criterion(name: str, kind: str, reml: bool) -> None:
     direct = EXAMPLES[name].model().problem
-    dense = replace(direct, solver=DenseSolver(direct.cp.A))
+    dense = replace(direct, given=DenseSolver(direct.cp.A))
     theta = direct.covariance.standardize(thetas(EXAMPLES[name])[kind])
     one, two = (GaussianCriterion(problem, reml).at(theta) for problem in (direct, dense))
     assert_allclose(two.value, one.value, rtol=1e-12)
@@ -48,7 +48,7 @@ def test_another_solver_gives_the_same_criterion(name: str, kind: str, reml: boo
 
 def test_another_solver_finds_the_same_optimum() -> None:
     direct = EXAMPLES["crossed"].model().problem
-    dense = replace(direct, solver=DenseSolver(direct.cp.A))
+    dense = replace(direct, given=DenseSolver(direct.cp.A))
     (one, _), (two, log) = (optimize(GaussianCriterion(p, True)) for p in (direct, dense))
     assert log.converged
     assert_allclose(two.value, one.value, rtol=1e-10)
@@ -102,7 +102,7 @@ def test_a_pattern_takes_matrices_with_fewer_pairs_only() -> None:
 
 def test_a_problem_of_its_own_pattern() -> None:
     problem = EXAMPLES["merged, apart"].model().problem
-    again = Problem.of(problem.cp, problem.covariance)
+    again = Problem(problem.cp, problem.covariance)
     theta = problem.covariance.start()
     values = [GaussianCriterion(p, True).at(theta).value for p in (problem, again)]
     assert_allclose(values[0], values[1], rtol=1e-13)
@@ -112,7 +112,7 @@ def test_a_problem_of_its_own_pattern() -> None:
 def test_costs_choose_the_way_to_derivatives_and_not_their_value(name: str) -> None:
     problem = EXAMPLES[name].model().problem
     small = Costs(dense=0, levelwise=0)
-    dear = replace(problem, solver=DirectSolver(Symbolic(problem.cp.A, costs=small), problem.cp.A))
+    dear = replace(problem, given=DirectSolver(Symbolic(problem.cp.A, costs=small), problem.cp.A))
     theta = np.random.default_rng(3).uniform(0.3, 1.0, problem.covariance.n_theta)
     one, two = (GaussianCriterion(p, True).at(theta) for p in (problem, dear))
     assert one.exact_is_cheap and not two.exact_is_cheap

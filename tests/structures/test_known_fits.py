@@ -130,6 +130,43 @@ def test_animals_without_records_are_predicted() -> None:
     assert_allclose(result.predict(new), result.params["Intercept"] + expected, atol=1e-9)
 
 
+def test_breeding_values_have_errors_of_prediction_and_reliabilities() -> None:
+    """The numbers of the reference: with the error of the fixed effects, and without it."""
+    result = fitted("animal")
+    table = result.breeding_values()
+    assert len(table) == 160 and table.index.name == "animal"
+    assert_allclose(table.loc[["A001", "A002"], "estimate"], [-0.0922456, -1.2972995], atol=1e-4)
+    assert_allclose(table.loc[["A001", "A002"], "se"], [0.8153832, 0.8654174], rtol=1e-4)
+    sd = result.random_effects_sd["animal"].loc[["A001", "A002"], "Intercept"]
+    assert_allclose(sd, [0.7075032, 0.8352251], rtol=1e-4)
+    diagonal = np.diag(matrices()["A"].loc[table.index, table.index])
+    expected = 1.0 - table["se"] ** 2 / (1.2022032**2 * diagonal)
+    assert_allclose(table["reliability"], expected, atol=1e-5)
+    other = fitted("animal", "matrix").breeding_values().loc[table.index]
+    assert_allclose(other, table, atol=1e-6)
+    several = fitted("regression").breeding_values("animal")
+    assert several.index.names == ["animal", "column"] and len(several) == 320
+    assert several["reliability"].between(0.0, 1.0).all()
+    with pytest.raises(FitError, match="no random term 'dam'"):
+        result.breeding_values("dam")
+
+
+def test_heritability_is_that_of_the_base_population() -> None:
+    for name, way in (("animal", "pedigree"), ("animal", "matrix")):
+        table = fitted(name, way).heritability()
+        assert_allclose(table.loc["animal", "estimate"], 0.546000622373706, atol=1e-5)
+        assert 0 < table.loc["animal", "ci_lower"] < 0.546 < table.loc["animal", "ci_upper"] < 1
+    repeated = fitted("permanent").heritability()
+    assert list(repeated.index) == ["animal"]
+    assert_allclose(repeated.loc["animal", "estimate"], 0.4876, atol=1e-4)
+    profile = fitted("animal").heritability(method="profile")
+    assert_allclose(profile.loc["animal", "estimate"], 1.13759**2 / (1.13759**2 + 1.12143**2), 1e-4)
+    assert fitted("animal").icc().loc["animal", "estimate"] > 0.546  # inbred animals vary more
+    plain = MixedLM.from_formula("y ~ sex + (1 | dam)", frame("animals")).fit()
+    with pytest.raises(FitError, match="no heritability"):
+        plain.heritability()
+
+
 # ---------------------------------------------------------------- the oracle
 
 

@@ -25,7 +25,7 @@ from mixedlm_ext.inference.bootstrap.statistic import (
     own_values,
     values_like,
 )
-from mixedlm_ext.many import Refitter, all_values, warm_start
+from mixedlm_ext.many import Refitter, all_values, start_of
 from mixedlm_ext.parallel import pieces, run
 from mixedlm_ext.products.responses import Reduction
 from mixedlm_ext.simulation.simulate import check_count, draw, seed_text, spawn_seeds
@@ -143,7 +143,7 @@ def bootstrap(
 
 def fit_refitter(fit: Fit) -> Refitter:
     """Return the refitter of a fit's model, started from its estimates."""
-    start = warm_start(fit.problem, fit.theta)
+    start = start_of(fit.criterion(), fit)
     return Refitter(fit.design, fit.problem, fit.reml, fit.fixed_sigma, start, fit.restrictions)
 
 

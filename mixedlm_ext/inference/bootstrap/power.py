@@ -136,6 +136,12 @@ def power(
     (50, 0.929)
     """
     check_method(ddf)
+    if model.design.residual is not None:
+        raise FitError(
+            f"power is simulated for independent residuals; those of this model have "
+            f"{model.design.residual.text}. Fit pilot data, simulate() from the result and fit "
+            "each draw."
+        )
     parameters = stated(model, beta, theta, covariances, sigma)
     n = check_count(n)
     check_probability("alpha", alpha)

@@ -114,6 +114,12 @@ class _Wild:
     def __init__(self, fit: Fit) -> None:
         design = fit.design
         (group,) = _independent_groups(design)
+        joined = noise_of(design).groups
+        if joined is not None and not is_finer(joined, group.codes):
+            raise FitError(
+                "a wild bootstrap needs independent groups, but residuals of different "
+                f"{group.group} are correlated. Use kind='parametric' or kind='residual'."
+            )
         Q, _ = orthonormal_basis(noise_of(design).root_times(design.X))
         leverage = np.einsum("np,np->n", Q, Q)
         residual = marginal(fit)

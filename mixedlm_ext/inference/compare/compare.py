@@ -71,7 +71,7 @@ def _compared(model: Any) -> Compared:
     """Return the results behind their wrapper, or a linear regression, or say what it is."""
     fitted = model if isinstance(model, Fitted) else getattr(model, "fitted", None)
     if isinstance(fitted, Fitted):
-        return fitted
+        return fitted.with_rows_read()
     regression = getattr(model, "_results", model)
     linear = as_linear_model(regression)
     if linear is not None:

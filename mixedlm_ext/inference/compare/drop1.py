@@ -79,7 +79,7 @@ def drop1(
         maximum(fit.problem, False, fit.fixed_sigma, restrictions=fit.restrictions),
         {
             name: maximum(
-                reduce_fixed(fit.problem, C),
+                reduce_fixed(fit, C),
                 False,
                 fit.fixed_sigma,
                 restrictions=fit.restrictions,

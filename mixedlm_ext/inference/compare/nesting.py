@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.design import Design, TermDesign
 from mixedlm_ext.inference.compare.regression import LinearDesign
-from mixedlm_ext.products.noise import noise_of
+from mixedlm_ext.products.noise import noise_of_weights
+from mixedlm_ext.residual.structure import ResidualStructure
 from mixedlm_ext.structures import structure_of
 
 Array = NDArray[np.float64]
@@ -36,7 +37,27 @@ def is_nested(small: Design | LinearDesign, large: Design | LinearDesign) -> boo
     do to random vectors: V -> (u'Vw) for several pairs u, w. This finds (1 | g:f) in (0 + f | g),
     too.
     """
-    return _means_nested(small, large) and _covariances_nested(small, large)
+    return (
+        _means_nested(small, large)
+        and _residuals_nested(small.residual, large.residual)
+        and _covariances_nested(small, large)
+    )
+
+
+def _residuals_nested(small: ResidualStructure | None, large: ResidualStructure | None) -> bool:
+    """Say whether every structure of the residuals of one is one of the other.
+
+    Those of the same words are; what differs in its words is not known to be.
+    """
+    if small is None:
+        return True
+    if large is None:
+        return False
+    same = small.correlation is None or (
+        large.correlation is not None and small.correlation.text == large.correlation.text
+    )
+    factors = {part.text for part in large.variances}
+    return same and all(part.text in factors for part in small.variances)
 
 
 def same_fixed_columns(one: Design, two: Design) -> bool:
@@ -103,7 +124,7 @@ def _forms(
     design: Design | LinearDesign, terms: Sequence[TermDesign], u: Array, w: Array
 ) -> list[float]:
     """Return u'Dw for the derivative D of V in every variance and covariance."""
-    out = [float(u @ noise_of(design).solve(w))]
+    out = [float(u @ noise_of_weights(design).solve(w))]
     for term in terms:
         left, right = term.sums(u), term.sums(w)
         across = left.T @ (right if term.related is None else term.related.times(right))

@@ -196,7 +196,7 @@ def _likelihood(fit: Fit, deletion: Deletion) -> Likelihood:
     """Fit the model with one deletion."""
     C = [np.eye(term.k) for term in fit.problem.covariance.terms]
     C[deletion.term] = deletion.C
-    reduced = reduce_random(fit.problem, C)
+    reduced = reduce_random(fit, C)
     if reduced is None:
         return maximum(fit.problem, fit.reml, fit.fixed_sigma, random=False)
     return maximum(reduced, fit.reml, fit.fixed_sigma)

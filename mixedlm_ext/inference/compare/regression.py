@@ -26,6 +26,8 @@ class LinearDesign:
     endog_name: str
     offset: None = None
     terms: tuple[()] = ()
+    residual: None = None
+    residual_rows: None = None
 
 
 @dataclass(frozen=True, eq=False)

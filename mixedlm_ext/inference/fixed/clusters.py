@@ -11,6 +11,7 @@ from mixedlm_ext.design.partition import Partition, is_finer, levels_with_rows
 from mixedlm_ext.design.row_values import values_of_rows
 from mixedlm_ext.errors import DesignError, FitError, did_you_mean
 from mixedlm_ext.geometry.marginal import independent_sets
+from mixedlm_ext.products.noise import noise_of
 
 __all__ = ["find_clusters"]
 
@@ -49,6 +50,12 @@ def find_clusters(design: Design, cluster: Any = None) -> Partition:
             "clusters are not independent. Pass a coarser one, in which every grouping factor "
             "is nested, as cluster=."
         )
+    groups = noise_of(design).groups
+    if groups is not None and not is_finer(groups, found.codes):
+        raise FitError(
+            f"cluster {found.name!r} splits groups of correlated residuals, so its clusters are "
+            "not independent. Pass a coarser one as cluster=."
+        )
     if found.count < 2:
         raise FitError(
             f"cluster {found.name!r} has one level; a robust covariance needs many. Pass another "
@@ -58,7 +65,16 @@ def find_clusters(design: Design, cluster: Any = None) -> Partition:
 
 
 def _coarsest(design: Design) -> Partition:
-    """Return the grouping factor in which all others are nested."""
+    """Return the grouping factor in which all others are nested; that of residuals without any."""
+    part = None if design.residual is None else design.residual.correlation
+    if not design.terms and part is not None:
+        assert design.residual_rows is not None and design.residual_rows.codes is not None
+        return Partition(":".join(part.group), design.residual_rows.codes, part.levels)
+    if not design.terms:
+        raise FitError(
+            "the model has no grouping factor, so there are no clusters to find. Pass cluster=, a "
+            "factor whose levels are independent."
+        )
     for term in design.terms:
         if all(is_finer(other.codes, term.codes) for other in design.terms):
             return levels_with_rows(term)

@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.fixed.boundary import zero_variances
@@ -41,7 +42,7 @@ from mixedlm_ext.inference.fixed.directions import Direction, bent, directions
 
 Array = NDArray[np.float64]
 
-__all__ = ["KenwardRoger"]
+__all__ = ["KenwardRoger", "check_residual"]
 
 _MOST_COLUMNS = 6000
 """Columns of Z up to which dense q × q matrices are reasonable."""
@@ -76,6 +77,7 @@ class KenwardRoger:
                 f"Kenward-Roger needs dense {q} × {q} matrices here; at most {_MOST_COLUMNS} "
                 "columns of Z are reasonable. Use ddf='satterthwaite'."
             )
+        check_residual(fit.problem)
         self._fit, self._keep_zeros = fit, keep_zeros
         self.name = "kenward-roger-full" if keep_zeros else "kenward-roger"
 
@@ -182,6 +184,16 @@ class KenwardRoger:
         return (
             f"{how}, without variances estimated as zero ({', '.join(zeros)}); "
             "ddf='kenward-roger-full' keeps them."
+        )
+
+
+def check_residual(problem: Problem) -> None:
+    """Refuse residual structures, whose derivatives are not patterns of Z."""
+    if problem.residual is not None:
+        raise FitError(
+            "Kenward and Roger's method is for residuals that are independent, of one variance or "
+            f"known weights; these have {problem.residual.structure.text}. Use "
+            "ddf='satterthwaite'."
         )
 
 

@@ -6,6 +6,10 @@ so that
 
     df = 2 (l'Cl)² / (g'Ag)
 
+Where the residuals have a structure, its parameters z stand between θ and log σ, and
+
+    ∂C/∂z = -σ² C₀ X'V⁻¹ (∂V⁻¹)⁻ V⁻¹X C₀ = -σ² C₀ S'(∂A)S C₀,   S = [-NZ'WX; I]
+
 Parameters at the boundary are held fixed: a column of a template that is zero contributes nothing
 to g, and directions in which the criterion has no curvature, and standard deviations and
 correlations at the ends of their ranges, are left out of A.
@@ -19,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
-from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
+from mixedlm_ext.criteria.residual import ResidualCriterion
 from mixedlm_ext.criteria.restricted import RestrictedCriterion
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.fixed.boundary import zero_variances
@@ -81,6 +86,8 @@ class Satterthwaite:
             Ku = cp.spread(block, u)
             UDU = np.einsum("alp,alq->pq", Ku, np.tensordot(D, u, axes=1))
             out.append(fit.sigma**2 * M.T @ UDU @ M)
+        if fit.z is not None:
+            out += [fit.sigma**2 * C for C in fit.joint.cov_derivatives]
         gradients = np.array(out)
         if fit.fixed_sigma is not None:
             return gradients
@@ -120,8 +127,9 @@ class Satterthwaite:
     @property
     def _free(self) -> NDArray[np.bool_]:
         """Which of (θ, log σ) are not at the end of their range."""
-        theta = self._fit.engine.theta
-        low, high = self._fit.problem.covariance.domain
+        fit = self._fit
+        theta = fit.engine.theta if fit.z is None else fit.joint.theta
+        low, high = fit.criterion().space.domain
         inside = (theta > low) & (theta < high)
         return inside if self._fit.fixed_sigma is not None else np.append(inside, True)
 
@@ -131,8 +139,12 @@ class Satterthwaite:
         The profiled Hessian lacks what profiling σ takes away; with d = ... + df log σ² + r²/σ²,
         ∂²d/∂(log σ)² = 4df and ∂²d/∂θ∂log σ = -2/σ² ∂r²/∂θ at the estimate of σ.
         """
-        fit, e = self._fit, self._fit.engine
+        fit = self._fit
+        e: GaussianEvaluation = fit.engine if fit.z is None else fit.joint
         criterion = GaussianCriterion(fit.problem, fit.reml, fit.fixed_sigma)
+        joint = None if fit.z is None else fit.criterion()
+        if isinstance(joint, ResidualCriterion):
+            criterion = joint.in_user_scale()
         H = criterion.hessian(e.theta) if self.exact else e.hessian_model
         if fit.fixed_sigma is not None:
             return H
@@ -157,6 +169,8 @@ class Satterthwaite:
 
     def with_fit(self, fit: Fit) -> Satterthwaite:
         """Return the method for the same fit without its rows; what it computed is kept."""
+        if self._fit.z is not None:
+            _ = self.A, self._gradients  # which need the rows
         other = copy.copy(self)
         other._fit = fit
         return other

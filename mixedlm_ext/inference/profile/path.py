@@ -38,6 +38,8 @@ _MOST_ROUNDS = 6
 """How often intervals are halved at most."""
 _LEVEL = 2e-4
 """Slope of ζ in log σ from which on it changes by less than `_ACCURACY`: it is quadratic in σ."""
+_JUMP = 2.0
+"""Times its slope that |ζ| must rise from one of the final points to the next to be a jump."""
 _FALL = 1e-5
 """By how much |ζ| must fall outwards to be more than rounding."""
 _SHORTEST = 0.05
@@ -178,7 +180,7 @@ def trace(
     if not below and not above:
         raise FitError("the model cannot be fitted with another value than the estimate.")
     points = _settle(held, [*below[::-1], origin, *above], origin)
-    points = _refine(held, points, origin)
+    points = _lower_jumps(held, _refine(held, points, origin), origin)
     path = _path(kind, points, origin, np.array([describe(p.refit.estimates) for p in points]))
     path = replace(path, ends=ends)
     best = min((p.refit for p in points), key=lambda refit: refit.objective)
@@ -248,6 +250,24 @@ def _settle(held: Held, points: list[Point], origin: Point) -> list[Point]:
                 lowered = other is not None and abs(other.zeta) < abs(out[i].zeta) - _FALL
                 if other is not None and lowered:
                     out[i] = other
+    return out
+
+
+def _lower_jumps(held: Held, points: list[Point], origin: Point) -> list[Point]:
+    """Where |ζ| jumps up outwards, the search was caught in another minimum: start from inside."""
+    out = list(points)
+    first = out.index(origin)
+    for side, outwards in ((1, range(first + 2, len(out))), (-1, range(first - 2, -1, -1))):
+        for i in outwards:
+            inner, point = out[i - side], out[i]
+            chord = (point.zeta - inner.zeta) / (point.t - inner.t)
+            if np.isnan(inner.slope) or chord <= _JUMP * max(inner.slope, 0.0) + _ACCURACY:
+                continue
+            other = _point(
+                held, point.t, inner.refit.x, origin, at_bound=bool(np.isnan(point.slope))
+            )
+            if other is not None and abs(other.zeta) < abs(point.zeta) - _FALL:
+                out[i] = other
     return out
 
 

@@ -15,6 +15,7 @@ from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.criteria.restricted import RestrictedEvaluation
+from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.parameters import NaturalParameters, Parameter
 from mixedlm_ext.inference.profile.coordinates import (
@@ -23,6 +24,11 @@ from mixedlm_ext.inference.profile.coordinates import (
     Place,
     SdHeld,
     ThetaHeld,
+)
+from mixedlm_ext.inference.profile.residual_points import (
+    ResidualModel,
+    held_with_residuals,
+    residual_estimates,
 )
 from mixedlm_ext.inference.profile.restricted import ColumnRemoved, TermReordered
 from mixedlm_ext.inference.profile.search import minimize
@@ -44,7 +50,9 @@ class Maximum:
         Standardized.
     objective : float
         Minus twice the log-likelihood.
-    estimates : NaturalParameters
+    estimates : NaturalParameters of the maximum
+    model : ResidualModel or None
+        Where residuals have a structure; `theta` is then (θ, z).
     """
 
     problem: Problem
@@ -52,17 +60,48 @@ class Maximum:
     theta: Array
     objective: float
     estimates: NaturalParameters
+    model: ResidualModel | None = None
 
 
 def maximum(fit: Fit) -> Maximum:
     """Maximize the likelihood, from the estimate of a fit by either criterion."""
     problem = fit.problem
+    if fit.z is not None:
+        return _maximum_with_residuals(fit)
     criterion = GaussianCriterion(problem, False, fit.fixed_sigma)
     best = minimize(
         criterion.at, problem.covariance.standardize(fit.theta), problem.covariance.ends
     )
     estimates = estimates_at(problem, best)
     return Maximum(problem, fit.fixed_sigma, best.theta, best.value, estimates)
+
+
+def _maximum_with_residuals(fit: Fit) -> Maximum:
+    """Maximize the likelihood over the parameters of the residuals, too."""
+    require_rows(fit.design, "the profile of a model with a residual structure")
+    model = ResidualModel(fit.design, fit.fixed_sigma)
+    criterion = model.criterion()
+    assert fit.z is not None
+    start = criterion.space.join(model.problem.covariance.standardize(fit.theta), fit.z)
+    best = minimize(criterion.at, start, model.ends)
+    estimates = residual_estimates(best)
+    return Maximum(model.problem, fit.fixed_sigma, best.theta, best.value, estimates, model)
+
+
+class _WithResiduals:
+    """What is held in a model whose residuals have a structure."""
+
+    def __init__(self, parameter: Parameter, model: ResidualModel) -> None:
+        self._held = held_with_residuals(parameter, model)
+
+    def start(self, top: Maximum) -> Array:
+        """Return the free coordinates at the maximum."""
+        return self._held.start(top.theta, top.estimates.sigma)
+
+    def refit(self, t: float, x: Array) -> Refit:
+        """Minimize the criterion at t, searching from x."""
+        found = self._held.refit(t, x)
+        return Refit(found.x, found.objective, found.slope, found.estimates)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +138,8 @@ class Held(Protocol):
 def held(parameter: Parameter, top: Maximum) -> Held:
     """Return what holds one of the model's parameters."""
     problem, fixed_sigma = top.problem, top.fixed_sigma
+    if top.model is not None:
+        return _WithResiduals(parameter, top.model)
     if parameter.kind == "sigma":
         return _SigmaHeld(problem)
     if parameter.kind == "beta":

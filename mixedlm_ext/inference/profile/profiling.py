@@ -12,6 +12,7 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 from mixedlm_ext.errors import FitError, check_choice, did_you_mean, warn_caller
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.parameters import (
+    RESIDUAL_KINDS,
     NaturalParameters,
     Parameter,
     model_parameters,
@@ -36,7 +37,7 @@ __all__ = [
     "warn_of_better",
 ]
 
-_GROUPS = {"theta": ("sd", "cor", "range", "sigma"), "beta": ("beta",)}
+_GROUPS = {"theta": ("sd", "cor", "range", "sigma", *RESIDUAL_KINDS), "beta": ("beta",)}
 """Names that stand for several parameters."""
 _SQUARED = {"sd": "var", "sigma": "sigma2"}
 """What the scale of variances makes of a kind of parameter."""
@@ -228,8 +229,10 @@ def refuse_unheld(chosen: Sequence[Parameter], every: Sequence[Parameter], fit: 
 
 def _first_step(parameter: Parameter, fit: Fit, estimates: NaturalParameters) -> float:
     """Guess how far, in the working coordinate, ζ changes by a few tenths."""
-    if parameter.kind in ("cor", "range"):
+    if parameter.kind in ("cor", "range", "rho"):
         return 0.2
+    if parameter.kind in RESIDUAL_KINDS:
+        return _residual_step(parameter, fit)
     if parameter.kind == "sigma":
         return 0.3 / float(np.sqrt(fit.problem.cp.n))
     j = parameter.columns[0]
@@ -240,8 +243,22 @@ def _first_step(parameter: Parameter, fit: Fit, estimates: NaturalParameters) ->
     return max(0.15 * sd, 0.02 * estimates.sigma / unit)
 
 
+def _residual_step(parameter: Parameter, fit: Fit) -> float:
+    """Guess a step of a log ratio, a power or a rate: some tenths in z, measured for the rows."""
+    structure = fit.design.residual
+    assert structure is not None
+    k = parameter.columns[0]
+    scale = float(structure.slopes_of_eta[k - structure.n_rho])
+    return 0.3 * scale / float(np.sqrt(fit.problem.cp.n / 10.0))
+
+
 def _ends(parameter: Parameter, fit: Fit) -> tuple[float, float] | None:
     """Return the ends of a structure's correlation or range, in the working coordinate."""
+    if parameter.kind == "rho":
+        own = fit.design.residual
+        assert own is not None
+        rho = own.parameters[parameter.columns[0]]
+        return float(np.arcsin(rho.low)), float(np.arcsin(rho.high))
     if parameter.kind not in ("cor", "range"):
         return None
     structure = fit.problem.covariance.terms[parameter.term].structure
@@ -262,4 +279,4 @@ def _theta(estimates: NaturalParameters, covariance: Covariance) -> Array:
         values, vectors = np.linalg.eigh(cov / estimates.sigma**2)
         root = vectors * np.sqrt(np.maximum(values, 0.0))
         parts.append(term.structure.theta_of(lower_root(root)))
-    return np.concatenate(parts)
+    return np.concatenate([*parts, estimates.residual])

@@ -47,10 +47,15 @@ SCALES = {
                     lambda t: 0.5 * np.exp(-2.0 * t), level=True),
     "total": Scale(np.log, np.exp, lambda t: np.exp(-t)),
     "cor": Scale(np.arcsin, np.sin, lambda t: 1.0 / np.cos(t), -np.pi / 2, np.pi / 2),
+    "rho": Scale(np.arcsin, np.sin, lambda t: 1.0 / np.cos(t), -np.pi / 2, np.pi / 2),
+    "ratio": Scale(np.log, np.exp, lambda t: np.exp(-t)),
+    "power": Scale(lambda v: v, lambda t: t, np.ones_like),
+    "rate": Scale(lambda v: v, lambda t: t, np.ones_like),
     "range": Scale(np.log, np.exp, lambda t: np.exp(-t), endless=True),
     "share": Scale(lambda v: np.arcsin(np.sqrt(v)), lambda t: np.sin(t) ** 2,
                    lambda t: 1.0 / np.sin(2.0 * t), 0.0, np.pi / 2),
 }  # fmt: skip
 """By kind of quantity: fixed effects; standard deviations, variances and correlations of random
-effects; residual standard deviation and variance; a sum of variances; the range of correlations; a
-share of a sum."""
+effects; residual standard deviation and variance; a sum of variances; correlation, ratio of
+standard deviations, power and rate of a residual structure; the range of correlations; a share of a
+sum."""

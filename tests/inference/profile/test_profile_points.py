@@ -18,6 +18,8 @@ from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.errors import SingularFitWarning
 from mixedlm_ext.inference.parameters import model_parameters
 from mixedlm_ext.inference.profile import points as profile_points
+from mixedlm_ext.inference.profile.path import Point, _lower_jumps
+from mixedlm_ext.inference.profile.points import Refit
 from mixedlm_ext.inference.profile.restricted import ColumnRemoved, TermReordered
 from mixedlm_ext.linalg.triangular import lower_root
 
@@ -266,3 +268,29 @@ def test_lower_root() -> None:
     assert_allclose(L @ L.T, T @ T.T, atol=1e-12)
     assert_allclose(L, np.tril(L), atol=0)
     assert (np.diag(L) >= 0).all()
+
+
+class _TwoBranches:
+    """A criterion t² from a start below 1, and t² + 9 from one above: two minima for each t."""
+
+    def __init__(self, estimates: Any) -> None:
+        self._estimates = estimates
+
+    def refit(self, t: float, x: np.ndarray) -> Refit:
+        return Refit(x, t * t + 9.0 * (x[0] > 1), 2 * t, self._estimates)
+
+
+def test_a_jump_outwards_is_searched_from_inside() -> None:
+    held = _TwoBranches(None)
+    good, bad = np.zeros(1), np.full(1, 2.0)
+    places = [(0.0, good), (0.5, good), (1.0, good), (1.5, bad), (2.0, bad)]
+    points = []
+    for t, x in places:
+        refit = held.refit(t, x)
+        zeta = np.sqrt(refit.objective)
+        points.append(Point(t, zeta, refit.slope / (2 * zeta) if zeta else np.nan, refit))
+    mended = _lower_jumps(held, points, points[0])
+    assert [p.zeta for p in mended] == [0.0, 0.5, 1.0, 1.5, 2.0]
+    mirrored = [Point(-p.t, -p.zeta, p.slope, p.refit) for p in points[::-1]]
+    mended = _lower_jumps(held, mirrored, mirrored[-1])
+    assert [p.zeta for p in mended] == [-2.0, -1.5, -1.0, -0.5, 0.0]

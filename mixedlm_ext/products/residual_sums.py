@@ -1,0 +1,428 @@
+"""Cross-products of rows whose residuals have a structure: A(z) on one fixed pattern.
+
+R⁻¹ = Σ_j c_j(z) B_j, so that A = Σ_j c_j A_j with A_j = [Z X y]'B_j[Z X y]: where the sum is short,
+rows are touched once, and ∂A/∂z is the same sum with ∂c/∂z. There is a B_j for each coefficient of
+C⁻¹ (see residual/correlation.py) and each pair of classes of rows that have the same variance.
+Where variances, or gaps in time, are nearly all different the sum is as long as R⁻¹ has elements
+(see residual_elements.py); where that would be too long, A is formed from the rows at each z.
+
+The standard deviations are taken relative to their geometric mean over the rows, so that σ means
+much the same whatever the parameters are: `level` says what that is in the user's scale.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from mixedlm_ext.products.layout import Layout
+from mixedlm_ext.products.products import BlockMatrix, Coupling, CrossProducts
+from mixedlm_ext.products.residual_elements import Elements, elements_of
+from mixedlm_ext.residual.correlation import Piece
+from mixedlm_ext.residual.structure import ResidualRows, ResidualStructure
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+Matrix = Any
+"""A sparse array of scipy."""
+
+__all__ = ["ResidualProducts", "ResidualSums"]
+
+_MOST_TERMS = 300
+"""Terms of the sum at most; beyond, rows are touched at each point."""
+_MOST_NUMBERS = 30_000_000
+"""Numbers that all terms together may hold."""
+
+
+@dataclass(frozen=True, eq=False)
+class ResidualProducts:
+    """The cross-products at one z and their derivatives.
+
+    Attributes
+    ----------
+    cp : CrossProducts
+    derivatives : list of CrossProducts
+        ∂A/∂z_k, with ∂log|W|/∂z_k in the place of log|W|.
+    """
+
+    cp: CrossProducts
+    derivatives: list[CrossProducts]
+
+
+class _Cells:
+    """Where the numbers of cross-products stand in [Z X y]'W[Z X y], and back."""
+
+    def __init__(self, layout: Layout, pairs: dict[tuple[int, int], tuple[Index, Index]]) -> None:
+        self.layout, self.pairs = layout, pairs
+        self.offsets = np.cumsum([0, *(k * m for k, m in layout.shapes)])
+        q, p = int(self.offsets[-1]), layout.p
+        rows, columns = [], []
+        for i, (k, levels) in enumerate(layout.shapes):
+            a, b, at = np.ix_(np.arange(k), np.arange(k), np.arange(levels))
+            rows.append((self.offsets[i] + a * levels + at + 0 * b).ravel())
+            columns.append((self.offsets[i] + b * levels + at + 0 * a).ravel())
+        for (i, j), (u, v) in pairs.items():
+            (k, n), (m, levels) = layout.shapes[i], layout.shapes[j]
+            a, b, at = np.ix_(np.arange(k), np.arange(m), np.arange(len(u)))
+            rows.append((self.offsets[i] + a * n + u[at] + 0 * b).ravel())
+            columns.append((self.offsets[j] + b * levels + v[at] + 0 * a).ravel())
+        r, c = np.indices((q, p + 1))
+        rows.append(r.ravel())
+        columns.append(q + c.ravel())
+        r, c = np.indices((p + 1, p + 1))
+        rows.append(q + r.ravel())
+        columns.append(q + c.ravel())
+        self.rows, self.columns = np.concatenate(rows), np.concatenate(columns)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, A: Matrix) -> Array:
+        """Return the numbers of a symmetric matrix of all columns."""
+        return np.asarray(sparse.csr_array(A)[self.rows, self.columns], dtype=float).ravel()
+
+    def products(self, numbers: Array, n: int, logdet_W: float) -> CrossProducts:
+        """Return the cross-products that have these numbers."""
+        layout, at = self.layout, 0
+
+        def next_part(*shape: int) -> Array:
+            nonlocal at
+            size = math.prod(shape)
+            at += size
+            return numbers[at - size : at].reshape(shape)
+
+        diagonal = [next_part(k, k, levels) for k, levels in layout.shapes]
+        couplings = {
+            (i, j): Coupling(u, v, next_part(layout.shapes[i][0], layout.shapes[j][0], len(u)))
+            for (i, j), (u, v) in self.pairs.items()
+        }
+        p = layout.p
+        ZH = next_part(int(self.offsets[-1]), p + 1)
+        HH = next_part(p + 1, p + 1)
+        return CrossProducts(
+            layout=layout,
+            n=n,
+            A=BlockMatrix(layout.shapes, diagonal, couplings),
+            ZX=np.ascontiguousarray(ZH[:, :p]),
+            Zy=np.ascontiguousarray(ZH[:, p]),
+            XX=HH[:p, :p].copy(),
+            Xy=HH[:p, p].copy(),
+            yy=float(HH[p, p]),
+            logdet_W=logdet_W,
+        )
+
+
+class ResidualSums:
+    """The rows of a model with a residual structure, ready to be summed at any z.
+
+    Parameters
+    ----------
+    layout : Layout
+        Of the model with independent residuals.
+    H : csr_array (n, q + p + 1)
+        [Z X y] in this layout, multiplied by the roots of the weights.
+    nodes : csr_array (n, levels)
+        Which levels of all blocks, one after the other, each row has.
+    structure : ResidualStructure
+    rows : ResidualRows
+    root_weights : ndarray (n,)
+        √w.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        H: sparse.csr_array,
+        nodes: sparse.csr_array,
+        structure: ResidualStructure,
+        rows: ResidualRows,
+        root_weights: Array,
+    ) -> None:
+        self.layout, self.structure, self._H = layout, structure, H
+        self.n = H.shape[0]
+        self.center = rows.x.mean(axis=0) if self.n else np.zeros(rows.x.shape[1])
+        self._rows = replace(rows, x=rows.x - self.center)
+        self._correlated = structure.correlated(rows)
+        self._root_weights = root_weights
+        self._logdet_weights = 2.0 * float(np.log(root_weights).sum())
+        self._cells = _Cells(layout, _pairs(layout, nodes, self._correlated.pieces))
+        classes, self._class = np.unique(self._rows.x, axis=0, return_inverse=True)
+        self._class = np.asarray(self._class, dtype=np.intp).ravel()
+        self._classes = classes
+        self._terms = self._short_sum()
+        self._elements = None if self._terms is not None else self._every_element()
+
+    def in_user_scale(self) -> ResidualSums:
+        """Return the sums with standard deviations as users see them: `level` is always zero."""
+        if not self.center.any():
+            return self
+        out = copy.copy(self)
+        out._rows = replace(self._rows, x=self._rows.x + self.center)
+        out._classes, out.center = self._classes + self.center, np.zeros_like(self.center)
+        return out
+
+    # --- what a fit asks for ----------------------------------------------------------------------
+
+    @property
+    def describes(self) -> str:
+        """How the cross-products come about, in words."""
+        if self._terms is not None:
+            return f"a sum of {len(self._terms.which)} matrices"
+        if self._elements is not None:
+            return f"elements of a precision matrix, {len(self._elements.which)} of them"
+        return "from the rows at each point"
+
+    def level(self, z: Array) -> float:
+        """Return the log of what the standard deviations are relative to, in the user's scale."""
+        return float(self.center @ self.structure.eta_of(z))
+
+    def at(self, z: Array) -> ResidualProducts:
+        """Return the cross-products at z and their derivatives."""
+        numbers, by_z = self._numbers(z)
+        logdet, slopes = self._logdet(z)
+        cp = self._cells.products(numbers, self.n, logdet)
+        derivatives = [
+            self._cells.products(own, self.n, float(slope)) for own, slope in zip(by_z, slopes)
+        ]
+        return ResidualProducts(cp, derivatives)
+
+    def _numbers(self, z: Array) -> tuple[Array, list[Array]]:
+        """Return the numbers and their derivatives in the way that is cheapest."""
+        if self._terms is not None:
+            return self._summed(z)
+        return self._from_rows(z) if self._elements is None else self._from_elements(z)
+
+    def _logdet(self, z: Array) -> tuple[float, Array]:
+        """Return log|W| and its derivatives."""
+        r, slope = self.structure.r_of(z)
+        value, by_r = self._correlated.logdet(r)
+        total = self._rows.x.sum(axis=0)
+        eta = self.structure.eta_of(z)
+        own = -2.0 * total / self._scales
+        logdet = self._logdet_weights - value - 2.0 * float(total @ eta)
+        return logdet, np.concatenate([[-by_r * slope] * self.structure.n_rho, own])
+
+    @property
+    def _scales(self) -> Array:
+        """∂z/∂η."""
+        return np.array([s for part in self.structure.variances for s in part.scales])
+
+    # --- the short sum ----------------------------------------------------------------------------
+
+    def _short_sum(self) -> _Terms | None:
+        """Sum over the rows once for each term, if these are few."""
+        count = sum(_count(piece, self._class) for piece in self._correlated.pieces)
+        if count > _MOST_TERMS or count * len(self._cells) > _MOST_NUMBERS:
+            return None
+        splits = [_split(piece, self._class) for piece in self._correlated.pieces]
+        numbers, which, one, two = [], [], [], []
+        for own in splits:
+            for part in own:
+                numbers.append(self._cells.take(_product(part.L @ self._H, part.R @ self._H)))
+                which.append(part.which)
+                one.append(part.one)
+                two.append(part.two)
+        return _Terms(np.array(numbers), np.array(which), np.array(one), np.array(two))
+
+    def _summed(self, z: Array) -> tuple[Array, list[Array]]:
+        """Return the numbers and their derivatives by the short sum."""
+        assert self._terms is not None
+        terms = self._terms
+        r, slope = self.structure.r_of(z)
+        c, by_r = self._correlated.coefficients(r)
+        x = self._classes[terms.one] + self._classes[terms.two]  # log sd of both sides
+        variances = np.exp(-x @ self.structure.eta_of(z))
+        own = c[terms.which] * variances
+        changes = [by_r[terms.which] * variances * slope] * self.structure.n_rho
+        changes += list((-x * own[:, None] / self._scales).T)
+        both = np.array([own, *changes]) @ terms.numbers
+        return both[0], list(both[1:])
+
+    # --- element by element -----------------------------------------------------------------------
+
+    def _every_element(self) -> Elements | None:
+        """Make what each element of R⁻¹ adds, if that is not too much."""
+        cells = self._cells
+        return elements_of(self._correlated.pieces, self._H, cells.rows, cells.columns)
+
+    def _from_elements(self, z: Array) -> tuple[Array, list[Array]]:
+        """Return the numbers and their derivatives from the elements."""
+        assert self._elements is not None
+        elements = self._elements
+        r, slope = self.structure.r_of(z)
+        c, by_r = self._correlated.coefficients(r)
+        x = self._rows.x[elements.i] + self._rows.x[elements.j]
+        variances = np.exp(-x @ self.structure.eta_of(z))
+        own = c[elements.which] * variances
+        changes = [by_r[elements.which] * variances * slope] * self.structure.n_rho
+        changes += list((-x * own[:, None] / self._scales).T)
+        both = elements.numbers(np.array([own, *changes]).T)
+        return np.ascontiguousarray(both[:, 0]), list(np.ascontiguousarray(both[:, 1:].T))
+
+    # --- from the rows ----------------------------------------------------------------------------
+
+    def _from_rows(self, z: Array) -> tuple[Array, list[Array]]:
+        """Return the numbers and their derivatives from all rows."""
+        r, slope = self.structure.r_of(z)
+        c, by_r = self._correlated.coefficients(r)
+        sd = np.exp(self._rows.x @ self.structure.eta_of(z))
+        H = sparse.csr_array(sparse.diags_array(1.0 / sd) @ self._H)
+        sides = [(piece.L @ H, piece.R @ H) for piece in self._correlated.pieces]
+        whole = self._inner(c, sides, sides)
+        out = [slope * self._inner(by_r, sides, sides)] * self.structure.n_rho
+        for x, scale in zip(self._rows.x.T, self._scales):
+            xH = sparse.csr_array(sparse.diags_array(x) @ H)
+            moved = [(piece.L @ xH, piece.R @ xH) for piece in self._correlated.pieces]
+            out.append(-2.0 / scale * self._inner(c, moved, sides))
+        return whole, out
+
+    def _inner(self, c: Array, left: Sequence[Any], right: Sequence[Any]) -> Array:
+        """Return the numbers of the symmetric part of H₁'C⁻¹H₂ from LH and RH of every piece."""
+        out = np.zeros(len(self._cells))
+        for piece, (L1, R1), (L2, R2) in zip(self._correlated.pieces, left, right, strict=True):
+            weights = sparse.diags_array(c[piece.which])
+            out += 0.5 * self._cells.take(_product(L1, weights @ R2))
+            out += 0.5 * self._cells.take(_product(R1, weights @ L2))
+        return out
+
+    def residuals(self, coefficients: Array) -> Array:
+        """Return y - Xβ - Zb of the rows from (-b, -β, 1), without weights."""
+        return np.asarray(self._H @ coefficients) / self._root_weights
+
+    # --- working vectors of the average information -----------------------------------------------
+
+    def working(self, z: Array, coefficients: Array) -> Array:
+        """Return f_k'R⁻¹f_l of the working vectors f_k = (∂R/∂z_k)R⁻¹e.
+
+        Parameters
+        ----------
+        z : ndarray
+        coefficients : ndarray (q + p + 1,)
+            e = H times this: conditional residuals.
+
+        Notes
+        -----
+        With g = D⁻¹e, f = D h: h = -C(∂C⁻¹/∂r)g for the correlation, and h = xC⁻¹g-wise for a
+        variance: h = C(x ∘ C⁻¹g) + x ∘ g.
+        """
+        r, slope = self.structure.r_of(z)
+        sd = np.exp(self._rows.x @ self.structure.eta_of(z))
+        g = (self._H @ coefficients) / sd
+        correlated = self._correlated
+        w = correlated.inverse_times(r, g)
+        h, Ch = [], []
+        if self.structure.n_rho:
+            _, by_r = correlated.coefficients(r)
+            moved = -slope * np.sum([piece.times(by_r, g) for piece in correlated.pieces], axis=0)
+            h.append(correlated.times(r, moved))
+            Ch.append(moved)
+        for x, scale in zip(self._rows.x.T, self._scales):
+            h.append((correlated.times(r, x * w) + x * g) / scale)
+            Ch.append((x * w + correlated.inverse_times(r, x * g)) / scale)
+        out = np.array(h).reshape(-1, self.n) @ np.array(Ch).reshape(-1, self.n).T
+        return np.asarray(0.5 * (out + out.T))
+
+
+@dataclass(frozen=True, eq=False)
+class _Terms:
+    """The terms of a short sum: their numbers, coefficients, and classes of both sides."""
+
+    numbers: Array
+    which: Index
+    one: Index
+    two: Index
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """The part of a piece with one coefficient and one class on each side."""
+
+    L: sparse.csr_array
+    R: sparse.csr_array
+    which: int
+    one: int
+    two: int
+
+
+def _picks(piece: Piece) -> bool:
+    """Say whether L and R of a piece pick one row each, rather than add rows up."""
+    return bool((np.diff(piece.L.indptr) == 1).all())
+
+
+def _sides(piece: Piece, classes: Index) -> Index:
+    """Return coefficient and classes of both sides of what a piece picks, (m, 3)."""
+    left, right = classes[piece.L.indices], classes[piece.R.indices]
+    return np.column_stack([piece.which, np.minimum(left, right), np.maximum(left, right)])
+
+
+def _count(piece: Piece, classes: Index) -> int:
+    """Return how many parts `_split` makes."""
+    if _picks(piece):
+        return len(np.unique(_sides(piece, classes), axis=0))
+    count = int(classes.max(initial=-1)) + 1
+    return len(np.unique(piece.which)) * count * (count + 1) // 2
+
+
+def _split(piece: Piece, classes: Index) -> list[_Part]:
+    """Cut a piece into parts by coefficient and classes of rows."""
+    out = []
+    if _picks(piece):
+        keys, group = np.unique(_sides(piece, classes), axis=0, return_inverse=True)
+        order = np.argsort(group.ravel(), kind="stable")
+        stops = np.cumsum(np.bincount(group.ravel(), minlength=len(keys)))
+        for (which, one, two), rows in zip(keys, np.split(order, stops[:-1])):
+            L = piece.L[rows]
+            R = L if piece.R is piece.L else piece.R[rows]
+            out.append(_Part(L, R, int(which), int(one), int(two)))
+        return out
+    count = int(classes.max(initial=-1)) + 1
+    own = [piece.L @ sparse.diags_array((classes == s).astype(float)) for s in range(count)]
+    for which in np.unique(piece.which):
+        rows = np.flatnonzero(piece.which == which)
+        sides = [sparse.csr_array(side)[rows] for side in own]
+        for s in range(count):
+            for t in range(s, count):
+                L = sides[s] if s == t else 2.0 * sides[s]
+                out.append(_Part(sparse.csr_array(L), sides[t], int(which), s, t))
+    return out
+
+
+def _product(L: Matrix, R: Matrix) -> Matrix:
+    """Return the symmetric part of L'R."""
+    half = L.T @ R
+    return half if L is R else 0.5 * (half + half.T)
+
+
+def _pairs(
+    layout: Layout, nodes: sparse.csr_array, pieces: Sequence[Piece]
+) -> dict[tuple[int, int], tuple[Index, Index]]:
+    """Return the levels of blocks i <= j that rows join, themselves or through correlations."""
+    total = nodes.shape[1]
+    met = sparse.csr_array((total, total))
+    for piece in pieces:
+        left, right = abs(piece.L) @ nodes, abs(piece.R) @ nodes
+        half = left.T @ right
+        met = met + half + half.T
+    found = sparse.coo_array(met)
+    starts = np.cumsum([0, *(levels for _, levels in layout.shapes)])
+    row, column = found.row.astype(np.intp), found.col.astype(np.intp)
+    block_r = np.searchsorted(starts, row, side="right") - 1
+    block_c = np.searchsorted(starts, column, side="right") - 1
+    out = {}
+    for j in range(len(layout.shapes)):
+        for i in range(j + 1):
+            here = (block_r == i) & (block_c == j)
+            if i == j:
+                here &= row > column
+            u, v = row[here] - starts[i], column[here] - starts[j]
+            if i < j or len(u):
+                order = np.lexsort((v, u))
+                out[i, j] = (u[order], v[order])
+    return out

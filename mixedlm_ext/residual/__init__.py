@@ -1,0 +1,1 @@
+"""Residual structures: correlations and variances of the residuals, by a few parameters."""
