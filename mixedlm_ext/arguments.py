@@ -12,6 +12,7 @@ import pandas as pd
 
 from mixedlm_ext.batches import design_from_source
 from mixedlm_ext.batches.build import refuse_related
+from mixedlm_ext.batches.elementwise import refuse_positions
 from mixedlm_ext.design import Design, RandomTerm, design_from_formula
 from mixedlm_ext.design.column import one_column
 from mixedlm_ext.design.frame import read_table
@@ -264,9 +265,10 @@ def read_formula(
         parsed = _translate_named(formula, groups, re_formula, vc_formula, rows.names)
     else:
         parsed, scope = translate_groups(formula, data, groups, re_formula, vc_formula, scope)
-    build = partial(design_from_formula, cov=cov)
+    build = partial(design_from_formula, cov=cov, correlation=correlation, variance=variance)
     if isinstance(rows, Source):
         refuse_related(parsed, cov)
+        refuse_positions(parsed)
         build = partial(
             design_from_partitions if isinstance(rows, DaskFrame) else design_from_source,
             progress=progress,
@@ -282,8 +284,6 @@ def read_formula(
         drop_cols=drop_cols,
         allow_saturated=weights is not None if saturated is None else saturated,
         checks=read_checks(check),
-        correlation=correlation,
-        variance=variance,
     )
 
 
