@@ -22,6 +22,8 @@ _HIDDEN = 1e-4
 """Rounding error of the criterion above which its minimum is not known."""
 _LARGE = 1e3
 """Standardized theta from which on a fit may be on its way to infinity, or its start too large."""
+_FAR = 30.0
+"""Standardized theta from which on the criterion may have levelled off."""
 _LEVEL = 1e-2
 """By what the criterion has to rise when all random effects become ten times as large."""
 _FLAT_STEP = 0.5
@@ -203,6 +205,20 @@ def _endless(criterion: AnyCriterion, e: AnyEvaluation, log: Log) -> str:
         return ""
     counts = f"{cp.p} fixed and {cp.q} random effects for {cp.n} observations"
     peak = max(1.0, float(np.abs(theta).max()))
+    level = (
+        "the criterion only levels off as the residual variance goes to zero: with "
+        f"{counts} the data cannot tell the residual from the random effects. Drop some of "
+        "them, or pass sigma= if the residual standard deviation is known."
+    )
+    if peak > _FAR:
+        far = log.evaluate(criterion, covariance.scaled(theta, 10.0))
+        if far is not None and abs(far.value - e.value) < _LEVEL:
+            if cp.n <= cp.q:
+                level += (
+                    " Where each random effect has a row of its own, correlation= and variance= "
+                    "give the residuals themselves a structure."
+                )
+            return level
     if cp.n <= cp.p + cp.q:
         near, far = (
             log.evaluate(criterion, covariance.scaled(covariance.start(), scale * peak))
@@ -217,11 +233,7 @@ def _endless(criterion: AnyCriterion, e: AnyEvaluation, log: Log) -> str:
     if peak > _LARGE:
         far = log.evaluate(criterion, covariance.scaled(theta, 10.0))
         if far is None or far.value < e.value + _LEVEL:
-            return (
-                f"the criterion only levels off as the residual variance goes to zero: with "
-                f"{counts} the data cannot tell the residual from the random effects. Drop some of "
-                "them, or pass sigma= if the residual standard deviation is known."
-            )
+            return level
     return ""
 
 
