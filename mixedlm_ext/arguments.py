@@ -191,19 +191,19 @@ def read_formula(
 
     Notes
     -----
-    ===================  ================================================================
-    ``(1 | g)``          an intercept for each level of g
-    ``(x | g)``          intercept and slope of x, correlated
-    ``(0 + x | g)``      slope only
-    ``(x || g)``         intercept and slope, uncorrelated; for a factor all its columns are
-                         uncorrelated, unlike lme4's expansion of ``||``
-    ``(1 | a/b)``        ``(1 | a) + (1 | a:b)``
-    ``(1 | a:b)``        the combinations of a and b that occur
-    ``(1 | gr(id, cov=A))``  effects of id with the covariance A times a variance; A is a variable
-                         of the caller, or in `cov`; ``prec=`` for the inverse of A
-    ``offset(z)``        a known term of the linear predictor
-    ``y ~ . + (1 | g)``  all other columns that no random term uses
-    ===================  ================================================================
+    ========================  ==================================================================
+    ``(1 | g)``               an intercept for each level of g
+    ``(x | g)``               intercept and slope of x, correlated
+    ``(0 + x | g)``           slope only
+    ``(x || g)``              intercept and slope, uncorrelated; for a factor all its columns are
+                              uncorrelated, unlike lme4's expansion of ``||``
+    ``(1 | a/b)``             ``(1 | a) + (1 | a:b)``
+    ``(1 | a:b)``             the combinations of a and b that occur
+    ``(1 | gr(id, cov=A))``   effects of id with the covariance A times a variance; A is a variable
+                              of the caller, or in `cov`; ``prec=`` for the inverse of A
+    ``offset(z)``             a known term of the linear predictor
+    ``y ~ . + (1 | g)``       all other columns that no random term uses
+    ========================  ==================================================================
 
     The checks that `check` takes by name:
 

@@ -34,7 +34,7 @@ from mixedlm_ext.parallel import pieces, run
 
 Array = NDArray[np.float64]
 
-__all__ = ["ManyFits", "fit_many"]
+__all__ = ["ManyFits", "fit_many", "responses_of"]
 
 _SMALLEST = 1e-150
 
@@ -186,7 +186,8 @@ def fit_many(
     Reaction    251.405  10.467
     speed         3.966  -0.111
     """
-    values, names = _responses(model.design, Y)
+    values, names = responses_of(model.design, Y)
+    _refuse_constant(values, names, model.design)
     restrictions, sigma = read_restrictions(
         model.design, model.problem.covariance, fix, equal, sigma
     )
@@ -213,7 +214,7 @@ def _strike_reproduced(e: Estimates, sizes: Array) -> None:
     e.strike(np.flatnonzero(is_rounding(e.sigma, sizes)).tolist(), why)
 
 
-def _responses(design: Design, Y: Any) -> tuple[Array, pd.Index]:
+def responses_of(design: Design, Y: Any) -> tuple[Array, pd.Index]:
     """Return the responses (n, r) and their names, or say what is wrong with them."""
     require_rows(design)
     frame = Y
@@ -229,7 +230,7 @@ def _responses(design: Design, Y: Any) -> tuple[Array, pd.Index]:
     names = pd.Index(labels)
     chosen = positions(design, frame.index if is_labelled(Y) else None, shape[0], "Y")
     values = np.array(_numbers(frame, names)[chosen], dtype=np.float64, order="F")
-    _check(values, names, design)
+    _check(values, names)
     return values, names
 
 
@@ -251,8 +252,8 @@ def _numbers(Y: Any, names: pd.Index) -> Array:
     return np.column_stack(parts)
 
 
-def _check(values: Array, names: pd.Index, design: Design) -> None:
-    """Refuse missing, infinite and constant responses by name."""
+def _check(values: Array, names: pd.Index) -> None:
+    """Refuse missing and infinite responses by name."""
     lost = names[np.flatnonzero(~np.isfinite(values).all(axis=0))]
     if len(lost):
         raise DesignError(
@@ -267,6 +268,10 @@ def _check(values: Array, names: pd.Index, design: Design) -> None:
             f"{len(extreme)} of {len(names)} responses have values whose squares leave the range "
             f"of floating point: {list_names(extreme)}. Give them another unit."
         )
+
+
+def _refuse_constant(values: Array, names: pd.Index, design: Design) -> None:
+    """Refuse responses without variation by name."""
     rest = values if design.offset is None else values - design.offset[:, None]
     constant = names[np.flatnonzero((rest == rest[0]).all(axis=0))]
     if len(constant):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -111,3 +112,29 @@ def test_sources_of_all_files_are_listed() -> None:
     text = text_of("data")
     for path in (DOCS / "data").iterdir():
         assert f"``{path.name}``" in text, path.name
+
+
+def tables(lines: list[str]) -> Iterator[tuple[str, list[int]]]:
+    """The lines of simple tables, each with the places between its columns."""
+    first, gaps = 0, list[int]()
+    for line in lines:
+        if re.fullmatch(r" *=+(  +=+)+ *", line):
+            first = line.index("=")
+            gaps = [i for i in range(first, len(line.rstrip())) if line[i] == " "]
+        elif not line.strip() or line[:first].strip():  # blank, or less indented
+            gaps = []
+        elif gaps:
+            yield line, gaps
+
+
+@pytest.mark.parametrize("folder", ["docs", "mixedlm_ext"])
+def test_tables_keep_to_their_columns(folder: str) -> None:
+    """Text in the margin of a simple table stops the build."""
+    paths = [*(DOCS.parent / folder).glob("*.rst"), *(DOCS.parent / folder).rglob("*.py")]
+    found = [
+        f"{path.name}: {line}"
+        for path in paths
+        for line, gaps in tables(path.read_text(encoding="utf-8").splitlines())
+        if any(line[i : i + 1].strip() for i in gaps)
+    ]
+    assert found == []

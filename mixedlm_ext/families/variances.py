@@ -94,17 +94,25 @@ class _VarianceRows(RowsAt):
         self._m = model.m / model.scale(omega)
         self._V = model.variance(omega)
 
-    def _variance(self, order: int = 0) -> Array:
-        """Return the `order`-th derivative of V at the means."""
-        return np.asarray(polynomial.polyval(self.mu, polynomial.polyder(self._V, order)))
+    def _variances(self) -> tuple[Array, Array | float, Array | float]:
+        """Return V, V' and V'' at the means: c₀ + c₁μ + c₂μ² + c₃μ³ and its derivatives."""
+        c0, c1, c2, c3 = (*self._V, 0.0, 0.0, 0.0)[:4]
+        mu = self.mu
+        if c3:
+            V = c0 + mu * (c1 + mu * (c2 + mu * c3))
+            return V, c1 + mu * (2.0 * c2 + 3.0 * c3 * mu), 2.0 * c2 + 6.0 * c3 * mu
+        if c2:
+            return c0 + mu * (c1 + mu * c2), c1 + 2.0 * c2 * mu, 2.0 * c2
+        return c0 + c1 * mu, c1, 0.0
 
     @cached_property
     def _inverse(self) -> tuple[Array, Array, Array]:
         """1/V and its first two derivatives in μ."""
         with np.errstate(all="ignore"):
-            V, D, D2 = (self._variance(i) for i in range(3))
-            first = -D / V**2
-            return 1.0 / V, first, -D2 / V**2 - 2.0 * first * D / V
+            V, D, D2 = self._variances()
+            one = 1.0 / V
+            first = -D * one**2
+            return one, first, -D2 * one**2 - 2.0 * first * D * one
 
     @cached_property
     def _kappa(self) -> Array:

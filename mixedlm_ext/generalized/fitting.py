@@ -32,7 +32,14 @@ from mixedlm_ext.structures.given_theta import read_theta
 
 Array = NDArray[np.float64]
 
-__all__ = ["GLM_FIT_ARGUMENTS", "AssembledGeneralized", "estimate_generalized", "fit", "tested"]
+__all__ = [
+    "GLM_FIT_ARGUMENTS",
+    "AssembledGeneralized",
+    "check_nodes",
+    "estimate_generalized",
+    "fit",
+    "tested",
+]
 
 GLM_FIT_ARGUMENTS = (
     "nagq", "start_params", "maxiter", "tol", "dispersion", "information", "progress", "max_time",
@@ -207,14 +214,19 @@ def estimate_generalized(
     )
 
 
-def _check_arguments(nagq: Any, maxiter: Any, tol: Any, max_time: Any) -> None:
-    """Refuse values that make no sense before anything is computed."""
+def check_nodes(nagq: Any) -> None:
+    """Raise FitError unless `nagq` is a number of nodes."""
     whole = isinstance(nagq, int | np.integer) and not isinstance(nagq, bool)
     if not whole or not 0 <= nagq <= _MOST_NODES:
         raise FitError(
             f"nagq={shown(nagq)} is no number of nodes. Pass 1 for Laplace's approximation, 0 for "
             f"the fast fit, or 2 to {_MOST_NODES} for quadrature."
         )
+
+
+def _check_arguments(nagq: Any, maxiter: Any, tol: Any, max_time: Any) -> None:
+    """Refuse values that make no sense before anything is computed."""
+    check_nodes(nagq)
     check_maxiter(maxiter)
     for name, value in (("tol", tol), ("max_time", max_time)):
         if value is None and name == "max_time":

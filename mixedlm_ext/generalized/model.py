@@ -16,7 +16,7 @@ from mixedlm_ext.bases import LikelihoodModel
 from mixedlm_ext.design import Design, TermDesign
 from mixedlm_ext.errors import DesignError
 from mixedlm_ext.estimation.fitted import Face, Fitted
-from mixedlm_ext.generalized import fitting
+from mixedlm_ext.generalized import fit_many, fitting
 from mixedlm_ext.generalized.fitting import AssembledGeneralized
 from mixedlm_ext.generalized.reading import GeneralizedDesign, read_arrays, read_generalized
 from mixedlm_ext.generalized.record import generalized
@@ -295,6 +295,7 @@ class MixedGLM(absent.NotOfModels, LikelihoodModel):
         return MixedGLMResults(model, fitted)
 
     fit = fits(fitting.fit)
+    fit_many = of_model(fit_many.fit_many)
 
     # --- what statsmodels asks for ----------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 
-__all__ = ["Optimization", "judge"]
+__all__ = ["Optimization", "counted", "judge"]
 
 _HIDDEN = 1e-4
 """Rounding error of the criterion above which its minimum is not known."""
@@ -70,13 +70,13 @@ class Optimization:
 
     def __repr__(self) -> str:
         return (
-            f"<Optimization by {self.method}: {self.verdict} after {self.evaluations} evaluations, "
+            f"<Optimization by {self.method}: {self.verdict} after {counted(self.evaluations)}, "
             f"criterion {self.objective[-1]:.6f}; {self.message}>"
         )
 
     def _repr_html_(self) -> str:
         return page(
-            f"{self.method}: {self.verdict} after {self.evaluations} evaluations",
+            f"{self.method}: {self.verdict} after {counted(self.evaluations)}",
             [self.to_frame()],
             [self.message],
         )
@@ -137,6 +137,11 @@ def judge(
     )
 
 
+def counted(evaluations: int) -> str:
+    """Return a number of evaluations in words."""
+    return f"{evaluations} evaluation{'' if evaluations == 1 else 's'}"
+
+
 def _promise(step: Step) -> str:
     """Say what the last step was good for."""
     return f"the last Newton step promised to lower the criterion by {step.decrease:.1e}"
@@ -162,7 +167,7 @@ def _failure(log: Log, noise: float, step: Step) -> tuple[str, str]:
         )
     verdict = "iteration limit" if log.evaluations >= log.limit else "no progress"
     return verdict, (
-        f"stopped after {log.evaluations} evaluations although a Newton step would lower the "
+        f"stopped after {counted(log.evaluations)} although a Newton step would lower the "
         f"criterion by {step.decrease:.2g}. Raise maxiter. {_another_start(log)}"
     )
 

@@ -18,7 +18,7 @@ _FIT_USAGE = """\
 mixedlm [options] "formula" file
        mixedlm predict [options] model.json file"""
 _FIT_HELP = f"""\
-Fit a linear mixed model to the columns of a file and print its summary.
+Fit a mixed model to the columns of a file and print its summary.
 
 The formula is lme4's: a fixed part, and random-effects terms in parentheses.
 
@@ -39,6 +39,7 @@ examples:
   mixedlm "y ~ x + (x | g)" data.csv.gz --ml --output json > fit.json
   mixedlm "y ~ a * b + (1 | g)" data.csv --ddf kenward-roger --anova
   mixedlm "y ~ x + (1 | g)" german.txt --sep ';' --decimal ,
+  mixedlm "cases + well ~ x + (1 | g)" data.csv --family binomial
   cat data.csv | mixedlm "y ~ x + (1 | g)" - --save model.json
   mixedlm predict model.json new.csv > predicted.csv
 
@@ -103,14 +104,39 @@ def _fit_parser() -> argparse.ArgumentParser:
 
     model = parser.add_argument_group("the model")
     model.add_argument("--ml", action="store_true", help="maximum likelihood instead of REML")
-    model.add_argument("--weights", metavar="COL", help="column of precision weights")
+    model.add_argument(
+        "--weights",
+        metavar="COL",
+        help="column of precision weights; of trials, for a binomial proportion",
+    )
     model.add_argument("--offset", metavar="COL", help="column added to the linear predictor")
+
+    generalized = parser.add_argument_group("a generalized model")
+    generalized.add_argument(
+        "--family",
+        metavar="NAME",
+        help="binomial, poisson, negative-binomial, gamma, inverse-gaussian or gaussian",
+    )
+    generalized.add_argument(
+        "--link",
+        metavar="NAME",
+        help="logit, probit, cloglog, loglog, cauchit, log, identity, inverse, inverse-squared or "
+        "sqrt; the family's own by default",
+    )
+    generalized.add_argument(
+        "--nagq",
+        type=int,
+        metavar="K",
+        help="1 Laplace's approximation (default), more nodes of quadrature, 0 fast",
+    )
+    generalized.add_argument(
+        "--exposure", metavar="COL", help="column whose logarithm is added to the predictor"
+    )
 
     tests = parser.add_argument_group("tests of the fixed effects")
     tests.add_argument(
         "--ddf",
         metavar="METHOD",
-        default="satterthwaite",
         help="degrees of freedom: satterthwaite (default), kenward-roger, kenward-roger-full, "
         "residual, or normal for z tests",
     )

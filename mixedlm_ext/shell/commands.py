@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mixedlm_ext import MixedLM, MixedLMError, datasets
+from mixedlm_ext import MixedGLM, MixedLM, MixedLMError, datasets
 from mixedlm_ext.prediction.predictor import Predictor
 from mixedlm_ext.shell.arguments import EXAMPLE, in_options, parse
+from mixedlm_ext.shell.families import family_of
 from mixedlm_ext.shell.reading import UsageError, could_separate, read
 from mixedlm_ext.shell.reports import fit_csv, fit_json, fit_text, predictions
 from mixedlm_ext.shell.streams import CLOSED_PIPE, WriteError, say, write_file, write_out
@@ -115,6 +116,8 @@ def _data(options: argparse.Namespace) -> tuple[pd.DataFrame, list[str]]:
     """Return the table to fit, and notes."""
     formula, file = options.formula, options.file
     if formula is None:
+        if options.family is not None:
+            raise UsageError("name a formula and a file: mixedlm --family ... 'y ~ ...' data.csv")
         return datasets.sleepstudy.load_pandas().data, []
     if file is None:
         raise UsageError('name a file after the formula: mixedlm "y ~ x + (1 | g)" data.csv')
@@ -134,14 +137,16 @@ def _data(options: argparse.Namespace) -> tuple[pd.DataFrame, list[str]]:
 
 def _fit(data: pd.DataFrame, options: argparse.Namespace) -> Any:
     """Fit what the options ask for."""
-    model = MixedLM.from_formula(
-        options.formula or EXAMPLE,
-        data,
-        weights=options.weights,
-        offset=options.offset,
-        eval_env={"np": np, "pd": pd},
-    )
-    return model.fit(reml=not options.ml, ddf=options.ddf)
+    family = family_of(options)
+    names = {"np": np, "pd": pd}
+    rows = {"weights": options.weights, "offset": options.offset}
+    if family is not None:
+        generalized = MixedGLM.from_formula(
+            options.formula, data, family, exposure=options.exposure, eval_env=names, **rows
+        )
+        return generalized.fit(nagq=1 if options.nagq is None else options.nagq)
+    model = MixedLM.from_formula(options.formula or EXAMPLE, data, eval_env=names, **rows)
+    return model.fit(reml=not options.ml, ddf=options.ddf or "satterthwaite")
 
 
 def _anova(result: Any, options: argparse.Namespace) -> pd.DataFrame | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from mixedlm_ext import __version__
+from mixedlm_ext import MixedGLMResults, __version__
 
 __all__ = ["fit_csv", "fit_json", "fit_text", "predictions"]
 
@@ -39,7 +39,7 @@ def fit_json(result: Any, anova: pd.DataFrame | None, notes: Sequence[str]) -> s
     out = {
         "mixedlm_ext": __version__,
         "formula": result.model.formula_full,
-        "method": result.method,
+        **_kind(result),
         "nobs": result.nobs,
         "rows_with_missing_values": design.n_missing,
         "rows_with_zero_weight": design.n_zero_weight,
@@ -48,12 +48,10 @@ def fit_json(result: Any, anova: pd.DataFrame | None, notes: Sequence[str]) -> s
         "llf": result.llf,
         "aic": result.aic,
         "bic": result.bic,
-        "sigma": result.sigma,
         "converged": result.converged,
         "singular": result.singular,
         "verdict": result.optimization.message,
         "evaluations": result.optimization.evaluations,
-        "ddf": result.ddf,
         "fixed_effects": _records(fixed),
         "not_estimable": list(design.dropped),
         "variance_components": _records(result.varcorr()),
@@ -61,6 +59,19 @@ def fit_json(result: Any, anova: pd.DataFrame | None, notes: Sequence[str]) -> s
     if anova is not None:
         out["anova"] = _records(anova.rename_axis("term").reset_index())
     return _dump(out | {"notes": list(notes)})
+
+
+def _kind(result: Any) -> dict[str, Any]:
+    """Return what a linear model, or a generalized one, has of its own."""
+    if not isinstance(result, MixedGLMResults):
+        return {"method": result.method, "sigma": result.sigma, "ddf": result.ddf}
+    family = result.family
+    own = {"family": type(family).__name__, "link": type(family.link).__name__}
+    alpha = getattr(family, "alpha", None)
+    return {
+        **own, "method": "ML", "nagq": result.nagq, "scale": result.scale,
+        **({} if alpha is None else {"alpha": alpha}),
+    }  # fmt: skip
 
 
 def predictions(frame: pd.DataFrame, form: str) -> str:
