@@ -251,15 +251,15 @@ def read_formula(
         check_is_text(formula)
     rows = open_source(data) if is_source(data) else read_table(data)
     scope = eval_env
+    structured = correlation is not None or variance is not None
+    if structured and isinstance(rows, Source):
+        raise DesignError(
+            "residual structures need the rows in memory: those of a group belong together. "
+            "Pass a frame, or leave out correlation= and variance=."
+        )
     if with_components:
         parsed = formula
     elif groups is None:
-        structured = correlation is not None or variance is not None
-        if structured and isinstance(rows, Source):
-            raise DesignError(
-                "residual structures need the rows in memory: those of a group belong together. "
-                "Pass a frame, or leave out correlation= and variance=."
-            )
         parsed = parse_formula(formula, allow_no_random=structured, columns=rows.names)
     elif isinstance(rows, Source):
         parsed = _translate_named(formula, groups, re_formula, vc_formula, rows.names)
