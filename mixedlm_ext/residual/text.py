@@ -131,6 +131,11 @@ def parse_variance(text: object) -> tuple[VarianceText, ...]:
     whole = _as_text(text, "variance", _VARIANCE)
     out = []
     for part in (own.strip() for own in _split(whole, "*")):
+        if len(_split(part, "+")) > 1:
+            product = " * ".join(own.strip() for own in _split(part, "+"))
+            raise _error(
+                "parts of a variance multiply one another", whole, f"Write variance={product!r}."
+            )
         found = _CALL.fullmatch(part)
         word = found[1].lower() if found else ""
         if found and (word in ("power", "exp") or word in _ELSEWHERE):
@@ -157,6 +162,14 @@ def _covariate(word: str, code: str, whole: str) -> VarianceText:
             "likelihood of their own",
             whole,
             f"Write {word}(x) with a column of the data, such as the fitted values of a first fit.",
+        )
+    if len(_split(code, "|")) > 1:
+        covariate, strata = (own.strip() for own in _split(code, "|")[:2])
+        raise _error(
+            f"{word}() has one exponent for all rows",
+            whole,
+            f"Write variance='{strata} * {word}({covariate})' for a standard deviation in each "
+            f"level of {strata}.",
         )
     _check_code(code, whole)
     return VarianceText(word, (code,), f"{word}({code})")

@@ -292,9 +292,9 @@ def _check_memory(plan: Plan, costs: Costs, known: bool) -> None:
     shapes = plan.shapes
     numbers = ", ".join(f"{k * levels:,}" for k, levels in shapes)
     dense = f", {size:,} of them in one dense matrix" if size else ""
-    way_out = "Put levels with few rows together."
+    way_out = "Join levels with few rows."
     if not known:
-        way_out = "Fit with solver='iterative', or put levels with few rows together."
+        way_out = "Fit a linear model with solver='iterative', or join levels with few rows."
     raise FitError(
         f"the exact solver needs about {in_words(needed)} of memory for this model and "
         f"{in_words(costs.memory)} are free: its factors have {numbers} random effects, which meet "

@@ -65,6 +65,8 @@ def test_variances() -> None:
         ("power(fitted(.))", "no likelihood of their own"),
         ("sex * sex", "names a factor twice"),
         ("sex *", "neither a column nor an expression"),
+        ("sex + power(x)", r"Write variance='sex \* power\(x\)'"),
+        ("power(x | sex)", r"Write variance='sex \* power\(x\)'"),
         ("corAR1(x)", "is a correlation"),
         (None, "variance=None is no text"),
     ],

@@ -328,7 +328,7 @@ def test_chosen_by_itself_where_memory_is_short() -> None:
     text = " ".join(str(result.summary()).split())
     assert "Solver: iterative, the log-determinant by 16 samples" in text
     assert "of the standard error of theta" in text
-    with pytest.raises(FitError, match="Fit with solver='iterative'"):
+    with pytest.raises(FitError, match="Fit a linear model with solver='iterative'"):
         model.fit(solver="exact")
 
 

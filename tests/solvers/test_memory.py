@@ -150,7 +150,9 @@ def test_a_root_that_does_not_fit_is_refused_with_its_size() -> None:
     assert "700, 600 random effects" in text
     assert "600 of them in one dense matrix" in text
     assert "0.012 GB of memory" in text and "0.005 GB are free" in text
-    assert text.endswith("Fit with solver='iterative', or put levels with few rows together.")
+    assert text.endswith(
+        "Fit a linear model with solver='iterative', or join levels with few rows."
+    )
 
 
 @pytest.mark.usefixtures("little_memory")
