@@ -46,7 +46,7 @@ def test_bias_and_coverage(family: Any, nagq: int) -> None:
         assert result.converged
         interval = np.asarray(result.conf_int())[:2]
         estimates[i] = np.asarray(result.params)[:2]
-        covered[i] = (interval[:, 0] < BETA) & (BETA < interval[:, 1])
+        covered[i] = (interval[:, 0] < BETA) & (interval[:, 1] > BETA)
         sds.append(float(result.varcorr()["std_dev"].iloc[0]))
     error = estimates.std(axis=0) / np.sqrt(REPEATS)
     # Laplace's approximation with single answers has a bias of its own, toward zero
