@@ -12,6 +12,7 @@ import pandas as pd
 
 from mixedlm_ext.batches import design_from_source
 from mixedlm_ext.batches.build import refuse_related
+from mixedlm_ext.batches.elementwise import refuse_positions
 from mixedlm_ext.design import Design, RandomTerm, design_from_formula
 from mixedlm_ext.design.column import one_column
 from mixedlm_ext.design.frame import read_table
@@ -267,6 +268,7 @@ def read_formula(
     build = partial(design_from_formula, cov=cov, correlation=correlation, variance=variance)
     if isinstance(rows, Source):
         refuse_related(parsed, cov)
+        refuse_positions(parsed)
         build = partial(
             design_from_partitions if isinstance(rows, DaskFrame) else design_from_source,
             progress=progress,

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mixedlm_ext.batches.columns import ColumnsSeen
-from mixedlm_ext.batches.elementwise import refuse_functions_of_all_rows, refuse_positions
+from mixedlm_ext.batches.elementwise import refuse_functions_of_all_rows
 from mixedlm_ext.batches.levels import FactorLevels, GroupCoder, GroupLevels
 from mixedlm_ext.batches.reading import Reader, Tally
 from mixedlm_ext.design.components import settle_components
@@ -100,7 +100,6 @@ def learn_rows(
     matrices = FormulaMatrices(settled, stand_in, scope, reader.frames)
     matrices.training_data()
     sample = seen.sample()
-    refuse_positions(settled)
     refuse_functions_of_all_rows(matrices, sample)
     coders = {key: group.coder() for key, group in groups.items()}
     absent = dict.fromkeys(term.group for term in settled.random if term.group not in coders)

@@ -19,7 +19,7 @@ from mixedlm_ext.products.layout import BlockData
 from mixedlm_ext.products.noise import Precisions
 from mixedlm_ext.products.products import BlockMatrix
 from mixedlm_ext.products.rows import cross_products
-from mixedlm_ext.search import sampled
+from mixedlm_ext.search import optimize, sampled
 from mixedlm_ext.solvers import direct, iterative, memory
 from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.direct import DirectSolver
@@ -283,6 +283,29 @@ def test_samples_grow_until_their_noise_is_small(monkeypatch: pytest.MonkeyPatch
     assert second.sampling.share <= 0.6 * first.sampling.share
     assert second.optimization.evaluations > first.optimization.evaluations
     assert len(second.optimization.objective) == len(second.optimization.theta)
+
+
+def test_the_noise_of_theta_is_what_it_says() -> None:
+    """Minima by other signs scatter about the exact one by the standard error that is reported."""
+    formula, data, _ = FITS["mobility"]
+    problem = MixedLM.from_formula(formula, data()).problem
+    exact = GaussianCriterion(problem, True)
+    best, _ = optimize(exact)
+    theta = problem.covariance.unstandardize(best.theta)
+    se = np.sqrt(2.0 * np.diag(np.linalg.inv(exact.hessian(best.theta))))
+    z, shares = [], []
+    for seed in range(12):
+        solver = IterativeSolver(problem.cp.A, 16, seed)
+        criterion = GaussianCriterion(replace(problem, given=solver), True)
+        e = criterion.at(optimize(criterion, best.theta)[0].theta)
+        found = sampled.sampling_of(criterion, e)
+        assert found is not None
+        z.append((problem.covariance.unstandardize(e.theta) - theta) / found.theta_se)
+        shares.append(found.share)
+    assert 0.6 < np.sqrt(np.mean(np.square(z))) < 1.5
+    J = problem.covariance.jacobian
+    assert_allclose(found.share, (found.theta_se / (se / np.diag(J))).max(), rtol=0.05)
+    assert np.ptp(shares) < np.mean(shares)
 
 
 # ---------------------------------------------------------------- what is chosen, said and refused
