@@ -545,5 +545,9 @@ def test_impossible_correlations() -> None:
 def test_not_for_ranova_nor_other_methods(fixed: MixedLMResults) -> None:
     with pytest.raises(FitError, match="compare them by anova"):
         fixed.ranova()
+    for name in ("icc", "total_variance"):
+        with pytest.raises(FitError, match="no profile beside fixed"):
+            getattr(fixed, name)(method="profile")
+        assert np.isfinite(getattr(fixed, name)().to_numpy()).all()
     with pytest.raises(FitError, match="Kenward-Roger"):
         fixed.with_ddf("kenward-roger")

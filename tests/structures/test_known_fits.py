@@ -22,6 +22,7 @@ from simulation import quietly
 from mixedlm_ext import MixedLM, MixedLMResults, RandomTerm, pedigree
 from mixedlm_ext.design.known import KnownMatrix
 from mixedlm_ext.errors import DesignError, DesignWarning, FitError, FormulaError
+from mixedlm_ext.inference.compare.nesting import is_nested
 
 HERE = DATA / "known"
 # REML criterion, -2 log-likelihood, standard deviations (REML)
@@ -394,6 +395,43 @@ def test_inference_agrees_by_precision_and_by_root() -> None:
     close(lambda r: r.ranova().iloc[:, 0], 1e-5)
     close(lambda r: r.refit(data["y"] * 2.0 + 1.0).params, 1e-5)
     close(lambda r: r.update("~ . - sex").params, 1e-5)
+
+
+@ways
+def test_zero_is_exact_and_effects_are_templates_times_u(way: str) -> None:
+    kernels = fitted("two kernels", way)
+    assert not kernels.random_effects["animal"].to_numpy().any()
+    assert kernels.random_effects["animal.1"].to_numpy().any()
+    fit = fitted("regression", way).fit_record
+    for b, u, T in zip(fit.b, fit.u, fit.templates):
+        assert_allclose(b, u @ T.T, atol=1e-7)
+
+
+@ways
+def test_normalized_residuals_are_independent_under_the_model(way: str) -> None:
+    """Their squares sum to r'V⁻¹r/σ², which is n - p."""
+    result = fitted("regression", way)
+    assert_allclose((result.residuals("normalized") ** 2).sum(), result.nobs - 3, rtol=1e-7)
+
+
+def test_degrees_of_freedom_of_population_predictions() -> None:
+    data = frame("repeated")
+    close(lambda r: r.get_prediction(data, which="population").summary_frame(), 1e-5)
+
+
+def test_models_of_other_relationships_are_not_nested() -> None:
+    known = fitted("animal").fit_record.design
+    plain = MixedLM.from_formula("y ~ sex + (1 | dam)", frame("animals")).design
+    both = MixedLM.from_formula(
+        "y ~ sex + (1 | gr(animal, cov=A)) + (1 | dam)",
+        frame("animals"),
+        cov={"A": matrices()["A"]},
+    ).design
+    alone = MixedLM.from_formula(
+        "y ~ sex + (1 | gr(animal, cov=A))", frame("animals"), cov={"A": matrices()["AA"]}
+    ).design
+    assert is_nested(plain, both) and is_nested(known, both)
+    assert not is_nested(known, plain) and not is_nested(alone, both)
 
 
 def test_kenward_roger_agrees_by_precision_and_by_root() -> None:

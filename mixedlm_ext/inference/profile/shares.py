@@ -255,6 +255,11 @@ def interval_table(rows: list[list[float]], index: list[str], note: str = "") ->
 
 def check_linear(fit: Fit) -> None:
     """Refuse a profile for structures of which the variance of an observation is no square form."""
+    if fit.restrictions is not None:
+        raise FitError(
+            "this has no profile beside fixed and equal parameters. Use method='delta', which "
+            "holds them."
+        )
     if fit.problem.covariance.shaped:
         name = fit.problem.covariance.shaped[0].term.structure.name
         raise FitError(
