@@ -249,22 +249,22 @@ def read_formula(
     if not with_components:
         check_is_text(formula)
     rows = open_source(data) if is_source(data) else read_table(data)
+    structured = correlation is not None or variance is not None
+    if structured and isinstance(rows, Source):
+        raise DesignError(
+            "residual structures need the rows in memory: those of a group belong together. "
+            "Pass a frame, or leave out correlation= and variance=."
+        )
     scope = eval_env
     if with_components:
         parsed = formula
     elif groups is None:
-        structured = correlation is not None or variance is not None
-        if structured and isinstance(rows, Source):
-            raise DesignError(
-                "residual structures need the rows in memory: those of a group belong together. "
-                "Pass a frame, or leave out correlation= and variance=."
-            )
         parsed = parse_formula(formula, allow_no_random=structured, columns=rows.names)
     elif isinstance(rows, Source):
         parsed = _translate_named(formula, groups, re_formula, vc_formula, rows.names)
     else:
         parsed, scope = translate_groups(formula, data, groups, re_formula, vc_formula, scope)
-    build = partial(design_from_formula, cov=cov)
+    build = partial(design_from_formula, cov=cov, correlation=correlation, variance=variance)
     if isinstance(rows, Source):
         refuse_related(parsed, cov)
         build = partial(
@@ -282,8 +282,6 @@ def read_formula(
         drop_cols=drop_cols,
         allow_saturated=weights is not None if saturated is None else saturated,
         checks=read_checks(check),
-        correlation=correlation,
-        variance=variance,
     )
 
 
