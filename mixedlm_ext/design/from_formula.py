@@ -280,52 +280,32 @@ def _terms(
     lefts: Sequence[Floats],
     known: Sequence[KnownMatrix | None],
 ) -> tuple[TermDesign, ...]:
-    """Columns and level codes of the random terms; factors used twice are coded once."""
-    factors: dict[str, tuple[npt.NDArray[np.intp], pd.Index]] = {}
-    random = matrices.formula.random
-    shared: dict[Any, tuple[npt.NDArray[np.intp], KnownMatrix]] = {}
-    for piece in matrices.pieces("group"):
-        if has_members(random[piece.term]):
-            continue
-        if piece.code not in factors:
-            value = matrices.evaluate(piece, prepared, frame)
-            factors[piece.code] = _factor(value, piece.text, frame.index)
-    groups = {
-        spec.group: combine_codes([factors[code] for code in spec.group], spec.group_name)
-        for spec in random
-        if not has_members(spec)
-    }
+    """Columns and level codes of the random terms."""
     terms: list[TermDesign] = []
-    for i, (spec, X) in enumerate(zip(matrices.formula.random, lefts, strict=True), start=1):
+    grouped = _groupings(matrices, prepared, frame, known)
+    random = matrices.formula.random
+    for i, (spec, X, (codes, levels, own)) in enumerate(
+        zip(random, lefts, grouped, strict=True), 1
+    ):
         check_matrix(X, matrices.names(i), f"the random term {spec.text}", frame.index)
         for left in matrices.without_columns(i):
             raise DesignError(
                 f"{left!r} in the random term {spec.text} has only one level in the data, "
                 "so it has no column. Drop it."
             )
-        own = known[i - 1]
-        if has_members(spec):
-            key = (spec.group, spec.call)
-            if key not in shared:
-                shared[key] = members_of(spec, i - 1, matrices, prepared, frame)
-            codes, own = shared[key]
-            levels = own.labels
-        else:
-            codes, levels = groups[spec.group]
-        if own is not None and not own.members:
-            codes, levels = places_of(levels, own, spec.text)[codes], own.labels
         name = unique_name(spec.name or spec.group_name, [term.name for term in terms])
         columns, positions = matrices.names(i), None
         if spec.needs_positions:
             X, columns, positions = place_columns(X, columns)
+        group, structure, text = spec.group_name, spec.structure, spec.text
         terms.append(
             TermDesign(
                 name,
-                spec.group_name,
+                group,
                 columns,
                 levels,
-                spec.structure,
-                spec.text,
+                structure,
+                text,
                 X,
                 codes,
                 related=own,
@@ -333,6 +313,41 @@ def _terms(
             )
         )
     return tuple(terms)
+
+
+def _groupings(
+    matrices: FormulaMatrices,
+    prepared: Mapping[str, Any],
+    frame: pd.DataFrame,
+    known: Sequence[KnownMatrix | None],
+) -> list[tuple[npt.NDArray[np.intp], pd.Index, KnownMatrix | None]]:
+    """Level codes and levels of each random term, and what joins them; each factor coded once."""
+    factors: dict[str, tuple[npt.NDArray[np.intp], pd.Index]] = {}
+    random = matrices.formula.random
+    for piece in matrices.pieces("group"):
+        if piece.code not in factors and not has_members(random[piece.term]):
+            value = matrices.evaluate(piece, prepared, frame)
+            factors[piece.code] = _factor(value, piece.text, frame.index)
+    groups = {
+        spec.group: combine_codes([factors[code] for code in spec.group], spec.group_name)
+        for spec in random
+        if not has_members(spec)
+    }
+    shared: dict[Any, tuple[npt.NDArray[np.intp], KnownMatrix]] = {}
+    out: list[tuple[npt.NDArray[np.intp], pd.Index, KnownMatrix | None]] = []
+    for i, (spec, own) in enumerate(zip(random, known, strict=True)):
+        if has_members(spec):
+            key = (spec.group, spec.call)
+            if key not in shared:
+                shared[key] = members_of(spec, i, matrices, prepared, frame)
+            codes, own = shared[key]
+            levels = own.labels
+        else:
+            codes, levels = groups[spec.group]
+        if own is not None and not own.members:
+            codes, levels = places_of(levels, own, spec.text)[codes], own.labels
+        out.append((codes, levels, own))
+    return out
 
 
 def check_one_level(terms: Sequence[str], checks: Checks) -> None:

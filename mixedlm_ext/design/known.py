@@ -15,7 +15,7 @@ from mixedlm_ext.design.keys import match_keys
 from mixedlm_ext.design.messages import quoted
 from mixedlm_ext.errors import DesignError, DesignWarning, warn_caller
 from mixedlm_ext.linalg.precision import SparsePrecision
-from mixedlm_ext.linalg.semidefinite import Root, root, sparse_root
+from mixedlm_ext.linalg.semidefinite import Root, largest_part, root, sparse_root
 
 __all__ = ["KnownMatrix", "known_matrix", "places_of"]
 
@@ -25,6 +25,8 @@ _ROUNDING = 1e-8
 """Difference of K_lm and K_ml, relative to the largest entry, that is no more than rounding."""
 _SPARSE = 0.1
 """Share of entries up to which a matrix is worth being treated as sparse."""
+_MOST = 15_000
+"""Levels of one dense matrix."""
 _LABELLED = (
     "Pass a DataFrame whose index and columns are the levels, or a tuple (matrix, labels) for a "
     "numpy array or a sparse matrix."
@@ -165,6 +167,7 @@ def known_matrix(value: Any, what: str, *, inverse: bool = False) -> KnownMatrix
     matrix = _checked(matrix, labels, what)
     if inverse:
         return _of_precision(matrix, labels, what)
+    _check_size(matrix, what)
     diagonal = np.asarray(matrix.diagonal(), dtype=float)
     _check_diagonal(diagonal, labels, what)
     try:
@@ -310,6 +313,16 @@ def _check_symmetric(known: Any, labels: pd.Index, what: str) -> None:
         raise DesignError(
             f"{what} is not symmetric: {quoted(labels[a])} with {quoted(labels[b])} is "
             f"{known[a, b]:g}, the other way round {known[b, a]:g}. A triangle alone is not enough."
+        )
+
+
+def _check_size(matrix: Any, what: str) -> None:
+    """Refuse a matrix whose dense root would take hours."""
+    joined = len(matrix) if isinstance(matrix, np.ndarray) else largest_part(matrix)
+    if joined > _MOST:
+        raise DesignError(
+            f"{what} joins {joined:,} levels, more than the {_MOST:,} that are treated as one "
+            "dense matrix. Pass its inverse as prec=, if that is sparse, or a pedigree."
         )
 
 

@@ -74,7 +74,8 @@ def dotplot(
     term = grouping(design, group)
     levels = len(term.levels)
     means = level_means(design.y, term.codes, levels)
-    order = evenly(np.argsort(means, kind="stable"), max_groups)
+    present = np.argsort(means, kind="stable")[: int(np.isfinite(means).sum())]
+    order = evenly(present, max_groups)
     place = np.full(levels, -1)
     place[order] = np.arange(len(order))
     rows = np.flatnonzero(place[term.codes] >= 0)

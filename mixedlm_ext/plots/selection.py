@@ -41,6 +41,7 @@ __all__ = [
     "level_means",
     "level_names",
     "mean_at",
+    "one_level_a_row",
     "refuse_generalized",
     "scaled_residuals",
     "terms_named",
@@ -83,9 +84,21 @@ def estimated(fit: Fit, i: int, j: int) -> bool:
 def grouping(design: Design, group: str | None) -> TermDesign:
     """Return the first term on a grouping factor; the first term of all for None."""
     if group is None:
-        return design.terms[0]
+        return one_level_a_row(
+            next((t for t in design.terms if not t.has_members), design.terms[0])
+        )
     groups = [t.group for t in design.terms]
-    return design.terms[groups.index(_known("grouping factor", group, groups))]
+    return one_level_a_row(design.terms[groups.index(_known("grouping factor", group, groups))])
+
+
+def one_level_a_row(term: TermDesign) -> TermDesign:
+    """Return the term, or raise if its rows belong to several levels."""
+    if term.has_members:
+        raise PlotError(
+            f"rows belong to several levels of {term.group}, so that this picture has no place for "
+            "them. Name another factor, or draw caterpillar()."
+        )
+    return term
 
 
 def column_values(design: Design, name: str) -> pd.Series:
@@ -105,9 +118,10 @@ def level_names(term: TermDesign) -> list[str]:
 
 
 def level_means(values: Array, codes: Index, levels: int) -> Array:
-    """Return the mean of the values at each level."""
+    """Return the mean of the values at each level, nan where it has no rows."""
     counts = np.bincount(codes, minlength=levels)
-    return np.asarray(np.bincount(codes, weights=values, minlength=levels) / counts)
+    sums = np.bincount(codes, weights=values, minlength=levels)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 def evenly(order: Index, most: int) -> Index:

@@ -17,6 +17,7 @@ from mixedlm_ext.plots.naming import name_points
 from mixedlm_ext.plots.selection import (
     fit_with_rows,
     level_names,
+    one_level_a_row,
     refuse_generalized,
     terms_named,
 )
@@ -91,7 +92,7 @@ def shrinkage(
     refuse_generalized(result, "least-squares fits are of linear models", "Draw the caterpillar.")
     fit = fit_with_rows(result)
     i = terms_named(result, term)[0]
-    chosen = fit.design.terms[i]
+    chosen = one_level_a_row(fit.design.terms[i])
     shown = _columns(chosen.columns, columns)
     names = [chosen.columns[j] for j in shown]
     fixed = _fixed_part(fit, i)[shown]

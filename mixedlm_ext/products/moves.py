@@ -26,8 +26,8 @@ __all__ = ["kept_columns", "moved", "settled", "with_levels"]
 def kept_columns(cp: CrossProducts, columns: Index) -> CrossProducts:
     """Return the products with some of the columns of X, of which others may be combinations.
 
-    With XC = QRC = QPS, and y - Xβ₀ = y - QP d₀ - Q d where d₀ is the projection of Rβ₀ on P in
-    these rows.
+    With XC = QRC = QPS, and y - Xβ₀ = y - QP d₀ - Q d where QP d₀ is the projection of Xβ₀ on QP:
+    (QP)'WQ d = 0.
     """
     layout = cp.layout
     if len(columns) == layout.p:
@@ -43,7 +43,7 @@ def kept_columns(cp: CrossProducts, columns: Index) -> CrossProducts:
         ZX=cp.ZX @ P,
         Zy=cp.Zy + cp.ZX @ d,
         XX=gram,
-        Xy=P.T @ (cp.Xy + cp.XX @ d),
+        Xy=P.T @ cp.Xy,
         yy=cp.yy + float(2.0 * d @ cp.Xy + d @ cp.XX @ d),
     )
 

@@ -18,7 +18,7 @@ from mixedlm_ext.errors import FitError
 from mixedlm_ext.search.log import Log
 from mixedlm_ext.search.newton import newton
 from mixedlm_ext.search.trust_region import Step
-from mixedlm_ext.search.verdict import Optimization
+from mixedlm_ext.search.verdict import Optimization, counted
 
 Array = NDArray[np.float64]
 
@@ -194,6 +194,6 @@ def _failure(step: Step, log: Log) -> tuple[str, str]:
         )
     verdict = "iteration limit" if log.evaluations >= log.limit else "no progress"
     return verdict, (
-        f"stopped after {log.evaluations} evaluations although a Newton step would lower the "
+        f"stopped after {counted(log.evaluations)} although a Newton step would lower the "
         f"criterion by {step.decrease:.2g}. Raise maxiter, or try other start_params."
     )

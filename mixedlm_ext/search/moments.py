@@ -4,7 +4,8 @@ With all b_l fitted as if they were fixed, σ² is the mean square of what they 
 
     mean of b_lb_l' over levels l = σ²Γ_i + σ²(Z_l'WZ_l)⁻¹ + what other terms add to b_l
 
-For balanced data these are the estimates by REML or ML, as long as no variance is negative.
+For balanced data these are the estimates by REML, as long as no variance is negative, and next to
+those by ML.
 """
 
 from __future__ import annotations
@@ -62,19 +63,38 @@ def moments(problem: Problem, carrier: int, relative: bool, reml: bool) -> Array
     if len(blocks) > 1:
         left = cp.block(cp.Zy - cp.A.times(b), carrier)
         cp.block(b, carrier)[:] += np.einsum("lab,bl->al", inverses[carrier], left)
+    own = [
+        _without_taken(own, P, w) if reml and not others else own
+        for own, P, w, others in zip(_mean_squares(cp, b, shares, scale), taken, shares, outer)
+    ]
+    return _roots(problem.covariance, _without_noise(cp, own, noise, inverses, shares, outer))
+
+
+def _mean_squares(
+    cp: CrossProducts, b: Array, shares: Sequence[Array], scale: float
+) -> list[Array]:
+    """Return the mean of b_lb_l'/σ² over the levels of each block, (k, k)."""
+    blocks = (cp.block(b, i) for i in range(len(shares)))
+    return [(own * w) @ own.T / scale for own, w in zip(blocks, shares)]
+
+
+def _without_noise(
+    cp: CrossProducts,
+    mean_squares: Sequence[Array],
+    noise: Sequence[Array],
+    inverses: Sequence[Array],
+    shares: Sequence[Array],
+    outer: Sequence[list[int]],
+) -> list[Array]:
+    """Return Γ_i (k, k) of each block: its mean square less noise and what nested effects add."""
     Gammas: list[Array] = []
-    for i in blocks:
-        own = cp.block(b, i)
-        mean_square = (own * shares[i]) @ own.T / scale
+    for i, own in enumerate(mean_squares):  # the largest first, in which no other is nested
         if outer[i]:
-            mean_square *= _inflation(cp.shapes[i][1], max(cp.shapes[j][1] for j in outer[i]))
-        elif reml:
-            mean_square = _without_taken(mean_square, taken[i], float(shares[i] @ shares[i]))
-        added = noise[i]
-        for j in (j for j in range(i) if i in outer[j]):
-            added = added + _added(cp, inverses[i], shares[i], j, i, Gammas[j])
-        Gammas.append(mean_square - added)
-    return _roots(problem.covariance, Gammas)
+            own = own * _inflation(cp.shapes[i][1], max(cp.shapes[j][1] for j in outer[i]))
+        inner = [j for j in range(i) if i in outer[j]]
+        added = [_added(cp, inverses[i], shares[i], j, i, Gammas[j]) for j in inner]
+        Gammas.append(own - sum(added, start=noise[i]))
+    return Gammas
 
 
 def _least_squares(
@@ -209,12 +229,12 @@ def _inflation(levels: int, outer: int) -> float:
     return levels / max(levels - outer, 1)
 
 
-def _without_taken(mean_square: Array, P: Array, lost: float) -> Array:
+def _without_taken(mean_square: Array, P: Array, shares: Array) -> Array:
     """Return C + (PC + CP' - PCP')s/(1-s): a mean over L levels that was subtracted takes s = 1/L.
 
     In general s is the sum of the squared shares.
     """
-    PC = P @ mean_square
+    PC, lost = P @ mean_square, float(shares @ shares)
     return mean_square + (PC + PC.T - PC @ P.T) * (lost / max(1.0 - lost, lost))
 
 

@@ -43,6 +43,8 @@ CUT_SHORT = 0.9
 """A step of this share of the radius counts as cut short."""
 FARTHEST = 1e8
 """Where the model has no minimum, a step without a radius goes this far."""
+_NO_WAY = 1e-9
+"""Decrease below which a way of negative curvature, whose length has no bound, leads nowhere."""
 SHORTEST = 1e-12
 """A radius below which no step is worth trying."""
 
@@ -124,11 +126,16 @@ class QuadraticModel:
         g, H, low, high, blocked = self._ends
         if ((whole.vector >= low) & (whole.vector <= high)).all():
             return whole
-        ways = [whole.vector, -whole.vector] if whole.curvature < 0 else [whole.vector]
+        ways = [whole.vector]
+        if whole.curvature < 0:
+            length = float(np.linalg.norm(whole.vector))
+            ways += [-whole.vector, *_into_the_corner(H, low, high, length)]
         steps = [_within(g, H, low, high, blocked, way, radius) for way in ways]
         decreases = [-float(g @ s + 0.5 * s @ H @ s) for s in steps]
         best = int(np.argmax(decreases))
-        return Step(steps[best], decreases[best], whole.curvature, whole.flat)
+        # negative curvature that no way with room meets is none
+        curvature = whole.curvature if decreases[best] > _NO_WAY else 0.0
+        return Step(steps[best], decreases[best], curvature, whole.flat)
 
     def _unbounded(self, radius: float) -> Step:
         """Return the minimizer as if no direction had ends."""
@@ -161,6 +168,29 @@ class QuadraticModel:
         high = low + 1.001 * float(np.linalg.norm(self.g)) / radius
         mu = brentq(excess, low, high, xtol=1e-300, rtol=1e-10) if excess(high) < 0 else high
         return np.asarray(-self.g / (self.values + mu))
+
+
+def _into_the_corner(H: Array, low: Array, high: Array, length: float) -> list[Array]:
+    """Return the way of most negative curvature along one or two coordinates that have room.
+
+    From a corner of the domain the eigenvectors of H may all lead out of it, while another way of
+    negative curvature leads in.
+    """
+    signs = [(1.0, high > 0), (-1.0, low < 0)]
+    best, way = 0.0, []
+    for one, has in signs:
+        for two, also in signs:
+            pairs = 0.5 * (np.diag(H)[:, None] + np.diag(H)) + one * two * H
+            same = np.eye(len(H), dtype=np.bool_)
+            pairs = np.where(same, np.diag(H)[:, None] if one == two else np.inf, pairs)
+            pairs = np.where(np.outer(has, also), pairs, np.inf)
+            i, j = np.unravel_index(int(pairs.argmin()), pairs.shape)
+            if pairs[i, j] < best:
+                out = np.zeros(len(H))
+                out[i] += one
+                out[j] += two if i != j else 0.0
+                best, way = float(pairs[i, j]), [out * (length / np.linalg.norm(out))]
+    return way
 
 
 def _within(

@@ -16,12 +16,14 @@ from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 
-__all__ = ["Optimization", "judge"]
+__all__ = ["Optimization", "counted", "judge"]
 
 _HIDDEN = 1e-4
 """Rounding error of the criterion above which its minimum is not known."""
 _LARGE = 1e3
 """Standardized theta from which on a fit may be on its way to infinity, or its start too large."""
+_MANIFOLD = 30.0
+"""The same where a structure's random effects are as many as the observations."""
 _LEVEL = 1e-2
 """By what the criterion has to rise when all random effects become ten times as large."""
 _FLAT_STEP = 0.5
@@ -68,13 +70,13 @@ class Optimization:
 
     def __repr__(self) -> str:
         return (
-            f"<Optimization by {self.method}: {self.verdict} after {self.evaluations} evaluations, "
+            f"<Optimization by {self.method}: {self.verdict} after {counted(self.evaluations)}, "
             f"criterion {self.objective[-1]:.6f}; {self.message}>"
         )
 
     def _repr_html_(self) -> str:
         return page(
-            f"{self.method}: {self.verdict} after {self.evaluations} evaluations",
+            f"{self.method}: {self.verdict} after {counted(self.evaluations)}",
             [self.to_frame()],
             [self.message],
         )
@@ -135,6 +137,11 @@ def judge(
     )
 
 
+def counted(evaluations: int) -> str:
+    """Return a number of evaluations in words."""
+    return f"{evaluations} evaluation{'' if evaluations == 1 else 's'}"
+
+
 def _promise(step: Step) -> str:
     """Say what the last step was good for."""
     return f"the last Newton step promised to lower the criterion by {step.decrease:.1e}"
@@ -160,7 +167,7 @@ def _failure(log: Log, noise: float, step: Step) -> tuple[str, str]:
         )
     verdict = "iteration limit" if log.evaluations >= log.limit else "no progress"
     return verdict, (
-        f"stopped after {log.evaluations} evaluations although a Newton step would lower the "
+        f"stopped after {counted(log.evaluations)} although a Newton step would lower the "
         f"criterion by {step.decrease:.2g}. Raise maxiter. {_another_start(log)}"
     )
 
@@ -203,7 +210,10 @@ def _endless(criterion: AnyCriterion, e: AnyEvaluation, log: Log) -> str:
         return ""
     counts = f"{cp.p} fixed and {cp.q} random effects for {cp.n} observations"
     peak = max(1.0, float(np.abs(theta).max()))
-    if cp.n <= cp.p + cp.q:
+    saturated = cp.n <= cp.p + cp.q
+    if saturated and criterion.problem.covariance.shaped:
+        return _stands_for_residuals(criterion, e, log) if peak > _MANIFOLD else ""
+    if saturated:
         near, far = (
             log.evaluate(criterion, covariance.scaled(covariance.start(), scale * peak))
             for scale in (1e2, 1e4)
@@ -223,6 +233,22 @@ def _endless(criterion: AnyCriterion, e: AnyEvaluation, log: Log) -> str:
                 "them, or pass sigma= if the residual standard deviation is known."
             )
     return ""
+
+
+def _stands_for_residuals(criterion: AnyCriterion, e: AnyEvaluation, log: Log) -> str:
+    """Say so if the residual variance may go to zero: a structure takes over the residuals."""
+    far = log.evaluate(criterion, criterion.space.scaled(e.theta, 10.0))
+    if far is not None and far.value >= e.value + _LEVEL:
+        return ""
+    shaped = criterion.problem.covariance.shaped
+    names = ", ".join(dict.fromkeys(repr(s.term.structure.name) for s in shaped))
+    return (
+        "the criterion only levels off as the residual variance goes to zero: random effects of "
+        f"structure {names} can stand for the residuals, as where there is one row for each level "
+        "and column, so that their variances and that of the residual are not told apart. Take a "
+        "structure of fewer parameters, such as hom=True or ar1, or pass sigma= if the residual "
+        "standard deviation is known."
+    )
 
 
 def _open_terms(

@@ -44,6 +44,9 @@ class Costs:
         One evaluation divided by the cube of the columns of the dense root.
     memory : float
         Bytes that a plan may take.
+    most_edges : float
+        Edges of remaining graphs, of all stages together, after which a plan ends with a dense
+        root, whatever that costs.
     patience : float
         Seconds that an exact evaluation may take before the iterative solver is chosen by itself.
     """
@@ -64,4 +67,5 @@ class Costs:
     dear: int = 1000
     cube: float = 4e-11
     memory: float = np.inf
+    most_edges: float = np.inf
     patience: float = 30.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,10 @@ from mixedlm_ext.solvers.symbolic import Symbolic
 Array = NDArray[np.float64]
 
 __all__ = ["DirectSolver", "Factor"]
+
+
+_MOST_EDGES = 5e7
+"""Edges that a plan may list before the iterative solver is chosen by itself."""
 
 
 class DirectSolver:
@@ -53,7 +58,8 @@ class DirectSolver:
     def if_it_pays(cls, A: BlockMatrix) -> DirectSolver | None:
         """Return the same, or None where memory or patience do not hold it."""
         costs = costs_of(A)
-        plan = make_plan(A.shapes, A.pairs, costs)
+        # a plan that lists more is one to lose patience with, and takes long itself
+        plan = make_plan(A.shapes, A.pairs, replace(costs, most_edges=_MOST_EDGES))
         if plan.memory(costs) > costs.memory or plan.seconds(costs) > costs.patience:
             return None
         return cls(Symbolic(A, plan, costs), A)

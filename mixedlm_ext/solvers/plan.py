@@ -246,6 +246,8 @@ class _Planner:
             stage = self._stage(members)
             stages.append(stage)
             members = self._next(stage)
+            if sum(len(u) for u, _ in edges) + len(self.u) > self.costs.most_edges:
+                members = None
             if members is not None:
                 edges.append((self.u, self.v))
         return Plan(stages, self._root(), edges, self.shapes, self.joined)

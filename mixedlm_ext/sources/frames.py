@@ -71,10 +71,15 @@ class Frames(Source):
                 "It must return a new one each time it is called, as a generator function does."
             )
         self._last = made
-        for i, frame in enumerate(made, start=1):
-            place = f"batch {i} of the data"
-            try:
-                yield place, read_table(frame)
-            except MixedLMError as error:
-                what = f"a {type(frame).__name__} ({shown(frame)})"
-                raise DataError(f"{place} is {what}: {error}") from error
+        try:
+            for i, frame in enumerate(made, start=1):
+                place = f"batch {i} of the data"
+                try:
+                    table = read_table(frame)
+                except MixedLMError as error:
+                    what = f"a {type(frame).__name__} ({shown(frame)})"
+                    raise DataError(f"{place} is {what}: {error}") from error
+                yield place, table
+        finally:
+            if hasattr(made, "close"):  # a reader of a file, also if it is not read to its end
+                made.close()

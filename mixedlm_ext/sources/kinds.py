@@ -81,5 +81,7 @@ class Kinds:
                 example = quoted(frame[name].dropna().iloc[0])
                 raise DataError(
                     f"column {name!r} holds {found} in {place}, such as {example}; in {first} it "
-                    f"holds {before}. Give the column one type in all of them."
+                    f"holds {before}. Give the column one type in all of them, or pass a function "
+                    "that reads it in one type, such as lambda: pd.read_csv(path, "
+                    f"dtype={{{name!r}: str}}, chunksize=100_000)."
                 )

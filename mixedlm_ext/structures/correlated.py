@@ -19,12 +19,16 @@ from mixedlm_ext.structures.base import LEAST_SD, MOST_SD, Structure
 
 Array = NDArray[np.float64]
 
-__all__ = ["CorrelatedStructure", "mean_known"]
+__all__ = ["WEAK", "CorrelatedStructure", "mean_known"]
 
 _INSIDE = 0.95
 """Share of the range of ρ that searches may start from."""
 _AT_END = 1e-8
 """Distance from the end of its range, relative to the range, at which ρ counts as on it."""
+_FEW = 6
+"""Columns up to which each is tried alone where effects are weak."""
+WEAK = 0.5
+"""Standard deviations, in those of the noise, below which effects are weak."""
 _NEAR_END = 1e-2
 """How much nearer to the end than the standard deviations are to zero ρ must be to be put there."""
 
@@ -222,20 +226,31 @@ class CorrelatedStructure(Structure):
         return np.concatenate([sd, rho])
 
     def further_starts(self, theta: Array) -> list[Array]:
-        """Return other correlations, if deviations of their own or a correlation ended at an end.
+        """Return other correlations, if effects are weak, or deviations or a correlation at an end.
 
-        With a deviation at zero, the sign of its correlation with others was decided by where it
-        came from: two starts with unit variances. A correlation at an end may have gone the wrong
-        way: one start towards the other.
+        Where effects vary less than the noise, correlations of either sign may explain the little
+        there is; with a deviation at zero, the sign of its correlation with others was decided by
+        where it came from: two starts with equal variances. A correlation at an end may have gone
+        the wrong way: one start towards the other.
         """
         sd, rho = theta[: self.n_sd], theta[self.n_sd :]
         low, high = self.rho_range
+        weak = sd.max() * np.sqrt(self.k) < WEAK  # each of k indicators has a share of the rows
+        if (sd <= 0).any() or weak:
+            start = np.full(self.n_sd, WEAK if self.one_variance else 1.0)
+            starts = [np.concatenate([start, 0.5 * end]) for end in (high, low)]
+            return starts + self._one_by_one(rho) if weak and not self.one_variance else starts
         if self.one_variance:
             return []
-        if (sd <= 0).any():
-            return [np.concatenate([np.ones(self.n_sd), 0.5 * end]) for end in (high, low)]
         other = np.where(rho >= high, 0.5 * low, np.where(rho <= low, 0.5 * high, rho))
         return [np.concatenate([sd, other])] if (other != rho).any() else []
+
+    def _one_by_one(self, rho: Array) -> list[Array]:
+        """Return starts in which one column varies: few, as there are few columns."""
+        if self.k > _FEW:
+            return []
+        sds = LEAST_SD + (1.0 - LEAST_SD) * np.eye(self.k)
+        return [np.concatenate([sd, 0.0 * rho]) for sd in sds]
 
     # --- steps: along θ, standard deviations measured as in linear structures ---------------------
 

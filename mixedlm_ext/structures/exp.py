@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.structures.base import Structure
-from mixedlm_ext.structures.correlated import CorrelatedStructure
+from mixedlm_ext.structures.correlated import WEAK, CorrelatedStructure
 from mixedlm_ext.structures.positions import Positions
 
 Array = NDArray[np.float64]
@@ -136,6 +136,9 @@ class Exponential(CorrelatedStructure):
         """
         sd, rho = theta[: self.n_sd], theta[self.n_sd :]
         low, high = self.rho_inside
+        if sd.max() * np.sqrt(self.k) < WEAK:
+            start = np.full(self.n_sd, WEAK / np.sqrt(self.k))
+            return [np.concatenate([start, end]) for end in (0.5 * high, 0.9 * high)]
         if (sd > 0).all() and (rho > low).all() and (rho < high).all():
             return []
         again = np.where(sd > 0, sd, 1.0)

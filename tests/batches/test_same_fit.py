@@ -10,6 +10,7 @@ from batched import assert_same, cut, outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mixedlm_ext.batches.columns import ColumnsSeen
 from mixedlm_ext.sources import Source
 
 Case = tuple[str, str, dict[str, Any]]
@@ -72,6 +73,7 @@ REFUSED: list[Case] = [
     ("frame", "y ~ x + (1 | nope)", {}),
     ("frame", "y ~ x + (1 | g)", {"weights": "nope"}),
     ("frame", "y ~ x + (0 + h || h)", {}),
+    ("missing", "y ~ x + z + (1 | g)", {"weights": "zero"}),
 ]
 
 
@@ -131,6 +133,26 @@ def test_any_batching_gives_the_same_fit(cuts: list[int], order: str, formula: s
     if order == "shuffled":
         data = data.sample(frac=1.0, random_state=1, ignore_index=True)
     assert_same(outcome(formula, cut(data, cuts)), outcome(formula, data))
+
+
+def test_columns_of_one_level_a_batch() -> None:
+    """Each row has one level; all together have several."""
+    data, formula = batched.frame().iloc[:60], "y ~ x + (0 + h || g)"
+    assert_same(outcome(formula, cut(data, 1)), outcome(formula, data))
+
+
+def test_the_sample_does_not_depend_on_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mixedlm_ext.batches.columns._SAMPLE", 20)
+    data = batched.frame()
+    samples = []
+    for size in (1, 7, 100, 240):
+        seen = ColumnsSeen({})
+        for frame in cut(data, size)():
+            seen.see(frame)
+        samples.append(seen.sample())
+    assert 10 <= len(samples[0]) <= 20
+    for sample in samples[1:]:
+        pd.testing.assert_frame_equal(sample, samples[0])
 
 
 def test_a_layout_learnt_from_a_thinned_sample_serves(monkeypatch: pytest.MonkeyPatch) -> None:

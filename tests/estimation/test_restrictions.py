@@ -7,6 +7,7 @@ standard deviations and correlations in the user's units, by Nelder and Mead's m
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -306,7 +307,9 @@ def test_range() -> None:
     two = MixedLM.from_formula(
         "y ~ 1 + exp(0 + position(t) | g) + exp(0 + position(t) | h)", data.assign(h=data["g"] % 7)
     )
-    same = quietly(two, equal=[("g.range", "h.range")])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the two leave no residual
+        same = two.fit(equal=[("g.range", "h.range")])
     assert_allclose(*same.varcorr()["range"].dropna(), rtol=1e-8)
 
 

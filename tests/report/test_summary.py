@@ -197,7 +197,7 @@ def test_p_value_of_zero_and_extreme_numbers() -> None:
         (SLEEPSTUDY, "missing", {}, "Rows with missing values left out: 3."),
         (SLEEPSTUDY, "weights", {"weights": "w"}, "Rows with zero weight left out: 7."),
         (SLEEPSTUDY, None, {"sigma": 30.0}, "The residual standard deviation was fixed at 30."),
-        (SLEEPSTUDY, "unbalanced", {"maxiter": 1}, "Not converged: stopped after 1 evaluations "
+        (SLEEPSTUDY, "unbalanced", {"maxiter": 1}, "Not converged: stopped after 1 evaluation "
          "although"),
         (SLEEPSTUDY, None, {"ddf": "normal"}, "P-values and intervals of the fixed effects use the "
          "normal approximation."),

@@ -120,6 +120,12 @@ def test_errors_are_those_of_the_pooled_rows() -> None:
         assert_same(pooled(combine(*sums)), batched.outcome(formula, data))
 
 
+def test_columns_of_one_level_a_site() -> None:
+    data, formula = batched.frame().iloc[:60], "y ~ x + (0 + f || g)"
+    sums = [summarize(formula, part, levels={"f": list("abc")}) for _, part in data.groupby("g")]
+    assert_same(pooled(combine(*sums)), batched.outcome(formula, data))
+
+
 def test_rows_of_a_site_may_come_in_batches() -> None:
     data = hospitals()
     one = summarize(FORMULA, batched.cut(data, 50))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from mixedlm_ext.products.rows import cross_products
 from mixedlm_ext.solvers import memory
 from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.direct import DirectSolver
+from mixedlm_ext.solvers.plan import make_plan
 from mixedlm_ext.solvers.symbolic import Symbolic
 
 
@@ -114,6 +116,17 @@ def test_pairs_that_do_not_fit_are_not_listed() -> None:
     with pytest.raises(FitError, match="900 of them in one dense matrix"):
         Symbolic(A, costs=tight)
     assert room < 8 * 4 * 900**2
+
+
+def test_a_plan_that_lists_too_many_edges_ends() -> None:
+    """What it would cost says that it does not pay."""
+    A = crossed(4000, (1500, 900))
+    chains = Costs(small=0, small_rest=0, stage=0.0, pair=0.0, dense_flop=1.0)
+    whole = Symbolic(A, costs=chains).plan
+    short = make_plan(A.shapes, A.pairs, replace(chains, most_edges=10.0))
+    assert len(short.stages) == 1 < len(whole.stages)
+    assert short.root_size == 900 > whole.root_size
+    assert short.seconds(chains) > whole.seconds(replace(chains, pair=2e-8))
 
 
 # ---------------------------------------------------------------- the refusal

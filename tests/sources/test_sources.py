@@ -162,6 +162,50 @@ def test_a_column_that_changes_its_type(data: pd.DataFrame, tmp_path: Path) -> N
     assert "a.parquet' it holds numbers" in message
 
 
+def test_numbers_may_be_whole_in_one_file_only(data: pd.DataFrame, tmp_path: Path) -> None:
+    parts = data.iloc[:100].astype({"c": int, "g": float}), data.iloc[100:]
+    for i, part in enumerate(parts):
+        part.to_parquet(tmp_path / f"{i}.parquet")
+    formula = "y ~ c + (1 | g)"
+    found = outcome(formula, str(tmp_path / "*.parquet"))
+    assert_same(found, outcome(formula, pd.concat(parts)))
+
+
+def test_text_and_categories_are_two_types(data: pd.DataFrame, tmp_path: Path) -> None:
+    data.iloc[:100].to_parquet(tmp_path / "0.parquet")
+    data.iloc[100:].astype({"f": "category"}).to_parquet(tmp_path / "1.parquet")
+    message = refusal(str(tmp_path / "*.parquet"))
+    assert "column 'f' holds categories in batch 1 of" in message and "1.parquet" in message
+
+
+def test_ordered_categories_keep_their_order(data: pd.DataFrame, tmp_path: Path) -> None:
+    ordered = pd.CategoricalDtype(["mid", "lo", "hi"], ordered=True)
+    data = data.astype({"h": ordered})
+    data.to_parquet(tmp_path / "a.parquet", row_group_size=31)
+    formula = "y ~ h + x + (1 | h:g) + (1 | k)"
+    assert_same(outcome(formula, tmp_path / "a.parquet"), outcome(formula, data))
+
+
+def test_keys_that_are_numbers_in_one_part_of_a_text_file(
+    data: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mixedlm_ext.sources.files._TEXT_ROWS", 100)
+    keys = [str(g) if i < 150 else f"n{g}" for i, g in enumerate(data["g"])]
+    data.assign(g=keys).to_csv(tmp_path / "a.csv")
+    assert "dtype={'g': str}, chunksize=100_000" in refusal(tmp_path / "a.csv", "y ~ x + (1 | g)")
+    found = outcome(
+        "y ~ x + (1 | g)", lambda: pd.read_csv(tmp_path / "a.csv", dtype={"g": str}, chunksize=100)
+    )
+    assert_same(found, outcome("y ~ x + (1 | g)", data.assign(g=keys)))
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_next_to_no_rows(rows: int, data: pd.DataFrame) -> None:
+    formula = "y ~ x + (1 | g)"
+    found = outcome(formula, lambda: iter([data.iloc[:0], data.iloc[:rows]]))
+    assert_same(found, outcome(formula, data.iloc[:rows]))
+
+
 def test_a_file_without_a_column(data: pd.DataFrame, tmp_path: Path) -> None:
     data.to_parquet(tmp_path / "a.parquet")
     data.drop(columns="x").to_parquet(tmp_path / "b.parquet")

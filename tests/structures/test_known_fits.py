@@ -322,6 +322,56 @@ def test_a_matrix_is_given_beside_the_formula_too() -> None:
     assert_allclose(result.objective, REFERENCE["animal"][0], atol=2e-7)
 
 
+@ways
+def test_weights_and_an_offset_are_those_of_the_dense_oracle(way: str) -> None:
+    terms, _ = terms_of("regression")
+    data = frame("repeated")
+    rng = np.random.default_rng(3)
+    w, offset = rng.uniform(0.5, 2.0, len(data)), rng.standard_normal(len(data))
+    given = {**matrices(), "A": relationships() if way == "pedigree" else matrices()["A"]}
+    made = MixedLM.from_formula(
+        FORMULAS["regression"], data, weights=w, offset=offset, eval_env=given
+    )
+    theta = np.array([1.1, -0.3, 0.5, 0.6])
+    arguments = (made.design.y, made.design.X, terms, theta)
+    expected = oracle.objective(*arguments, w=w, offset=offset, reml=True)
+    assert_allclose(made.objective(theta), expected, rtol=1e-11)
+    slope = oracle.gradient(*arguments, w=w, offset=offset, reml=True)
+    assert_allclose(made.score(theta), slope, atol=1e-6)
+
+
+def test_families_that_are_unrelated_stay_apart() -> None:
+    """A sparse matrix of families of several sizes, clones among them, is the dense one."""
+    rng = np.random.default_rng(5)
+    data, A = frame("animals"), matrices()["A"]
+    labels = list(A.index)
+    cuts = np.sort(rng.choice(np.arange(1, 160), 40, replace=False))
+    K = np.zeros((160, 160))
+    for own in np.split(np.arange(160), cuts):
+        K[np.ix_(own, own)] = 0.5 + 0.5 * np.eye(len(own))
+        K[np.ix_(own[:2], own[:2])] = 1.0  # clones
+    thin = (sparse.coo_array(K), labels)
+    formula = "y ~ sex + (1 | gr(animal, cov=K))"
+    one = quietly(MixedLM.from_formula(formula, data, cov={"K": thin}))
+    two = quietly(MixedLM.from_formula(formula, data, cov={"K": pd.DataFrame(K, labels, labels)}))
+    assert sparse.issparse(one.model.design.terms[0].related.root)
+    assert_allclose(one.objective, two.objective, rtol=1e-11)
+    b = one.random_effects["animal"]["Intercept"].to_numpy()
+    assert_allclose(b, two.random_effects["animal"]["Intercept"], atol=1e-6)
+    first = np.split(np.arange(160), cuts)
+    for own in first:
+        if len(own) > 1:
+            assert_allclose(b[own[0]], b[own[1]], atol=1e-9)
+
+
+def test_a_matrix_that_is_too_large_is_refused_at_once() -> None:
+    n = 20_000
+    chain = sparse.diags_array([[0.4] * (n - 1), [1.0] * n, [0.4] * (n - 1)], offsets=[-1, 0, 1])
+    data = {"y": np.arange(9.0) ** 1.5, "g": np.arange(9) // 3}
+    with pytest.raises(DesignError, match=r"joins 20,000 levels.*prec="):
+        MixedLM.from_formula("y ~ 1 + (1 | gr(g, cov=K))", data, cov={"K": (chain, range(n))})
+
+
 # ---------------------------------------------------------------- through the house
 
 

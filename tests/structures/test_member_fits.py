@@ -15,7 +15,7 @@ from places import DATA
 from scipy import sparse
 from simulation import quietly
 
-from mixedlm_ext import MixedLM, MixedLMResults, RandomTerm
+from mixedlm_ext import MixedLM, MixedLMResults, RandomTerm, plots
 from mixedlm_ext.errors import DesignError, DesignWarning, FitError, FormulaError
 
 HERE = DATA / "members"
@@ -270,6 +270,10 @@ def test_what_cannot_be_done_says_so() -> None:
         result.to_predictor()
     with pytest.raises(FitError, match="kind='parametric'"):
         result.bootstrap(5, kind="wild")
+    for draw in (plots.dotplot, plots.shrinkage):
+        with pytest.raises(plots.PlotError, match="belong to several levels"):
+            draw(result)
+    assert plots.caterpillar(result).axes
 
 
 # ---------------------------------------------------------------- bad members

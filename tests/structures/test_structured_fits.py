@@ -19,6 +19,7 @@ from numpy.testing import assert_allclose
 from places import DATA
 from scipy.optimize import minimize
 from simulation import quietly
+from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext import MixedLM, MixedLMResults, RandomTerm, datasets
 from mixedlm_ext.errors import DesignError, FitError, FormulaError, SingularFitWarning
@@ -97,6 +98,10 @@ REFERENCE = {
         874.606383071931, 870.296918005296, [1.597242, 0.6494843, 1.0198358],
         [0.2046431, 0.0909234],
     ),
+    "spatial: exp(0 + position(east, north) | region)": (
+        368.486635942556, 366.966265134023, [1.762641461, np.nan, 1.010542574],
+        [0.6235243, 0.1315371],
+    ),
     "ar1_gap: ar1(0 + C(time) | id)": (
         879.077963, 874.783572, [1.58659121657023, 0.59643432202995, 1.034502459009], None,
     ),
@@ -106,12 +111,14 @@ FIXED = {
     "machines": "score ~ Machine + ",
     "oats": "yield ~ nitro + ",
     "ar1_gap": "y ~ x + ",
+    "spatial": "y ~ x + ",
 }
 
 
 def read(name: str) -> pd.DataFrame:
     path = HERE / f"{name}.csv"
-    return pd.read_csv(path) if path.exists() else getattr(datasets, name).load_pandas().data
+    data = pd.read_csv(path) if path.exists() else getattr(datasets, name).load_pandas().data
+    return data.assign(region="all") if name == "spatial" else data
 
 
 def fitted(case: str, **options: object) -> MixedLMResults:
@@ -320,12 +327,37 @@ def test_satterthwaite_holds_a_correlation_at_its_end() -> None:
         assert_allclose(result.df_resid_inference[j], expected, rtol=1e-3)
 
 
-def test_kenward_roger_is_refused_before_the_fit() -> None:
-    model = MixedLM.from_formula("score ~ Machine + cs(0 + Machine | Worker)", read("machines"))
-    with pytest.raises(FitError, match=r"linear in their parameters.*'cs'.*satterthwaite"):
-        model.fit(ddf="kenward-roger")
-    with pytest.raises(FitError, match="satterthwaite"):
-        model.fit().with_ddf("kenward-roger-full")
+@pytest.mark.parametrize("reml", [True, False], ids=["REML", "ML"])
+@pytest.mark.parametrize("random", ["toep(0 + C(Days) | Subject)"])
+def test_a_structure_that_takes_over_the_residuals(random: str, reml: bool) -> None:
+    """One row for each day and subject: variances of their own and any correlations by lag."""
+    model = MixedLM.from_formula(SLEEP + random, read("sleepstudy"))
+    with pytest.warns(ConvergenceWarning, match="one row for each level and column"):
+        result = model.fit(reml=reml)
+    assert result.optimization.verdict == "no minimum"
+
+
+@pytest.mark.parametrize("random", ["ar1(0 + f | g, hom=False)", "ar1(0 + f | g)", "cs(0 + f | g)"])
+@pytest.mark.parametrize("seed", [3, 9])
+def test_pure_noise(random: str, seed: int) -> None:
+    """The criterion has several minima; no random start leads to a lower one."""
+    rng = np.random.default_rng(seed)
+    G, F = np.repeat(np.arange(12), 8), np.tile(np.repeat(np.arange(4), 2), 12)
+    data = pd.DataFrame({"g": G, "f": [f"l{i}" for i in F], "y": rng.standard_normal(96)})
+    model = MixedLM.from_formula("y ~ f + " + random, data)
+    result = quietly(model)
+    assert result.optimization.evaluations <= 60
+    low, high = model.problem.covariance.domain
+    bounded = np.isfinite(high)
+    for _ in range(5):
+        start = rng.uniform(0.05, 1.2, len(low))
+        share = rng.uniform(0.1, 0.9, bounded.sum())
+        start[bounded] = (low + (high - low) * 1.0)[bounded] * share
+        start[bounded] += low[bounded] * (1 - share)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            other = model.fit(start_params=start)
+        assert result.objective < other.objective + 1e-5
 
 
 def test_tables_name_the_parameters() -> None:

@@ -14,7 +14,7 @@ from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import DegreesOfFreedom, Fitted
-from mixedlm_ext.inference.fixed.kenward_roger import KenwardRoger, check_linear
+from mixedlm_ext.inference.fixed.kenward_roger import KenwardRoger, check_residual
 from mixedlm_ext.inference.fixed.satterthwaite import Satterthwaite
 from mixedlm_ext.structures.restrictions import Restrictions
 
@@ -70,7 +70,7 @@ def check_usable(problem: Problem, name: str) -> None:
     """Raise FitError before a fit if a method is not for such covariances or such a solver."""
     if name not in ("kenward-roger", _VARIANT):
         return
-    check_linear(problem)
+    check_residual(problem)
     if problem.solver.name == "iterative":
         raise FitError(
             f"ddf={name!r} needs the covariances of all pairs of random effects, which the "

@@ -1,16 +1,26 @@
 """Kenward & Roger's adjusted covariance and degrees of freedom (1997, Biometrics 53, 983-997).
 
-Σ = σ²V is linear in the variance parameters, Σ = Σ_i φ_iG_i: one G = Z E Z' for each variance and
-covariance of the random effects, and W⁻¹ for the residual. With Φ = (X'Σ⁻¹X)⁻¹ and P the projection
-of the REML likelihood,
+With G_i the derivatives of Σ = σ²V, one G = Z E Z' for each variance, covariance or other parameter
+of the random effects, and W⁻¹ for the residual variance; Φ = (X'Σ⁻¹X)⁻¹ and P the projection of the
+REML likelihood,
 
     P_i = -X'Σ⁻¹G_iΣ⁻¹X,   Q_ij = X'Σ⁻¹G_iΣ⁻¹G_jΣ⁻¹X,   [W⁻¹]_ij = tr(PG_iPG_j)/2
     Φ_A = Φ + 2 Φ {Σ_ij W_ij (Q_ij - P_iΦP_j)} Φ
 
+Where Σ is not linear in standard deviations and correlations, its second derivatives R_ij add
+
+    -½ Φ {Σ_ij W_ij X'Σ⁻¹R_ijΣ⁻¹X} Φ + Σ_l b_l ΦP_lΦ,   b_l = -¼ Σ_i W_li Σ_jk W_jk tr(PG_iPR_jk)
+
+(the same, and 2009, Computational Statistics & Data Analysis 53, 2583-2595): b is the bias of the
+estimates that the bend of Σ makes, and with it the answer does not depend on the parameters that
+one covariance is written in.
+
 Everything with Z comes from q × q cross-products; everything with W⁻¹ from Σ = Σ_i φ_iG_i, so
-nothing of size n appears and prior weights are right. Where several G are dependent, as in
-(1 | g) + (0 + f | g), the generalized inverse takes the place of [W⁻¹]⁻¹: what it gives depends on
-the space of the G alone, so that one model has one answer, however it is written.
+nothing of size n appears and prior weights are right: φ is the parameter itself where Σ is linear
+in it, half of a standard deviation, in which Γ is homogeneous of degree two, and 0 of a
+correlation. Where several G are dependent, as in (1 | g) + (0 + f | g), the generalized inverse
+takes the place of [W⁻¹]⁻¹: what it gives depends on the space of the G alone, so that one model has
+one answer, however it is written.
 
 Variances estimated as zero are left out, or kept as if they were in the interior, as pbkrtest does
 (Halekoh & Højsgaard 2014, Journal of Statistical Software 59(9)).
@@ -27,12 +37,12 @@ from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fit import Fit
-from mixedlm_ext.inference.fixed.boundary import zero_columns, zero_variances
-from mixedlm_ext.products.products import CrossProducts
+from mixedlm_ext.inference.fixed.boundary import zero_variances
+from mixedlm_ext.inference.fixed.directions import Direction, bent, directions
 
 Array = NDArray[np.float64]
 
-__all__ = ["KenwardRoger", "check_linear"]
+__all__ = ["KenwardRoger", "check_residual"]
 
 _MOST_COLUMNS = 6000
 """Columns of Z up to which dense q × q matrices are reasonable."""
@@ -52,8 +62,7 @@ class KenwardRoger:
     Raises
     ------
     FitError
-        After ML, with a fixed sigma, when Z has too many columns for a dense q × q matrix, or when
-        Σ is not linear in its parameters.
+        After ML, with a fixed sigma, or when Z has too many columns for a dense q × q matrix.
     """
 
     def __init__(self, fit: Fit, keep_zeros: bool = False) -> None:
@@ -68,7 +77,7 @@ class KenwardRoger:
                 f"Kenward-Roger needs dense {q} × {q} matrices here; at most {_MOST_COLUMNS} "
                 "columns of Z are reasonable. Use ddf='satterthwaite'."
             )
-        check_linear(fit.problem)
+        check_residual(fit.problem)
         self._fit, self._keep_zeros = fit, keep_zeros
         self.name = "kenward-roger-full" if keep_zeros else "kenward-roger"
 
@@ -76,7 +85,29 @@ class KenwardRoger:
         """Return the adjusted covariance Φ_A."""
         Phi, P, Q, W = self._terms
         inner = np.einsum("ij,ijpq->pq", W, Q) - np.einsum("ij,ipr,rs,jsq->pq", W, P, Phi, P)
-        return np.asarray(Phi + 2.0 * Phi @ inner @ Phi)
+        return np.asarray(Phi + 2.0 * Phi @ inner @ Phi + Phi @ self._bend @ Phi)
+
+    @cached_property
+    def _bend(self) -> Array:
+        """What the second derivatives of Σ add, between Φ and Φ."""
+        fit, (Phi, P, _, W) = self._fit, self._terms
+        if not fit.problem.covariance.shaped:
+            return np.zeros_like(Phi)
+        parameters = self._parameters
+        ZVZ, ZVX, _ = (block / fit.sigma**2 for block in _cross_products(fit))
+        ZPZ = ZVZ - ZVX @ Phi @ ZVX.T
+        R = bent(fit, parameters, W)
+        RP = R @ ZPZ
+        traces = np.array([np.sum((p.E @ ZPZ) * RP.T) for p in parameters])
+        phi = np.array([p.phi for p in parameters])
+        last = (np.trace(RP) - phi @ traces) / fit.sigma**2
+        bias = -0.25 * W @ np.append(traces, last)
+        return np.asarray(np.einsum("l,lpq->pq", bias, P) - 0.5 * ZVX.T @ R @ ZVX)
+
+    @cached_property
+    def _parameters(self) -> list[Direction]:
+        """The parameters of the random effects that count."""
+        return list(directions(self._fit, self._keep_zeros))
 
     @cached_property
     def _terms(self) -> tuple[Array, Array, Array, Array]:
@@ -86,7 +117,8 @@ class KenwardRoger:
         Phi = scale * fit.unscaled_cov
         ZVZ, ZVX, XVX = (block / scale for block in _cross_products(fit))
         ZPZ = ZVZ - ZVX @ Phi @ ZVX.T
-        E, phi = _patterns(fit, self._keep_zeros)
+        E = [p.E for p in self._parameters]
+        phi = np.array([p.phi for p in self._parameters])
         # with Z: B_i = E_i Z'Σ⁻¹X, and the traces tr(PG_i), tr(PG_iPG_j)
         B = [e @ ZVX for e in E]
         P = [-ZVX.T @ b for b in B]
@@ -155,19 +187,13 @@ class KenwardRoger:
         )
 
 
-def check_linear(problem: Problem) -> None:
-    """Refuse structures whose covariance is not linear in variances and covariances."""
+def check_residual(problem: Problem) -> None:
+    """Refuse residual structures, whose derivatives are not patterns of Z."""
     if problem.residual is not None:
         raise FitError(
-            "Kenward and Roger's method is for covariances that are linear in their parameters; "
-            f"those of the residuals, {problem.residual.structure.text}, are not. Use "
+            "Kenward and Roger's method is for residuals that are independent, of one variance or "
+            f"known weights; these have {problem.residual.structure.text}. Use "
             "ddf='satterthwaite'."
-        )
-    if problem.covariance.shaped:
-        name = problem.covariance.shaped[0].term.structure.name
-        raise FitError(
-            "Kenward and Roger's method is for covariances that are linear in their parameters; "
-            f"those of structure {name!r} are not. Use ddf='satterthwaite'."
         )
 
 
@@ -187,31 +213,3 @@ def _generalized_inverse(information: Array) -> Array:
     kept = values > _DEPENDENT * values.max()
     root = unit[:, None] * vectors[:, kept] / np.sqrt(values[kept])
     return np.asarray(root @ root.T)
-
-
-def _covariance(cp: CrossProducts, i: int, levels: int) -> Array:
-    """Return K of the levels of a block, I where they are independent."""
-    prior = cp.layout.prior(i)
-    return np.eye(levels) if prior is None else prior.solve(np.eye(levels))
-
-
-def _patterns(fit: Fit, keep_zeros: bool) -> tuple[list[Array], Array]:
-    """Return E and φ of every variance and covariance that counts as a parameter."""
-    cp = fit.problem.cp
-    zero = zero_columns(fit)
-    E, phi = [], []
-    for i, term in enumerate(fit.problem.covariance.terms):
-        Gamma = fit.templates[i] @ fit.templates[i].T
-        k, levels = cp.shapes[term.block]
-        block = slice(cp.offsets[term.block], cp.offsets[term.block + 1])
-        for raw in term.structure.parameter_directions():
-            a, b = (int(at[0]) for at in np.nonzero(raw))
-            if not keep_zeros and (zero[i][a] or zero[i][b]):
-                continue
-            within = np.zeros((k, k))
-            within[term.own, term.own] = term.whitening @ raw @ term.whitening.T
-            e = np.zeros((cp.q, cp.q))
-            e[block, block] = np.kron(within, _covariance(cp, term.block, levels))
-            E.append(e)
-            phi.append(fit.sigma**2 * Gamma[a, b])
-    return E, np.array(phi)

@@ -178,7 +178,7 @@ def test_a_replicate_that_did_not_converge_has_no_statistic(
         boot = result.bootstrap(13, rng=1, statistic=_params)
     assert [warning.filename for warning in caught] == [__file__]
     assert boot.failures.index.tolist() == [2, 5, 8, 11]
-    assert boot.failures.str.contains("stopped after 1 evaluations").all()
+    assert boot.failures.str.contains("stopped after 1 evaluation ").all()
     assert boot.replicates.index[boot.replicates["Days"].isna()].tolist() == [2, 5, 8, 11]
 
 
