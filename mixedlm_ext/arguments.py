@@ -250,6 +250,12 @@ def read_formula(
     if not with_components:
         check_is_text(formula)
     rows = open_source(data) if is_source(data) else read_table(data)
+    structured = correlation is not None or variance is not None
+    if structured and isinstance(rows, Source):
+        raise DesignError(
+            "residual structures need the rows in memory: those of a group belong together. "
+            "Pass a frame, or leave out correlation= and variance=."
+        )
     scope = eval_env
     structured = correlation is not None or variance is not None
     if structured and isinstance(rows, Source):

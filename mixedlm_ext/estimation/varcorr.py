@@ -40,7 +40,7 @@ def varcorr(fit: Fit) -> pd.DataFrame:
         term. A correlation that is a parameter of a structure has a row of its own, ``ar1 rho``,
         with its value in ``corr_1``; a range, ``exp range``, has it in the column ``range``.
         Residuals whose variance differs by strata have a row for each; the power or rate of one
-        that follows a covariate, whose ``std_dev`` is that at |x| = 1 or x = 0, has its value in
+        that follows a covariate, whose ``std_dev`` is that at x = 1 or x = 0, has its value in
         the column ``value``.
     """
     records: list[tuple[str, str, float, Array]] = []
