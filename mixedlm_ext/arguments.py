@@ -251,18 +251,7 @@ def read_formula(
         check_is_text(formula)
     rows = open_source(data) if is_source(data) else read_table(data)
     structured = correlation is not None or variance is not None
-    if structured and isinstance(rows, Source):
-        raise DesignError(
-            "residual structures need the rows in memory: those of a group belong together. "
-            "Pass a frame, or leave out correlation= and variance=."
-        )
     scope = eval_env
-    structured = correlation is not None or variance is not None
-    if structured and isinstance(rows, Source):
-        raise DesignError(
-            "residual structures need the rows in memory: those of a group belong together. "
-            "Pass a frame, or leave out correlation= and variance=."
-        )
     if with_components:
         parsed = formula
     elif groups is None:
@@ -273,8 +262,7 @@ def read_formula(
         parsed, scope = translate_groups(formula, data, groups, re_formula, vc_formula, scope)
     build = partial(design_from_formula, cov=cov, correlation=correlation, variance=variance)
     if isinstance(rows, Source):
-        refuse_related(parsed, cov)
-        refuse_positions(parsed)
+        _refuse_in_batches(parsed, cov, structured)
         build = partial(
             design_from_partitions if isinstance(rows, DaskFrame) else design_from_source,
             progress=progress,
@@ -310,6 +298,17 @@ def translate_groups(
 
     columns = read_table(data).names
     return translate_statsmodels(formula, groups, re_formula, vc_formula, columns), scope
+
+
+def _refuse_in_batches(parsed: MixedFormula, cov: Any, structured: bool) -> None:
+    """Refuse what needs the rows of a level together, or a matrix of the levels."""
+    if structured:
+        raise DesignError(
+            "residual structures need the rows in memory: those of a group belong together. "
+            "Pass a frame, or leave out correlation= and variance=."
+        )
+    refuse_related(parsed, cov)
+    refuse_positions(parsed)
 
 
 def _translate_named(
