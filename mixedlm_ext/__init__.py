@@ -1,4 +1,4 @@
-"""Linear mixed models with lme4's formulas, as a statsmodels extension."""
+"""Linear and generalized mixed models with lme4's formulas, as a statsmodels extension."""
 
 from typing import TYPE_CHECKING, Any
 
