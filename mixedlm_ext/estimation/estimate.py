@@ -61,6 +61,7 @@ def estimate(
     Examples
     --------
     >>> from mixedlm_ext import MixedLM, datasets
+    >>> from mixedlm_ext.criteria.gaussian import GaussianCriterion
     >>> data = datasets.dyestuff.load_pandas().data
     >>> model = MixedLM.from_formula("Yield ~ 1 + (1 | Batch)", data)
     >>> fit = estimate(model.design, GaussianCriterion(model.problem, reml=True))
