@@ -93,7 +93,7 @@ def outcome(predict: Any, *arguments: Any, **options: Any) -> Any:
         warnings.simplefilter("ignore", DesignWarning)
         try:
             return predict(*arguments, **options)
-        except DesignError as error:
+        except MixedLMError as error:
             return error
 
 
@@ -121,13 +121,16 @@ def test_any_model(formula: str, seed: int, lost: float, new_levels: str) -> Non
         predictor = Predictor.load(path)
 
     fitted = result.fittedvalues
-    assert_allclose(predictor.predict(data.loc[fitted.index]), fitted, rtol=1e-9, atol=1e-9)
+    # what x of 5,000 and its square add up to is rounded as they are
+    terms = np.abs(result.model.exog) @ np.abs(result.params.to_numpy())
+    atol = 1e-9 + 1e-14 * float(terms.max())
+    assert_allclose(predictor.predict(data.loc[fitted.index]), fitted, rtol=1e-9, atol=atol)
     new = with_missing(other_rows(data, rng), lost, rng)
     for which in ("conditional", "population"):
         options: dict[str, Any] = {"which": which, "new_levels": new_levels}
         theirs = outcome(result.predict, new, **options)
         ours = outcome(predictor.predict, new, **options)
-        if isinstance(theirs, DesignError):
+        if isinstance(theirs, MixedLMError):
             event("refused")
             assert type(ours) is type(theirs)
             assert ("not seen" in str(ours)) == ("not seen" in str(theirs))
