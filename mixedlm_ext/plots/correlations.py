@@ -217,9 +217,10 @@ def _name_cells(ax: Axes, picture: Matrix) -> None:
 def _write_numbers(ax: Axes, values: Array) -> None:
     """Write each correlation onto its cell, in black or white."""
     (image,) = ax.images
+    shades = np.asarray(image.cmap(image.norm(values)))
     for (i, j), value in np.ndenumerate(values):
         if np.isfinite(value):
-            red, green, blue, _ = image.cmap(image.norm(value))
+            red, green, blue, _ = shades[i, j]
             light = 0.3 * red + 0.59 * green + 0.11 * blue
             color = "black" if light > 0.5 else "white"
             look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": _FONT + 1}
