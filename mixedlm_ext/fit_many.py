@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
-from mixedlm_ext.criteria.restricted import criterion_of
+from mixedlm_ext.criteria.linear import criterion_of
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.column import is_labelled, is_polars, one_column
