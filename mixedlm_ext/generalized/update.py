@@ -12,10 +12,10 @@ from mixedlm_ext.generalized.fitting import GLM_FIT_ARGUMENTS, AssembledGenerali
 from mixedlm_ext.generalized.reading import (
     GLM_FORMULA_ARGUMENTS,
     GeneralizedDesign,
-    has_two_columns,
     read_generalized,
 )
 from mixedlm_ext.generalized.record import generalized
+from mixedlm_ext.generalized.responses import has_two_columns
 from mixedlm_ext.inference.update import known_columns, same_columns, same_rows, with_new_columns
 from mixedlm_ext.language.update import update_formula
 
@@ -98,9 +98,9 @@ def _same_weights(fitted: Fitted, data: Any, changed: dict[str, Any]) -> dict[st
     given = {"weights", "freq_weights", "var_weights"} & set(changed)
     kinds = [kind for kind in ("trials", "var", "freq") if getattr(fit.prior, kind) is not None]
     kinds = [kind for kind in kinds if not (two and kind == "trials")]
-    if kinds and not given and design.spec.weights.column is None:
+    columns = same_columns(design, changed)
+    if kinds and not given and columns["weights"] is None:
         raise DesignError("the weights of the model were arrays. Pass weights= of the new data.")
     name = {"trials": "weights", "var": "var_weights", "freq": "freq_weights"}
-    column = design.spec.weights.column
-    own = {name[kind]: column for kind in kinds if not given}
-    return {**own, "offset": same_columns(design, changed)["offset"]}
+    own = {name[kind]: columns["weights"] for kind in kinds if not given}
+    return {**own, "offset": columns["offset"]}
