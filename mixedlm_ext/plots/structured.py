@@ -269,7 +269,7 @@ def _residuals_by_distance(fit: Any, observed: bool) -> ByDistance:
     else:
         points = np.arange(round(reach) + 1.0)
     seen = None
-    if observed and all(term.related is None for term in fit.design.terms):
+    if observed:
         fewest = min(_FEWEST_PAIRS, len(pairs.distance))
         seen = mean_by_distance(pairs.distance, residual_products(fit, pairs), fewest)
     part = structure.correlation
