@@ -232,6 +232,31 @@ def test_known_levels() -> None:
     assert_allclose(ax.images[0].get_array(), correlation(A), atol=1e-8)
 
 
+def test_many_names_have_room() -> None:
+    rng = np.random.default_rng(4)
+    names = [f"line number {i}" for i in range(120)]
+    K = pd.DataFrame(np.eye(120) + 0.1, index=names, columns=names)
+    y = rng.normal(size=360) + np.tile(rng.normal(size=120), 3)
+    data = pd.DataFrame({"id": names * 3, "y": y})
+    result = MixedLM.from_formula("y ~ 1 + (1 | id)", data, cov={"id": K}).fit(ddf="normal")
+    figure = plots.correlations(result)
+    check_layout(figure)
+    named = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    assert 10 < len(named) < 60
+    assert set(named) < set(names)
+
+
+def test_members_have_no_known_correlations() -> None:
+    rng = np.random.default_rng(4)
+    a, b = rng.integers(0, 12, (2, 300))
+    effects = rng.normal(size=12)
+    y = effects[a] + effects[b] + rng.normal(size=300)
+    data = pd.DataFrame({"a": a, "b": b, "y": y})
+    result = MixedLM.from_formula("y ~ 1 + (1 | mm(a, b))", data).fit(ddf="normal")
+    with refused("the model has no correlations to draw"):
+        plots.correlations(result)
+
+
 def test_too_many_levels() -> None:
     rng = np.random.default_rng(4)
     names = [f"a{i}" for i in range(700)]
@@ -266,6 +291,16 @@ def test_residuals_by_visit(shuffled: bool) -> None:
     (ax,) = plots.correlations(result, "Residual", kind="matrix").axes
     h = np.abs(np.subtract.outer(np.arange(4), np.arange(4)))
     assert_allclose(ax.images[0].get_array(), rho**h)
+
+
+def test_variances_that_differ_within_a_group() -> None:
+    result = growth(correlation="ar1(visit | Subject)", variance="power(age)")
+    (ax,) = plots.correlations(result).axes
+    frame, (_, power) = result.model.data.frame, result.fit_record.design.residual.values
+    sd = np.sqrt(result.scale) * np.asarray(frame["age"], dtype=float) ** power
+    own = dense_products(result, frame["Subject"].tolist(), frame["visit"].tolist(), {"sd": sd})
+    wanted = [[h, np.mean(own[h])] for h in (1.0, 2.0, 3.0)]
+    assert_allclose(points(ax, "D"), wanted, rtol=1e-9)
 
 
 def test_residuals_at_any_times() -> None:
