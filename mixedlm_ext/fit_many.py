@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
-from mixedlm_ext.criteria.restricted import criterion_of
+from mixedlm_ext.criteria.linear import criterion_of
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.column import is_labelled, is_polars, one_column
@@ -34,7 +34,7 @@ from mixedlm_ext.parallel import pieces, run
 
 Array = NDArray[np.float64]
 
-__all__ = ["ManyFits", "fit_many", "responses_of"]
+__all__ = ["ManyFits", "fit_many", "place_of", "responses_of"]
 
 _SMALLEST = 1e-150
 
@@ -109,11 +109,7 @@ class ManyFits:
         -------
         MixedLMResults
         """
-        if name not in self.params.index:
-            raise FitError(f"no response {name!r} was fitted. See .params.index.")
-        place = self.params.index.get_loc(name)
-        if not isinstance(place, int):
-            raise FitError(f"several responses are called {name!r}. Rename the columns.")
+        place = place_of(name, self.params.index)
         model = self._model.with_response(self._Y[:, place], str(name))
         theta = self.theta.iloc[place].to_numpy()
         covariance = model.problem.covariance
@@ -212,6 +208,16 @@ def _strike_reproduced(e: Estimates, sizes: Array) -> None:
     """Take out the responses that the model reproduces: their sigma is rounding error."""
     why = "the model reproduces the response exactly, so that no residual variance is left."
     e.strike(np.flatnonzero(is_rounding(e.sigma, sizes)).tolist(), why)
+
+
+def place_of(name: Any, names: pd.Index) -> int:
+    """Return the position of a response that was fitted."""
+    if name not in names:
+        raise FitError(f"no response {name!r} was fitted. See .params.index.")
+    place = names.get_loc(name)
+    if not isinstance(place, int):
+        raise FitError(f"several responses are called {name!r}. Rename the columns.")
+    return place
 
 
 def responses_of(design: Design, Y: Any) -> tuple[Array, pd.Index]:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.arguments import refuse_unknown
 from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.linear import criterion_of
 from mixedlm_ext.criteria.residual import ResidualCriterion
-from mixedlm_ext.criteria.restricted import criterion_of
 from mixedlm_ext.criteria.space import read_point
 from mixedlm_ext.errors import FitError, shown
 from mixedlm_ext.estimation.assembled import Assembled

@@ -6,7 +6,6 @@ Each method is a line that names the function that computes it; its docstring st
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import numpy as np
@@ -32,12 +31,11 @@ from mixedlm_ext.inference.fixed import ddf as ddf_methods
 from mixedlm_ext.inference.fixed.coefficients import Coefficients
 from mixedlm_ext.inference.means import marginal_means, trends
 from mixedlm_ext.inference.profile import derived, profiling
-from mixedlm_ext.labelled_effects import LabelledEffects
 from mixedlm_ext.method import as_method, of_fit, of_fitted
+from mixedlm_ext.mixed_results import MixedResults
 from mixedlm_ext.prediction import predict
 from mixedlm_ext.report import columns, summary, tidy
 from mixedlm_ext.report.summary import headline, summary_notes
-from mixedlm_ext.search import Optimization
 from mixedlm_ext.simulation import new_rows
 
 Array = NDArray[np.float64]
@@ -53,7 +51,7 @@ def another(
     return as_method(function, lambda own: own.fitted, lambda own, fitted: own.like(fitted))
 
 
-class MixedLMResults(absent.NotOfResults, LabelledEffects):
+class MixedLMResults(absent.NotOfResults, MixedResults):
     """Results of a fitted linear mixed model.
 
     Created by `MixedLM.fit`. ``params`` are the fixed effects; attributes and methods that
@@ -106,28 +104,8 @@ class MixedLMResults(absent.NotOfResults, LabelledEffects):
     """The model, a `MixedLM`."""
 
     def __init__(self, model: Any, fitted: Fitted) -> None:
-        fit = fitted.fit
-        self._fitted = replace(
-            fitted,
-            face=model.face,
-            x_names=tuple(model.exog_names),
-            constant=fitted.constant if model.data.const_idx is None else model.data.const_idx,
-        )
-        self._coefficients = Coefficients(self._fitted)
-        super().__init__(model, fit.beta, scale=fit.sigma**2, use_t=fitted.use_t)
-        self._cache: dict[str, Any] = {}
+        super().__init__(model, fitted, scale=fitted.fit.sigma**2, use_t=fitted.use_t)
         model.serve(self)
-        self.nobs = fitted.n
-        self.df_resid = self.nobs - len(fit.beta)
-        self.df_model = len(fit.beta) - int(model.k_constant)
-        self.cov_type = "nonrobust" if fitted.clustered is None else "cluster"
-        if fitted.clustered is not None:
-            self.cov_kwds = {"groups": fitted.clustered.groups, "kind": fitted.clustered.kind}
-
-    def initialize(self, model: Any, params: Any, **kwargs: Any) -> None:
-        """Attach the model; `params` are those of the fit."""
-        self.model = model
-        self.k_constant = model.k_constant
 
     if not TYPE_CHECKING:  # which refuse what is not there before it is asked for
 
@@ -157,16 +135,10 @@ class MixedLMResults(absent.NotOfResults, LabelledEffects):
             return type(self)(self.model, fitted)
         return fitted.result()
 
-    def __dir__(self) -> list[str]:
-        return [name for name in super().__dir__() if name not in absent.INHERITED]
-
     def __repr__(self) -> str:
         criterion = "REML criterion" if self.reml else "-2 log-likelihood"
         line = headline(self.fit_record.design, self.nobs)
         return f"<MixedLMResults: {line}, {criterion} {self.objective:.6g}>"
-
-    def _repr_html_(self) -> str:
-        return str(self.summary().as_html())
 
     # --- the fit ------------------------------------------------------------------------------
 
@@ -191,19 +163,9 @@ class MixedLMResults(absent.NotOfResults, LabelledEffects):
         return "REML" if self.reml else "ML"
 
     @property
-    def optimization(self) -> Optimization:
-        """The log of the search."""
-        return self.fit_record.optimization
-
-    @property
     def converged(self) -> bool:
         """Whether the search ended at a minimum."""
         return self.optimization.converged
-
-    @property
-    def singular(self) -> bool:
-        """Whether the estimated covariance of some random-effects term is singular."""
-        return any(self.fit_record.singular_terms)
 
     @property
     def objective(self) -> float:
@@ -268,36 +230,6 @@ class MixedLMResults(absent.NotOfResults, LabelledEffects):
     group_coefs = of_fit(random_effects.group_coefs)
     breeding_values = of_fit(breeding_values.breeding_values)
     re_pca = of_fit(re_pca.re_pca)
-
-    @property
-    def n_groups(self) -> dict[str, int]:
-        """Number of levels of each grouping factor."""
-        return self._fitted.n_groups
-
-    @cache_readonly
-    def random_effects(self) -> dict[str, pd.DataFrame]:
-        """Conditional modes of the random effects: for each term a frame of levels by columns."""
-        return random_effects.conditional_modes(self.fit_record)
-
-    @cache_readonly
-    def random_effects_sd(self) -> dict[str, pd.DataFrame]:
-        """Conditional standard deviations of the random effects, the rest as known."""
-        return random_effects.conditional_sds(self.fit_record)
-
-    @cache_readonly
-    def random_effects_cov(self) -> dict[Any, Any]:
-        """Conditional covariances of the random effects.
-
-        For each term, by the names of `random_effects`, a dict of level to covariance frame. Where
-        there is one term, its levels are found directly as well, as in statsmodels:
-        ``random_effects_cov["308"]``.
-        """
-        return random_effects.conditional_covariances(self.fit_record)
-
-    @cache_readonly
-    def cov_re(self) -> pd.DataFrame:
-        """Covariance matrix of the random effects of the only grouping factor."""
-        return varcorr.covariance_of_only_factor(self.fit_record)
 
     @cache_readonly
     def vcomp(self) -> pd.Series:

@@ -46,6 +46,7 @@ LAYERS: list[list[str]] = [
     ["diagnostics", "fit_many", "prediction.results"],
     ["prediction.predict"],
     ["labelled_effects", "report"],
+    ["mixed_results"],
     ["generalized", "results"],
     ["model", "plots", "stages"],
     ["formula", "sklearn"],

@@ -10,17 +10,13 @@ import numpy.typing as npt
 
 from mixedlm_ext.batches.learning import Learnt
 from mixedlm_ext.batches.summing import Summed
-from mixedlm_ext.design.checks import (
-    check_response_values,
-    check_size,
-    check_term,
-    repeated_column,
-)
+from mixedlm_ext.design.checks import check_response_values, check_size
 from mixedlm_ext.design.facts import KnownPair, KnownTerm
 from mixedlm_ext.design.fixed import FixedPart, keep_columns
 from mixedlm_ext.design.from_formula import check_one_level, warn_of_times
 from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.records import TermDesign, TermSpec
+from mixedlm_ext.design.term_checks import check_term, repeated_column
 from mixedlm_ext.errors import FormulaError
 from mixedlm_ext.products.products import CrossProducts
 

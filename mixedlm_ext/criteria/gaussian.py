@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.alignment import AlignedProblem, align
+from mixedlm_ext.criteria.differences import slope_along
 from mixedlm_ext.criteria.expected_information import (
     traces_by_differences,
     traces_by_levels,
@@ -90,10 +91,7 @@ class GaussianCriterion:
             moved[j] += change
             return self.at(moved).gradient
 
-        if low <= theta[j] - h and theta[j] + h <= high:
-            return np.asarray((gradient(h) - gradient(-h)) / (2.0 * h))
-        h = h if theta[j] + 2.0 * h <= high else -h
-        return np.asarray((4.0 * gradient(h) - gradient(2.0 * h) - 3.0 * gradient(0.0)) / (2.0 * h))
+        return slope_along(gradient, h, low - theta[j], high - theta[j])
 
 
 class GaussianEvaluation:

@@ -20,14 +20,16 @@ and ω alone (lme4's nAGQ = 0), and N_o is replaced by the inverse for both: Z̄
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.criteria.differences import slope_along
 from mixedlm_ext.criteria.generalized import GeneralizedProblem
+from mixedlm_ext.criteria.laplace_clusters import gamma_by_cluster
 from mixedlm_ext.criteria.pirls import find_modes, fixed_start, solve_information
 from mixedlm_ext.criteria.working_information import WorkingInformation
 from mixedlm_ext.errors import FitError
@@ -276,7 +278,9 @@ class LaplaceEvaluation:
         problem, at = self._problem, self.modes.at
         out = np.zeros((count, len(self.theta)))
         m = len(self.theta_part)
-        for c, G in enumerate(self._cluster_gamma_gradients(codes, count)):
+        shift = np.asarray(problem.rows.Zt @ self.q)
+        parts = gamma_by_cluster(problem, self.templates, self.w, self.v, shift, codes, count)
+        for c, G in enumerate(parts):
             by_template = [2.0 * g @ T for g, T in zip(G, self.templates)]
             known: Callable[[], Sequence[Array]] = partial(list, G)
             out[c, :m] = theta_gradient(problem.covariance, self.theta_part, by_template, known)
@@ -287,42 +291,6 @@ class LaplaceEvaluation:
             weights = at.weights_extra(problem.observed)
             extra = -2.0 * at.extra_score + self.h * weights + self._answer * at.score_extra
             out[:, -1] = np.bincount(codes, extra, count)
-        return out
-
-    def _cluster_gamma_gradients(
-        self, codes: NDArray[np.intp], count: int
-    ) -> Iterator[list[Array]]:
-        """Yield ∂d/∂Γ_i of the levels of each set, by dense matrices of one set at a time."""
-        problem = self._problem
-        cp, Z = problem.linear.cp, problem.rows.Z
-        shift = np.asarray(problem.rows.Zt @ self.q)
-        order = np.argsort(codes, kind="stable")
-        stops = np.cumsum(np.bincount(codes, minlength=count))
-        for rows in np.split(order, stops[:-1]):
-            own = np.unique(Z[rows].indices).astype(np.intp)
-            part = Z[rows][:, own].toarray()
-            A = part.T @ (self.w[rows, None] * part)
-            Lambda = self._template_rows(own)
-            M = np.eye(len(own)) + Lambda.T @ A @ Lambda
-            V = A - A @ Lambda @ np.linalg.solve(M, Lambda.T @ A)
-            v, a = self.v[own], shift[own]
-            whole = V - np.outer(v, v) + 0.5 * (np.outer(a, v) + np.outer(v, a))
-            block = np.searchsorted(cp.offsets, own, side="right") - 1
-            G = []
-            for i, (k, _) in enumerate(cp.shapes):
-                mine = np.flatnonzero(block == i)  # column by column, the same levels in each
-                square = whole[np.ix_(mine, mine)].reshape(k, len(mine) // k, k, len(mine) // k)
-                G.append(np.einsum("albl->ab", square))
-            yield G
-
-    def _template_rows(self, own: NDArray[np.intp]) -> Array:
-        """Return Λ of some columns of Z, all columns of each level among them."""
-        cp = self._problem.linear.cp
-        block = np.searchsorted(cp.offsets, own, side="right") - 1
-        out = np.zeros((len(own), len(own)))
-        for i, T in enumerate(self.templates):
-            mine = np.flatnonzero(block == i)
-            out[np.ix_(mine, mine)] = np.kron(T, np.eye(len(mine) // len(T)))
         return out
 
     # --- steps ------------------------------------------------------------------------------------
@@ -379,21 +347,15 @@ class LaplaceEvaluation:
 
     def _difference(self, j: int, d: int) -> Array:
         """Return ∂/∂s_j of the gradient along the fixed directions of a step from here."""
-        h = _STEP
         room = self.room
         low, high = (-np.inf, np.inf) if room is None else (room[0][j], room[1][j])
 
         def gradient(change: float) -> Array:
-            step = np.zeros(d)
-            step[j] = change
-            return self._gradient_after(step)
+            if not change:
+                return self.step_gradient
+            return self._gradient_after(change * np.eye(d)[j])
 
-        if low <= -h and high >= h:
-            return np.asarray((gradient(h) - gradient(-h)) / (2.0 * h))
-        h = h if high >= 2.0 * h else -h
-        return np.asarray(
-            (4.0 * gradient(h) - gradient(2.0 * h) - 3.0 * self.step_gradient) / (2.0 * h)
-        )
+        return slope_along(gradient, _STEP, low, high)
 
     def _gradient_after(self, step: Array) -> Array:
         """Return the gradient along this point's directions, after a step along them."""

@@ -14,19 +14,14 @@ and ∂d/∂target_i = μ_i. Where θ and log σ both count, the criterion is th
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from mixedlm_ext.caching import cached_property
-from mixedlm_ext.criteria.base import Evaluation
 from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.criteria.pls import PenalizedLeastSquares, Problem
-from mixedlm_ext.criteria.residual import ResidualCriterion
-from mixedlm_ext.criteria.space import JointSpace
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.structures.covariance import Covariance
 from mixedlm_ext.structures.restrictions import Jet, Restrictions
@@ -35,12 +30,8 @@ Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 __all__ = [
-    "AnyCriterion",
-    "AnyEvaluation",
     "RestrictedCriterion",
     "RestrictedEvaluation",
-    "beside_residuals",
-    "criterion_of",
 ]
 
 _ON = 1e-12
@@ -55,93 +46,6 @@ _HALVINGS = 30
 """Halvings of such a step."""
 _FLAT = 1e-9
 """Singular values of ∂h/∂z, relative to the largest, that are zero."""
-
-
-class AnyEvaluation(Evaluation, Protocol):
-    """The criterion of a linear model at one point, restricted or not."""
-
-    @property
-    def most_noise(self) -> float:
-        """The rounding error at the worst."""
-
-    @property
-    def scale(self) -> float:
-        """σ²."""
-
-    @property
-    def gradient(self) -> Array:
-        """The derivatives in theta; of a restricted criterion also in what stands beside it."""
-
-    @property
-    def pls(self) -> PenalizedLeastSquares:
-        """The solution of penalized least squares."""
-
-    @property
-    def v(self) -> Array:
-        """Z'Py."""
-
-    def after(self, step: Array) -> Array:
-        """Return theta after a step."""
-
-
-class AnyCriterion(Protocol):
-    """The criterion of a linear model, restricted or not."""
-
-    @property
-    def problem(self) -> Problem:
-        """What the engine works on."""
-
-    @property
-    def reml(self) -> bool:
-        """The restricted likelihood, or the likelihood."""
-
-    @property
-    def sigma(self) -> float | None:
-        """A known residual standard deviation."""
-
-    @property
-    def df(self) -> int:
-        """The divisor of r² in σ²."""
-
-    @property
-    def space(self) -> Covariance | JointSpace:
-        """Where its points are."""
-
-    def inside(self, theta: Array) -> Array:
-        """Return the point of a standardized theta of the user's scale."""
-
-    def at(self, theta: Array) -> AnyEvaluation:
-        """Evaluate at a standardized theta."""
-
-
-def criterion_of(
-    problem: Problem,
-    reml: bool,
-    sigma: float | None = None,
-    restrictions: Restrictions | None = None,
-) -> AnyCriterion:
-    """Return the criterion of a model, restricted or not; of z, too, if its residuals have one.
-
-    Raises
-    ------
-    FitError
-        If there are restrictions and a residual structure.
-    """
-    if problem.residual is not None:
-        if restrictions is not None:
-            raise beside_residuals(problem.residual.structure.text)
-        return ResidualCriterion(problem, problem.residual, reml, sigma)
-    if restrictions is None:
-        return GaussianCriterion(problem, reml, sigma)
-    return RestrictedCriterion(problem, reml, sigma, restrictions)
-
-
-def beside_residuals(text: str) -> FitError:
-    """Return the error for restrictions of a model whose residuals have a structure."""
-    return FitError(
-        "fixed and equal parameters are not supported beside a structure of the residuals, "
-        f"{text}. Leave out fix= and equal=, or correlation= and variance=."
-    )
 
 
 class RestrictedCriterion:

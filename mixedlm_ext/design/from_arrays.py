@@ -10,14 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from mixedlm_ext.design.checks import (
-    check_matrix,
-    check_response,
-    check_term,
-    number_vector,
-    offset_vector,
-    repeated_column,
-)
+from mixedlm_ext.design.checks import check_matrix, check_response, number_vector, offset_vector
 from mixedlm_ext.design.design import Design
 from mixedlm_ext.design.fixed import keep_columns
 from mixedlm_ext.design.frame import one_per_row
@@ -31,6 +24,7 @@ from mixedlm_ext.design.records import RandomTerm, TermDesign
 from mixedlm_ext.design.row_arguments import OFFSET, WEIGHTS
 from mixedlm_ext.design.row_choice import RowChoice, choose_rows
 from mixedlm_ext.design.spec import Spec
+from mixedlm_ext.design.term_checks import check_term, repeated_column
 from mixedlm_ext.design.values import row_shape
 from mixedlm_ext.errors import DesignError
 

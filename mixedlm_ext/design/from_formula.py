@@ -11,14 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mixedlm_ext.design.at_hand import DataAtHand
-from mixedlm_ext.design.checks import (
-    check_matrix,
-    check_response,
-    check_term,
-    number_vector,
-    offset_vector,
-    repeated_column,
-)
+from mixedlm_ext.design.checks import check_matrix, check_response, number_vector, offset_vector
 from mixedlm_ext.design.components import settle_components
 from mixedlm_ext.design.design import Design
 from mixedlm_ext.design.fixed import keep_columns
@@ -39,6 +32,7 @@ from mixedlm_ext.design.row_arguments import OFFSET, WEIGHTS
 from mixedlm_ext.design.row_choice import RowChoice, choose_rows, subset_rows
 from mixedlm_ext.design.scope import Scope, resolve_names
 from mixedlm_ext.design.spec import Spec
+from mixedlm_ext.design.term_checks import check_term, repeated_column
 from mixedlm_ext.errors import DesignError, DesignWarning, FormulaError, did_you_mean, warn_caller
 from mixedlm_ext.language.mixed_formula import MixedFormula
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,8 @@ from mixedlm_ext.design.member_terms import has_members, members_of_rows, only_o
 from mixedlm_ext.design.members import MemberRows
 from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.design.positions import at_places
-from mixedlm_ext.design.random_arrays import exog_columns, read_random_term
-from mixedlm_ext.design.records import NewData, RandomTerm
+from mixedlm_ext.design.random_arrays import ArrayTerm, exog_columns, read_random_term
+from mixedlm_ext.design.records import NewData, RandomTerm, TermSpec
 from mixedlm_ext.design.row_arguments import known_values
 from mixedlm_ext.design.row_choice import missing_rows
 from mixedlm_ext.design.spec import Spec
@@ -38,54 +38,123 @@ def formula_new_data(
     spec: Spec, data: Any, *, need_response: bool, terms: Iterable[str] | None, offset: Any
 ) -> NewData:
     """Implementation of `Design.new_data`."""
-    matrices = spec.matrices
-    table = read_table(data)
+    matrices, table = spec.matrices, read_table(data)
     asked = _asked_terms(spec, terms)
+    given = spec.offset.of_new_rows(offset, len(table), table.index, table)
     roles = {"fixed", "offset"} | ({"response"} if need_response else set())
     pieces = [p for p in matrices.code.pieces if p.role in roles or p.term in asked]
-    columns = _needed_columns(spec, table, pieces)
-    given = spec.offset.of_new_rows(offset, len(table), table.index, table)
+    rows = _complete_rows(spec, table, pieces, given)
+    sides = [0, *(i + 1 for i in asked)]
+    built = matrices.build(rows.prepared, rows.m, sides) if rows.m else _empty(matrices, sides)
+    X = rows.spread(built[0])
+    total = rows.spread(_total_offset(matrices, rows, given))
+    y = rows.spread(_response(matrices, rows)) if need_response else None
+    random = _random_columns(spec, rows, dict(zip(asked, built[1:], strict=True)))
+    return _new_data(spec, X, random, total, table.index, rows.complete, y)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Rows of new data that miss nothing, among all.
+
+    Attributes
+    ----------
+    frame : DataFrame (m, any)
+        The columns that the formula uses.
+    complete : ndarray of bool
+        Which of all rows these are.
+    prepared : mapping
+        What `FormulaMatrices.new_data` makes of the frame.
+    """
+
+    frame: pd.DataFrame
+    complete: npt.NDArray[np.bool_]
+    prepared: Mapping[str, Any]
+
+    @property
+    def m(self) -> int:
+        """How many they are."""
+        return len(self.frame)
+
+    def spread(self, values: Floats) -> Floats:
+        """Return values of these rows among all rows, nan elsewhere."""
+        if self.m == len(self.complete):
+            return values
+        out = np.full((len(self.complete), *values.shape[1:]), np.nan)
+        out[self.complete] = values
+        return out
+
+    def spread_codes(self, codes: Codes) -> Codes:
+        """Return level codes of these rows among all rows, -1 elsewhere."""
+        out = np.full(len(self.complete), -1, dtype=np.intp)
+        out[self.complete] = codes
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class _Random:
+    """What new rows have of the random terms, by their names: see `NewData`."""
+
+    terms: dict[str, tuple[Floats, Codes]] = field(default_factory=dict)
+    unseen: dict[str, pd.Index] = field(default_factory=dict)
+    places: dict[str, Floats] = field(default_factory=dict)
+    members: dict[str, MemberRows] = field(default_factory=dict)
+
+
+def _complete_rows(
+    spec: Spec, table: Table, pieces: Sequence[Piece], offset: pd.Series | None
+) -> _Rows:
+    """Find the rows that miss nothing that some pieces of the formula, and an offset, need."""
     assert spec.formula is not None
+    columns = _needed_columns(spec, table, pieces)
     free = only_of_members(spec.formula)  # members of a row may be missing
     counted = {name: column for name, column in columns.items() if name not in free}
-    if given is not None:
-        counted["offset="] = given
+    if offset is not None:
+        counted["offset="] = offset
     lost, _ = missing_rows(counted)
     complete = ~lost if len(lost) else np.ones(len(table), dtype=bool)
     full = pd.DataFrame({k: v.array for k, v in columns.items()}, index=table.index, copy=False)
     frame = full if complete.all() else full[complete]
-    m = len(frame)
-    prepared = matrices.new_data(frame, pieces) if m else {}
-    sides = [0, *(i + 1 for i in asked)]
-    built = matrices.build(prepared, m, sides) if m else _empty(matrices, sides)
-    total = np.zeros(m) if given is None else number_vector(given[complete], "offset", m)
+    return _Rows(frame, complete, spec.matrices.new_data(frame, pieces) if len(frame) else {})
+
+
+def _total_offset(matrices: FormulaMatrices, rows: _Rows, given: pd.Series | None) -> Floats:
+    """Return the offset of complete rows: what is given, and the terms of the formula."""
+    m = rows.m
+    total = np.zeros(m) if given is None else number_vector(given[rows.complete], "offset", m)
     for piece in matrices.pieces("offset") if m else ():
-        total = total + number_vector(matrices.evaluate(piece, prepared, frame), piece.place, m)
-    X, total = _spread(built[0], complete), _spread(total, complete)
-    y = None
-    if need_response:
-        (piece,) = matrices.pieces("response")
-        value = matrices.evaluate(piece, prepared, frame) if m else np.empty(0)
-        y = _spread(number_vector(value, f"response {piece.text!r}", m), complete)
-    laid, unseen = {}, {}
-    places: dict[str, Floats] = {}
-    members: dict[str, MemberRows] = {}
-    for i, Z in zip(asked, built[1:], strict=True):
-        name, positions = spec.terms[i].name, spec.terms[i].positions
-        if positions is not None:
-            Z, fresh = at_places(Z, positions)
-            places |= {name: fresh} if len(fresh) else {}
-        term = spec.formula.random[i]
+        values = matrices.evaluate(piece, rows.prepared, rows.frame)
+        total = total + number_vector(values, piece.place, m)
+    return total
+
+
+def _response(matrices: FormulaMatrices, rows: _Rows) -> Floats:
+    """Return the response of complete rows."""
+    (piece,) = matrices.pieces("response")
+    value = matrices.evaluate(piece, rows.prepared, rows.frame) if rows.m else np.empty(0)
+    return number_vector(value, f"response {piece.text!r}", rows.m)
+
+
+def _random_columns(spec: Spec, rows: _Rows, columns: Mapping[int, Floats]) -> _Random:
+    """Lay out random terms, whose columns in complete rows are known, by their positions."""
+    assert spec.formula is not None
+    out = _Random()
+    for i, Z in columns.items():
+        fitted, term = spec.terms[i], spec.formula.random[i]
+        name = fitted.name
+        if fitted.positions is not None:
+            Z, fresh = at_places(Z, fitted.positions)
+            if len(fresh):
+                out.places[name] = fresh
         if has_members(term):
-            levels = spec.terms[i].levels
-            rows, unseen[name] = members_of_rows(term, i, levels, matrices, prepared, frame)
-            members[name] = rows.among(complete)
-            codes = np.where(rows.unseen, -1, 0)
+            read = members_of_rows(term, i, fitted.levels, spec.matrices, rows.prepared, rows.frame)
+            found, out.unseen[name] = read
+            out.members[name] = found.among(rows.complete)
+            codes = np.where(found.unseen, -1, 0)
         else:
-            codes, unseen[name] = _codes(spec, i, prepared, frame)
-        laid[name] = (_spread(Z, complete), _spread_codes(codes, complete))
-    new = _new_data(spec, X, laid, total, table.index, complete, y, unseen)
-    return replace(new, places=places, members=members)
+            codes, out.unseen[name] = _codes(spec, i, rows.prepared, rows.frame)
+        out.terms[name] = (rows.spread(Z), rows.spread_codes(codes))
+    return out
 
 
 def _asked_terms(spec: Spec, terms: Iterable[str] | None) -> list[int]:
@@ -134,31 +203,14 @@ def _codes(
     return codes, unseen_levels(values, codes)
 
 
-def _spread_codes(codes: Codes, complete: npt.NDArray[np.bool_]) -> Codes:
-    """Level codes of the complete rows among all rows, -1 elsewhere."""
-    out = np.full(len(complete), -1, dtype=np.intp)
-    out[complete] = codes
-    return out
-
-
-def _spread(values: Floats, complete: npt.NDArray[np.bool_]) -> Floats:
-    """Values of the complete rows among all rows, nan elsewhere."""
-    if len(values) == len(complete):
-        return values
-    out = np.full((len(complete), *values.shape[1:]), np.nan)
-    out[complete] = values
-    return out
-
-
 def _new_data(
     spec: Spec,
     X: Floats,
-    terms: dict[str, tuple[Floats, Codes]],
+    random: _Random,
     offset: Floats,
     index: pd.Index,
     complete: npt.NDArray[np.bool_],
     y: Floats | None,
-    unseen: dict[str, pd.Index],
 ) -> NewData:
     """Mark rows with infinite or undefined values as incomplete; put nan into all their values.
 
@@ -166,13 +218,24 @@ def _new_data(
     """
     estimable = spec.estimable(X)
     X = X[:, spec.column_map]
-    parts = [X, offset, *(Z for Z, _ in terms.values()), *([] if y is None else [y])]
+    parts = [X, offset, *(Z for Z, _ in random.terms.values()), *([] if y is None else [y])]
     for part in parts:
         finite = np.isfinite(part)
         complete = complete & (finite.all(axis=1) if part.ndim == 2 else finite)
     if not complete.all():
         X = np.where(complete[:, None], X, np.nan)
-    return NewData(X, terms, offset, index, complete, estimable, y, unseen)
+    return NewData(
+        X,
+        random.terms,
+        offset,
+        index,
+        complete,
+        estimable,
+        y,
+        random.unseen,
+        random.members,
+        random.places,
+    )
 
 
 def array_new_data(
@@ -193,38 +256,41 @@ def array_new_data(
     known = spec.offset.of_new_rows(offset, m, labels)
     total = np.zeros(m) if known is None else known_values(known, "offset")
     complete = np.ones(m, dtype=bool)
-    terms, unseen, members = {}, {}, {}
+    laid = _Random()
     for i, term in read.items():
         fitted = spec.terms[i]
-        if fitted.has_members != (term.Z is not None):
-            word = "Z" if fitted.has_members else "groups"
-            raise DesignError(f"the fit had {word}= in the random term {fitted.name!r}. Pass it.")
-        if len(term.factors[0]) != m:
-            raise DesignError(
-                f"groups of {fitted.name!r} have {len(term.factors[0])} values, not {m}."
-            )
-        if len(term.factors) != fitted.levels.nlevels:
-            raise DesignError(
-                f"groups of {fitted.name!r} are given by {len(term.factors)} factors; the fit had "
-                f"{fitted.levels.nlevels}."
-            )
-        if len(term.columns) != len(fitted.columns):
-            raise DesignError(
-                f"random term {fitted.name!r} has {len(term.columns)} columns; "
-                f"the fit had {len(fitted.columns)}."
-            )
+        _check_like_fit(term, fitted, m)
+        columns = np.column_stack(term.exog)
         if term.Z is not None:
             W = term.columns_like(fitted.levels)
-            members[fitted.name] = MemberRows(W, sparse.csr_array((m, 0)))
-            terms[fitted.name] = (np.column_stack(term.exog), np.zeros(m, dtype=np.intp))
+            laid.members[fitted.name] = MemberRows(W, sparse.csr_array((m, 0)))
+            laid.terms[fitted.name] = (columns, np.zeros(m, dtype=np.intp))
             continue
         lost, _ = missing_rows({str(j): factor for j, factor in enumerate(term.factors)})
         complete &= ~lost
         codes = match_levels(term.factors, fitted.levels)
-        unseen[fitted.name] = unseen_levels(term.factors, codes)
-        terms[fitted.name] = (np.column_stack(term.exog), codes)
-    new = _new_data(spec, X, terms, total, index, complete, None, unseen)
-    return replace(new, members=members)
+        laid.unseen[fitted.name] = unseen_levels(term.factors, codes)
+        laid.terms[fitted.name] = (columns, codes)
+    return _new_data(spec, X, laid, total, index, complete, None)
+
+
+def _check_like_fit(term: ArrayTerm, fitted: TermSpec, m: int) -> None:
+    """Refuse a random term of m new rows that is laid out in another way than that of the fit."""
+    if fitted.has_members != (term.Z is not None):
+        word = "Z" if fitted.has_members else "groups"
+        raise DesignError(f"the fit had {word}= in the random term {fitted.name!r}. Pass it.")
+    if len(term.factors[0]) != m:
+        raise DesignError(f"groups of {fitted.name!r} have {len(term.factors[0])} values, not {m}.")
+    if len(term.factors) != fitted.levels.nlevels:
+        raise DesignError(
+            f"groups of {fitted.name!r} are given by {len(term.factors)} factors; the fit had "
+            f"{fitted.levels.nlevels}."
+        )
+    if len(term.columns) != len(fitted.columns):
+        raise DesignError(
+            f"random term {fitted.name!r} has {len(term.columns)} columns; "
+            f"the fit had {len(fitted.columns)}."
+        )
 
 
 def _exog_like(spec: Spec, exog: Any, n_terms: int) -> tuple[Floats, pd.Index, pd.Index | None]:

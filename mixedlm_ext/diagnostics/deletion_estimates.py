@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.criteria.linear import AnyEvaluation
 from mixedlm_ext.criteria.pls import PenalizedLeastSquares, Problem
-from mixedlm_ext.criteria.restricted import AnyEvaluation
 from mixedlm_ext.estimation.estimates import Estimates
 from mixedlm_ext.estimation.fit import Fit
 

@@ -9,9 +9,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.criteria.linear import AnyCriterion, AnyEvaluation
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.criteria.residual import ResidualCriterion
-from mixedlm_ext.criteria.restricted import AnyCriterion, AnyEvaluation
 from mixedlm_ext.design.partition import rows_of_groups
 from mixedlm_ext.diagnostics.deletion_estimates import Deleted, displacement, lack_of_fit
 from mixedlm_ext.errors import FitError

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.assemble import assemble
+from mixedlm_ext.criteria.linear import criterion_of
 from mixedlm_ext.criteria.pls import Problem, problem_with
-from mixedlm_ext.criteria.restricted import criterion_of
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.row_values import check_new_response
 from mixedlm_ext.estimation.estimate import estimate

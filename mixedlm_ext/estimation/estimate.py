@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.criteria.restricted import AnyCriterion, RestrictedCriterion
+from mixedlm_ext.criteria.linear import AnyCriterion
+from mixedlm_ext.criteria.restricted import RestrictedCriterion
 from mixedlm_ext.design import Design
-from mixedlm_ext.design.checks import check_levels
+from mixedlm_ext.design.term_checks import check_levels
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.identification import check_not_reproduced, check_told_from_residual

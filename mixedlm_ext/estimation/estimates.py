@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.criteria.linear import AnyEvaluation
 from mixedlm_ext.criteria.pls import Problem
-from mixedlm_ext.criteria.restricted import AnyEvaluation
 from mixedlm_ext.estimation.fit import Fit
 
 Array = NDArray[np.float64]

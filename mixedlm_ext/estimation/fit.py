@@ -12,9 +12,9 @@ from mixedlm_ext.caching import cached_property, shared_property
 from mixedlm_ext.criteria.assemble import response
 from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.criteria.level_blocks import level_blocks
+from mixedlm_ext.criteria.linear import AnyCriterion, AnyEvaluation, criterion_of
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.criteria.residual import ResidualCriterion, ResidualEvaluation
-from mixedlm_ext.criteria.restricted import AnyCriterion, AnyEvaluation, criterion_of
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.products.noise import noise_of

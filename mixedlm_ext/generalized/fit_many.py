@@ -15,7 +15,7 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.errors import FitError, MixedLMError, warn_caller
 from mixedlm_ext.families.choose import extra_of
-from mixedlm_ext.fit_many import responses_of
+from mixedlm_ext.fit_many import place_of, responses_of
 from mixedlm_ext.generalized.fitting import (
     AssembledGeneralized,
     check_nodes,
@@ -112,11 +112,7 @@ class ManyGeneralizedFits:
         -------
         MixedGLMResults
         """
-        if name not in self.params.index:
-            raise FitError(f"no response {name!r} was fitted. See .params.index.")
-        place = self.params.index.get_loc(name)
-        if not isinstance(place, int):
-            raise FitError(f"several responses are called {name!r}. Rename the columns.")
+        place = place_of(name, self.params.index)
         model = self._model.with_response(self._Y[:, place], str(name))
         return tested(estimate_generalized(model, self._nagq), model.face).result()
 

@@ -7,19 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mixedlm_ext.design.frame import read_table
-from mixedlm_ext.errors import DesignError
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.families.curves import mean_of
 from mixedlm_ext.generalized.prediction import predict
 from mixedlm_ext.generalized.record import generalized
 from mixedlm_ext.prediction.means import rows_of_fit
-from mixedlm_ext.report.tidy import response_in, training_frame
+from mixedlm_ext.report.tidy import augmented, frame_to_augment
 from mixedlm_ext.tables import Table
 
 __all__ = ["augment", "glance"]
-
-_ADDED = ("fitted", "resid", "fixed")
 
 
 def glance(fitted: Fitted) -> pd.DataFrame:
@@ -82,35 +78,12 @@ def augment(fitted: Fitted, data: Any = None, offset: Any = None) -> pd.DataFram
         If the data have one of these columns already.
     """
     fit = generalized(fitted)
-    y = None
+    frame, y = frame_to_augment(fitted, data, offset)
     if data is None:
-        fitted.rows("a frame of its rows")
-        if offset is not None:
-            raise DesignError("offset= belongs to other data. Pass these as data=, too.")
-        frame, y = training_frame(fit), fit.design.y
         rows = rows_of_fit(fit.design)
         values = fit.fitted()
         fixed = mean_of(fit.family, rows.X @ fit.beta + rows.offset)
-    elif fit.design.formula is None:
-        raise DesignError(
-            "augment takes data= for models made from a formula only. Without it, it gives the "
-            "rows of the fit; predict(exog, random=...) predicts at others."
-        )
     else:
-        table = read_table(data)
-        columns = {name: table.column(name).array for name in table.names}
-        frame = pd.DataFrame(columns, index=table.index)
         values = np.asarray(predict(fitted, data, offset=offset))
         fixed = np.asarray(predict(fitted, data, conditional=False, offset=offset))
-        y = response_in(fit.design, frame)
-    taken = [name for name in _ADDED if name in frame]
-    if taken:
-        raise DesignError(
-            f"the data have a column {taken[0]!r}, which augment would add. Rename it, as in "
-            f"data.rename(columns={{{taken[0]!r}: ...}})."
-        )
-    frame["fitted"] = values
-    if y is not None:
-        frame["resid"] = y - values
-    frame["fixed"] = fixed
-    return Table(frame)
+    return augmented(frame, y, values, fixed)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
-
 from mixedlm_ext.errors import FitError, check_choice, check_probability
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.generalized.profile import profile
-from mixedlm_ext.inference.fixed.coefficients import Coefficients
-from mixedlm_ext.inference.intervals import positions
+from mixedlm_ext.inference.intervals import limits_by_errors, refuse_cols
 
 __all__ = ["conf_int"]
 
@@ -37,17 +34,19 @@ def conf_int(
     -------
     DataFrame
         Columns 0 and 1, the limits.
+
+    Raises
+    ------
+    FitError
+        If there is no such method, or `cols` stands beside one.
     """
     check_probability("alpha", alpha)
     if method is not None and not isinstance(method, str):
         method, cols = None, method
-    if method == "profile":
-        return profile(fitted, alpha_max=alpha, **options).conf_int(alpha)
-    if method is not None:
-        check_choice("method", method, ("profile",), FitError, more="None is by standard errors.")
-    if options:
-        raise FitError(f"{', '.join(options)} needs method='profile'.")
-    limits = Coefficients(fitted).limits(alpha)
-    if cols is not None:
-        return limits[positions(cols, list(fitted.x_names))]
-    return pd.DataFrame(limits, index=fitted.x_names) if fitted.face.labelled else limits
+    if method is None:
+        if options:
+            raise FitError(f"{', '.join(options)} needs method='profile'.")
+        return limits_by_errors(fitted, alpha, cols)
+    refuse_cols(cols, method)
+    check_choice("method", method, ("profile",), FitError, more="None is by standard errors.")
+    return profile(fitted, alpha_max=alpha, **options).conf_int(alpha)

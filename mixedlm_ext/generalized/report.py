@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,12 +10,9 @@ from statsmodels.iolib.summary import Summary
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.estimation.generalized import GeneralizedFit
 from mixedlm_ext.generalized.record import generalized
-from mixedlm_ext.inference.choices import name_list
-from mixedlm_ext.report.summary import fixed_effects_table, summary_notes, variance_table
+from mixedlm_ext.report.summary import summary_notes, summary_page
 
 __all__ = ["summary"]
-
-_WIDTH = 78
 
 
 def summary(
@@ -45,18 +41,9 @@ def summary(
         random effects.
     """
     fit = generalized(fitted)
-    out = Summary()
-    left, right = _items(fitted, fit)
     heading = title or "Generalized Linear Mixed Model Regression Results"
-    response = fitted.design.endog_name if yname is None else yname
-    own = list(fitted.x_names)
-    names = own if xname is None else name_list(xname, "xname", f"{own}")
-    out.add_table_2cols(None, heading, left, right, yname=response, xname=names)
-    out.tables.append(fixed_effects_table(fitted, names, alpha))
-    out.tables.append(variance_table(fitted))
     notes = [*summary_notes(fitted), *_notes(fit)]
-    out.add_extra_txt([textwrap.fill(note, _WIDTH) for note in notes])
-    return out
+    return summary_page(fitted, heading, _items(fitted, fit), notes, yname, xname, alpha)
 
 
 def method_name(fit: GeneralizedFit) -> str:

@@ -41,11 +41,10 @@ from mixedlm_ext.inference.compare import compare
 from mixedlm_ext.inference.fixed import wald
 from mixedlm_ext.inference.fixed.coefficients import Coefficients
 from mixedlm_ext.inference.means import marginal_means, trends
-from mixedlm_ext.labelled_effects import LabelledEffects
 from mixedlm_ext.method import as_method, of_fit, of_fitted
+from mixedlm_ext.mixed_results import MixedResults
 from mixedlm_ext.report import tidy
 from mixedlm_ext.report.summary import headline
-from mixedlm_ext.search import Optimization
 
 Array = NDArray[np.float64]
 P = ParamSpec("P")
@@ -60,7 +59,7 @@ def another(
     return as_method(function, lambda own: own.fitted, lambda own, fitted: own.like(fitted))
 
 
-class MixedGLMResults(absent.NotOfResults, LabelledEffects):
+class MixedGLMResults(absent.NotOfResults, MixedResults):
     """Results of a fitted generalized linear mixed model.
 
     Created by `MixedGLM.fit`. ``params`` are the fixed effects, on the scale of the linear
@@ -112,28 +111,8 @@ class MixedGLMResults(absent.NotOfResults, LabelledEffects):
     """The model, a `MixedGLM`."""
 
     def __init__(self, model: Any, fitted: Fitted) -> None:
-        fit = generalized(fitted)
-        self._fitted = replace(
-            fitted,
-            face=model.face,
-            x_names=tuple(model.exog_names),
-            constant=fitted.constant if model.data.const_idx is None else model.data.const_idx,
-        )
-        self._coefficients = Coefficients(self._fitted)
-        super().__init__(model, fit.beta, scale=1.0, use_t=False)
-        self._cache: dict[str, Any] = {}
-        self.scale = fit.dispersion
-        self.nobs = fitted.n
-        self.df_resid = self.nobs - len(fit.beta)
-        self.df_model = len(fit.beta) - int(model.k_constant)
-        self.cov_type = "nonrobust" if fitted.clustered is None else "cluster"
-        if fitted.clustered is not None:
-            self.cov_kwds = {"groups": fitted.clustered.groups, "kind": fitted.clustered.kind}
-
-    def initialize(self, model: Any, params: Any, **kwargs: Any) -> None:
-        """Attach the model; `params` are those of the fit."""
-        self.model = model
-        self.k_constant = model.k_constant
+        super().__init__(model, fitted, scale=1.0, use_t=False)
+        self.scale = generalized(fitted).dispersion
 
     if not TYPE_CHECKING:  # which refuse what is not there before it is asked for
 
@@ -147,16 +126,10 @@ class MixedGLMResults(absent.NotOfResults, LabelledEffects):
         found: MixedGLMResults = fitted.result()
         return found
 
-    def __dir__(self) -> list[str]:
-        return [name for name in super().__dir__() if name not in absent.INHERITED]
-
     def __repr__(self) -> str:
         line = headline(self.fit_record.design, self.nobs)
         kind = type(self.family).__name__
         return f"<MixedGLMResults: {kind}, {line}, log-likelihood {self.llf:.6g}>"
-
-    def _repr_html_(self) -> str:
-        return str(self.summary().as_html())
 
     # --- the fit ----------------------------------------------------------------------------------
 
@@ -186,19 +159,9 @@ class MixedGLMResults(absent.NotOfResults, LabelledEffects):
         return self.fit_record.nagq
 
     @property
-    def optimization(self) -> Optimization:
-        """The log of the search."""
-        return self.fit_record.optimization
-
-    @property
     def converged(self) -> bool:
         """Whether the search ended at a maximum of the likelihood."""
         return self.optimization.converged
-
-    @property
-    def singular(self) -> bool:
-        """Whether the estimated covariance of some random-effects term is singular."""
-        return any(self.fit_record.singular_terms)
 
     @property
     def objective(self) -> float:
@@ -252,31 +215,6 @@ class MixedGLMResults(absent.NotOfResults, LabelledEffects):
     varcorr = of_fit(varcorr.varcorr)
     profile = of_fitted(profile.profile)
     group_coefs = of_fit(random_effects.group_coefs)
-
-    @property
-    def n_groups(self) -> dict[str, int]:
-        """Number of levels of each grouping factor."""
-        return self._fitted.n_groups
-
-    @cache_readonly
-    def random_effects(self) -> dict[str, pd.DataFrame]:
-        """Conditional modes of the random effects: for each term a frame of levels by columns."""
-        return random_effects.conditional_modes(self.fit_record)
-
-    @cache_readonly
-    def random_effects_sd(self) -> dict[str, pd.DataFrame]:
-        """Conditional standard deviations of the random effects, the parameters as known."""
-        return random_effects.conditional_sds(self.fit_record)
-
-    @cache_readonly
-    def random_effects_cov(self) -> dict[Any, Any]:
-        """Conditional covariances of the random effects, by term and level."""
-        return random_effects.conditional_covariances(self.fit_record)
-
-    @cache_readonly
-    def cov_re(self) -> pd.DataFrame:
-        """Covariance matrix of the random effects of the only grouping factor."""
-        return varcorr.covariance_of_only_factor(self.fit_record)
 
     @cache_readonly
     def vcomp(self) -> pd.Series:

@@ -12,10 +12,10 @@ from mixedlm_ext.generalized.fitting import GLM_FIT_ARGUMENTS, AssembledGenerali
 from mixedlm_ext.generalized.reading import (
     GLM_FORMULA_ARGUMENTS,
     GeneralizedDesign,
-    has_two_columns,
     read_generalized,
 )
 from mixedlm_ext.generalized.record import generalized
+from mixedlm_ext.generalized.responses import has_two_columns
 from mixedlm_ext.inference.update import known_columns, same_columns, same_rows, with_new_columns
 from mixedlm_ext.language.update import update_formula
 

@@ -14,7 +14,7 @@ from mixedlm_ext.inference.fixed.coefficients import Coefficients
 from mixedlm_ext.inference.profile.profile import check_level
 from mixedlm_ext.inference.profile.profiling import profile
 
-__all__ = ["conf_int", "positions"]
+__all__ = ["conf_int", "limits_by_errors", "refuse_cols"]
 
 
 def conf_int(
@@ -68,12 +68,8 @@ def conf_int(
     if method is None:
         if options:
             raise FitError(f"{', '.join(options)} needs method='profile' or 'bootstrap'.")
-        limits = Coefficients(fitted).limits(alpha)
-        if cols is not None:
-            return limits[positions(cols, list(fitted.x_names))]
-        return pd.DataFrame(limits, index=fitted.x_names) if fitted.face.labelled else limits
-    if cols is not None:
-        raise FitError(f"cols chooses fixed effects; write which={cols!r} with {method!r}.")
+        return limits_by_errors(fitted, alpha, cols)
+    refuse_cols(cols, method)
     if method == "profile":
         return profile(fitted.fit, alpha_max=alpha, **options).conf_int(alpha)
     if method == "bootstrap":
@@ -84,7 +80,21 @@ def conf_int(
     )  # fmt: skip
 
 
-def positions(cols: Any, names: list[str]) -> list[int]:
+def limits_by_errors(fitted: Fitted, alpha: float, cols: Any) -> Any:
+    """Return the limits of the fixed effects, or of some, by their standard errors."""
+    limits = Coefficients(fitted).limits(alpha)
+    if cols is not None:
+        return limits[_positions(cols, list(fitted.x_names))]
+    return pd.DataFrame(limits, index=fitted.x_names) if fitted.face.labelled else limits
+
+
+def refuse_cols(cols: Any, method: str) -> None:
+    """Refuse a choice of fixed effects where `which` chooses parameters."""
+    if cols is not None:
+        raise FitError(f"cols chooses fixed effects; write which={cols!r} with {method!r}.")
+
+
+def _positions(cols: Any, names: list[str]) -> list[int]:
     """Return the positions of fixed effects given by position or name."""
     out = []
     single = isinstance(cols, str | int | np.integer) or not np.iterable(cols)

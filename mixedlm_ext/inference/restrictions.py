@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mixedlm_ext.criteria.restricted import beside_residuals
+from mixedlm_ext.criteria.linear import beside_residuals
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import FitError, did_you_mean, shown
 from mixedlm_ext.inference.parameters import Parameter, model_parameters

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.criteria.assemble import assemble
+from mixedlm_ext.criteria.linear import criterion_of
 from mixedlm_ext.criteria.many import LevelClasses, ManyCriteria
 from mixedlm_ext.criteria.pls import Problem, problem_with
-from mixedlm_ext.criteria.restricted import criterion_of
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.estimates import Estimates

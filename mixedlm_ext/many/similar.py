@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.criteria.linear import AnyCriterion
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.criteria.residual import ResidualCriterion
-from mixedlm_ext.criteria.restricted import AnyCriterion
 from mixedlm_ext.design import Design
 from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.estimation.fit import Fit

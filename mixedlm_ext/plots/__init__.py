@@ -17,6 +17,7 @@ Examples
 
 from mixedlm_ext.plots.caterpillar import caterpillar, mode_quantiles
 from mixedlm_ext.plots.coefficients import coefficients
+from mixedlm_ext.plots.correlations import correlations
 from mixedlm_ext.plots.dotplot import dotplot
 from mixedlm_ext.plots.figure import MatplotlibMissingError, PlotError
 from mixedlm_ext.plots.matrices import matrix_image
@@ -31,6 +32,7 @@ __all__ = [
     "PlotError",
     "caterpillar",
     "coefficients",
+    "correlations",
     "dotplot",
     "matrix_image",
     "mode_quantiles",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -137,46 +137,69 @@ def predict(
     if with_errors and (is_source(exog) or is_partitioned(exog)):
         raise DesignError("errors=True needs the new rows in memory. Pass a frame as exog=.")
 
-    def matrices(data: Any) -> NewData:
-        return _rows(fitted, data, chosen, offset, random, random_only)
-
-    def mean(new: NewData) -> Array:
-        fit, used = _at_places(fitted.fit, new, chosen, newparams)
-        return predict_rows(fit, new, used, new_levels, random_only)
-
     if out is None and is_partitioned(exog):
-        asked = {"which": which, "terms": terms, "new_levels": new_levels, "offset": offset}
-        asked |= {"random_only": random_only, "newparams": newparams}
+        given = {"which": which, "terms": terms, "new_levels": new_levels, "offset": offset}
+        given |= {"random_only": random_only, "newparams": newparams}
         light = fitted.with_design(fitted.design.without_rows())
-        return over_partitions(exog, partial(_of_partition, light, asked))
+        return over_partitions(exog, partial(_of_partition, light, given))
+    asked = _Asked(fitted, chosen, new_levels, offset, random, random_only, newparams)
     if is_source(exog):
-        batches = batches_of(open_source(exog), fitted.design)
-        parts = (pd.Series(mean(matrices(b.frame)), index=b.frame.index) for b in batches)
-        if out is None:
-            return parts
-        write_predictions(parts, out)
-        return None
+        return _of_batches(asked, exog, out)
     if out is not None:
         raise DesignError("out= belongs to rows in batches, such as a path, as exog=.")
     if exog is None and fitted.design.rows.elsewhere is not None:
-        fit, _ = _at_places(fitted.fit, None, chosen, newparams)
-        return fitted.by_rows(
-            "predictions for it",
-            lambda own: predict_rows(
-                replace(fit, design=own.design),
-                rows_of_fit(own.design),
-                chosen,
-                new_levels,
-                random_only,
-            ),
-        )
-    new = matrices(exog)
-    predicted = mean(new)
+        return _of_rows_elsewhere(asked)
+    new = asked.matrices(exog)
+    predicted = asked.mean(new)
     if with_errors:
         predicted = predicted + predicted_errors(fitted.fit, exog, new.complete)
     if new_levels == "population":
         warn_of_new_levels(fitted.design, new, chosen)
     return fitted.labelled(predicted, new.index, isinstance(getattr(exog, "index", None), pd.Index))
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What a prediction is asked for, the rows apart: see `predict`."""
+
+    fitted: Fitted
+    chosen: Chosen
+    new_levels: str
+    offset: Any
+    random: Any
+    random_only: bool
+    newparams: Mapping[str, Any] | None
+
+    def matrices(self, data: Any) -> NewData:
+        """Return the matrices of rows."""
+        return _rows(self.fitted, data, self.chosen, self.offset, self.random, self.random_only)
+
+    def mean(self, new: NewData) -> Array:
+        """Return the predictions of rows."""
+        fit, used = _at_places(self.fitted.fit, new, self.chosen, self.newparams)
+        return predict_rows(fit, new, used, self.new_levels, self.random_only)
+
+
+def _of_batches(asked: _Asked, exog: Any, out: Any) -> Iterator[pd.Series] | None:
+    """Predict for rows in batches, into a file if there is one."""
+    batches = batches_of(open_source(exog), asked.fitted.design)
+    parts = (pd.Series(asked.mean(asked.matrices(b.frame)), index=b.frame.index) for b in batches)
+    if out is None:
+        return parts
+    write_predictions(parts, out)
+    return None
+
+
+def _of_rows_elsewhere(asked: _Asked) -> Any:
+    """Predict for the rows of the fit where these are read again."""
+    fit, _ = _at_places(asked.fitted.fit, None, asked.chosen, asked.newparams)
+
+    def of_batch(own: Fit) -> Array:
+        rows = rows_of_fit(own.design)
+        part = replace(fit, design=own.design)
+        return predict_rows(part, rows, asked.chosen, asked.new_levels, asked.random_only)
+
+    return asked.fitted.by_rows("predictions for it", of_batch)
 
 
 def _at_places(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mixedlm_ext.residual.correlation import Piece
+from mixedlm_ext.residual.pieces import Piece
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]

@@ -13,7 +13,6 @@ much the same whatever the parameters are: `level` says what that is in the user
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,15 +22,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mixedlm_ext.products.layout import Layout
-from mixedlm_ext.products.products import BlockMatrix, Coupling, CrossProducts
+from mixedlm_ext.products.products import CrossProducts
+from mixedlm_ext.products.residual_cells import Cells, joined_levels
 from mixedlm_ext.products.residual_elements import Elements, elements_of
-from mixedlm_ext.residual.correlation import Piece
+from mixedlm_ext.products.residual_parts import count_parts, split, symmetric_part
 from mixedlm_ext.residual.structure import ResidualRows, ResidualStructure
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
-Matrix = Any
-"""A sparse array of scipy."""
 
 __all__ = ["ResidualProducts", "ResidualSums"]
 
@@ -54,69 +52,6 @@ class ResidualProducts:
 
     cp: CrossProducts
     derivatives: list[CrossProducts]
-
-
-class _Cells:
-    """Where the numbers of cross-products stand in [Z X y]'W[Z X y], and back."""
-
-    def __init__(self, layout: Layout, pairs: dict[tuple[int, int], tuple[Index, Index]]) -> None:
-        self.layout, self.pairs = layout, pairs
-        self.offsets = np.cumsum([0, *(k * m for k, m in layout.shapes)])
-        q, p = int(self.offsets[-1]), layout.p
-        rows, columns = [], []
-        for i, (k, levels) in enumerate(layout.shapes):
-            a, b, at = np.ix_(np.arange(k), np.arange(k), np.arange(levels))
-            rows.append((self.offsets[i] + a * levels + at + 0 * b).ravel())
-            columns.append((self.offsets[i] + b * levels + at + 0 * a).ravel())
-        for (i, j), (u, v) in pairs.items():
-            (k, n), (m, levels) = layout.shapes[i], layout.shapes[j]
-            a, b, at = np.ix_(np.arange(k), np.arange(m), np.arange(len(u)))
-            rows.append((self.offsets[i] + a * n + u[at] + 0 * b).ravel())
-            columns.append((self.offsets[j] + b * levels + v[at] + 0 * a).ravel())
-        r, c = np.indices((q, p + 1))
-        rows.append(r.ravel())
-        columns.append(q + c.ravel())
-        r, c = np.indices((p + 1, p + 1))
-        rows.append(q + r.ravel())
-        columns.append(q + c.ravel())
-        self.rows, self.columns = np.concatenate(rows), np.concatenate(columns)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def take(self, A: Matrix) -> Array:
-        """Return the numbers of a symmetric matrix of all columns."""
-        return np.asarray(sparse.csr_array(A)[self.rows, self.columns], dtype=float).ravel()
-
-    def products(self, numbers: Array, n: int, logdet_W: float) -> CrossProducts:
-        """Return the cross-products that have these numbers."""
-        layout, at = self.layout, 0
-
-        def next_part(*shape: int) -> Array:
-            nonlocal at
-            size = math.prod(shape)
-            at += size
-            return numbers[at - size : at].reshape(shape)
-
-        diagonal = [next_part(k, k, levels) for k, levels in layout.shapes]
-        couplings = {
-            (i, j): Coupling(u, v, next_part(layout.shapes[i][0], layout.shapes[j][0], len(u)))
-            for (i, j), (u, v) in self.pairs.items()
-        }
-        p = layout.p
-        ZH = next_part(int(self.offsets[-1]), p + 1)
-        HH = next_part(p + 1, p + 1)
-        return CrossProducts(
-            layout=layout,
-            n=n,
-            A=BlockMatrix(layout.shapes, diagonal, couplings),
-            ZX=np.ascontiguousarray(ZH[:, :p]),
-            Zy=np.ascontiguousarray(ZH[:, p]),
-            XX=HH[:p, :p].copy(),
-            Xy=HH[:p, p].copy(),
-            yy=float(HH[p, p]),
-            logdet_W=logdet_W,
-        )
 
 
 class ResidualSums:
@@ -152,7 +87,7 @@ class ResidualSums:
         self._correlated = structure.correlated(rows)
         self._root_weights = root_weights
         self._logdet_weights = 2.0 * float(np.log(root_weights).sum())
-        self._cells = _Cells(layout, _pairs(layout, nodes, self._correlated.pieces))
+        self._cells = Cells(layout, joined_levels(layout, nodes, self._correlated.pieces))
         classes, self._class = np.unique(self._rows.x, axis=0, return_inverse=True)
         self._class = np.asarray(self._class, dtype=np.intp).ravel()
         self._classes = classes
@@ -218,14 +153,14 @@ class ResidualSums:
 
     def _short_sum(self) -> _Terms | None:
         """Sum over the rows once for each term, if these are few."""
-        count = sum(_count(piece, self._class) for piece in self._correlated.pieces)
+        count = sum(count_parts(piece, self._class) for piece in self._correlated.pieces)
         if count > _MOST_TERMS or count * len(self._cells) > _MOST_NUMBERS:
             return None
-        splits = [_split(piece, self._class) for piece in self._correlated.pieces]
+        splits = [split(piece, self._class) for piece in self._correlated.pieces]
         numbers, which, one, two = [], [], [], []
         for own in splits:
             for part in own:
-                numbers.append(self._cells.take(_product(part.L @ self._H, part.R @ self._H)))
+                numbers.append(self._cells.take(symmetric_part(part.L @ self._H, part.R @ self._H)))
                 which.append(part.which)
                 one.append(part.one)
                 two.append(part.two)
@@ -288,8 +223,8 @@ class ResidualSums:
         out = np.zeros(len(self._cells))
         for piece, (L1, R1), (L2, R2) in zip(self._correlated.pieces, left, right, strict=True):
             weights = sparse.diags_array(c[piece.which])
-            out += 0.5 * self._cells.take(_product(L1, weights @ R2))
-            out += 0.5 * self._cells.take(_product(R1, weights @ L2))
+            out += 0.5 * self._cells.take(symmetric_part(L1, weights @ R2))
+            out += 0.5 * self._cells.take(symmetric_part(R1, weights @ L2))
         return out
 
     def residuals(self, coefficients: Array) -> Array:
@@ -338,91 +273,3 @@ class _Terms:
     which: Index
     one: Index
     two: Index
-
-
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """The part of a piece with one coefficient and one class on each side."""
-
-    L: sparse.csr_array
-    R: sparse.csr_array
-    which: int
-    one: int
-    two: int
-
-
-def _picks(piece: Piece) -> bool:
-    """Say whether L and R of a piece pick one row each, rather than add rows up."""
-    return bool((np.diff(piece.L.indptr) == 1).all())
-
-
-def _sides(piece: Piece, classes: Index) -> Index:
-    """Return coefficient and classes of both sides of what a piece picks, (m, 3)."""
-    left, right = classes[piece.L.indices], classes[piece.R.indices]
-    return np.column_stack([piece.which, np.minimum(left, right), np.maximum(left, right)])
-
-
-def _count(piece: Piece, classes: Index) -> int:
-    """Return how many parts `_split` makes."""
-    if _picks(piece):
-        return len(np.unique(_sides(piece, classes), axis=0))
-    count = int(classes.max(initial=-1)) + 1
-    return len(np.unique(piece.which)) * count * (count + 1) // 2
-
-
-def _split(piece: Piece, classes: Index) -> list[_Part]:
-    """Cut a piece into parts by coefficient and classes of rows."""
-    out = []
-    if _picks(piece):
-        keys, group = np.unique(_sides(piece, classes), axis=0, return_inverse=True)
-        order = np.argsort(group.ravel(), kind="stable")
-        stops = np.cumsum(np.bincount(group.ravel(), minlength=len(keys)))
-        for (which, one, two), rows in zip(keys, np.split(order, stops[:-1])):
-            L = piece.L[rows]
-            R = L if piece.R is piece.L else piece.R[rows]
-            out.append(_Part(L, R, int(which), int(one), int(two)))
-        return out
-    count = int(classes.max(initial=-1)) + 1
-    own = [piece.L @ sparse.diags_array((classes == s).astype(float)) for s in range(count)]
-    for which in np.unique(piece.which):
-        rows = np.flatnonzero(piece.which == which)
-        sides = [sparse.csr_array(side)[rows] for side in own]
-        for s in range(count):
-            for t in range(s, count):
-                L = sides[s] if s == t else 2.0 * sides[s]
-                out.append(_Part(sparse.csr_array(L), sides[t], int(which), s, t))
-    return out
-
-
-def _product(L: Matrix, R: Matrix) -> Matrix:
-    """Return the symmetric part of L'R."""
-    half = L.T @ R
-    return half if L is R else 0.5 * (half + half.T)
-
-
-def _pairs(
-    layout: Layout, nodes: sparse.csr_array, pieces: Sequence[Piece]
-) -> dict[tuple[int, int], tuple[Index, Index]]:
-    """Return the levels of blocks i <= j that rows join, themselves or through correlations."""
-    total = nodes.shape[1]
-    met = sparse.csr_array((total, total))
-    for piece in pieces:
-        left, right = abs(piece.L) @ nodes, abs(piece.R) @ nodes
-        half = left.T @ right
-        met = met + half + half.T
-    found = sparse.coo_array(met)
-    starts = np.cumsum([0, *(levels for _, levels in layout.shapes)])
-    row, column = found.row.astype(np.intp), found.col.astype(np.intp)
-    block_r = np.searchsorted(starts, row, side="right") - 1
-    block_c = np.searchsorted(starts, column, side="right") - 1
-    out = {}
-    for j in range(len(layout.shapes)):
-        for i in range(j + 1):
-            here = (block_r == i) & (block_c == j)
-            if i == j:
-                here &= row > column
-            u, v = row[here] - starts[i], column[here] - starts[j]
-            if i < j or len(u):
-                order = np.lexsort((v, u))
-                out[i, j] = (u[order], v[order])
-    return out

@@ -19,7 +19,7 @@ from mixedlm_ext.inference.choices import name_list
 from mixedlm_ext.inference.fixed.coefficients import Coefficients
 from mixedlm_ext.search import Sampling
 
-__all__ = ["fixed_effects_table", "headline", "summary", "summary_notes", "variance_table"]
+__all__ = ["headline", "summary", "summary_notes", "summary_page"]
 
 _WIDTH = 78
 
@@ -49,16 +49,29 @@ def summary(
         ``tables[0]`` describes the model, ``tables[1]`` the fixed effects, ``tables[2]`` the
         variance components.
     """
-    out = Summary()
-    left, right = _model_items(fitted)
     heading = title or "Linear Mixed Model Regression Results"
+    notes = summary_notes(fitted)
+    return summary_page(fitted, heading, _model_items(fitted), notes, yname, xname, alpha)
+
+
+def summary_page(
+    fitted: Fitted,
+    heading: str,
+    items: tuple[list[Any], list[Any]],
+    notes: Sequence[str],
+    yname: str | None,
+    xname: Sequence[str] | None,
+    alpha: float,
+) -> Summary:
+    """Lay out a summary: items of the model on the left and right, tables, notes."""
+    out = Summary()
     response = fitted.design.endog_name if yname is None else yname
     own = list(fitted.x_names)
     names = own if xname is None else name_list(xname, "xname", f"{own}")
-    out.add_table_2cols(None, heading, left, right, yname=response, xname=names)
-    out.tables.append(fixed_effects_table(fitted, names, alpha))
-    out.tables.append(variance_table(fitted))
-    out.add_extra_txt([textwrap.fill(note, _WIDTH) for note in summary_notes(fitted)])
+    out.add_table_2cols(None, heading, *items, yname=response, xname=names)
+    out.tables.append(_fixed_effects_table(fitted, names, alpha))
+    out.tables.append(_variance_table(fitted))
+    out.add_extra_txt([textwrap.fill(note, _WIDTH) for note in notes])
     return out
 
 
@@ -96,7 +109,7 @@ def _model_items(fitted: Fitted) -> tuple[list[Any], list[Any]]:
     return left, right
 
 
-def fixed_effects_table(fitted: Fitted, names: list[str], alpha: float) -> SimpleTable:
+def _fixed_effects_table(fitted: Fitted, names: list[str], alpha: float) -> SimpleTable:
     """Return coefficients, standard errors, tests and intervals."""
     found = Coefficients(fitted)
     own = fitted.x_names
@@ -140,7 +153,7 @@ def _narrow(widths: list[int], least: list[int], stub: int) -> list[int]:
     return widths
 
 
-def variance_table(fitted: Fitted) -> SimpleTable:
+def _variance_table(fitted: Fitted) -> SimpleTable:
     """Return variances, standard deviations and correlations of the random effects."""
     frame = varcorr(fitted.fit)
     corr = [name for name in frame.columns if name.startswith("corr_")]

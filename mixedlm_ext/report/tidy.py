@@ -26,7 +26,7 @@ from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 
-__all__ = ["augment", "glance", "response_in", "tidy", "training_frame"]
+__all__ = ["augment", "augmented", "frame_to_augment", "glance", "tidy"]
 
 EFFECTS = ("fixed", "ran_pars", "ran_vals")
 _ADDED = ("fitted", "resid", "fixed")
@@ -234,13 +234,26 @@ def augment(fitted: Fitted, data: Any = None, offset: Any = None) -> pd.DataFram
     1    258.70  273.33 -14.63  261.87
     """
     fit = fitted.fit
+    frame, y = frame_to_augment(fitted, data, offset)
+    if data is None:
+        rows = rows_of_fit(fit.design)
+        values, fixed = fit.fitted(), rows.X @ fit.beta + rows.offset
+    else:
+        values = np.asarray(predict(fitted, data, offset=offset))
+        fixed = np.asarray(predict(fitted, data, which="population", offset=offset))
+    return augmented(frame, y, values, fixed)
+
+
+def frame_to_augment(fitted: Fitted, data: Any, offset: Any) -> tuple[pd.DataFrame, Array | None]:
+    """Return the frame that `augment` adds to, and the response if the data have it."""
+    design = fitted.design
     y: Array | None
     if data is None:
         fitted.rows("a frame of its rows")
         if offset is not None:
             raise DesignError("offset= belongs to other data. Pass these as data=, too.")
-        frame, new, y = training_frame(fit), None, fit.design.y
-    elif fit.design.formula is None:
+        frame, y = _training_frame(design), design.y
+    elif design.formula is None:
         raise DesignError(
             "augment takes data= for models made from a formula only. Without it, it gives the "
             "rows of the fit; predict(exog, random=...) predicts at others."
@@ -248,20 +261,19 @@ def augment(fitted: Fitted, data: Any = None, offset: Any = None) -> pd.DataFram
     else:
         table = read_table(data)
         columns = {name: table.column(name).array for name in table.names}
-        frame, new = pd.DataFrame(columns, index=table.index), data
-        y = response_in(fit.design, frame)
+        frame = pd.DataFrame(columns, index=table.index)
+        y = _response_in(design, frame)
     taken = [name for name in _ADDED if name in frame]
     if taken:
         raise DesignError(
             f"the data have a column {taken[0]!r}, which augment would add. Rename it, as in "
             f"data.rename(columns={{{taken[0]!r}: ...}})."
         )
-    if new is None:
-        rows = rows_of_fit(fit.design)
-        values, fixed = fit.fitted(), rows.X @ fit.beta + rows.offset
-    else:
-        values = np.asarray(predict(fitted, new, offset=offset))
-        fixed = np.asarray(predict(fitted, new, which="population", offset=offset))
+    return frame, y
+
+
+def augmented(frame: pd.DataFrame, y: Array | None, values: Array, fixed: Array) -> pd.DataFrame:
+    """Return the frame with what `augment` adds."""
     frame["fitted"] = values
     if y is not None:
         frame["resid"] = y - values
@@ -269,9 +281,8 @@ def augment(fitted: Fitted, data: Any = None, offset: Any = None) -> pd.DataFram
     return Table(frame)
 
 
-def training_frame(fit: Fit) -> pd.DataFrame:
+def _training_frame(design: Design) -> pd.DataFrame:
     """Return the used columns of the data, or response and X of a model made from arrays."""
-    design = fit.design
     if design.frame is not None:
         return design.frame.copy()
     frame = pd.DataFrame(design.X, index=design.index, columns=list(design.x_names))
@@ -279,7 +290,7 @@ def training_frame(fit: Fit) -> pd.DataFrame:
     return frame
 
 
-def response_in(design: Design, frame: pd.DataFrame) -> Array | None:
+def _response_in(design: Design, frame: pd.DataFrame) -> Array | None:
     """Return the response in other data; None if they do not have its columns."""
     assert design.frame is not None
     (piece,) = design.matrices.pieces("response")

@@ -11,9 +11,9 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.criteria.linear import AnyCriterion, AnyEvaluation
 from mixedlm_ext.criteria.pls import degenerate
 from mixedlm_ext.criteria.residual import ResidualCriterion
-from mixedlm_ext.criteria.restricted import AnyCriterion, AnyEvaluation
 from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.search.log import Log, Progress
 from mixedlm_ext.search.newton import newton

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.linear import AnyCriterion
 from mixedlm_ext.criteria.pls import Problem
-from mixedlm_ext.criteria.restricted import AnyCriterion
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.search.log import Log
 from mixedlm_ext.search.newton import newton

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
-from mixedlm_ext.criteria.restricted import AnyCriterion, AnyEvaluation
+from mixedlm_ext.criteria.linear import AnyCriterion, AnyEvaluation
 from mixedlm_ext.search.minimum import optimize
 from mixedlm_ext.search.verdict import Optimization
 from mixedlm_ext.solvers.iterative import IterativeSolver

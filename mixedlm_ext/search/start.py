@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.criteria.linear import AnyCriterion, AnyEvaluation
 from mixedlm_ext.criteria.pls import Problem, degenerate
-from mixedlm_ext.criteria.restricted import AnyCriterion, AnyEvaluation
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.search.log import Log

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mixedlm_ext.criteria.restricted import AnyCriterion, AnyEvaluation
+from mixedlm_ext.criteria.linear import AnyCriterion, AnyEvaluation
 from mixedlm_ext.display import page
 from mixedlm_ext.search.log import Log
 from mixedlm_ext.search.trust_region import QuadraticModel, Step

@@ -101,51 +101,9 @@ def _fit_parser() -> argparse.ArgumentParser:
     parser.set_defaults(command="fit")
     parser.add_argument("formula", nargs="?", help='for example "y ~ x + (1 | g)"')
     _add_file(parser, "?")
-
-    model = parser.add_argument_group("the model")
-    model.add_argument("--ml", action="store_true", help="maximum likelihood instead of REML")
-    model.add_argument(
-        "--weights",
-        metavar="COL",
-        help="column of precision weights; of trials, for a binomial proportion",
-    )
-    model.add_argument("--offset", metavar="COL", help="column added to the linear predictor")
-
-    generalized = parser.add_argument_group("a generalized model")
-    generalized.add_argument(
-        "--family",
-        metavar="NAME",
-        help="binomial, poisson, negative-binomial, gamma, inverse-gaussian or gaussian",
-    )
-    generalized.add_argument(
-        "--link",
-        metavar="NAME",
-        help="logit, probit, cloglog, loglog, cauchit, log, identity, inverse, inverse-squared or "
-        "sqrt; the family's own by default",
-    )
-    generalized.add_argument(
-        "--nagq",
-        type=int,
-        metavar="K",
-        help="1 Laplace's approximation (default), more nodes of quadrature, 0 fast",
-    )
-    generalized.add_argument(
-        "--exposure", metavar="COL", help="column whose logarithm is added to the predictor"
-    )
-
-    tests = parser.add_argument_group("tests of the fixed effects")
-    tests.add_argument(
-        "--ddf",
-        metavar="METHOD",
-        help="degrees of freedom: satterthwaite (default), kenward-roger, kenward-roger-full, "
-        "residual, or normal for z tests",
-    )
-    tests.add_argument("--anova", action="store_true", help="also an F test of each term")
-    tests.add_argument(
-        "--type",
-        metavar="TYPE",
-        help="of the F tests: 1, 2, 3 (default) or marginal; implies --anova",
-    )
+    _add_model(parser)
+    _add_generalized(parser)
+    _add_tests(parser)
 
     output = parser.add_argument_group("output")
     _add_output(
@@ -159,6 +117,60 @@ def _fit_parser() -> argparse.ArgumentParser:
     )
     _add_reading(parser)
     return parser
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    """Add what stands beside the formula."""
+    group = parser.add_argument_group("the model")
+    group.add_argument("--ml", action="store_true", help="maximum likelihood instead of REML")
+    group.add_argument(
+        "--weights",
+        metavar="COL",
+        help="column of precision weights; of trials, for a binomial proportion",
+    )
+    group.add_argument("--offset", metavar="COL", help="column added to the linear predictor")
+
+
+def _add_generalized(parser: argparse.ArgumentParser) -> None:
+    """Add the distribution of the response and how its likelihood is approximated."""
+    group = parser.add_argument_group("a generalized model")
+    group.add_argument(
+        "--family",
+        metavar="NAME",
+        help="binomial, poisson, negative-binomial, gamma, inverse-gaussian or gaussian",
+    )
+    group.add_argument(
+        "--link",
+        metavar="NAME",
+        help="logit, probit, cloglog, loglog, cauchit, log, identity, inverse, inverse-squared or "
+        "sqrt; the family's own by default",
+    )
+    group.add_argument(
+        "--nagq",
+        type=int,
+        metavar="K",
+        help="1 Laplace's approximation (default), more nodes of quadrature, 0 fast",
+    )
+    group.add_argument(
+        "--exposure", metavar="COL", help="column whose logarithm is added to the predictor"
+    )
+
+
+def _add_tests(parser: argparse.ArgumentParser) -> None:
+    """Add how fixed effects are tested."""
+    group = parser.add_argument_group("tests of the fixed effects")
+    group.add_argument(
+        "--ddf",
+        metavar="METHOD",
+        help="degrees of freedom: satterthwaite (default), kenward-roger, kenward-roger-full, "
+        "residual, or normal for z tests",
+    )
+    group.add_argument("--anova", action="store_true", help="also an F test of each term")
+    group.add_argument(
+        "--type",
+        metavar="TYPE",
+        help="of the F tests: 1, 2, 3 (default) or marginal; implies --anova",
+    )
 
 
 def _predict_parser() -> argparse.ArgumentParser:

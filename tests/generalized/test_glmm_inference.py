@@ -156,6 +156,12 @@ def test_profiles_of_variances(name: str, parameters: list[str]) -> None:
     assert (points["zeta"].abs() > 1.5).any()
 
 
+def test_cols_beside_a_method_are_refused(cbpp: Any) -> None:
+    with pytest.raises(FitError, match=r"write which=\[0\] with 'profile'"):
+        cbpp.conf_int(method="profile", cols=[0])
+    np.testing.assert_array_equal(cbpp.conf_int(cols=["period[T.2]"]), cbpp.conf_int().iloc[[1]])
+
+
 # --------------------------------------------------------------------------------- robust, refits
 
 

@@ -108,6 +108,7 @@ PICTURES: dict[str, Callable[..., Any]] = {
     "shrinkage of few": lambda **k: plots.shrinkage(fit("Reaction ~ Days + (Days | Subject)"), **k),
     "dotplot": lambda **k: plots.dotplot(long_fit(), **k),
     "trajectories": lambda **k: plots.trajectories(long_fit(), TIME, by=ARM, max_panels=6, **k),
+    "correlations": lambda **k: plots.correlations(long_fit(), **k),
     "Z": lambda **k: plots.matrix_image(long_fit(), "Z", **k),
     "L": lambda **k: plots.matrix_image(long_fit(), "L", **k),
     "profile_zeta": lambda **k: plots.profile_zeta(long_profile(), **k),

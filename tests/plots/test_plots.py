@@ -112,6 +112,7 @@ DRAWN: dict[str, Callable[..., Any]] = {
     "scale_location": lambda **k: plots.scale_location(fit(), **k),
     "residual_quantiles": lambda **k: plots.residual_quantiles(fit(), **k),
     "coefficients": lambda **k: plots.coefficients(fit(CAKE, "cake"), **k),
+    "correlations": lambda **k: plots.correlations(fit(), **k),
     "shrinkage": lambda **k: plots.shrinkage(fit(), **k),
     "dotplot": lambda **k: plots.dotplot(fit(DYESTUFF, "dyestuff"), **k),
     "trajectories": lambda **k: plots.trajectories(fit(), "Days", levels=["308"], **k),

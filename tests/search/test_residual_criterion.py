@@ -11,8 +11,8 @@ from numpy.testing import assert_allclose
 from oracle_residual import Dense, dense_covariance
 
 from mixedlm_ext import MixedLM
+from mixedlm_ext.criteria.linear import criterion_of
 from mixedlm_ext.criteria.residual import ResidualCriterion, ResidualEvaluation
-from mixedlm_ext.criteria.restricted import criterion_of
 from mixedlm_ext.products import residual_elements, residual_sums
 from mixedlm_ext.products.residual_sums import ResidualSums
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.criteria.assemble import assemble
+from mixedlm_ext.criteria.linear import criterion_of
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.criteria.residual import ResidualCriterion, ResidualEvaluation
-from mixedlm_ext.criteria.restricted import criterion_of
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.design.rows import Rows
 from mixedlm_ext.estimation.fit import Fit

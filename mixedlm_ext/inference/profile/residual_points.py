@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.assemble import assemble
+from mixedlm_ext.criteria.linear import criterion_of
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.criteria.residual import ResidualCriterion, ResidualEvaluation
-from mixedlm_ext.criteria.restricted import criterion_of
 from mixedlm_ext.design import Design
 from mixedlm_ext.inference.parameters import RESIDUAL_KINDS, NaturalParameters, Parameter
 from mixedlm_ext.inference.profile.coordinates import (
