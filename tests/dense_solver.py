@@ -37,6 +37,7 @@ class DenseFactor:
             Lambda[start:stop, start:stop] = np.kron(T, np.eye(levels))
         M = Lambda.T @ self._A @ Lambda + np.eye(len(Lambda))
         self.logdet = float(np.linalg.slogdet(M)[1])
+        self.condition = float(np.linalg.cond(M))
         self._N = Lambda @ np.linalg.solve(M, Lambda.T)
 
     def apply(self, H: Array) -> Array:

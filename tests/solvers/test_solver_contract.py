@@ -169,7 +169,9 @@ def check(factor: FactorProtocol, A: BlockMatrix, templates: list[Array]) -> Non
     def near(found: Any, expected: Any, scale: float | None = None) -> None:
         close(found, expected, scale, room)
 
-    assert_allclose(factor.logdet, dense.logdet, rtol=room * 1e-10, atol=1e-9)
+    # two times the digits that the condition costs: the complement is a difference, and is scaled
+    lost = 0.2 * np.finfo(float).eps * dense.condition**2 if room > 1.0 else 0.0
+    assert_allclose(factor.logdet, dense.logdet, rtol=room * 1e-10, atol=1e-9 + lost)
     assert [np.shape(T) for T in factor.templates] == [(k, k) for k, _ in A.shapes]
     assert all((one == two).all() for one, two in zip(factor.templates, templates))
     q = int(A.offsets[-1])
