@@ -178,7 +178,8 @@ def _is_unknown(value: Any) -> bool:
 
 def _new_labels(values: Sequence[pd.Index], labels: pd.Index) -> pd.Index:
     """Return the parents that have no line of their own, each once."""
-    every = values[0].append(values[1]) if len(values[0]) else values[1]
+    known = [v for v in values if len(v)]  # empty ones would spoil the dtype
+    every = known[0].append(known[1:]) if known else values[0]
     return every[~every.isin(labels)].unique()
 
 

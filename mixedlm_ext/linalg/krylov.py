@@ -151,7 +151,7 @@ def logarithms(apply: Apply, Z: Array, tol: float = 1e-8, limit: int = 300) -> L
         b[b <= _BROKEN] = 0.0
         alpha = np.vstack([alpha, a])
         T = _tridiagonal(alpha, beta)
-        last = np.linalg.solve(T, np.eye(step)[0][:, None])[:, -1, 0]
+        last = np.linalg.solve(T, np.eye(step)[None, :, :1])[:, -1, 0]
         if (b * np.abs(last) <= tol).all():
             return _of_tridiagonal(T, Q, length, step)
         beta = np.vstack([beta, b])

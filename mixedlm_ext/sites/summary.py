@@ -113,7 +113,8 @@ def combine(*summaries: Any) -> Summary:
     --------
     >>> from mixedlm_ext import combine, datasets, summarize
     >>> data = datasets.dyestuff.load_pandas().data
-    >>> parts = [summarize("Yield ~ 1 + (1 | Batch)", part) for _, part in data.groupby("Batch")]
+    >>> sites = data.groupby("Batch", observed=True)
+    >>> parts = [summarize("Yield ~ 1 + (1 | Batch)", part) for _, part in sites]
     >>> combine(*parts)
     <Summary: Yield ~ 1 + (1 | Batch), 30 rows, 6 levels of Batch>
     """

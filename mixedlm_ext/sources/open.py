@@ -36,7 +36,8 @@ def is_source(data: Any) -> bool:
 
 def is_dask(data: Any) -> bool:
     """Say whether data are a Dask data frame."""
-    return _type(data) == ("dask", "DataFrame")
+    module, name = _type(data)
+    return name == "DataFrame" and module in ("dask", "dask_expr")  # before 2025 its own package
 
 
 def open_source(data: Any) -> Source:
@@ -52,7 +53,7 @@ def open_source(data: Any) -> Source:
         return data
     if is_path(data):
         return open_files(data)
-    if module == "dask":
+    if is_dask(data):
         return DaskFrame(data)
     if module == "polars":
         return LazyFrame(data)

@@ -5,6 +5,8 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels
+from packaging.version import Version
 from statsmodels.base.data import ModelData, PandasData
 
 from mixedlm_ext import MixedLM, RandomTerm
@@ -32,6 +34,8 @@ def test_frames_are_those_of_statsmodels(formula: str) -> None:
     design, own = model.design, model.data
     y = pd.Series(design.y, index=design.index, name=design.endog_name)
     X = pd.DataFrame(design.X, index=design.index, columns=list(design.x_names))
+    if not len(X.columns) and Version(statsmodels.__version__) < Version("0.15"):
+        pytest.skip("statsmodels itself needs a column")
     theirs = PandasData(y, X)
     for name in ATTRIBUTES:
         assert getattr(own, name) == getattr(theirs, name), name

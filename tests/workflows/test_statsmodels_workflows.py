@@ -113,7 +113,7 @@ def test_mediation_with_a_boolean_exposure_and_arrays() -> None:
         *(MixedLM(m.endog, m.exog.copy(), m.random) for m in (outcome, mediator)),
         exposure, outcome.exog_names.index("med"),
     )  # fmt: skip
-    one = seeded(mediation.fit, 1, n_rep=40)
+    one = seeded(mediation.fit, 1, n_rep=200)
     expected = mediator.fit().params["t[T.True]"] * outcome.fit().params["med"]
     assert_allclose(one.summary()["Estimate"]["ACME (average)"], expected, atol=0.08)
 
