@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mixedlm_ext.products.layout import Layout
 from mixedlm_ext.linalg.semidefinite import Root
+from mixedlm_ext.products.layout import Layout
 from mixedlm_ext.products.products import BlockMatrix, Coupling, CrossProducts
 from mixedlm_ext.products.roots import in_roots, stacked_in_roots
 from mixedlm_ext.residual.pieces import Piece

@@ -87,7 +87,12 @@ def _own(A: BlockMatrix, i: int, C: Root) -> tuple[Array, Coupling]:
     for a in range(k):
         for b in range(k):
             d = A.diagonal[i][a, a]
-            if coupling is None and a == b and isinstance(C, np.ndarray) and d.min(initial=0.0) >= 0:
+            if (
+                coupling is None
+                and a == b
+                and isinstance(C, np.ndarray)
+                and d.min(initial=0.0) >= 0
+            ):
                 P = _weighted_square(d, C)
             else:
                 P = _congruence(C, _whole(A.diagonal[i], coupling, a, b), C)

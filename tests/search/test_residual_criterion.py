@@ -51,10 +51,8 @@ PARENTS: dict[int, tuple[int | None, int | None]] = {
     4: (2, 3), 5: (20, None), 6: (4, 5), 7: (6, 5), 8: (None, None),
 }  # fmt: skip
 A = relationships(PARENTS)
-FAMILY = pedigree(
-    pd.DataFrame([(a, *b) for a, b in PARENTS.items()], columns=["id", "sire", "dam"]).astype("Int64"),
-    "id", "sire", "dam",
-)  # fmt: skip
+LINES = pd.DataFrame([(a, *b) for a, b in PARENTS.items()], columns=["id", "sire", "dam"])
+FAMILY = pedigree(LINES.astype("Int64"), "id", "sire", "dam")
 SOME = A.to_numpy()[:, [0, 1, 2, 4, 6, 10]]
 ANIMALS = {
     "A": A,
@@ -219,10 +217,20 @@ def test_both_scales_are_one_model(name: str) -> None:
         assert_allclose(made.inside(two.theta), point, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", [
-        "ar1, crossed", "all", "cs and all", "car1, slopes", "power", "singular matrix",
-        "two matrices, joined", "members", "pedigree, slopes, joined",
-    ])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ar1, crossed",
+        "all",
+        "cs and all",
+        "car1, slopes",
+        "power",
+        "singular matrix",
+        "two matrices, joined",
+        "members",
+        "pedigree, slopes, joined",
+    ],
+)
 def test_sums_and_rows_give_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     short = criterion(name, True)
     monkeypatch.setattr(residual_sums, "_MOST_TERMS", 0)
@@ -236,6 +244,24 @@ def test_sums_and_rows_give_the_same(name: str, monkeypatch: pytest.MonkeyPatch)
         for two in (long.at(point), longest.at(point)):
             assert_allclose(two.value, one.value, rtol=1e-11)
             assert_allclose(two.gradient, one.gradient, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["singular matrix", "members"])
+def test_roots_are_taken_at_once_or_at_each_point(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the sums of independent effects would take more memory than those of levels."""
+    short = criterion(name, True)
+    terms = short.sums._terms
+    assert terms is not None and terms.of_roots
+    monkeypatch.setattr(residual_sums, "_MOST_NUMBERS", len(terms.which) * len(short.sums._levels))
+    long = criterion(name, True)
+    small = len(short.sums._roots.cells) <= len(short.sums._levels)
+    assert long.sums._terms is not None and long.sums._terms.of_roots == small
+    for point in points(short):
+        one, two = short.at(point), long.at(point)
+        assert_allclose(two.value, one.value, rtol=1e-11)
+        assert_allclose(two.gradient, one.gradient, rtol=1e-7, atol=1e-7)
 
 
 @models
