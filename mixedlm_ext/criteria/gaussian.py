@@ -144,6 +144,9 @@ class GaussianEvaluation:
     def _weighed(self, ZH: Array, B: Array) -> Array:
         """Return Z'V⁻¹H = Z'W(H - ZB) = Γ⁻¹B from Z'WH and B = ΛM⁻¹Λ'Z'WH, each (q, c)."""
         cp = self._criterion.problem.cp
+        told = self.pls.factor.weighed(ZH)
+        if told is not None:
+            return told
         B = np.ascontiguousarray(B)
         out = np.ascontiguousarray(ZH - cp.A.times(B))
         if not out.size:

@@ -141,8 +141,8 @@ class Exponential(CorrelatedStructure):
             return [np.concatenate([start, end]) for end in (0.5 * high, 0.9 * high)]
         if (sd > 0).all() and (rho > low).all() and (rho < high).all():
             return []
-        again = np.where(sd > 0, sd, 1.0)
-        return [np.concatenate([again, self.rho_start])]
+        again = np.full(self.n_sd, 1.0 / np.sqrt(self.k))
+        return [np.concatenate([again, end]) for end in (self.rho_start, high)]
 
     @property
     def range_ends(self) -> tuple[float, float]:
