@@ -14,6 +14,7 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 from mixedlm_ext.criteria.many_laplace import ManyLaplace
 from mixedlm_ext.criteria.many_modes import fits_at_once
 from mixedlm_ext.design.messages import list_names
+from mixedlm_ext.display import page
 from mixedlm_ext.errors import MixedLMError, warn_caller
 from mixedlm_ext.estimation.estimates import Estimates
 from mixedlm_ext.families.choose import extra_of, wrong_values
@@ -82,6 +83,9 @@ class ManyGeneralizedFits:
     def __repr__(self) -> str:
         lost = int((~self.converged).sum())
         return f"<ManyGeneralizedFits: {len(self)} responses, {lost} not converged>"
+
+    def _repr_html_(self) -> str:
+        return page(repr(self)[1:-1], [self.params], ["The fixed effects of each response."])
 
     @property
     def tvalues(self) -> pd.DataFrame:
