@@ -24,6 +24,8 @@ __all__ = ["Endless", "may_be_endless"]
 
 _FAR = 8.0
 """Range of the fixed part of η beyond which it is asked whether the estimates are finite."""
+_SATURATED = 1e-6
+"""A mean so close to the response, at an end of its range, that the search may rest there."""
 _WIDE = 2.0
 """A standard deviation of random effects, on the scale of the link, of which that is asked."""
 _LARGE = 15.0
@@ -61,8 +63,7 @@ class Endless:
             )
         if self._ends is None:
             return ""
-        fixed = e.criterion.problem.Q @ e.modes.zeta
-        if len(fixed) and np.ptp(fixed) + abs(float(np.mean(fixed))) > _FAR:
+        if self._are_far(e):
             self.columns = separated_columns(self._design, self._ends)
             if self.columns:
                 return self._separated()
@@ -81,6 +82,18 @@ class Endless:
                 "number. Drop a random term, or collect more rows for each level."
             )
         return ""
+
+    def _are_far(self, e: LaplaceEvaluation) -> bool:
+        """Say whether fixed effects may be on their way to infinity."""
+        fixed = e.criterion.problem.Q @ e.modes.zeta
+        if not len(fixed):
+            return False
+        if np.ptp(fixed) + abs(float(np.mean(fixed))) > _FAR:
+            return True
+        # links such as CLogLog are there much earlier
+        likelihood = e.criterion.problem.likelihood
+        left = np.abs(likelihood.y - likelihood.family.link.inverse(e.modes.eta))
+        return bool((left[self._ends != 0] < _SATURATED).any())
 
     def _separated(self) -> str:
         """Say which columns separate the response."""
