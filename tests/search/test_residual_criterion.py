@@ -345,3 +345,34 @@ def test_a_problem_without_structure_has_the_plain_criterion() -> None:
     assert type(criterion_of(problem, True)).__name__ == "GaussianCriterion"
     assert replace(problem, residual=None).residual is None
     assert ResidualSums.__name__ == "ResidualSums"
+
+
+@models
+def test_a_step_tells_what_the_model_of_the_hessian_misses(name: str) -> None:
+    """After a short step the Hessian explains how the gradient has changed along it."""
+    made = criterion(name, True)
+    e = made.at(points(made)[1])
+    start, before = e.gradient, e.theta.copy()
+    g, H = e.derivatives()
+    unlearnt = made.at(before).derivatives()[1]
+    assert_allclose(H, unlearnt, rtol=1e-12)
+    step = -1e-3 * g / np.linalg.norm(g)
+    new = e.retract(step)
+    change = new.gradient - start
+    moved = new.theta - before
+    plain = made.at(new.theta)
+    G, after = new.derivatives()
+    assert_allclose(G, plain.derivatives()[0], rtol=1e-9, atol=1e-9)
+    first = np.linalg.norm(change - plain.hessian_model @ moved)
+    if first > np.linalg.norm(change):
+        assert_allclose(after, plain.derivatives()[1], rtol=1e-9, atol=1e-9)
+        return  # the model is too far off
+    learnt = change - (plain.hessian_model + new._secant) @ moved
+    assert np.linalg.norm(learnt) < 1e-6 * np.linalg.norm(change)
+    if not len(made.problem.covariance.terms) or (after == plain.derivatives()[1]).all():
+        return
+    # along the directions of the search it is the same correction
+    back = after - plain.derivatives()[1]
+    reached = np.array([new.after(1e-5 * row) for row in np.eye(len(G))])
+    J = (reached - new.theta) / 1e-5
+    assert_allclose(back, J @ new._secant @ J.T, rtol=1e-3, atol=1e-3 * np.abs(back).max())
