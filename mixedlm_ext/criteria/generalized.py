@@ -1,12 +1,13 @@
 """A generalized linear mixed model as the engine sees it: rows in a layout, and a likelihood.
 
 The fixed part is Qζ with Q'Q = nI, so that an entry of ζ is the effect of one standard deviation of
-a column, of the order of the random effects. η = Qζ + Zb + offset, b = Λ(θ)u, u ~ N(0, I).
+a column, of the order of the random effects. η = Qζ + Zb + offset, b = Λ(θ)u, u ~ N(0, I). Where
+levels have a known covariance K, it is in Z by a root of K, or in u ~ N(0, I ⊗ K) by its inverse.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,12 +20,16 @@ from mixedlm_ext.design import Design
 from mixedlm_ext.families.conditional import Conditional
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.products.working import WorkingRows
+from mixedlm_ext.products.working_roots import rows_of_blocks
 from mixedlm_ext.solvers.direct import DirectSolver, Factor
+from mixedlm_ext.solvers.prior import PriorFactor, PriorSolver
 from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
 
-__all__ = ["GeneralizedProblem", "generalized_problem"]
+__all__ = ["AnyFactor", "GeneralizedProblem", "generalized_problem"]
+
+AnyFactor = Factor | PriorFactor
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +62,9 @@ class GeneralizedProblem:
         return self.linear.covariance
 
     @property
-    def solver(self) -> DirectSolver:
+    def solver(self) -> DirectSolver | PriorSolver:
         """The pattern of the factor."""
-        assert isinstance(self.linear.solver, DirectSolver)
+        assert isinstance(self.linear.solver, DirectSolver | PriorSolver)
         return self.linear.solver
 
     @property
@@ -77,8 +82,8 @@ class GeneralizedProblem:
         """Parameters beside the means: 0 or 1."""
         return int(bool(self.likelihood.extra))
 
-    def factor(self, w: Array, templates: Sequence[Array]) -> Factor:
-        """Return the factor of Λ'Z'WZΛ + I."""
+    def factor(self, w: Array, templates: Sequence[Array]) -> AnyFactor:
+        """Return the factor of Λ'Z'WZΛ + I, or + Q where levels have a known precision."""
         return self.solver.load(self.rows.products(w)).factor(templates)
 
     def scaled_by(self, templates: Sequence[Array], v: Array) -> Array:
@@ -90,6 +95,24 @@ class GeneralizedProblem:
         """Return b = Λu for u (q,)."""
         out = [T @ self.linear.cp.block(u, i) for i, T in enumerate(templates)]
         return np.concatenate([part.ravel() for part in out])
+
+    @property
+    def independent(self) -> bool:
+        """Whether the effects u are independent of one another."""
+        return not self.linear.cp.layout.priors
+
+    def precision_times(self, u: Array) -> Array:
+        """Return Qu for u (q,), of variance Q⁻¹ = I ⊗ K by blocks."""
+        return u if self.independent else self._by_block(self.linear.cp.unspread, u)
+
+    def covariance_times(self, v: Array) -> Array:
+        """Return Q⁻¹v for v (q,)."""
+        return v if self.independent else self._by_block(self.linear.cp.spread, v)
+
+    def _by_block(self, function: Callable[[int, Array], Array], v: Array) -> Array:
+        """Return what a function makes of each block of v."""
+        cp = self.linear.cp
+        return np.concatenate([function(i, cp.block(v, i)).ravel() for i in range(len(cp.shapes))])
 
     # --- between the basis and the user's coefficients --------------------------------------------
 
@@ -133,7 +156,7 @@ def generalized_problem(
     Q = basis.coordinates(design.X) * np.sqrt(len(design.X))
     offset = np.zeros(len(design.y)) if design.offset is None else design.offset
     linear = linear.solved_by("exact")  # its derivatives read the inverse on the pattern
-    return GeneralizedProblem(linear, WorkingRows(blocks), Q, offset, likelihood, observed)
+    return GeneralizedProblem(linear, rows_of_blocks(blocks), Q, offset, likelihood, observed)
 
 
 def quadratic_form(rows: Array, w: Array) -> Array:

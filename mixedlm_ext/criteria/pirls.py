@@ -7,7 +7,8 @@ the penalized least-squares problem of the working weights W and scores s at the
     (Q'WQ - Q'WZNZ'WQ) δζ = Q's - Q'WZ(b̃ - b),   b̃ = N(Z's + Z'WZ b),   b⁺ = b̃ - NZ'WQ δζ
 
 and is halved until the penalized log-likelihood rises. W is the observed information where that is
-positive, so that the last steps are Newton's, and the expected one elsewhere.
+positive, so that the last steps are Newton's, and the expected one elsewhere. Where u has a known
+precision Q, that stands in the place of I, and u'Qu in that of |u|².
 """
 
 from __future__ import annotations
@@ -20,10 +21,9 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from mixedlm_ext.caching import cached_property
-from mixedlm_ext.criteria.generalized import GeneralizedProblem
+from mixedlm_ext.criteria.generalized import AnyFactor, GeneralizedProblem
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.families.conditional import RowsAt
-from mixedlm_ext.solvers.direct import Factor
 
 Array = NDArray[np.float64]
 
@@ -45,8 +45,8 @@ class Modes:
     Attributes
     ----------
     zeta : ndarray (p,)
-    u, b : ndarray (q,)
-        Spherical modes and b = Λu.
+    u, Qu, b : ndarray (q,)
+        Spherical modes, times their precision, and b = Λu.
     eta : ndarray (n,)
     at : RowsAt
         The likelihood there.
@@ -55,6 +55,7 @@ class Modes:
 
     zeta: Array
     u: Array
+    Qu: Array
     b: Array
     eta: Array
     at: RowsAt
@@ -62,8 +63,8 @@ class Modes:
 
     @cached_property
     def penalized(self) -> float:
-        """-2Σℓ + |u|²."""
-        return float(-2.0 * self.at.loglike.sum() + self.u @ self.u)
+        """-2Σℓ + u'Qu."""
+        return float(-2.0 * self.at.loglike.sum() + self.u @ self.Qu)
 
     @cached_property
     def noise(self) -> float:
@@ -106,10 +107,10 @@ def find_modes(
     """
     current = _start(problem, templates, zeta, omega, u)
     for step in range(1, _STEPS + 1):
-        du, db, dzeta, decrement, newton = _direction(problem, templates, current, joint)
+        direction, decrement, newton = _direction(problem, templates, current, joint)
         least = _DECREMENT if newton else _SLOW_DECREMENT
         small = decrement <= max(least, _rounding(problem, current))
-        moved = _moved(problem, omega, current, (du, db, dzeta), step, small)
+        moved = _moved(problem, omega, current, direction, step, small)
         if moved is None:  # no length of the step helps: what it promises is below rounding
             if decrement <= 1e-9 * (1.0 + abs(current.penalized)) + current.noise:
                 return current
@@ -136,8 +137,10 @@ def _start(
     for share in (1.0, 0.5, 0.0) if u is not None else (0.0,):
         own = np.zeros(problem.linear.cp.q) if u is None else share * u
         b = problem.spread(templates, own)
-        eta = fixed + problem.rows.Z @ b
-        found = Modes(zeta, own, b, eta, problem.likelihood.at(eta, omega), 0)
+        eta = fixed + problem.rows.times(b)
+        found = Modes(
+            zeta, own, problem.precision_times(own), b, eta, problem.likelihood.at(eta, omega), 0
+        )
         if np.isfinite(found.penalized):
             return found
     raise FitError(
@@ -148,8 +151,8 @@ def _start(
 
 def _direction(
     problem: GeneralizedProblem, templates: Sequence[Array], now: Modes, joint: bool
-) -> tuple[Array, Array, Array, float, bool]:
-    """Return the step in u, b and ζ, what it promises, and whether it is Newton's."""
+) -> tuple[tuple[Array, Array, Array, Array], float, bool]:
+    """Return the step in u, Qu, b and ζ, what it promises, and whether it is Newton's."""
     at = now.at
     observed = at.observed
     usable = (observed > 0.0) & np.isfinite(observed)
@@ -157,33 +160,33 @@ def _direction(
     w = observed if newton else np.where(usable, observed, np.maximum(at.expected, _LEAST_WEIGHT))
     A = problem.rows.products(w)
     factor = problem.solver.load(A).factor(templates)
-    Zs = problem.rows.Zt @ at.score
-    Zb = problem.rows.Z @ now.b
-    r = Zs + problem.rows.Zt @ (w * Zb)
+    Zs = problem.rows.sums(at.score)
+    r = Zs + problem.rows.sums(w * problem.rows.times(now.b))
     new = factor.apply(r[:, None])[:, 0]
     dzeta = np.zeros(problem.p)
     if joint and problem.p:
         dzeta, new = _with_fixed(problem, factor, w, at.score, new, now.b)
     db = new - now.b
-    deta = problem.rows.Z @ db + problem.Q @ dzeta
+    deta = problem.rows.times(db) + problem.Q @ dzeta
     # M u⁺ = Λ'r(δζ) and Λ'Z'WZΛ u⁺ = Λ'Z'WZ b⁺
-    du = problem.scaled_by(templates, Zs - problem.rows.Zt @ (w * deta)) - now.u
-    decrement = float(at.score @ deta - now.u @ du)
-    return du, db, dzeta, decrement, newton
+    dQu = problem.scaled_by(templates, Zs - problem.rows.sums(w * deta)) - now.Qu
+    du = problem.covariance_times(dQu)
+    decrement = float(at.score @ deta - now.Qu @ du)
+    return (du, dQu, db, dzeta), decrement, newton
 
 
 def _rounding(problem: GeneralizedProblem, now: Modes) -> float:
     """Return the rounding error of what a step promises."""
     moving = np.abs(now.eta - problem.offset)
-    return float(np.finfo(float).eps * (np.abs(now.at.score) @ moving + now.u @ now.u))
+    return float(np.finfo(float).eps * (np.abs(now.at.score) @ moving + now.u @ now.Qu))
 
 
 def _with_fixed(
-    problem: GeneralizedProblem, factor: Factor, w: Array, s: Array, new: Array, b: Array
+    problem: GeneralizedProblem, factor: AnyFactor, w: Array, s: Array, new: Array, b: Array
 ) -> tuple[Array, Array]:
     """Return δζ, and b⁺ with it."""
     WQ = problem.Q * w[:, None]
-    ZWQ = problem.rows.Zt @ WQ
+    ZWQ = problem.rows.sums(WQ)
     NZWQ = factor.apply(ZWQ)
     S = problem.Q.T @ WQ - ZWQ.T @ NZWQ
     rhs = problem.Q.T @ s - ZWQ.T @ (new - b)
@@ -207,20 +210,20 @@ def _moved(
     problem: GeneralizedProblem,
     omega: Array,
     now: Modes,
-    direction: tuple[Array, Array, Array],
+    direction: tuple[Array, Array, Array, Array],
     step: int,
     last: bool,
 ) -> Modes | None:
     """Return the modes after the longest step, halved as often as need be, that is no loss."""
-    du, db, dzeta = direction
+    du, dQu, db, dzeta = direction
     before = now.penalized
     slack = (100.0 if last else 10.0) * now.noise
     length = 1.0
     for _ in range(_HALVINGS):
         b, zeta = now.b + length * db, now.zeta + length * dzeta
-        eta = problem.Q @ zeta + problem.offset + problem.rows.Z @ b
+        eta = problem.Q @ zeta + problem.offset + problem.rows.times(b)
         at = problem.likelihood.at(eta, omega)
-        moved = Modes(zeta, now.u + length * du, b, eta, at, step)
+        moved = Modes(zeta, now.u + length * du, now.Qu + length * dQu, b, eta, at, step)
         if moved.penalized <= before + slack:  # nan compares false
             return moved
         length *= 0.5

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import shared_property
-from mixedlm_ext.criteria.generalized import GeneralizedProblem, generalized_problem
+from mixedlm_ext.criteria.generalized import AnyFactor, GeneralizedProblem, generalized_problem
 from mixedlm_ext.criteria.laplace import LaplaceCriterion, LaplaceEvaluation
+from mixedlm_ext.criteria.level_blocks import level_blocks
 from mixedlm_ext.criteria.quadrature import QuadratureCriterion
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.removed import require_rows
@@ -23,7 +24,6 @@ from mixedlm_ext.families.choose import extra_of, likelihood_of
 from mixedlm_ext.families.curves import mean_of
 from mixedlm_ext.families.prior import PriorWeights
 from mixedlm_ext.search.verdict import Optimization
-from mixedlm_ext.solvers.direct import Factor
 
 Array = NDArray[np.float64]
 
@@ -51,7 +51,7 @@ _SHARE = 1e-4
 class WorkingSolution:
     """What errors of predictions read of penalized least squares: M and NZ'WX, X orthonormal."""
 
-    factor: Factor
+    factor: AnyFactor
     NZX: Array
 
 
@@ -142,7 +142,7 @@ class GeneralizedFit(Fit):
         e = evaluation_of(self)
         problem = e.criterion.problem
         WQ = problem.Q * (e.w / np.sqrt(problem.n))[:, None]
-        NZX = e.factor.apply(problem.rows.Zt @ WQ)
+        NZX = e.factor.apply(problem.rows.sums(WQ))
         return WorkingEngine(WorkingSolution(e.factor, NZX), e.w)
 
     @shared_property
@@ -192,7 +192,7 @@ def generalized_fit(
     information = 0.5 * (e.exact_hessian if e.nearby is None else e.nearby)
     cov = _parameter_cov(problem, e, information, lost)
     p = problem.p
-    blocks = e.factor.diagonal_blocks()
+    blocks = level_blocks(linear.cp, e.factor)
     logdet_RX = float(np.linalg.slogdet(e.fixed_information)[1]) if p else 0.0
     return GeneralizedFit(
         design=design,

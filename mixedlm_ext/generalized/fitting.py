@@ -16,6 +16,8 @@ from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.generalized import GeneralizedProblem, generalized_problem
 from mixedlm_ext.criteria.laplace import LaplaceCriterion
 from mixedlm_ext.criteria.quadrature import QuadratureCriterion
+from mixedlm_ext.design import Design
+from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.errors import FitError, check_choice, shown
 from mixedlm_ext.estimation.fit_warnings import warn_of_generalized
 from mixedlm_ext.estimation.fitted import PLAIN, Face, Fitted
@@ -66,11 +68,17 @@ class AssembledGeneralized:
     def __getstate__(self) -> dict[str, Any]:
         return {"data": self.data, "face": self.face, "_problems": {}}
 
+    @property
+    def design(self) -> Design:
+        """What `data` has beside the family and the weights."""
+        return self.data.design
+
     def problem(self, observed: bool | None = None) -> GeneralizedProblem:
         """Return the rows in the engine's layout; with what information is the family's default."""
         observed = observed_by_default(self.data.family) if observed is None else observed
         if observed not in self._problems:
             data = self.data
+            require_rows(data.design)
             likelihood = likelihood_of(data.family, data.design.y, data.prior)
             found = generalized_problem(data.design, likelihood, observed)
             check_identified(data.design, found.linear)

@@ -190,6 +190,7 @@ class MixedGLM(absent.NotOfModels, LikelihoodModel):
         vc_formula: Mapping[str, str] | None = None,
         hasconst: bool | None = None,
         eval_env: int | Mapping[str, Any] = 0,
+        cov: Mapping[str, Any] | None = None,
         check: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> MixedGLM:
@@ -218,6 +219,8 @@ class MixedGLM(absent.NotOfModels, LikelihoodModel):
         hasconst : bool, optional
         eval_env : int or mapping
             How many frames further up to look for variables that are not in the data.
+        cov : mapping of str to matrix, optional
+            Known covariances of the levels of grouping factors: see `MixedLM.from_formula`.
         check : mapping of str to {"error", "warn", "ignore"}, optional
             As for `MixedLM.from_formula`.
 
@@ -262,6 +265,7 @@ class MixedGLM(absent.NotOfModels, LikelihoodModel):
             drop_cols=drop_cols,
             missing=missing,
             check=check,
+            cov=cov,
             **kwargs,
         )
         model = cls.__new__(cls)
