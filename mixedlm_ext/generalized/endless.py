@@ -18,6 +18,8 @@ __all__ = ["Endless"]
 
 _FAR = 8.0
 """Range of the fixed part of η beyond which it is asked whether the estimates are finite."""
+_NEAR = 4e-4
+"""A mean this near to its end, of which the same is asked: some links are there sooner."""
 _WIDE = 2.0
 """A standard deviation of random effects, on the scale of the link, of which that is asked."""
 _LARGE = 15.0
@@ -55,8 +57,7 @@ class Endless:
             )
         if self._ends is None:
             return ""
-        fixed = e.criterion.problem.Q @ e.modes.zeta
-        if len(fixed) and np.ptp(fixed) + abs(float(np.mean(fixed))) > _FAR:
+        if self._is_far(e, self._ends):
             self.columns = separated_columns(self._design, self._ends)
             if self.columns:
                 return self._separated()
@@ -75,6 +76,19 @@ class Endless:
                 "number. Drop a random term, or collect more rows for each level."
             )
         return ""
+
+    @staticmethod
+    def _is_far(e: LaplaceEvaluation, ends: Array) -> bool:
+        """Say whether the fixed part takes some rows next to the ends of their range."""
+        problem = e.criterion.problem
+        fixed = problem.Q @ e.modes.zeta
+        if not problem.p or not len(fixed):
+            return False
+        if np.ptp(fixed) + abs(float(np.mean(fixed))) > _FAR:
+            return True
+        mu = problem.likelihood.at(fixed + problem.offset, e.omega).mu
+        end = np.where(ends > 0, 1.0, 0.0)
+        return bool(((ends != 0) & (np.abs(mu - end) < _NEAR)).any())
 
     def _separated(self) -> str:
         """Say which columns separate the response."""
