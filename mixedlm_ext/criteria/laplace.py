@@ -39,10 +39,12 @@ from mixedlm_ext.structures.steps import TemplateSteps
 
 Array = NDArray[np.float64]
 
-__all__ = ["MOST_OMEGA", "LaplaceCriterion", "LaplaceEvaluation"]
+__all__ = ["LEAST_DISPERSION", "MOST_OMEGA", "LaplaceCriterion", "LaplaceEvaluation"]
 
 MOST_OMEGA = 18.0
 """End of the range of ω, up and down: there a negative binomial is a Poisson distribution."""
+LEAST_DISPERSION = -28.0
+"""The same, down, of the logarithm of a dispersion relative to that around a constant mean."""
 
 _STEP = 1e-4
 """Of the differences of the gradient that give second derivatives."""
@@ -78,6 +80,14 @@ class LaplaceCriterion:
     def n_extra(self) -> int:
         """Estimated parameters beside θ and ζ."""
         return 0 if self.fixed_omega is not None else self.problem.n_extra
+
+    @property
+    def omega_range(self) -> tuple[float, float]:
+        """The least ω, at which nothing is left to the dispersion, and the largest."""
+        likelihood = self.problem.likelihood
+        centre = likelihood.omega_centre
+        least = LEAST_DISPERSION if likelihood.extra == "dispersion" else -MOST_OMEGA
+        return centre + least, centre + MOST_OMEGA
 
     @cached_property
     def start_zeta(self) -> Array:
@@ -141,7 +151,12 @@ class LaplaceEvaluation:
             raise FitError("the information about the random effects is not positive.") from None
         self.value = self._value()
         if not np.isfinite(self.value):
-            raise FitError("the criterion has no value here.")
+            link = type(problem.likelihood.family.link).__name__
+            raise FitError(
+                "the likelihood has no value at the parameters that are tried: with the "
+                f"{link} link means come to an end of the range of the family. Use a link that "
+                "keeps them inside, such as Log or Logit, or other start_params."
+            )
         self.noise = 1e-13 * (abs(self.value) + problem.n) + 4.0 * self.modes.noise
 
     @staticmethod
@@ -374,9 +389,10 @@ class LaplaceEvaluation:
         low, high = (np.full(d, -np.inf), np.full(d, np.inf)) if room is None else room
         endless = np.full(p, np.inf)
         own = self.omega if self.criterion.n_extra else np.zeros(0)
+        least, most = self.criterion.omega_range
         return (
-            np.concatenate([low, -endless, -MOST_OMEGA - own]),
-            np.concatenate([high, endless, MOST_OMEGA - own]),
+            np.concatenate([low, -endless, least - own]),
+            np.concatenate([high, endless, most - own]),
         )
 
     def after(self, step: Array) -> Array:

@@ -36,6 +36,8 @@ _SLOW_DECREMENT = 1e-22
 _STEPS = 200
 _HALVINGS = 40
 _LEAST_WEIGHT = 1e-300
+_WIDE_OFFSET = 30.0
+"""Range of an offset that moves any mean from one end of its range to the other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,8 @@ class Modes:
     at : RowsAt
         The likelihood there.
     steps : int
+    unit : float
+        Of η.
     """
 
     zeta: Array
@@ -60,6 +64,7 @@ class Modes:
     eta: Array
     at: RowsAt
     steps: int
+    unit: float = 1.0
 
     @cached_property
     def penalized(self) -> float:
@@ -69,7 +74,7 @@ class Modes:
     @cached_property
     def noise(self) -> float:
         """The order of its rounding error: terms of ℓ are as large as information times η."""
-        size = np.abs(self.at.expected) @ (1.0 + np.abs(self.eta))
+        size = np.abs(self.at.expected) @ (self.unit + np.abs(self.eta))
         return float(np.finfo(float).eps * (size + abs(self.penalized)))
 
 
@@ -120,9 +125,17 @@ def find_modes(
             return current
     raise FitError(
         "the conditional modes of the random effects were not found: the means are at an end of "
-        "their range, which the link lets them reach. Use a link that keeps them inside, such as "
-        "Log or Logit, or other start_params."
+        f"their range, which the link lets them reach.{_of_offset(problem)} Use a link that keeps "
+        "them inside, such as Log or Logit, or other start_params."
     )
+
+
+def _of_offset(problem: GeneralizedProblem) -> str:
+    """Say whether the offset may be to blame."""
+    low, high = float(problem.offset.min()), float(problem.offset.max())
+    if high - low < _WIDE_OFFSET * problem.unit:
+        return ""
+    return f" The offset runs from {low:g} to {high:g}: is it on the scale of the link?"
 
 
 def _start(
@@ -138,9 +151,8 @@ def _start(
         own = np.zeros(problem.linear.cp.q) if u is None else share * u
         b = problem.spread(templates, own)
         eta = fixed + problem.rows.times(b)
-        found = Modes(
-            zeta, own, problem.precision_times(own), b, eta, problem.likelihood.at(eta, omega), 0
-        )
+        at = problem.likelihood.at(eta, omega)
+        found = Modes(zeta, own, problem.precision_times(own), b, eta, at, 0, problem.unit)
         if np.isfinite(found.penalized):
             return found
     raise FitError(
@@ -154,12 +166,13 @@ def _direction(
 ) -> tuple[tuple[Array, Array, Array, Array], float, bool]:
     """Return the step in u, Qu, b and ζ, what it promises, and whether it is Newton's."""
     at = now.at
+    if not np.isfinite(at.score).all():
+        raise FitError("the scores of the likelihood are not finite here.")
     observed = at.observed
     usable = (observed > 0.0) & np.isfinite(observed)
     newton = bool(usable.all())
     w = observed if newton else np.where(usable, observed, np.maximum(at.expected, _LEAST_WEIGHT))
-    A = problem.rows.products(w)
-    factor = problem.solver.load(A).factor(templates)
+    factor = problem.factor(w, templates)
     Zs = problem.rows.sums(at.score)
     r = Zs + problem.rows.sums(w * problem.rows.times(now.b))
     new = factor.apply(r[:, None])[:, 0]
@@ -198,6 +211,8 @@ def solve_information(S: Array, rhs: Array) -> Array:
     """Return S⁻¹ rhs for an information matrix; where there is none, nothing moves."""
     if not len(S):
         return np.zeros(0)
+    if not (np.isfinite(S).all() and np.isfinite(rhs).all()):
+        raise FitError("the information about the fixed effects is not finite here.")
     scale = 1.0 / np.sqrt(np.maximum(np.diag(S), _LEAST_WEIGHT))
     scaled = S * np.outer(scale, scale)
     try:
@@ -223,7 +238,8 @@ def _moved(
         b, zeta = now.b + length * db, now.zeta + length * dzeta
         eta = problem.Q @ zeta + problem.offset + problem.rows.times(b)
         at = problem.likelihood.at(eta, omega)
-        moved = Modes(zeta, now.u + length * du, now.Qu + length * dQu, b, eta, at, step)
+        u, Qu = now.u + length * du, now.Qu + length * dQu
+        moved = Modes(zeta, u, Qu, b, eta, at, step, problem.unit)
         if moved.penalized <= before + slack:  # nan compares false
             return moved
         length *= 0.5
@@ -243,7 +259,7 @@ def fixed_start(problem: GeneralizedProblem) -> tuple[Array, Array, Array]:
     likelihood, Q = problem.likelihood, problem.Q
     eta = likelihood.start_eta()
     omega = likelihood.start_omega(eta)
-    zeta = _fitted_to(Q, eta - problem.offset)
+    zeta = _fitted_to(problem, eta - problem.offset)
     at = likelihood.at(Q @ zeta + problem.offset, omega)
     if not np.isfinite(at.loglike.sum()):
         zeta, at = _inside(problem, omega)
@@ -273,16 +289,16 @@ _START_STEPS = 15
 """Steps of the fit without random effects: where classes are separated it has no end."""
 
 
-def _fitted_to(Q: Array, eta: Array) -> Array:
+def _fitted_to(problem: GeneralizedProblem, eta: Array) -> Array:
     """Return ζ of Qζ nearest to η; the columns are orthogonal, of mean square one."""
-    return np.asarray(Q.T @ eta / max(len(Q), 1))
+    return np.asarray(problem.Q.T @ eta / (max(problem.n, 1) * problem.unit**2))
 
 
 def _inside(problem: GeneralizedProblem, omega: Array) -> tuple[Array, RowsAt]:
     """Return a constant mean inside the range of the family."""
     likelihood = problem.likelihood
     eta = np.full(problem.n, float(np.median(likelihood.start_eta())))
-    zeta = _fitted_to(problem.Q, eta - problem.offset)
+    zeta = _fitted_to(problem, eta - problem.offset)
     at = likelihood.at(problem.Q @ zeta + problem.offset, omega)
     if not np.isfinite(at.loglike.sum()):
         raise FitError(

@@ -91,6 +91,8 @@ class GeneralizedFit(Fit):
         Observations: rows, each as often as its frequency says.
     at_poisson : bool
         Whether alpha of a negative binomial was estimated as next to zero.
+    unit : float
+        Of the linear predictor, for the engine.
     """
 
     family: Any = None
@@ -104,6 +106,7 @@ class GeneralizedFit(Fit):
     conditional: tuple[Array, ...] = ()
     count: float = 0.0
     at_poisson: bool = False
+    unit: float = 1.0
 
     has_residual: ClassVar[bool] = False
 
@@ -141,7 +144,7 @@ class GeneralizedFit(Fit):
         """The linear mixed model for the working response at the estimates."""
         e = evaluation_of(self)
         problem = e.criterion.problem
-        WQ = problem.Q * (e.w / np.sqrt(problem.n))[:, None]
+        WQ = problem.orthonormal * e.w[:, None]
         NZX = e.factor.apply(problem.rows.sums(WQ))
         return WorkingEngine(WorkingSolution(e.factor, NZX), e.w)
 
@@ -150,7 +153,7 @@ class GeneralizedFit(Fit):
         """The rows in the engine's layout, with their likelihood."""
         require_rows(self.design, "what is computed from them")
         likelihood = likelihood_of(self.family, self.design.y, self.prior)
-        return generalized_problem(self.design, likelihood, self.observed)
+        return generalized_problem(self.design, likelihood, self.observed, self.unit)
 
     def without_rows(self, design: Design) -> GeneralizedFit:
         """Return the same fit without its rows."""
@@ -224,6 +227,7 @@ def generalized_fit(
             for place in linear.cp.layout.places
         ),
         count=prior.count(problem.n),
+        unit=problem.unit,
         at_poisson=problem.likelihood.extra == "size"
         and bool(criterion.n_extra)
         and float(np.exp(e.omega[0])) > _POISSON * float(np.mean(e.modes.at.mu)),
@@ -253,6 +257,8 @@ def _parameter_cov(
 
 def _inverse(S: Array, J: Array, lost: tuple[int, ...]) -> Array:
     """Return JS⁻¹J' with the parameters `lost` held; nan for those and for what is not known."""
+    if not lost:
+        return _carried(S, J)
     S = np.linalg.solve(J.T, np.linalg.solve(J.T, S).T) if len(S) else S
     kept = np.setdiff1d(np.arange(len(S)), lost)
     out = np.full(S.shape, np.nan)
@@ -266,6 +272,24 @@ def _inverse(S: Array, J: Array, lost: tuple[int, ...]) -> Array:
     unknown = (np.abs(vectors[:, ~known]) > _SHARE).any(axis=1)
     inverse[unknown, :] = inverse[:, unknown] = np.nan
     out[np.ix_(kept, kept)] = inverse
+    return out
+
+
+def _carried(S: Array, J: Array) -> Array:
+    """Return JS⁻¹J', nan for parameters with a share of a direction of which nothing is known.
+
+    That is asked in the coordinates of S, whatever the units and the origins of the columns are.
+    """
+    if not len(S):
+        return S
+    scale = 1.0 / np.sqrt(np.maximum(np.diag(S), 1e-300))
+    values, vectors = np.linalg.eigh(S * np.outer(scale, scale))
+    known = values > _UNKNOWN
+    carried = (J * scale) @ vectors
+    out = np.asarray((carried[:, known] / values[known]) @ carried[:, known].T)
+    size = np.linalg.norm(carried, axis=1, keepdims=True)
+    unknown = (np.abs(carried[:, ~known]) > _SHARE * size).any(axis=1)
+    out[unknown, :] = out[:, unknown] = np.nan
     return out
 
 

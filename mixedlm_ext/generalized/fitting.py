@@ -48,6 +48,10 @@ GLM_FIT_ARGUMENTS = (
 )  # fmt: skip
 _UNUSED = ("disp", "full_output", "retall", "skip_hessian", "scale")
 _MOST_NODES = 200
+_MOST_SD = 1e6
+"""A standard deviation to start from, in units of the linear predictor, that is smaller."""
+_LEAST_GIVEN = 1e-30
+"""A dispersion that is given is larger, and smaller than its inverse."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,6 +262,11 @@ def _fixed_omega(model: AssembledGeneralized, dispersion: Any) -> Array | None:
     number = isinstance(dispersion, int | float | np.number) and not isinstance(dispersion, bool)
     if not number or not 0 < dispersion < np.inf:
         raise FitError(f"dispersion={shown(dispersion)} is not positive. Pass a positive number.")
+    if not _LEAST_GIVEN < dispersion < 1.0 / _LEAST_GIVEN:
+        other = "; counts that vary as Poisson counts want that family" if kind == "size" else ""
+        raise FitError(
+            f"dispersion={shown(dispersion)} is beyond what can be computed with{other}."
+        )
     value = float(np.log(dispersion))
     return np.array([value if kind == "dispersion" else -value])
 
@@ -277,11 +286,29 @@ def _start(model: AssembledGeneralized, start_params: Any) -> tuple[Array, Array
             "effects if you want. These are the fixed effects alone. Pass "
             "np.concatenate([result.theta, result.params])."
         )
-    values = np.asarray(start_params, dtype=float).ravel()
+    try:
+        values = np.asarray(start_params, dtype=float).ravel()
+    except (TypeError, ValueError):
+        raise FitError(
+            f"start_params={shown(start_params)} are no numbers. Pass theta, or theta followed by "
+            "the fixed effects."
+        ) from None
     if len(values) == m + p and p:
-        theta = read_theta(covariance, values[:m])
-        return covariance.standardize(theta), problem.zeta(values[m:])
-    return covariance.standardize(read_theta(covariance, values)), None
+        return _theta(problem, values[:m]), problem.zeta(values[m:])
+    return _theta(problem, values), None
+
+
+def _theta(problem: GeneralizedProblem, values: Array) -> Array:
+    """Return θ of a user, standardized."""
+    covariance = problem.covariance
+    theta = covariance.standardize(read_theta(covariance, values))
+    largest = max(float(np.abs(T).max()) for T in covariance.templates(theta))
+    if largest > _MOST_SD:
+        raise FitError(
+            f"start_params have random effects with a standard deviation of {largest:.3g} on the "
+            "scale of the link. Pass a theta nearer to one."
+        )
+    return theta
 
 
 def _print_progress(evaluations: int, value: float) -> None:

@@ -182,6 +182,12 @@ def _finished(
 ) -> GeneralizedDesign:
     """Return the design without weights, the weights of its rows, and a checked response."""
     prior = kinds.of_rows(design.rows.positions)
+    count = prior.count(len(design.y))
+    if count < 1.0:
+        raise DesignError(
+            f"freq_weights sum to {count:.2g} observations: they say how many equal rows each row "
+            "stands for. For precisions, pass var_weights=."
+        )
     design = replace(design, rows=replace(design.rows, weights=None))
     if name is not None:
         design = design.with_response(design.y, name)
