@@ -1,8 +1,9 @@
 """A generalized linear mixed model as the engine sees it: rows in a layout, and a likelihood.
 
-The fixed part is Qζ with Q'Q = nI (times the square of a unit), so that an entry of ζ is the effect of one standard deviation of
+The fixed part is Qζ with Q'Q = nI, so that an entry of ζ is the effect of one standard deviation of
 a column, of the order of the random effects. η = Qζ + Zb + offset, b = Λ(θ)u, u ~ N(0, I). Where
 levels have a known covariance K, it is in Z by a root of K, or in u ~ N(0, I ⊗ K) by its inverse.
+Where a link keeps the units of the response, Q and Z are multiplied by such a unit.
 """
 
 from __future__ import annotations

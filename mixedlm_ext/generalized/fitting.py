@@ -48,6 +48,8 @@ GLM_FIT_ARGUMENTS = (
 )  # fmt: skip
 _UNUSED = ("disp", "full_output", "retall", "skip_hessian", "scale")
 _MOST_NODES = 200
+_OTHER_UNIT = 10.0
+"""How many times larger a response is from which on the layout is made anew in its unit."""
 _MOST_SD = 1e6
 """A standard deviation to start from, in units of the linear predictor, that is smaller."""
 _LEAST_GIVEN = 1e-30
@@ -93,7 +95,11 @@ class AssembledGeneralized:
         """Return the same with another response (n,); the layout and the pattern are shared."""
         data = self.data.with_response(y, name)
         likelihood = likelihood_of(data.family, y, data.prior)
-        problems = {key: p.with_likelihood(likelihood) for key, p in self._problems.items()}
+        problems = {
+            key: p.with_likelihood(likelihood)
+            for key, p in self._problems.items()
+            if 1.0 / _OTHER_UNIT < likelihood.unit / p.unit < _OTHER_UNIT
+        }
         return AssembledGeneralized(data, self.face, problems)
 
     @cached_property
