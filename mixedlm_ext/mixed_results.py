@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from mixedlm_ext.estimation import random_effects, varcorr
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.fixed.coefficients import Coefficients
 from mixedlm_ext.labelled_effects import LabelledEffects
+from mixedlm_ext.report import columns
 from mixedlm_ext.search import Optimization
 
 __all__ = ["MixedResults"]
@@ -20,8 +22,6 @@ __all__ = ["MixedResults"]
 
 class MixedResults(LabelledEffects):
     """Results of a model with random effects."""
-
-    summary: Any
 
     def __init__(self, model: Any, fitted: Fitted, *, scale: float, use_t: bool) -> None:
         self._fitted = replace(
@@ -50,7 +50,16 @@ class MixedResults(LabelledEffects):
         return [name for name in super().__dir__() if name not in absent.INHERITED]
 
     def _repr_html_(self) -> str:
-        return str(self.summary().as_html())
+        results: Any = self  # which have a summary each
+        return str(results.summary().as_html())
+
+    @property
+    def default_model_infos(self) -> dict[str, Callable[[Any], str]]:
+        """Rows of the random effects that statsmodels' ``summary_col`` puts below the coefficients.
+
+        Where its ``info_dict`` is given, that takes their place.
+        """
+        return columns.model_infos(self.fitted)
 
     @property
     def optimization(self) -> Optimization:

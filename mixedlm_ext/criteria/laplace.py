@@ -85,7 +85,7 @@ class LaplaceCriterion:
     def omega_range(self) -> tuple[float, float]:
         """The least ω, at which nothing is left to the dispersion, and the largest."""
         likelihood = self.problem.likelihood
-        centre = likelihood.omega_centre
+        centre = float(likelihood.omega_centre)
         least = LEAST_DISPERSION if likelihood.extra == "dispersion" else -MOST_OMEGA
         return centre + least, centre + MOST_OMEGA
 

@@ -14,16 +14,15 @@ from mixedlm_ext.absent import attribute_again
 from mixedlm_ext.arguments import caller_scope, random_terms, refuse_unknown
 from mixedlm_ext.bases import LikelihoodModel
 from mixedlm_ext.design import Design, TermDesign
-from mixedlm_ext.errors import DesignError
 from mixedlm_ext.estimation.fitted import Face, Fitted
-from mixedlm_ext.generalized import fit_many, fitting
+from mixedlm_ext.generalized import fit_many, fitting, prediction
 from mixedlm_ext.generalized.fitting import AssembledGeneralized
 from mixedlm_ext.generalized.reading import GeneralizedDesign, read_arrays, read_generalized
 from mixedlm_ext.generalized.record import generalized
 from mixedlm_ext.generalized.results import MixedGLMResults
 from mixedlm_ext.method import as_method
 from mixedlm_ext.model_data import model_data
-from mixedlm_ext.report.summary import headline
+from mixedlm_ext.report.model_line import headline, model_page
 
 Array = NDArray[np.float64]
 P = ParamSpec("P")
@@ -51,7 +50,7 @@ def of_model(
     return as_method(function, lambda own: own.assembled)
 
 
-class MixedGLM(absent.NotOfModels, LikelihoodModel):
+class MixedGLM(absent.NotOfGeneralizedModels, LikelihoodModel):
     """Generalized linear mixed model: any family and link of statsmodels, any random terms.
 
     y given b has the mean μ with g(μ) = η = Xβ + Zb + offset; b is normal with mean zero.
@@ -147,10 +146,12 @@ class MixedGLM(absent.NotOfModels, LikelihoodModel):
         kind = type(self.family).__name__
         return f"<MixedGLM: {kind}, {headline(self.design, self.nobs)}>"
 
+    def _repr_html_(self) -> str:
+        kind = f"Generalized linear mixed model, {type(self.family).__name__}"
+        return model_page(kind, self.design, self.nobs)
+
     def _set_up(self, data: GeneralizedDesign, hasconst: bool | None, as_arrays: bool) -> None:
         """Initialize statsmodels' side from a design."""
-        if not (hasconst is None or isinstance(hasconst, (bool, np.bool_))):
-            raise DesignError("hasconst is neither True, False nor None.")
         design = data.design
         self.design, self.family, self.prior = design, data.family, data.prior
         self._as_arrays = as_arrays
@@ -300,6 +301,7 @@ class MixedGLM(absent.NotOfModels, LikelihoodModel):
 
     fit = fits(fitting.fit)
     fit_many = of_model(fit_many.fit_many)
+    predict = as_method(prediction.at_params, lambda own: own.assembled.data)
 
     # --- what statsmodels asks for ----------------------------------------------------------------
 

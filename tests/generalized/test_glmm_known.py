@@ -294,6 +294,20 @@ def test_the_identity_is_no_matrix(unit: str) -> None:
     )
 
 
+def test_many_responses_of_known_variances() -> None:
+    """A diagonal matrix joins no levels, and has variances all the same."""
+    values = np.linspace(0.5, 3.0, Q)
+    scope = {"D": (sparse.csc_array(sparse.diags_array(values)), IDS)}
+    data = frame(F.Poisson())
+    model = MixedGLM.from_formula(
+        "y ~ x + (1 | gr(g, cov=D))", data, family=F.Poisson(), eval_env=scope
+    )
+    one, many = model.fit(), model.fit_many(data[["y"]])
+    assert many.llf["y"] == pytest.approx(one.llf, abs=1e-6)
+    plain = MixedGLM.from_formula("y ~ x + (1 | g)", data, family=F.Poisson()).fit()
+    assert abs(one.llf - plain.llf) > 1e-3
+
+
 def test_one_member_a_row_is_a_factor() -> None:
     data = frame(F.Poisson())
     plain = MixedGLM.from_formula("y ~ x + (x | s1)", data, family=F.Poisson()).fit()
