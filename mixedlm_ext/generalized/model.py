@@ -15,7 +15,7 @@ from mixedlm_ext.arguments import caller_scope, random_terms, refuse_unknown
 from mixedlm_ext.bases import LikelihoodModel
 from mixedlm_ext.design import Design, TermDesign
 from mixedlm_ext.estimation.fitted import Face, Fitted
-from mixedlm_ext.generalized import fit_many, fitting
+from mixedlm_ext.generalized import fit_many, fitting, prediction
 from mixedlm_ext.generalized.fitting import AssembledGeneralized
 from mixedlm_ext.generalized.reading import GeneralizedDesign, read_arrays, read_generalized
 from mixedlm_ext.generalized.record import generalized
@@ -50,7 +50,7 @@ def of_model(
     return as_method(function, lambda own: own.assembled)
 
 
-class MixedGLM(absent.NotOfModels, LikelihoodModel):
+class MixedGLM(absent.NotOfGeneralizedModels, LikelihoodModel):
     """Generalized linear mixed model: any family and link of statsmodels, any random terms.
 
     y given b has the mean μ with g(μ) = η = Xβ + Zb + offset; b is normal with mean zero.
@@ -297,6 +297,7 @@ class MixedGLM(absent.NotOfModels, LikelihoodModel):
 
     fit = fits(fitting.fit)
     fit_many = of_model(fit_many.fit_many)
+    predict = as_method(prediction.at_params, lambda own: own.assembled.data)
 
     # --- what statsmodels asks for ----------------------------------------------------------------
 

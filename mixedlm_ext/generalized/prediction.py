@@ -15,7 +15,9 @@ from mixedlm_ext.errors import DesignError, check_choice
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.families.curves import link_record, mean_of
+from mixedlm_ext.generalized.reading import GeneralizedDesign
 from mixedlm_ext.generalized.record import generalized
+from mixedlm_ext.model_copies import fixed_part
 from mixedlm_ext.prediction.means import (
     mark_not_estimable,
     predict_rows,
@@ -29,7 +31,15 @@ from mixedlm_ext.prediction.terms import Chosen, choose_terms
 
 Array = NDArray[np.float64]
 
-__all__ = ["WHICH", "averaged_mean", "new_rows", "predict", "read_which", "to_predictor"]
+__all__ = [
+    "WHICH",
+    "at_params",
+    "averaged_mean",
+    "new_rows",
+    "predict",
+    "read_which",
+    "to_predictor",
+]
 
 WHICH = ("mean", "linear", "average")
 _NODES = 51
@@ -106,6 +116,33 @@ def predict(
     else:
         values = eta if which == "linear" else mean_of(fit.family, eta)
     return fitted.labelled(values, new.index, isinstance(getattr(exog, "index", None), pd.Index))
+
+
+def at_params(data: GeneralizedDesign, params: Any, exog: Any = None, which: str = "mean") -> Array:
+    """Predict at given fixed effects with random effects of zero, as statsmodels' models do.
+
+    Parameters
+    ----------
+    params : array_like (p,)
+        Fixed effects.
+    exog : array_like (m, p), optional
+        Columns of X at other rows, without an offset; those of the model, with its, by default.
+    which : {"mean", "linear"}
+
+    Returns
+    -------
+    ndarray (m,)
+
+    Raises
+    ------
+    FitError
+        If shapes are not those of the model.
+    """
+    check_choice("which", which, ("mean", "linear"))
+    eta = fixed_part(data.design, params, exog)
+    if exog is None and data.design.offset is not None:
+        eta = eta + data.design.offset
+    return eta if which == "linear" else mean_of(data.family, eta)
 
 
 def to_predictor(fitted: Fitted, terms: str | Sequence[str] | None = None) -> Predictor:
