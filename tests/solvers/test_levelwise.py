@@ -104,7 +104,16 @@ def test_numbers_keep_their_support() -> None:
     assert mixed.squares(0) is None
     assert_allclose(mixed.diagonal[0][:, :, 2], turned.T @ A.diagonal[0][:, :, 2] @ turned)
     order = np.eye(k)[:, ::-1]
-    assert_allclose(A.congruent({0: order}).diagonal[0], A.diagonal[0][::-1, ::-1])
+    turned_round = A.congruent({0: order})
+    assert isinstance(turned_round.squares(0), LevelSquares)
+    assert_allclose(turned_round.diagonal[0], A.diagonal[0][::-1, ::-1])
+    doubled = A.congruent({0: 2.0 * np.eye(k)})
+    assert_allclose(doubled.diagonal[0], 4.0 * A.diagonal[0])
+    for B in (A, whole(A)):
+        assert_allclose(B.squared_lengths(0), np.einsum("aal->a", A.diagonal[0]))
+        assert_allclose(B.sizes(0), np.einsum("aal->l", A.diagonal[0]))
+        assert_allclose(B.average[0], A.diagonal[0].mean(axis=2))
+        assert_allclose(B.largest[0], np.einsum("aal->al", A.diagonal[0]).max(axis=1))
     assert_allclose(A.plus(A, 1.0).diagonal[0], 2.0 * A.diagonal[0])
 
 
@@ -147,9 +156,11 @@ def test_effects_of_all_sizes_keep_their_digits() -> None:
     k = A.shapes[0][0]
     small = LevelwiseSolver(A).factor([1e-6 * np.eye(k)])
     assert_allclose(small.quadratic(H), 1e-12 * H.T @ H, rtol=1e-10)
-    large = LevelwiseSolver(A).factor([1e6 * np.eye(k)])
     expected = H.T @ np.linalg.pinv(A.dense, hermitian=True) @ H
-    assert_allclose(large.quadratic(H), expected, rtol=1e-10)
+    alike = np.linalg.cholesky(0.99 + 0.01 * np.eye(k))
+    for T in (1e6 * np.eye(k), 1e6 * alike):
+        large = LevelwiseSolver(A).factor([T])
+        assert_allclose(large.quadratic(H), expected, rtol=1e-9)
 
 
 def test_other_numbers() -> None:
