@@ -191,6 +191,7 @@ class MixedGLM(absent.NotOfGeneralizedModels, LikelihoodModel):
         vc_formula: Mapping[str, str] | None = None,
         hasconst: bool | None = None,
         eval_env: int | Mapping[str, Any] = 0,
+        cov: Mapping[str, Any] | None = None,
         check: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> MixedGLM:
@@ -219,6 +220,8 @@ class MixedGLM(absent.NotOfGeneralizedModels, LikelihoodModel):
         hasconst : bool, optional
         eval_env : int or mapping
             How many frames further up to look for variables that are not in the data.
+        cov : mapping of str to matrix, optional
+            Known covariances of the levels of grouping factors: see `MixedLM.from_formula`.
         check : mapping of str to {"error", "warn", "ignore"}, optional
             As for `MixedLM.from_formula`.
 
@@ -263,6 +266,7 @@ class MixedGLM(absent.NotOfGeneralizedModels, LikelihoodModel):
             drop_cols=drop_cols,
             missing=missing,
             check=check,
+            cov=cov,
             **kwargs,
         )
         model = cls.__new__(cls)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mixedlm_ext.criteria.level_blocks import level_variances
 from mixedlm_ext.criteria.quadrature import hermite_rule
 from mixedlm_ext.design import Design, NewData, RandomTerm
 from mixedlm_ext.errors import DesignError, check_choice
@@ -214,10 +215,22 @@ def new_rows(fitted: Fitted, exog: Any, chosen: Chosen | None, offset: Any, rand
 def random_variance(fit: Fit, new: NewData) -> Array:
     """Return z'Γz of each new row: the variance of its random part in the population."""
     out = np.zeros(len(new.X))
-    for term, cov in zip(fit.design.terms, fit.random_cov):
-        X, _ = new.terms[term.name]
-        out = out + np.einsum("na,ab,nb->n", X, cov, X)
+    for term, cov, place in zip(
+        fit.design.terms, fit.random_cov, fit.problem.cp.layout.places, strict=True
+    ):
+        X, codes = new.terms[term.name]
+        own = np.einsum("na,ab,nb->n", X, cov, X)
+        out = out + own * _share(fit, term.name, place.block, codes, new)
     return out
+
+
+def _share(fit: Fit, name: str, block: int, codes: NDArray[np.intp], new: NewData) -> Array | float:
+    """Return what Γ is multiplied by: K_ll of a level, Σw² of members; one of a level not seen."""
+    if name in new.members:
+        members = new.members[name]
+        return np.asarray(members.W.multiply(members.W).sum(axis=1)).ravel() + members.squares
+    known = level_variances(fit.problem, block)
+    return np.where(codes < 0, 1.0, known[np.maximum(codes, 0)])
 
 
 def averaged_mean(fit: Fit, family: Any, new: NewData, eta: Array) -> Array:
