@@ -30,6 +30,7 @@ from mixedlm_ext.structures.derivatives import coordinate_directions
 Array = NDArray[np.float64]
 Blocks = Sequence[Array]
 Directions = Sequence[tuple[int, Array]]
+Shapes = tuple[tuple[int, int], ...]
 
 __all__ = ["traces_by_differences", "traces_by_levels", "traces_of_dense"]
 
@@ -97,9 +98,7 @@ def _along_dense(directions: Directions, blocks: Sequence[Sequence[Array]]) -> A
     return out
 
 
-def traces_of_dense(
-    covariance: Covariance, theta: Array, blocks: Sequence[Sequence[Array]]
-) -> Array:
+def traces_of_dense(covariance: Covariance, theta: Array, W: Array, shapes: Shapes) -> Array:
     """Return the traces, in the coordinates of the covariance, from W̄ itself.
 
     Parameters
@@ -107,10 +106,12 @@ def traces_of_dense(
     covariance : Covariance
     theta : ndarray (m,)
         Standardized.
-    blocks : sequence of sequence of ndarray (k_i, levels_i, k_j, levels_j)
-        W̄ of blocks i and j.
+    W : ndarray (q, q)
+        W̄.
+    shapes : tuple of (int, int)
+        Columns a level and levels, for each block.
     """
-
+    blocks = _by_blocks(W, shapes)
     if covariance.shaped:
         return _along_dense(coordinate_directions(covariance, theta), blocks)
 
@@ -120,6 +121,18 @@ def traces_of_dense(
         return matmul(rows, rows.T).reshape(ki, kj, ki, kj)
 
     return _paired(covariance, products)
+
+
+def _by_blocks(W: Array, shapes: Shapes) -> list[list[Array]]:
+    """Cut W (q, q) into its blocks, each (k_i, levels_i, k_j, levels_j)."""
+    stops = np.cumsum([k * levels for k, levels in shapes])[:-1]
+    return [
+        [
+            block.reshape(*rows, *columns)
+            for block, columns in zip(np.split(strip, stops, 1), shapes)
+        ]
+        for strip, rows in zip(np.split(W, stops), shapes)
+    ]
 
 
 def traces_by_differences(

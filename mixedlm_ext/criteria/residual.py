@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
-from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation, working_vectors
+from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.criteria.pls import PenalizedLeastSquares, Problem, degenerate, solve
 from mixedlm_ext.criteria.space import JointSpace
+from mixedlm_ext.criteria.working_vectors import working_vectors
 from mixedlm_ext.design import Design
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.triangular import solve_upper

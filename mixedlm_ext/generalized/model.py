@@ -15,14 +15,14 @@ from mixedlm_ext.arguments import caller_scope, random_terms, refuse_unknown
 from mixedlm_ext.bases import LikelihoodModel
 from mixedlm_ext.design import Design, TermDesign
 from mixedlm_ext.estimation.fitted import Face, Fitted
-from mixedlm_ext.generalized import fit_many, fitting
+from mixedlm_ext.generalized import fit_many, fitting, prediction
 from mixedlm_ext.generalized.fitting import AssembledGeneralized
 from mixedlm_ext.generalized.reading import GeneralizedDesign, read_arrays, read_generalized
 from mixedlm_ext.generalized.record import generalized
 from mixedlm_ext.generalized.results import MixedGLMResults
 from mixedlm_ext.method import as_method
 from mixedlm_ext.model_data import model_data
-from mixedlm_ext.report.summary import headline
+from mixedlm_ext.report.model_line import headline, model_page
 
 Array = NDArray[np.float64]
 P = ParamSpec("P")
@@ -50,7 +50,7 @@ def of_model(
     return as_method(function, lambda own: own.assembled)
 
 
-class MixedGLM(absent.NotOfModels, LikelihoodModel):
+class MixedGLM(absent.NotOfGeneralizedModels, LikelihoodModel):
     """Generalized linear mixed model: any family and link of statsmodels, any random terms.
 
     y given b has the mean μ with g(μ) = η = Xβ + Zb + offset; b is normal with mean zero.
@@ -146,6 +146,10 @@ class MixedGLM(absent.NotOfModels, LikelihoodModel):
         kind = type(self.family).__name__
         return f"<MixedGLM: {kind}, {headline(self.design, self.nobs)}>"
 
+    def _repr_html_(self) -> str:
+        kind = f"Generalized linear mixed model, {type(self.family).__name__}"
+        return model_page(kind, self.design, self.nobs)
+
     def _set_up(self, data: GeneralizedDesign, hasconst: bool | None, as_arrays: bool) -> None:
         """Initialize statsmodels' side from a design."""
         design = data.design
@@ -187,6 +191,7 @@ class MixedGLM(absent.NotOfModels, LikelihoodModel):
         vc_formula: Mapping[str, str] | None = None,
         hasconst: bool | None = None,
         eval_env: int | Mapping[str, Any] = 0,
+        cov: Mapping[str, Any] | None = None,
         check: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> MixedGLM:
@@ -215,6 +220,8 @@ class MixedGLM(absent.NotOfModels, LikelihoodModel):
         hasconst : bool, optional
         eval_env : int or mapping
             How many frames further up to look for variables that are not in the data.
+        cov : mapping of str to matrix, optional
+            Known covariances of the levels of grouping factors: see `MixedLM.from_formula`.
         check : mapping of str to {"error", "warn", "ignore"}, optional
             As for `MixedLM.from_formula`.
 
@@ -259,6 +266,7 @@ class MixedGLM(absent.NotOfModels, LikelihoodModel):
             drop_cols=drop_cols,
             missing=missing,
             check=check,
+            cov=cov,
             **kwargs,
         )
         model = cls.__new__(cls)
@@ -293,6 +301,7 @@ class MixedGLM(absent.NotOfModels, LikelihoodModel):
 
     fit = fits(fitting.fit)
     fit_many = of_model(fit_many.fit_many)
+    predict = as_method(prediction.at_params, lambda own: own.assembled.data)
 
     # --- what statsmodels asks for ----------------------------------------------------------------
 

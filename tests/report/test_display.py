@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api as sm
 
-from mixedlm_ext import MixedLM, RandomTerm, datasets
+from mixedlm_ext import MixedGLM, MixedLM, RandomTerm, datasets
 from mixedlm_ext.diagnostics.check import Check, Finding
 from mixedlm_ext.display import page
 from mixedlm_ext.tables import Table
 
 FORMULA = "Reaction ~ Days + (Days | Subject)"
+SLEEPSTUDY = datasets.sleepstudy.load_pandas().data
 
 
 @lru_cache
@@ -137,6 +139,39 @@ def test_results_in_a_notebook() -> None:
     assert "<td>Intercept, Days</td>" in fit().model._repr_html_()
 
 
+MODELS = {
+    "linear": lambda: fit().model,
+    "generalized": lambda: generalized(),
+    "generalized fit": lambda: generalized().fit(),
+    "residual structure": lambda: MixedLM.from_formula(
+        "Reaction ~ Days", SLEEPSTUDY, correlation="ar1(Days | Subject)"
+    ),
+    "batches": lambda: MixedLM.from_formula(FORMULA, lambda: iter([SLEEPSTUDY])),
+    "many": lambda: fit().model.fit_many(SLEEPSTUDY[["Reaction"]]),
+    "many generalized": lambda: generalized().fit_many(generalized().endog[:, None]),
+}
+
+
+def generalized() -> MixedGLM:
+    cbpp = datasets.cbpp.load_pandas().data
+    formula = "incidence / size ~ period + (1 | herd)"
+    return MixedGLM.from_formula(formula, cbpp, sm.families.Binomial(), weights="size")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_of_every_kind_in_a_notebook(name: str) -> None:
+    shown = MODELS[name]()
+    html, line = shown._repr_html_(), repr(shown)
+    assert line.startswith("<") and " at 0x" not in line
+    assert "<b>" in html or "Generalized Linear Mixed Model" in html
+    if name == "residual structure":
+        assert "residuals ar1(Days | Subject)" in line
+        assert "residuals ar1(Days | Subject)" in html and "<table" not in html
+        assert "residuals ar1(Days | Subject)" in repr(shown.fit())
+    else:
+        assert "<table" in html
+
+
 def test_log_of_the_optimization() -> None:
     log = fit().optimization
     assert repr(log).startswith("<Optimization by newton: converged after ")
@@ -200,6 +235,14 @@ def test_summary_col_has_the_random_effects() -> None:
     own = summary_col(results, info_dict={"mine": lambda r: f"{r.sigma:.1f}"}).tables[0]
     assert list(own.loc["mine"]) == ["25.6", "31.0"]
     assert "sd Residual" not in own.index
+
+
+def test_summary_col_of_a_generalized_fit() -> None:
+    summary_col = pytest.importorskip("statsmodels.iolib.summary2").summary_col
+    table = summary_col([generalized().fit()], include_r2=False).tables[0]
+    rows = {"sd herd Intercept": "0.6423", "N": "56", "N herd": "15", "AIC": "194.1"}
+    for label, value in rows.items():
+        assert list(table.loc[label]) == [value], label
 
 
 def test_summary_col_of_a_structure() -> None:
