@@ -67,7 +67,7 @@ class Clock:
 def scan(path: Path) -> np.ndarray:
     """Read the columns with pyarrow and add each up."""
     clock = Clock()
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, pre_buffer=False) as file:  # faster so, and in less memory
         for batch in file.iter_batches(1 << 20, columns=COLUMNS):
             for column in batch.columns:
                 np.asarray(column).sum()

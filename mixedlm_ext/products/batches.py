@@ -176,8 +176,7 @@ class _Pairs:
         other_columns: Sequence[Array | None],
     ) -> None:
         """Add the rows of a batch."""
-        key = codes * self._levels + other_codes
-        order, starts = _runs_of(key)
+        order, key, starts = _runs_of(codes * self._levels + other_codes)
         count = np.diff(np.append(starts, len(key))).astype(float)
         k, r = self._shape
         values = np.empty((k + self._counted, r, len(starts)))
@@ -188,7 +187,7 @@ class _Pairs:
                 values[a, b] = (
                     count if product is None else np.add.reduceat(_sorted(product, order), starts)
                 )
-        self._push((_sorted(key, order)[starts], values))
+        self._push((key[starts], values))
 
     def _push(self, run: Run) -> None:
         """Keep a run; merge it with the last one while that is not much longer."""
@@ -212,13 +211,32 @@ class _Pairs:
         return Coupling(rows, columns, values)
 
 
-def _runs_of(key: Index) -> tuple[Index | None, Index]:
-    """Return what sorts keys, None if they are, and where each distinct key starts then."""
+def _runs_of(key: Index) -> tuple[Index | None, Index, Index]:
+    """Return what sorts keys, None if they are, the keys in order, and where each one starts."""
     order = None
     if (key[1:] < key[:-1]).any():
+        order, key = _in_order(key)
+    return order, key, np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
+
+
+def _in_order(key: Index) -> tuple[Index, Index]:
+    """Return what sorts keys, and the sorted keys.
+
+    A key and its place together are one number where both fit: numbers are sorted several times
+    faster than places.
+    """
+    low = int(key.min())
+    bits = len(key).bit_length()
+    if (int(key.max()) - low).bit_length() + bits > 62:
         order = np.argsort(key)
-        key = key[order]
-    return order, np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
+        return order, key[order]
+    packed = (key - low) << bits
+    packed |= np.arange(len(key))
+    packed.sort()
+    order = packed & ((1 << bits) - 1)
+    packed >>= bits
+    packed += low
+    return order, packed
 
 
 def _sorted(values: NDArray[Number], order: Index | None) -> NDArray[Number]:
