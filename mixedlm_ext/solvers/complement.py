@@ -98,7 +98,7 @@ class Couplings:
     @cached_property
     def _level_of_entry(self) -> Index:
         """The level of block 1 that each entry of A_1r belongs to, those of its first column."""
-        k, levels = self.shapes[0]
+        levels = self.shapes[0][1]
         counts = np.diff(self.across.indptr[: levels + 1])
         return np.repeat(np.arange(levels, dtype=self.across.indices.dtype), counts)
 

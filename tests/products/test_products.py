@@ -287,7 +287,11 @@ def test_products_of_many_pairs_are_those_of_the_dense_matrix(
         couplings[i, j] = Coupling(rows, columns, values)
     A = BlockMatrix(shapes, [D + D.transpose(1, 0, 2) for D in half], couplings)
     monkeypatch.setattr(products, "_MANY", 0)
-    for M in (rng.standard_normal((250, 4)), rng.standard_normal(250), np.ones((250, 2)).T.copy().T):
+    for M in (
+        rng.standard_normal((250, 4)),
+        rng.standard_normal(250),
+        np.ones((250, 2)).T.copy().T,
+    ):
         assert_allclose(A.times(M), A.dense @ M, atol=1e-12)
 
 
