@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,8 @@ Bits = npt.NDArray[np.uint64]
 _MODULUS = 1 << 64
 _ODD = 0x9E3779B97F4A7C15
 """2⁶⁴ divided by the golden ratio: multiples of it are spread over all numbers."""
+_PIECE = 8192
+"""Rows that are mixed at once: few enough for a processor's cache."""
 
 
 @dataclass
@@ -88,34 +91,44 @@ def fingerprint(frame: pd.DataFrame, names: Sequence[str], ordered: bool = False
     >>> fingerprint(frame[::-1], ["x", "g"]) == first
     True
     """
-    out = Fingerprint()
-    h = np.zeros(len(frame), np.uint64)
-    for i, name in enumerate(names, start=1):
-        bits = _bits(frame[name])
-        out.columns[name] = int(np.add.reduce(bits))
-        h += bits * np.uint64(i * _ODD % _MODULUS | 1)
-    h ^= h >> np.uint64(
-        32
-    )  # from here on no sum over columns: what stands in one row belongs together
-    h *= np.uint64(_ODD)
-    h ^= h >> np.uint64(29)
-    out.rows = int(np.add.reduce(h))
-    if ordered:
-        out.places = int(np.add.reduce(h * frame.index.to_numpy(dtype=np.uint64)))
-    return out
+    columns = [_values(frame[name]) for name in names]
+    totals, rows, places = [0] * len(columns), 0, 0
+    for start in range(0, len(frame), _PIECE):
+        part = slice(start, min(start + _PIECE, len(frame)))
+        h = np.zeros(part.stop - start, np.uint64)
+        other = np.empty_like(h)
+        for i, values in enumerate(columns):
+            bits = _bits(values[part])
+            totals[i] += int(np.add.reduce(bits))
+            h += np.multiply(bits, np.uint64((i + 1) * _ODD % _MODULUS | 1), out=other)
+        # mixed after the sum over columns, so that what stands in one row belongs together
+        h ^= np.right_shift(h, np.uint64(32), out=other)
+        h *= np.uint64(_ODD)
+        h ^= np.right_shift(h, np.uint64(29), out=other)
+        rows += int(np.add.reduce(h))
+        if ordered:
+            h *= frame.index[part].to_numpy(dtype=np.uint64)
+            places += int(np.add.reduce(h))
+    each = {name: total % _MODULUS for name, total in zip(names, totals)}
+    return Fingerprint(rows % _MODULUS, places % _MODULUS, each)
 
 
-def _bits(column: pd.Series) -> Bits:
-    """Return a number of 64 bits for each value: the same for the same value in any type."""
+def _values(column: pd.Series) -> npt.NDArray[Any]:
+    """Return numbers of any type, or a hash of each other value: the same in any type."""
     dtype = column.dtype
-    if isinstance(dtype, np.dtype) and dtype.kind in "iufb":
-        return column.to_numpy(dtype=np.float64).view(np.uint64)
-    if isinstance(dtype, pd.CategoricalDtype):
-        each = _bits(pd.Series(dtype.categories))
-        codes = column.cat.codes.to_numpy()
-        return np.append(each, np.uint64(0))[codes]  # -1, the last, is a missing one
     if isinstance(dtype, np.dtype):
-        return pd.util.hash_array(column.to_numpy())
+        values = column.to_numpy()
+        return values if dtype.kind in "iufb" else pd.util.hash_array(values)
+    if isinstance(dtype, pd.CategoricalDtype):
+        each = _bits(_values(pd.Series(dtype.categories)))
+        return np.append(each, np.uint64(0))[column.cat.codes]  # -1, the last, is a missing one
     if pd.api.types.is_numeric_dtype(dtype):
-        return column.to_numpy(dtype=np.float64, na_value=np.nan).view(np.uint64)
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
     return pd.util.hash_array(column.to_numpy(dtype=object))
+
+
+def _bits(values: npt.NDArray[Any]) -> Bits:
+    """Return 64 bits of each value: of numbers as they are in double precision."""
+    if values.dtype == np.uint64:
+        return values
+    return np.ascontiguousarray(values, dtype=np.float64).view(np.uint64)
