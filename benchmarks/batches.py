@@ -126,7 +126,9 @@ def main() -> None:
     clock = Clock()
     result = model.fit()
     wall, processor = clock.read()
-    print(f"fit: {wall:.2f} s, {result.optimization.evaluations} evaluations; "
+    print(f"fit: {wall:.2f} s, {processor:.2f} s of processor, "
+          f"{result.fit_record.problem.solver.name} solver, "
+          f"{result.optimization.evaluations} evaluations; "
           f"at most {memory():.2f} GB")  # fmt: skip
     print(result.summary())
 

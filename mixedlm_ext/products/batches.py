@@ -92,7 +92,8 @@ class RunningSum:
         self._n += len(y)
         self._XX += matmul(WQ.T, WQ)
         self._Xy += WQ.T @ y
-        self._yy += float(y @ y)
+        with np.errstate(over="ignore"):  # what is too large is refused with its name
+            self._yy += float(y @ y)
         self._logdet_W += noise.logdet
         blocks = [_without_ones(block) for block in self.layout.blocks(terms)]
         columns = [weighted_columns(block, noise) for block in blocks]

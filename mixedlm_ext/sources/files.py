@@ -154,7 +154,7 @@ class _Parquet(_File):
         parquet = _pyarrow("parquet")
         try:
             # what is buffered stays in memory until the end: all of the file
-            return parquet.ParquetFile(self.path, pre_buffer=False)
+            return parquet.ParquetFile(self.path, pre_buffer=False, page_checksum_verification=True)
         except read_errors() as error:
             raise self.damaged(error) from error
 

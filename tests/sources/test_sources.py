@@ -119,7 +119,7 @@ def test_a_stream_is_kept_in_a_file_that_goes_with_it(
 def test_small_batches_are_put_together(data: pd.DataFrame) -> None:
     source = open_source(batched.cut(data, 7))
     (batch,) = source.batches(["x", "h"])
-    assert batch.place == "batch 1 of the data"
+    assert batch.place == "batch 1 of the data to batch 35 of the data"
     pd.testing.assert_frame_equal(batch.frame, data[["x", "h"]])
 
 
@@ -252,6 +252,28 @@ def test_a_source_that_changes(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(Source, "few", 1)
     assert words in refusal(Changing(data, change(data)))
+
+
+def test_small_batches_together_are_named_from_the_first_to_the_last(data: pd.DataFrame) -> None:
+    """A change in the second of two that are put together is not said to be in the first."""
+    edited = data.assign(y=data["y"].where(data["row"] != 150, 0.0))
+    assert "in batch 1 of the data to batch 2 of the data" in refusal(Changing(data, edited))
+
+
+def test_pages_that_do_not_agree_with_their_checksum(data: pd.DataFrame, tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    path, names = tmp_path / "a.parquet", ["y", "x", "h", "f", "g", "k"]
+    pyarrow.parquet.write_table(
+        pa.Table.from_pandas(data[names]), path, compression="none", use_dictionary=False,
+        write_page_checksum=True,
+    )  # fmt: skip
+    content = bytearray(path.read_bytes())
+    where = content.find(np.float64(data["y"].iloc[3]).tobytes())
+    assert where > 0
+    content[where] ^= 1
+    path.write_bytes(bytes(content))
+    assert "batch 1 of " in refusal(path) and "damaged" in refusal(path)
 
 
 def test_rows_in_another_order_are_the_same_rows(data: pd.DataFrame) -> None:
