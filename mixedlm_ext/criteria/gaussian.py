@@ -22,17 +22,17 @@ from mixedlm_ext.criteria.expected_information import (
     traces_of_dense,
 )
 from mixedlm_ext.criteria.pls import PenalizedLeastSquares, Problem, solve
+from mixedlm_ext.criteria.working_vectors import working_vectors
 from mixedlm_ext.linalg.blas import inner, matmul
 from mixedlm_ext.linalg.small import large_directions
 from mixedlm_ext.linalg.triangular import solve_upper
-from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.structures.covariance import Covariance
 from mixedlm_ext.structures.derivatives import chain_rule, curvature, theta_gradient
 from mixedlm_ext.structures.steps import TemplateSteps
 
 Array = NDArray[np.float64]
 
-__all__ = ["GaussianCriterion", "GaussianEvaluation", "working_vectors"]
+__all__ = ["GaussianCriterion", "GaussianEvaluation"]
 
 _MANY = 20
 """Columns of a block from which on one product costs less than one for each pair."""
@@ -74,7 +74,7 @@ class GaussianCriterion:
     def hessian(self, theta: Array) -> Array:
         """Return the Hessian: exact, or by differences of the gradient where that is cheaper."""
         e = self.at(theta)
-        return e.hessian if e.exact_is_cheap else self._differences(theta)
+        return e.hessian if e.exact_is_cheap or e.dense_pays else self._differences(theta)
 
     def _differences(self, theta: Array) -> Array:
         """Return the Hessian by differences of the exact gradient, 2m evaluations."""
@@ -144,6 +144,9 @@ class GaussianEvaluation:
     def _weighed(self, ZH: Array, B: Array) -> Array:
         """Return Z'V⁻¹H = Z'W(H - ZB) = Γ⁻¹B from Z'WH and B = ΛM⁻¹Λ'Z'WH, each (q, c)."""
         cp = self._criterion.problem.cp
+        told = self.pls.factor.weighed(ZH)
+        if told is not None:
+            return told
         B = np.ascontiguousarray(B)
         out = np.ascontiguousarray(ZH - cp.A.times(B))
         if not out.size:
@@ -258,6 +261,13 @@ class GaussianEvaluation:
         cp, costs = self._criterion.problem.cp, self._criterion.problem.costs
         return cp.q <= costs.dense or (cp.by_levels and cp.q <= costs.levelwise)
 
+    @property
+    def dense_pays(self) -> bool:
+        """Whether Z'PZ is formed for the traces rather than evaluations of its diagonal around."""
+        problem = self._criterion.problem
+        evaluations = 2 * problem.covariance.n_coordinates + 1
+        return problem.costs.forms_dense(problem.cp.q, evaluations, problem.solver.root_size)
+
     @cached_property
     def traces(self) -> Array:
         """tr(P ∂V P ∂V) of all pairs of coordinates of Γ; V⁻¹ for P under ML."""
@@ -267,10 +277,10 @@ class GaussianEvaluation:
         levelwise = factor.level_information()
         if levelwise is not None:
             return traces_by_levels(covariance, self.pls.theta, levelwise, cp.block(U, 0))
-        if cp.q <= criterion.problem.costs.dense:
+        if self.dense_pays:
             A = cp.A.dense
             W = cp.between_roots(self._weighed(A, factor.apply(A)) - matmul(U, U.T))
-            return traces_of_dense(covariance, self.pls.theta, _by_blocks(W, cp.shapes))
+            return traces_of_dense(covariance, self.pls.theta, W, cp.shapes)
         if not covariance.free:  # entries of Γ do not move alone: the average information stands in
             return self._working_information[0]
         return traces_by_differences(
@@ -369,44 +379,11 @@ class GaussianEvaluation:
         return np.asarray(0.5 * (out + out.T))
 
 
-def working_vectors(covariance: Covariance, cp: CrossProducts, theta: Array, v: Array) -> Array:
-    """Return E (q, coordinates): column ac is (e_ae_c' + e_ce_a')v_l at each level of a block.
-
-    Of a shaped term, a column is (∂Γ/∂θ_j)v_l. Where levels have a covariance K, v is Kv.
-    """
-    E = np.zeros((cp.q, covariance.n_coordinates))
-    Kv = [cp.spread(i, cp.block(v, i)) for i in range(len(cp.shapes))]
-    for j in (j for index in covariance.of_block for j in index.tolist()):
-        i, a, c = covariance.blocks[j], covariance.rows[j], covariance.columns[j]
-        own = Kv[i]
-        column = cp.block(E[:, j], i)
-        column[a] += own[c]
-        column[c] += own[a]
-    for term, part, coordinates in covariance.shaped:
-        D = term.structure.gamma_derivatives(theta[part])
-        own = Kv[term.block][term.own]
-        for j, d in zip(range(coordinates.start, coordinates.stop), D):
-            cp.block(E[:, j], term.block)[term.own] = d @ own
-    return E
-
-
 def _level_products(U: Array, KU: Array) -> Array:
     """Return Σ_l U_l(KU)_l' for U (k, levels, c)."""
     if len(U) > _MANY:
         return matmul(U.reshape(len(U), -1), KU.reshape(len(U), -1).T)
     return np.array([[inner(one, two) for two in KU] for one in U])
-
-
-def _by_blocks(W: Array, shapes: tuple[tuple[int, int], ...]) -> list[list[Array]]:
-    """Cut W (q, q) into its blocks, each (k_i, levels_i, k_j, levels_j)."""
-    stops = np.cumsum([k * levels for k, levels in shapes])[:-1]
-    return [
-        [
-            block.reshape(*rows, *columns)
-            for block, columns in zip(np.split(strip, stops, 1), shapes)
-        ]
-        for strip, rows in zip(np.split(W, stops), shapes)
-    ]
 
 
 def _condition(T: Array, D: Array) -> float:

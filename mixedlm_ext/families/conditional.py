@@ -1,14 +1,17 @@
 """What a likelihood is: the distribution of y given the linear predictor η, row by row.
 
-Rows are independent given η. ω is the logarithm of a parameter beside the mean, if there is one:
-the dispersion φ, or the size of the negative binomial. Below, ℓ is the log-likelihood of a row
-with all its constants, s = ∂ℓ/∂η, and weights are information: *observed* -∂²ℓ/∂η², *expected*
-its mean.
+Rows are independent given η. Many responses of the same rows are the columns of y and η. ω is the
+logarithm of a parameter beside the mean, if there is one: the dispersion φ, or the size of the
+negative binomial. Below, ℓ is the log-likelihood of a row with all its constants, s = ∂ℓ/∂η, and
+weights are information: *observed* -∂²ℓ/∂η², *expected* its mean.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from copy import copy
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -63,12 +66,22 @@ class RowsAt(ABC):
     def observed_slope(self) -> Array:
         """Its derivative in η."""
 
+    @property
+    def total(self) -> Array:
+        """Σℓ; of many responses for each, (r,)."""
+        return np.asarray(self.loglike.sum(axis=0))
+
     # --- derivatives in ω, where there is one -----------------------------------------------------
 
     @property
     def extra_score(self) -> Array:
         """∂ℓ/∂ω."""
         raise FitError("this family has no parameter beside its mean.")
+
+    @property
+    def extra_total(self) -> Array:
+        """Σ∂ℓ/∂ω; of many responses for each, (r,)."""
+        return np.asarray(self.extra_score.sum(axis=0))
 
     @property
     def score_extra(self) -> Array:
@@ -119,6 +132,8 @@ class Conditional(ABC):
 
     extra: str = ""
     canonical: bool = False
+    by_response: tuple[str, ...] = ("y",)
+    """What has a column for each of many responses."""
 
     def __init__(self, y: Array, prior: PriorWeights, family: Any) -> None:
         self.y, self.prior, self.family = y, prior, family
@@ -127,9 +142,25 @@ class Conditional(ABC):
     def at(self, eta: Array, omega: Array) -> RowsAt:
         """Return the rows at η (n,) and ω (0 or 1 numbers)."""
 
+    def given(self, omega: Array) -> Callable[[Array], RowsAt]:
+        """Return the rows at one ω as a function of η."""
+        return partial(self.at, omega=omega)
+
     def with_response(self, y: Array) -> Conditional:
         """Return the distribution for another response of the same rows."""
         return type(self)(y, self.prior, self.family)
+
+    def of_many(self, Y: Array) -> Conditional:
+        """Return the distribution for many responses of the same rows, (n, r); ω is (0 or 1, r)."""
+        return type(self)(Y, self.prior.by_row(), self.family)
+
+    def take_responses(self, where: Any) -> Conditional:
+        """Return the distribution of some of many responses."""
+        out = copy(self)
+        for name in self.by_response:
+            if name in vars(self):
+                setattr(out, name, getattr(self, name)[:, where])
+        return out
 
     def take(self, rows: Any) -> Conditional:
         """Return the distribution of some of the rows."""

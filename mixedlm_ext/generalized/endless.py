@@ -9,12 +9,18 @@ from mixedlm_ext.criteria.laplace import LaplaceEvaluation
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.errors import FitError
+from mixedlm_ext.families.conditional import Conditional
 from mixedlm_ext.families.curves import is_even
-from mixedlm_ext.identification.separation import constant_terms, separated_columns
+from mixedlm_ext.identification.separation import (
+    constant_terms,
+    ends_of_range,
+    separated_columns,
+)
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
-__all__ = ["Endless"]
+__all__ = ["Endless", "may_be_endless"]
 
 _FAR = 8.0
 """Range of the fixed part of η beyond which it is asked whether the estimates are finite."""
@@ -87,6 +93,37 @@ class Endless:
             "a success, without a failure or with counts of zero only), and no finite estimates "
             "exist. Merge levels or leave columns out; the numbers are where the search stopped"
         )
+
+
+def may_be_endless(likelihood: Conditional, X: Array, fixed: Array, sd: Array) -> Mask:
+    """Say which of many responses have to be asked, one by one, whether they have a maximum.
+
+    Parameters
+    ----------
+    likelihood : Conditional
+        Of many responses.
+    X : ndarray (n, p)
+    fixed : ndarray (n, r)
+        The fixed part of η.
+    sd : ndarray (r,)
+        The largest standard deviation of random effects.
+    """
+    ends = ends_of_range(likelihood)
+    if ends is None:
+        return np.zeros(len(sd), dtype=bool)
+    p = X.shape[1]
+    scaled = X / np.maximum(np.abs(X).max(axis=0), 1e-300)
+    pairs = (scaled[:, :, None] * scaled[:, None, :]).reshape(len(X), p * p)
+    still = (pairs.T @ (ends == 0)).reshape(p, p, -1).transpose(2, 0, 1)  # rows that may not move
+    values = np.linalg.eigvalsh(still)
+    free = values.min(axis=1, initial=np.inf) <= 1e-10 * np.maximum(
+        values.max(axis=1, initial=0.0), 1.0
+    )
+    # a search of all responses together may end before its estimates are far
+    far = np.ptp(fixed, axis=0) + np.abs(fixed.mean(axis=0)) > 0.5 * _FAR
+    free &= far | (ends == 0).any(axis=0)
+    two_sided = (ends > 0).any(axis=0) & (ends < 0).any(axis=0)
+    return free | (two_sided & (sd > _WIDE)) | (sd > _LARGE)
 
 
 def _levels_off(e: LaplaceEvaluation) -> bool:

@@ -14,7 +14,6 @@ from mixedlm_ext.absent import attribute_again
 from mixedlm_ext.arguments import caller_scope, random_terms, refuse_unknown
 from mixedlm_ext.bases import LikelihoodModel
 from mixedlm_ext.design import Design, TermDesign
-from mixedlm_ext.errors import DesignError
 from mixedlm_ext.estimation.fitted import Face, Fitted
 from mixedlm_ext.generalized import fit_many, fitting
 from mixedlm_ext.generalized.fitting import AssembledGeneralized
@@ -23,7 +22,7 @@ from mixedlm_ext.generalized.record import generalized
 from mixedlm_ext.generalized.results import MixedGLMResults
 from mixedlm_ext.method import as_method
 from mixedlm_ext.model_data import model_data
-from mixedlm_ext.report.summary import headline
+from mixedlm_ext.report.model_line import headline, model_page
 
 Array = NDArray[np.float64]
 P = ParamSpec("P")
@@ -147,10 +146,12 @@ class MixedGLM(absent.NotOfModels, LikelihoodModel):
         kind = type(self.family).__name__
         return f"<MixedGLM: {kind}, {headline(self.design, self.nobs)}>"
 
+    def _repr_html_(self) -> str:
+        kind = f"Generalized linear mixed model, {type(self.family).__name__}"
+        return model_page(kind, self.design, self.nobs)
+
     def _set_up(self, data: GeneralizedDesign, hasconst: bool | None, as_arrays: bool) -> None:
         """Initialize statsmodels' side from a design."""
-        if not (hasconst is None or isinstance(hasconst, (bool, np.bool_))):
-            raise DesignError("hasconst is neither True, False nor None.")
         design = data.design
         self.design, self.family, self.prior = design, data.family, data.prior
         self._as_arrays = as_arrays

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -32,7 +33,7 @@ _CELLS = 4_000_000
 """Numbers that a dense chunk of columns of C may hold."""
 
 
-def leverage(fitted: Fitted) -> Any:
+def leverage(fitted: Fitted) -> pd.Series:
     """Leverages h_i = ∂ŷ_i/∂y_i of the conditional fitted values, theta held.
 
     Returns
@@ -201,5 +202,5 @@ class RowGeometry:
     def _chunks(self) -> Iterator[slice]:
         """Cut the rows into chunks of columns of C."""
         q, n = self._Zt.shape
-        size = max(1, _CELLS // q)
+        size = max(1, _CELLS // max(q, 1))
         return (slice(start, min(start + size, n)) for start in range(0, n, size))
