@@ -160,7 +160,8 @@ class BlockMatrix:
         """Return the product with a matrix (q, c) or a vector."""
         if self.offsets[-1] <= _FEW or self._is_full:
             return matmul(self.dense, M)
-        if sum(len(c.rows) for c in self.couplings.values()) >= _MANY:
+        dense = all(self.squares(i) is None for i in range(len(self.shapes)))
+        if dense and sum(len(c.rows) for c in self.couplings.values()) >= _MANY:
             return self._by_blocks.times(M)
         return np.asarray(self.sparse @ M)
 
