@@ -6,14 +6,16 @@ the penalized least-squares problem of the working weights W and scores s at the
     (Λ'Z'WZΛ + I) u⁺ = Λ'(Z's + Z'WZ b),      b = Λu,      N = ΛM⁻¹Λ'
     (Q'WQ - Q'WZNZ'WQ) δζ = Q's - Q'WZ(b̃ - b),   b̃ = N(Z's + Z'WZ b),   b⁺ = b̃ - NZ'WQ δζ
 
-and is halved until the penalized log-likelihood rises. W is the observed information where that is
-positive, so that the last steps are Newton's, and the expected one elsewhere. Where u has a known
-precision Q, that stands in the place of I, and u'Qu in that of |u|².
+and is halved until the penalized log-likelihood rises. W is the observed information, so that the
+steps are Newton's; where M is not positive definite with it, rows of negative weight have the
+expected one. Where u has a known precision Q, that stands in the place of I, and u'Qu in that of
+|u|².
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -168,24 +170,36 @@ def _direction(
     at = now.at
     if not np.isfinite(at.score).all():
         raise FitError("the scores of the likelihood are not finite here.")
-    observed = at.observed
-    usable = (observed > 0.0) & np.isfinite(observed)
-    newton = bool(usable.all())
-    w = observed if newton else np.where(usable, observed, np.maximum(at.expected, _LEAST_WEIGHT))
+    usable = (at.observed > 0.0) & np.isfinite(at.observed)
+    if np.isfinite(at.observed).all():
+        with suppress(np.linalg.LinAlgError):
+            step, decrement = _step(problem, templates, now, at.observed, joint)
+            # others may outweigh rows of negative weight; nan, where they do not
+            if usable.all() or decrement >= -_rounding(problem, now):
+                return step, decrement, True
+    w = np.where(usable, at.observed, np.maximum(at.expected, _LEAST_WEIGHT))
+    return *_step(problem, templates, now, w, joint), False
+
+
+def _step(
+    problem: GeneralizedProblem, templates: Sequence[Array], now: Modes, w: Array, joint: bool
+) -> tuple[tuple[Array, Array, Array, Array], float]:
+    """Return the step in u, Qu, b and ζ by given weights, and what it promises."""
+    score = now.at.score
     factor = problem.factor(w, templates)
-    Zs = problem.rows.sums(at.score)
+    Zs = problem.rows.sums(score)
     r = Zs + problem.rows.sums(w * problem.rows.times(now.b))
     new = factor.apply(r[:, None])[:, 0]
     dzeta = np.zeros(problem.p)
     if joint and problem.p:
-        dzeta, new = _with_fixed(problem, factor, w, at.score, new, now.b)
+        dzeta, new = _with_fixed(problem, factor, w, score, new, now.b)
     db = new - now.b
     deta = problem.rows.times(db) + problem.Q @ dzeta
     # M u⁺ = Λ'r(δζ) and Λ'Z'WZΛ u⁺ = Λ'Z'WZ b⁺
     dQu = problem.scaled_by(templates, Zs - problem.rows.sums(w * deta)) - now.Qu
     du = problem.covariance_times(dQu)
-    decrement = float(at.score @ deta - now.Qu @ du)
-    return (du, dQu, db, dzeta), decrement, newton
+    decrement = float(score @ deta - now.Qu @ du)
+    return (du, dQu, db, dzeta), decrement
 
 
 def _rounding(problem: GeneralizedProblem, now: Modes) -> float:
