@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from statsmodels.genmod.families import links
 
 from mixedlm_ext.criteria.generalized import GeneralizedProblem
 from mixedlm_ext.criteria.laplace import MOST_OMEGA
@@ -50,8 +51,11 @@ LEAST_ROOT = float(np.exp(-0.5 * MOST_OMEGA))
 
 def fits_at_once(problem: GeneralizedProblem) -> bool:
     """Say whether many responses of a problem have their criteria computed together."""
-    several = is_even(problem.likelihood.family.link)  # modes
-    return bool(problem.linear.cp.by_levels and problem.covariance.free and not several)
+    link, cp = problem.likelihood.family.link, problem.linear.cp
+    several = is_even(link)  # modes
+    own_units = isinstance(link, links.Power)  # of each response
+    alone = cp.by_levels and not cp.layout.roots
+    return bool(alone and problem.covariance.free and not several and not own_units)
 
 
 class LevelRows:

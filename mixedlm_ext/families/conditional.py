@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from statsmodels.genmod.families import links
 
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.families.prior import PriorWeights
 
@@ -166,11 +168,25 @@ class Conditional(ABC):
         """Return the distribution of some of the rows."""
         return type(self)(self.y[rows], self.prior.take(rows), self.family)
 
+    @property
+    def omega_centre(self) -> Any:
+        """Where ω is of the order one, in the units of the response."""
+        return 0.0
+
     def start_eta(self) -> Array:
         """Return η near the response, inside the range of the means, (n,)."""
         with np.errstate(all="ignore"):
             eta = np.asarray(self.family.link(self.family.starting_mu(self.y)), dtype=float)
         return np.where(np.isfinite(eta), eta, 0.0)
+
+    @cached_property
+    def unit(self) -> float:
+        """The order of η's differences between rows where a link keeps the response's units."""
+        if not isinstance(self.family.link, links.Power):
+            return 1.0
+        eta = self.start_eta()
+        spread = float(np.std(eta)) if len(eta) else 0.0
+        return float(2.0 ** np.round(np.log2(spread))) if 0.0 < spread < np.inf else 1.0
 
     def start_omega(self, eta: Array) -> Array:
         """Return ω to start from, given means; empty if there is none."""

@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 _LEAST_DISPERSION = 1e-6
+"""Share of the dispersion around a constant mean below which moments are not believed."""
 
 
 class VarianceModel(Conditional):
@@ -81,7 +82,20 @@ class VarianceModel(Conditional):
             pearson = (self.y - mu) ** 2 / polynomial.polyval(mu, self.coefficients)
             m = self.prior.product("var")
             phi = np.mean(m * pearson, axis=0)
-        return np.log([np.where((phi > _LEAST_DISPERSION) & (phi < np.inf), phi, 1.0)])
+        unit = np.exp(self.omega_centre)
+        believed = (phi > _LEAST_DISPERSION * unit) & (phi < np.inf)
+        return np.log([np.where(believed, phi, unit)])
+
+    @property
+    def omega_centre(self) -> Any:
+        """The logarithm of φ of a constant mean, which is in the units of the response."""
+        if self.extra != "dispersion":
+            return 0.0
+        with np.errstate(all="ignore"):
+            mean = np.mean(self.y, axis=0)
+            each = (self.y - mean) ** 2 / polynomial.polyval(mean, self.coefficients)
+            centre = np.log(np.mean(self.prior.product("var") * each, axis=0))
+        return np.where(np.isfinite(centre), centre, 0.0)
 
 
 class _VarianceRows(RowsAt):
@@ -256,8 +270,10 @@ class PoissonRows(VarianceModel):
 
     def loglike(self, mu: Array, eta: Array, omega: Array) -> Array:
         """Return y log μ - μ - log y!."""
-        each = self.y * eta if self._log else xlogy(self.y, mu)
-        return np.asarray(self.m * (each - mu - self._constant))
+        if self._log:
+            return np.asarray(self.m * (self.y * eta - mu - self._constant))
+        safe = np.where(mu >= 0, mu, np.nan)
+        return np.asarray(self.m * (xlogy(self.y, safe) - safe - self._constant))
 
 
 class GaussianRows(VarianceModel):

@@ -24,8 +24,12 @@ __all__ = ["Endless", "may_be_endless"]
 
 _FAR = 8.0
 """Range of the fixed part of η beyond which it is asked whether the estimates are finite."""
+_NEAR = 4e-4
+"""A mean this near to its end, of which the same is asked: some links are there sooner."""
 _WIDE = 2.0
 """A standard deviation of random effects, on the scale of the link, of which that is asked."""
+_AT_END = 1.0
+"""How near to the lower end of its range the logarithm of a dispersion is no estimate."""
 _LARGE = 15.0
 """One beyond which the likelihood may only level off."""
 
@@ -51,6 +55,12 @@ class Endless:
 
     def why(self, e: LaplaceEvaluation) -> str:
         """Return a sentence, or "" if nothing speaks against the maximum."""
+        if e.criterion.n_extra and self._nothing_left(e):
+            return (
+                "the means reproduce the response to working precision, so that nothing is left "
+                "to the dispersion and the likelihood rises without end as it goes to zero. Drop a "
+                "random or a fixed term, or look for rows that were computed from others"
+            )
         link = e.criterion.problem.likelihood.family.link
         if is_even(link) and (e.modes.eta < 0.0).any():
             share = float((e.modes.eta < 0.0).mean())
@@ -61,8 +71,7 @@ class Endless:
             )
         if self._ends is None:
             return ""
-        fixed = e.criterion.problem.Q @ e.modes.zeta
-        if len(fixed) and np.ptp(fixed) + abs(float(np.mean(fixed))) > _FAR:
+        if self._is_far(e, self._ends):
             self.columns = separated_columns(self._design, self._ends)
             if self.columns:
                 return self._separated()
@@ -81,6 +90,26 @@ class Endless:
                 "number. Drop a random term, or collect more rows for each level."
             )
         return ""
+
+    @staticmethod
+    def _nothing_left(e: LaplaceEvaluation) -> bool:
+        """Say whether a dispersion is at the lower end of its range."""
+        least, _ = e.criterion.omega_range
+        dispersion = e.criterion.problem.likelihood.extra == "dispersion"
+        return dispersion and float(e.omega[0]) < least + _AT_END
+
+    @staticmethod
+    def _is_far(e: LaplaceEvaluation, ends: Array) -> bool:
+        """Say whether the fixed part takes some rows next to the ends of their range."""
+        problem = e.criterion.problem
+        fixed = problem.Q @ e.modes.zeta
+        if not problem.p or not len(fixed):
+            return False
+        if np.ptp(fixed) + abs(float(np.mean(fixed))) > _FAR:
+            return True
+        mu = problem.likelihood.at(fixed + problem.offset, e.omega).mu
+        end = np.where(ends > 0, 1.0, 0.0)
+        return bool(((ends != 0) & (np.abs(mu - end) < _NEAR)).any())
 
     def _separated(self) -> str:
         """Say which columns separate the response."""
@@ -127,13 +156,26 @@ def may_be_endless(likelihood: Conditional, X: Array, fixed: Array, sd: Array) -
 
 
 def _levels_off(e: LaplaceEvaluation) -> bool:
-    """Say whether effects three times as large are about as likely."""
+    """Say whether effects three times as large are about as likely: all, or the largest columns."""
     m = len(e.theta_part)
     far = e.theta.copy()
     far[:m] = e.criterion.problem.covariance.scaled(e.theta_part, 3.0)
     p = len(e.criterion.split(far)[1])
     far[m : m + p] *= 3.0
-    try:
-        return e.at_point(far).value < e.value + 0.5
-    except FitError:
-        return False
+    for point in (far, np.concatenate([_grown(e), e.theta[m:]])):
+        try:
+            if e.at_point(point).value < e.value + 0.5:
+                return True
+        except FitError:
+            continue
+    return False
+
+
+def _grown(e: LaplaceEvaluation) -> Array:
+    """Return θ with the standard deviations that are large three times as large."""
+    covariance, theta = e.criterion.problem.covariance, e.theta_part.copy()
+    large = [np.linalg.norm(T, axis=1) > _LARGE for T in e.templates]
+    own = np.flatnonzero(covariance.rows >= 0)
+    places = [j for j in own if large[covariance.blocks[j]][covariance.rows[j]]]
+    theta[np.unique(covariance.owners[places])] *= 3.0
+    return theta

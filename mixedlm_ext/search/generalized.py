@@ -100,7 +100,7 @@ def _first(
 def _start_theta(problem: GeneralizedProblem, w: Array) -> Array:
     """Return θ of random effects as large as the noise of a row, or as one unit of the link."""
     weight = float(np.mean(w))
-    sd = 1.0 / np.sqrt(weight) if weight > 0 else 1.0
+    sd = 1.0 / (np.sqrt(weight) * problem.unit) if weight > 0 else 1.0
     like = problem.likelihood
     free = like.extra == "dispersion" and type(like.family.link).__name__ == "Identity"
     return problem.covariance.scaled(problem.covariance.start(), sd if free else min(sd, _MOST_SD))
