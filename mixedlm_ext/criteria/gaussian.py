@@ -10,6 +10,8 @@ A residual standard deviation that is fixed replaces df [1 + log(2πr²/df)] by 
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +24,7 @@ from mixedlm_ext.criteria.expected_information import (
     traces_of_dense,
 )
 from mixedlm_ext.criteria.pls import PenalizedLeastSquares, Problem, solve
-from mixedlm_ext.linalg.blas import inner, matmul
+from mixedlm_ext.linalg.blas import eigvalsh, inner, matmul
 from mixedlm_ext.linalg.small import large_directions
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.products.products import CrossProducts
@@ -318,8 +320,15 @@ class GaussianEvaluation:
         """
         e, steps = self if self._aligned is None else self._aligned[1], self._steps
         second = e._gamma_hessian if exact else e._gamma_information
-        hessian = steps.hessian(second, e._gamma_gradient)
-        return steps.gradient(e._template_gradient, e._gamma_gradient), hessian
+        gradient, curvature = self._along_steps
+        return gradient, curvature + steps.carry_both(second)
+
+    @cached_property
+    def _along_steps(self) -> tuple[Array, Array]:
+        """The gradient and the curvature of Γ along those directions, in both Hessians the same."""
+        e, steps = self if self._aligned is None else self._aligned[1], self._steps
+        gradient = steps.gradient(e._template_gradient, e._gamma_gradient)
+        return gradient, steps.curvature(e._gamma_gradient)
 
     @property
     def room(self) -> tuple[Array, Array] | None:
@@ -399,14 +408,9 @@ def _level_products(U: Array, KU: Array) -> Array:
 
 def _by_blocks(W: Array, shapes: tuple[tuple[int, int], ...]) -> list[list[Array]]:
     """Cut W (q, q) into its blocks, each (k_i, levels_i, k_j, levels_j)."""
-    stops = np.cumsum([k * levels for k, levels in shapes])[:-1]
-    return [
-        [
-            block.reshape(*rows, *columns)
-            for block, columns in zip(np.split(strip, stops, 1), shapes)
-        ]
-        for strip, rows in zip(np.split(W, stops), shapes)
-    ]
+    stops = list(accumulate(k * levels for k, levels in shapes))
+    parts = [(slice(stop - k * n, stop), (k, n)) for stop, (k, n) in zip(stops, shapes)]
+    return [[W[a, b].reshape(*rows, *columns) for b, columns in parts] for a, rows in parts]
 
 
 def _condition(T: Array, D: Array) -> float:
@@ -415,4 +419,4 @@ def _condition(T: Array, D: Array) -> float:
         return 1.0
     M = T.T @ D @ T + np.eye(len(T))
     scale = 1.0 / np.sqrt(np.diag(M))
-    return 1.0 / max(float(np.linalg.eigvalsh(M * np.outer(scale, scale))[0]), 1e-15)
+    return 1.0 / max(float(eigvalsh(scale[:, None] * M * scale)[0]), 1e-15)

@@ -21,7 +21,7 @@ from mixedlm_ext.language.mixed_formula import MixedFormula, RandomTermSpec
 __all__ = ["settle_components"]
 
 
-def settle_components(formula: MixedFormula, frame: pd.DataFrame, scope: Scope) -> MixedFormula:
+def settle_components(formula: MixedFormula, frame: Columns, scope: Scope) -> MixedFormula:
     """Write the variance components of a formula as random terms.
 
     Parameters

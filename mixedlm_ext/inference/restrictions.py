@@ -68,9 +68,9 @@ def read_restrictions(
     FitError
         If a name is none of a parameter, or a value is none that it can have.
     """
+    if fix is None and equal is None:
+        return None, sigma
     if design.residual is not None:
-        if fix is None and equal is None:
-            return None, sigma
         raise beside_residuals(design.residual.text)
     names = _names(design)
     values = _read_fix(fix, names)

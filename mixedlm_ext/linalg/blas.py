@@ -13,7 +13,7 @@ from scipy.linalg import blas, lapack
 
 Array = NDArray[np.float64]
 
-__all__ = ["eigh", "inner", "matmul"]
+__all__ = ["cholesky", "eigh", "eigvalsh", "inner", "matmul", "solve"]
 
 
 def matmul(A: Array, B: Array) -> Array:
@@ -38,8 +38,40 @@ def inner(x: Array, y: Array) -> float:
     return float(blas.ddot(x.ravel(order="K"), y.ravel(order="K"))) if x.size else 0.0
 
 
+def cholesky(S: Array) -> Array:
+    """Return the lower-triangular L of a symmetric positive definite S = LL'."""
+    if not len(S):
+        return np.zeros((0, 0))
+    L, info = lapack.dpotrf(S, lower=1)
+    if info != 0:
+        raise np.linalg.LinAlgError("the matrix is not positive definite")
+    return np.asarray(L)
+
+
+def solve(A: Array, b: Array) -> Array:
+    """Return A⁻¹b for a vector b."""
+    if len(A) < 2:
+        return np.asarray(b / A[0, 0]) if len(A) else b
+    _, _, x, info = lapack.dgesv(A, b)
+    if info != 0:
+        raise np.linalg.LinAlgError("the matrix is singular")
+    return np.asarray(x).reshape(b.shape)
+
+
+def eigvalsh(S: Array) -> Array:
+    """Return the eigenvalues, increasing, of a symmetric matrix."""
+    if len(S) < 2:
+        return np.array(S).reshape(-1)
+    values, _, info = lapack.dsyevd(S, compute_v=0, lower=1)
+    if info != 0:
+        raise np.linalg.LinAlgError("the eigenvalues did not converge")
+    return np.asarray(values)
+
+
 def eigh(S: Array) -> tuple[Array, Array]:
     """Return the eigenvalues, increasing, and eigenvectors of a symmetric matrix."""
+    if len(S) < 2:
+        return np.array(S).reshape(-1), np.ones(S.shape)
     values, vectors, info = lapack.dsyevd(S, lower=1)
     if info != 0:
         raise np.linalg.LinAlgError("the eigenvalues did not converge")

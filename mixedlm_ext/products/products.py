@@ -300,6 +300,11 @@ class CrossProducts:
         """Columns of Z."""
         return int(self.A.offsets[-1])
 
+    @cached_property
+    def Zyx(self) -> Array:
+        """Z'W[y Q], (q, 1 + p)."""
+        return np.column_stack([self.Zy, self.ZX])
+
     @property
     def ZZ(self) -> sparse.csr_array:
         """Z'WZ as one sparse matrix."""

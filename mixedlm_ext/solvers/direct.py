@@ -9,13 +9,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.products.products import BlockMatrix
 from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.elimination import Elimination, EliminationFactor
-from mixedlm_ext.solvers.memory import costs_of
+from mixedlm_ext.solvers.memory import costs_of, is_small
 from mixedlm_ext.solvers.plan import make_plan
-from mixedlm_ext.solvers.root import DenseFactor
+from mixedlm_ext.solvers.root import DenseFactor, DenseRoot
 from mixedlm_ext.solvers.symbolic import Symbolic
 
 Array = NDArray[np.float64]
@@ -41,7 +42,8 @@ class DirectSolver:
 
     def __init__(self, symbolic: Symbolic, A: BlockMatrix) -> None:
         self.symbolic, self.A = symbolic, A
-        self._numbers = symbolic.load(A)
+        self._on_pattern = symbolic.on_pattern(A)
+        self._numbers = None if self._whole else symbolic.load(A)
 
     @classmethod
     def of(cls, A: BlockMatrix) -> DirectSolver:
@@ -57,12 +59,27 @@ class DirectSolver:
     @classmethod
     def if_it_pays(cls, A: BlockMatrix) -> DirectSolver | None:
         """Return the same, or None where memory or patience do not hold it."""
+        if is_small(A):
+            return cls.of(A)
         costs = costs_of(A)
         # a plan that lists more is one to lose patience with, and takes long itself
         plan = make_plan(A.shapes, A.pairs, replace(costs, most_edges=_MOST_EDGES))
         if plan.memory(costs) > costs.memory or plan.seconds(costs) > costs.patience:
             return None
         return cls(Symbolic(A, plan, costs), A)
+
+    @property
+    def _whole(self) -> DenseRoot | None:
+        """The root, if it is all."""
+        top = self.symbolic.top
+        return top if isinstance(top, DenseRoot) else None
+
+    @cached_property
+    def _dense(self) -> Array:
+        """Z'WZ (q, q) in the order of elimination."""
+        order = self.symbolic.order
+        dense = self._on_pattern.dense
+        return dense if order is None else dense[np.ix_(order, order)]
 
     def load(self, A: BlockMatrix) -> DirectSolver:
         """Return the solver of other numbers on the same pattern."""
@@ -85,12 +102,14 @@ class DirectSolver:
 
     def factor(self, templates: Sequence[Array]) -> Factor:
         """Factor M at the given templates, one for each block."""
+        if self._whole is not None:
+            return Factor(self.symbolic, self._whole.of(self._dense, templates), templates)
         top, numbers, places = self.symbolic.top, self._numbers, self.symbolic.places
+        assert numbers is not None and isinstance(top, Elimination)
         if self.symbolic.in_cells:
             cells = np.zeros(top.n_cells)
             cells[places] = numbers.values
             return Factor(self.symbolic, top.factor(cells, templates), templates)
-        assert isinstance(top, Elimination)
         stages = EliminationFactor(top, numbers.D, numbers.C, places, numbers.values, templates)
         return Factor(self.symbolic, stages, templates)
 

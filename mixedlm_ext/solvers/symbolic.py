@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.linalg.keys import distinct_keys
 from mixedlm_ext.products.products import BlockMatrix, Coupling
@@ -63,8 +64,6 @@ class Symbolic:
         two orders are the same.
     top : Elimination or DenseRoot
         The first stage, or the root if it is all.
-    places : ndarray
-        Cells of what remains after the first stage (of the root, if it is all).
     """
 
     def __init__(
@@ -87,18 +86,50 @@ class Symbolic:
             ]
         )
         self.order = None if np.array_equal(order, np.arange(self.q)) else order
-        self._first, self._stride, self._count = self.plan.node_columns()
         self.top = self._build(in_cells or self.plan.joined)
-        self.places: Index = np.zeros(0, np.intp)
-        self._taken = _Take([np.zeros(0, np.intp)] * len(self.shapes), {})
+
+    @cached_property
+    def _node_columns(self) -> tuple[Index, Index, Index]:
+        """Of every node its first column, their stride, and their number."""
+        return self.plan.node_columns()
+
+    @property
+    def _first(self) -> Index:
+        return self._node_columns[0]
+
+    @property
+    def _stride(self) -> Index:
+        return self._node_columns[1]
+
+    @property
+    def _count(self) -> Index:
+        return self._node_columns[2]
+
+    @cached_property
+    def _constants(self) -> tuple[Index, _Take]:
+        """The cells of A in what remains after the first stage, and what takes their values."""
         if self.in_cells:
-            self.places, self._taken = self._constant_cells(self.top, 0)
-        else:
-            assert isinstance(self.top, Elimination)
-            self._take_coupling = self._first_coupling(self.top)
-            if self.top.rest is not None:
-                start = self.top.part.stop
-                self.places, self._taken = self._constant_cells(self.top.rest, start)
+            return self._constant_cells(self.top, 0)
+        assert isinstance(self.top, Elimination)
+        if self.top.rest is None:
+            return np.zeros(0, np.intp), _Take([np.zeros(0, np.intp)] * len(self.shapes), {})
+        return self._constant_cells(self.top.rest, self.top.part.stop)
+
+    @property
+    def places(self) -> Index:
+        """Cells of what remains after the first stage."""
+        return self._constants[0]
+
+    @property
+    def _taken(self) -> _Take:
+        """What takes the values of these cells from a matrix, and puts them there."""
+        return self._constants[1]
+
+    @cached_property
+    def _take_coupling(self) -> dict[tuple[int, int], list[Index]]:
+        """Where the entries of each coupling with the first stage's block go."""
+        assert isinstance(self.top, Elimination)
+        return self._first_coupling(self.top)
 
     @property
     def in_cells(self) -> bool:
@@ -269,6 +300,8 @@ class Symbolic:
             couplings[i, j] = c
         if any(len(c.rows) for key, c in A.couplings.items() if key not in couplings):
             raise _new_pairs()
+        if all(c is A.couplings.get(key) for key, c in couplings.items()):
+            return A
         return BlockMatrix(A.shapes, A.diagonal, couplings)
 
 
@@ -285,6 +318,8 @@ def _check_memory(plan: Plan, costs: Costs, known: bool) -> None:
 
     Levels with a known precision have no other solver.
     """
+    if costs.memory == np.inf:
+        return
     needed, size = plan.memory(costs), plan.root_size
     if needed <= costs.memory:
         return
