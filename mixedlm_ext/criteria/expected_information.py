@@ -165,5 +165,8 @@ def _paired(covariance: Covariance, products: Callable[[int, int], Array]) -> Ar
         for j, columns in enumerate(covariance.of_block):
             b, d = covariance.rows[columns], covariance.columns[columns]
             M = products(i, j)
-            out[np.ix_(rows, columns)] = 2.0 * (M[a, b, c, d] + M[a, d, c, b])
+            if M.size == 1:
+                out[rows[0], columns[0]] = 4.0 * M.item()
+            else:
+                out[rows[:, None], columns] = 2.0 * (M[a, b, c, d] + M[a, d, c, b])
     return out

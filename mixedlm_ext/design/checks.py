@@ -44,6 +44,8 @@ def number_vector(values: Any, what: str, n: int) -> Floats:
         If they are not numbers (text, categories, booleans, dates, complex numbers), have several
         columns, or another length. `what` opens the message: ``"response 'y'"``.
     """
+    if isinstance(values, np.ndarray) and values.dtype == np.float64 and values.shape == (n,):
+        return np.ascontiguousarray(values)
     if hasattr(values, "contrast") and hasattr(values, "data"):  # patsy's C()
         values = pd.Categorical(values.data)
     values = plain_values(one_column(values, what))

@@ -64,7 +64,13 @@ def level_codes(values: Any, name: str = "group") -> tuple[Codes, pd.Index]:
 
 def _named(levels: pd.Index, name: str) -> pd.Index:
     """Return levels by this name."""
-    return levels if levels.name == name else levels.rename(name)
+    if levels.name == name:
+        return levels
+    if isinstance(levels, pd.MultiIndex):
+        return levels.rename(name)
+    named = levels.view()
+    named.name = name
+    return named
 
 
 def _unbox(values: Any) -> tuple[Any, pd.Index | None]:

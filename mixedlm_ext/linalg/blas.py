@@ -13,7 +13,7 @@ from scipy.linalg import blas, lapack
 
 Array = NDArray[np.float64]
 
-__all__ = ["cholesky", "eigh", "eigvalsh", "inner", "matmul", "solve"]
+__all__ = ["cholesky", "eigh", "eigvalsh", "inner", "matmul", "singular_values", "solve", "triangle"]
 
 
 def matmul(A: Array, B: Array) -> Array:
@@ -56,6 +56,26 @@ def solve(A: Array, b: Array) -> Array:
     if info != 0:
         raise np.linalg.LinAlgError("the matrix is singular")
     return np.asarray(x).reshape(b.shape)
+
+
+def triangle(A: Array) -> Array:
+    """Return an upper-triangular matrix with the inner products of the columns of A (n, k)."""
+    if not len(A):
+        return np.zeros((0, A.shape[1]))
+    packed, _, _, _ = lapack.dgeqrf(A)
+    return np.triu(packed[: A.shape[1]])
+
+
+def singular_values(A: Array) -> Array:
+    """Return the singular values of a matrix, decreasing."""
+    if A.shape == (1, 1):
+        return np.abs(A[0])
+    if not A.size:
+        return np.zeros(0)
+    _, values, _, info = lapack.dgesdd(A, compute_uv=0)
+    if info != 0:
+        raise np.linalg.LinAlgError("the singular values did not converge")
+    return np.asarray(values)
 
 
 def eigvalsh(S: Array) -> Array:

@@ -107,6 +107,12 @@ class BlockMatrix:
         return np.cumsum([0, *(k * levels for k, levels in self.shapes)])
 
     @cached_property
+    def own(self) -> list[tuple[slice, tuple[int, int]]]:
+        """The part of the columns of Z that is each block's, and its shape."""
+        ends = self.offsets.tolist()
+        return [(slice(a, b), shape) for a, b, shape in zip(ends, ends[1:], self.shapes)]
+
+    @cached_property
     def largest(self) -> list[Array]:
         """The largest diagonal entries over the levels, (k,) for each block."""
         return [np.einsum("aal->al", D).max(axis=1) for D in self.diagonal]
@@ -114,7 +120,7 @@ class BlockMatrix:
     @cached_property
     def average(self) -> list[Array]:
         """The mean of A_ll over the levels, (k, k) for each block."""
-        return [D.mean(axis=2) for D in self.diagonal]
+        return [D.sum(axis=2) / max(D.shape[2], 1) for D in self.diagonal]
 
     @property
     def pairs(self) -> dict[tuple[int, int], tuple[Index, Index]]:
@@ -347,9 +353,8 @@ class CrossProducts:
 
     def block(self, stacked: Array, i: int) -> Array:
         """Return block i of a (q,) or (q, c) array as a (k, levels) or (k, levels, c) view."""
-        k, levels = self.shapes[i]
-        part = stacked[self.offsets[i] : self.offsets[i + 1]]
-        return part.reshape(k, levels, *stacked.shape[1:])
+        own, shape = self.A.own[i]
+        return stacked[own].reshape(*shape, *stacked.shape[1:])
 
     def __add__(self, other: CrossProducts) -> CrossProducts:
         """Return the products of the rows of both."""

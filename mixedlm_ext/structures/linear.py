@@ -97,6 +97,8 @@ class LinearStructure(Structure):
 
     def parameter_directions(self) -> Array:
         """Return e_ae_c' + e_ce_a' (e_ae_a' once), summed over the entries of each θ."""
+        if self.k == 1:
+            return np.ones((1, 1, 1))
         out = np.zeros((self.n_theta, self.k, self.k))
         rows, columns = self.entries
         out[self.owners, rows, columns] = out[self.owners, columns, rows] = 1.0
