@@ -21,8 +21,6 @@ __all__ = ["MixedResults"]
 class MixedResults(LabelledEffects):
     """Results of a model with random effects."""
 
-    summary: Any
-
     def __init__(self, model: Any, fitted: Fitted, *, scale: float, use_t: bool) -> None:
         self._fitted = replace(
             fitted,
@@ -50,7 +48,8 @@ class MixedResults(LabelledEffects):
         return [name for name in super().__dir__() if name not in absent.INHERITED]
 
     def _repr_html_(self) -> str:
-        return str(self.summary().as_html())
+        results: Any = self  # which have a summary each
+        return str(results.summary().as_html())
 
     @property
     def optimization(self) -> Optimization:

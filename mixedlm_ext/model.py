@@ -30,7 +30,6 @@ from mixedlm_ext.design import Design, RandomTerm, TermDesign, design_from_array
 from mixedlm_ext.design.named_checks import read_checks
 from mixedlm_ext.design.records import sparse_random_columns
 from mixedlm_ext.display import page
-from mixedlm_ext.errors import DesignError
 from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Face, Fitted
@@ -169,8 +168,6 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
 
     def _set_up(self, design: Design, hasconst: bool | None, as_arrays: bool) -> None:
         """Initialize statsmodels' side from a design."""
-        if not (hasconst is None or isinstance(hasconst, (bool, np.bool_))):
-            raise DesignError("hasconst is neither True, False nor None.")
         self.design = design
         self._as_arrays = as_arrays
         super().__init__(design.y, design.X, hasconst=hasconst)

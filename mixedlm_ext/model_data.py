@@ -11,12 +11,21 @@ from statsmodels.base.data import ModelData, PandasData
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design import Design
+from mixedlm_ext.errors import DesignError
 
 __all__ = ["model_data"]
 
 
 def model_data(design: Design, hasconst: bool | None, as_arrays: bool) -> ModelData:
-    """Return the container whose results carry pandas' labels, or plain arrays."""
+    """Return the container whose results carry pandas' labels, or plain arrays.
+
+    Raises
+    ------
+    DesignError
+        If `hasconst` is neither True, False nor None.
+    """
+    if not (hasconst is None or isinstance(hasconst, (bool, np.bool_))):
+        raise DesignError("hasconst is neither True, False nor None.")
     return (_ArrayData if as_arrays else _FrameData)(design, hasconst)
 
 

@@ -19,7 +19,6 @@ from mixedlm_ext.compat import cache_readonly, cached_data
 from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.diagnostics import check, influence, re_pca, vif
 from mixedlm_ext.estimation import breeding_values, random_effects, varcorr
-from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import DegreesOfFreedom, Fitted
 from mixedlm_ext.geometry import leverage, residuals
@@ -34,9 +33,13 @@ from mixedlm_ext.inference.profile import derived, profiling
 from mixedlm_ext.method import as_method, of_fit, of_fitted
 from mixedlm_ext.mixed_results import MixedResults
 from mixedlm_ext.prediction import predict
+from mixedlm_ext.prediction.predict import Predict
 from mixedlm_ext.report import columns, summary, tidy
 from mixedlm_ext.report.summary import headline, summary_notes
 from mixedlm_ext.simulation import new_rows
+
+if TYPE_CHECKING:
+    from mixedlm_ext.model import MixedLM
 
 Array = NDArray[np.float64]
 P = ParamSpec("P")
@@ -100,10 +103,10 @@ class MixedLMResults(absent.NotOfResults, MixedResults):
     1  Residual              2451.25    49.51
     """
 
-    model: Any
-    """The model, a `MixedLM`."""
+    model: MixedLM
+    """The model."""
 
-    def __init__(self, model: Any, fitted: Fitted) -> None:
+    def __init__(self, model: MixedLM, fitted: Fitted) -> None:
         super().__init__(model, fitted, scale=fitted.fit.sigma**2, use_t=fitted.use_t)
         model.serve(self)
 
@@ -198,7 +201,7 @@ class MixedLMResults(absent.NotOfResults, MixedResults):
 
     # --- fixed effects ------------------------------------------------------------------------
 
-    conf_int = of_fitted(intervals.conf_int)
+    conf_int: intervals.Limits = as_method(intervals.conf_int, lambda own: own.fitted)
     t_test = of_fitted(wald.t_test)
     wald_test = of_fitted(wald.wald_test)
     wald_test_terms = of_fitted(wald.wald_test_terms)
@@ -253,14 +256,14 @@ class MixedLMResults(absent.NotOfResults, MixedResults):
         )
         return out
 
-    residuals = of_fitted(residuals.residuals)
+    residuals: residuals.Residuals = as_method(residuals.residuals, lambda own: own.fitted)
     leverage = of_fitted(leverage.leverage)
     get_influence = of_fitted(influence.get_influence)
     influence = of_fitted(influence.influence)
     check = of_fitted(check.check)
     get_prediction = of_fitted(predict.get_prediction)
     to_predictor = of_fit(predict.to_predictor)
-    predict = of_fitted(predict.predict)
+    predict: Predict = as_method(predict.predict, lambda own: own.fitted)
 
     # --- other responses, other models --------------------------------------------------------
 
@@ -272,7 +275,7 @@ class MixedLMResults(absent.NotOfResults, MixedResults):
     all_fit = of_fit(all_fit.all_fit)
 
     def fit_again(
-        self, model: Any, reml: bool | None = None, robust: bool = True
+        self, model: MixedLM, reml: bool | None = None, robust: bool = True
     ) -> MixedLMResults:
         """Fit a model of the same parameters; unlike `fit`, it never warns.
 
@@ -290,8 +293,7 @@ class MixedLMResults(absent.NotOfResults, MixedResults):
         -------
         MixedLMResults
         """
-        assembled: Assembled = model.assembled
-        return type(self)(model, again.fit_again(self.fitted, assembled, reml, robust))
+        return type(self)(model, again.fit_again(self.fitted, model.assembled, reml, robust))
 
     # --- reports ------------------------------------------------------------------------------
 

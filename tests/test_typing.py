@@ -22,7 +22,9 @@ RIGHT = """
     import numpy as np
     import pandas as pd
     from matplotlib.figure import Figure
-    from mixedlm_ext import MixedLM, MixedLMResults, RandomTerm, anova, datasets, plots
+    import statsmodels.api as sm
+    from mixedlm_ext import MixedGLM, MixedGLMResults, MixedLM, MixedLMResults, RandomTerm
+    from mixedlm_ext import anova, datasets, plots
     import mixedlm_ext.formula.api as smf
 
     data = datasets.sleepstudy.load_pandas().data
@@ -44,13 +46,34 @@ RIGHT = """
     plots.caterpillar(result)
     plots.trajectories(result, "Days")
     X = np.ones((180, 1))
+    limits: pd.DataFrame = result.conf_int(alpha=0.1, method="profile", which="theta")
+    some: np.ndarray = result.conf_int(cols=["Days"])
+    print(limits.loc["sigma"], some[0], result.conf_int().loc["Days", 0])
+    at: pd.Series = result.predict({"Days": [0], "Subject": ["308"]}, which="population")
+    fitted: pd.Series = result.predict(newparams={"beta": [250.0, 10.0]})
+    written: None = result.predict("new.parquet", out="predicted.parquet")
+    for batch in result.predict("new.parquet"):
+        print(batch.mean(), at.index, fitted.max())
+    origin: MixedLM = result.model
+    again: MixedLMResults = origin.with_response(2.0 * origin.endog).fit()
+    scaled: pd.Series = again.residuals("scaled")
+    shares = again.residuals("random")["Subject"]
+    hat: pd.Series = again.leverage()
+    print(written, scaled.std(), shares, hat.max())
+    cbpp = datasets.cbpp.load_pandas().data
+    formula = "incidence / size ~ period + (1 | herd)"
+    glm = MixedGLM.from_formula(formula, cbpp, sm.families.Binomial(), weights="size")
+    fit: MixedGLMResults = glm.fit(nagq=1)
+    linear: pd.Series = fit.predict({"period": ["1"], "herd": ["1"]}, which="linear")
+    same_kind: MixedGLM = fit.model
+    print(linear.max(), fit.conf_int(0.1).loc["Intercept"], fit.resid_pearson, same_kind.nobs)
     arrays = MixedLM(data["Reaction"], X, [RandomTerm(data["Subject"], X)]).fit(ddf="normal")
     print(arrays.conf_int(), smf.mixedlm("Reaction ~ 1 + (1 | Subject)", data).fit().bic)
 """
 HEAD = """
-from mixedlm_ext import MixedLM, MixedLMResults, plots
+from mixedlm_ext import MixedGLMResults, MixedLM, MixedLMResults, plots
 
-def wrong(model: MixedLM, result: MixedLMResults) -> None:
+def wrong(model: MixedLM, result: MixedLMResults, glm: MixedGLMResults) -> None:
 """
 WRONG = {
     "result.anova(type=[1])": ("int | str", "list[int]"),
@@ -67,6 +90,18 @@ WRONG = {
     "model.nosuch": ("nosuch", "MixedLM"),
     "model.fit(tol='small')": ("float",),
     "plots.caterpillar(model)": ("MixedLM", "MixedLMResults"),
+    "result.conf_int(alpha='small')": ("rgument",),
+    "a: float = result.conf_int()": ("DataFrame", "float"),
+    "b: float = result.predict()": ("Series", "float"),
+    "result.predict(whihc='population')": ("rgument",),
+    "result.model.nosuch()": ("nosuch", "MixedLM"),
+    "result.model.fit().nosuch()": ("nosuch", "MixedLMResults"),
+    "c: float = result.residuals('random')": ("DataFrame", "float"),
+    "result.summary(alhpa=0.1)": ("alhpa",),
+    "d: float = glm.conf_int()": ("DataFrame", "float"),
+    "e: float = glm.predict()": ("Series", "float"),
+    "glm.model.nosuch": ("nosuch", "MixedGLM"),
+    "glm.bootstrap(kind='cluster')": ("kind",),
 }
 """Lines, and words of the error."""
 

@@ -76,7 +76,7 @@ class GaussianCriterion:
     def hessian(self, theta: Array) -> Array:
         """Return the Hessian: exact, or by differences of the gradient where that is cheaper."""
         e = self.at(theta)
-        return e.hessian if e.exact_is_cheap else self._differences(theta)
+        return e.hessian if e.exact_is_cheap or e.dense_pays else self._differences(theta)
 
     def _differences(self, theta: Array) -> Array:
         """Return the Hessian by differences of the exact gradient, 2m evaluations."""
@@ -260,6 +260,13 @@ class GaussianEvaluation:
         cp, costs = self._criterion.problem.cp, self._criterion.problem.costs
         return cp.q <= costs.dense or (cp.by_levels and cp.q <= costs.levelwise)
 
+    @property
+    def dense_pays(self) -> bool:
+        """Whether Z'PZ is formed for the traces rather than evaluations of its diagonal around."""
+        problem = self._criterion.problem
+        evaluations = 2 * problem.covariance.n_coordinates + 1
+        return problem.costs.forms_dense(problem.cp.q, evaluations, problem.solver.root_size)
+
     @cached_property
     def traces(self) -> Array:
         """tr(P ∂V P ∂V) of all pairs of coordinates of Γ; V⁻¹ for P under ML."""
@@ -269,7 +276,7 @@ class GaussianEvaluation:
         levelwise = factor.level_information()
         if levelwise is not None:
             return traces_by_levels(covariance, self.pls.theta, levelwise, cp.block(U, 0))
-        if cp.q <= criterion.problem.costs.dense:
+        if self.dense_pays:
             A = cp.A.dense
             W = cp.between_roots(self._weighed(A, factor.apply(A)) - matmul(U, U.T))
             return traces_of_dense(covariance, self.pls.theta, _by_blocks(W, cp.shapes))

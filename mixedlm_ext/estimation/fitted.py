@@ -225,7 +225,7 @@ class Fitted:
         fit = self.fit.with_design(design)
         return replace(self, fit=fit, method=self.method.with_fit(fit))
 
-    def labelled(self, values: Array, index: pd.Index, always: bool = False) -> pd.Series | Array:
+    def labelled(self, values: Array, index: pd.Index, always: bool = False) -> Any:
         """Attach the index, unless the model was made from arrays.
 
         Values for the rows of the fit are aligned with all rows of the data where that was asked

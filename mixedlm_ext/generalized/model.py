@@ -14,7 +14,6 @@ from mixedlm_ext.absent import attribute_again
 from mixedlm_ext.arguments import caller_scope, random_terms, refuse_unknown
 from mixedlm_ext.bases import LikelihoodModel
 from mixedlm_ext.design import Design, TermDesign
-from mixedlm_ext.errors import DesignError
 from mixedlm_ext.estimation.fitted import Face, Fitted
 from mixedlm_ext.generalized import fit_many, fitting
 from mixedlm_ext.generalized.fitting import AssembledGeneralized
@@ -149,8 +148,6 @@ class MixedGLM(absent.NotOfModels, LikelihoodModel):
 
     def _set_up(self, data: GeneralizedDesign, hasconst: bool | None, as_arrays: bool) -> None:
         """Initialize statsmodels' side from a design."""
-        if not (hasconst is None or isinstance(hasconst, (bool, np.bool_))):
-            raise DesignError("hasconst is neither True, False nor None.")
         design = data.design
         self.design, self.family, self.prior = design, data.family, data.prior
         self._as_arrays = as_arrays

@@ -44,7 +44,7 @@ def predict(
     new_levels: str = "population",
     offset: Any = None,
     random: Sequence[RandomTerm] | None = None,
-) -> pd.Series | Array:
+) -> pd.Series:
     """Predict the response.
 
     Parameters

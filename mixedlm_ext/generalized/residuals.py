@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtri
 from scipy.stats import norm
@@ -25,7 +26,7 @@ KINDS = ("response", "pearson", "deviance", "working", "quantile")
 """What ``residuals(kind=...)`` takes."""
 
 
-def residuals(fitted: Fitted, kind: str = "deviance", rng: Any = 0) -> Any:
+def residuals(fitted: Fitted, kind: str = "deviance", rng: Any = 0) -> pd.Series:
     """Residuals of a given kind, at the conditional modes of the random effects.
 
     Parameters

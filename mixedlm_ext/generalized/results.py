@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from statsmodels.genmod.families.family import Family
 
 from mixedlm_ext import absent
 from mixedlm_ext.absent import attribute_again
@@ -40,11 +41,15 @@ from mixedlm_ext.generalized.record import generalized
 from mixedlm_ext.inference.compare import compare
 from mixedlm_ext.inference.fixed import wald
 from mixedlm_ext.inference.fixed.coefficients import Coefficients
+from mixedlm_ext.inference.intervals import Limits
 from mixedlm_ext.inference.means import marginal_means, trends
 from mixedlm_ext.method import as_method, of_fit, of_fitted
 from mixedlm_ext.mixed_results import MixedResults
 from mixedlm_ext.report import tidy
 from mixedlm_ext.report.summary import headline
+
+if TYPE_CHECKING:
+    from mixedlm_ext.generalized.model import MixedGLM
 
 Array = NDArray[np.float64]
 P = ParamSpec("P")
@@ -107,10 +112,10 @@ class MixedGLMResults(absent.NotOfResults, MixedResults):
     0  herd  Intercept     0.412    0.642
     """
 
-    model: Any
-    """The model, a `MixedGLM`."""
+    model: MixedGLM
+    """The model."""
 
-    def __init__(self, model: Any, fitted: Fitted) -> None:
+    def __init__(self, model: MixedGLM, fitted: Fitted) -> None:
         super().__init__(model, fitted, scale=1.0, use_t=False)
         self.scale = generalized(fitted).dispersion
 
@@ -144,7 +149,7 @@ class MixedGLMResults(absent.NotOfResults, MixedResults):
         return self
 
     @property
-    def family(self) -> Any:
+    def family(self) -> Family:
         """The family with its link, and with alpha as estimated."""
         return with_extra(self.fit_record.family, self.fit_record.omega)
 
@@ -192,7 +197,7 @@ class MixedGLMResults(absent.NotOfResults, MixedResults):
 
     # --- fixed effects ----------------------------------------------------------------------------
 
-    conf_int = of_fitted(intervals.conf_int)
+    conf_int: Limits = as_method(intervals.conf_int, lambda own: own.fitted)
     t_test = of_fitted(wald.t_test)
     wald_test = of_fitted(wald.wald_test)
     wald_test_terms = of_fitted(wald.wald_test_terms)
@@ -232,7 +237,7 @@ class MixedGLMResults(absent.NotOfResults, MixedResults):
 
     mu = fittedvalues
 
-    def _residual(self, kind: str) -> Any:
+    def _residual(self, kind: str) -> pd.Series:
         self._fitted.rows("its residuals")
         values = residuals.row_residuals(self.fit_record, kind)
         return self.model.data.wrap_output(values, "rows")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -32,7 +33,7 @@ _CELLS = 4_000_000
 """Numbers that a dense chunk of columns of C may hold."""
 
 
-def leverage(fitted: Fitted) -> Any:
+def leverage(fitted: Fitted) -> pd.Series:
     """Leverages h_i = ∂ŷ_i/∂y_i of the conditional fitted values, theta held.
 
     Returns

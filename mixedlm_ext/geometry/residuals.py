@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, Protocol, overload
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from mixedlm_ext.products.noise import noise_of
 
 Array = NDArray[np.float64]
 
-__all__ = ["KINDS", "marginal", "residuals", "row_residuals", "standardized_modes"]
+__all__ = ["KINDS", "Residuals", "marginal", "residuals", "row_residuals", "standardized_modes"]
 
 KINDS = (
     "response", "pearson", "scaled", "studentized", "whitened", "marginal", "normalized", "random",
@@ -30,6 +30,22 @@ _OF_ONE_ROW = ("response", "pearson", "scaled", "marginal")
 
 _FREE = 1e-10
 """Share of the variance below which nothing is left to divide by."""
+
+
+class Residuals(Protocol):
+    """``residuals`` of results, for type checkers: of rows, or of random effects."""
+
+    @overload
+    def __call__(self, kind: Literal["random"]) -> dict[str, pd.DataFrame]: ...
+    @overload
+    def __call__(
+        self,
+        kind: Literal[
+            "response", "pearson", "scaled", "studentized", "whitened", "marginal", "normalized"
+        ] = ...,
+    ) -> pd.Series: ...
+    @overload
+    def __call__(self, kind: str) -> Any: ...
 
 
 def residuals(fitted: Fitted, kind: str = "response") -> Any:

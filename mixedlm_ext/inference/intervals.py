@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol, overload
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mixedlm_ext.errors import FitError, check_choice, did_you_mean
 from mixedlm_ext.estimation.fitted import Fitted
@@ -14,7 +16,26 @@ from mixedlm_ext.inference.fixed.coefficients import Coefficients
 from mixedlm_ext.inference.profile.profile import check_level
 from mixedlm_ext.inference.profile.profiling import profile
 
-__all__ = ["conf_int", "limits_by_errors", "refuse_cols"]
+Array = NDArray[np.float64]
+
+__all__ = ["Limits", "conf_int", "limits_by_errors", "refuse_cols"]
+
+
+class Limits(Protocol):
+    """``conf_int`` of results, for type checkers: a frame, an array of a choice of columns."""
+
+    @overload
+    def __call__(
+        self, alpha: float = ..., method: str | None = ..., cols: None = ..., **options: Any
+    ) -> pd.DataFrame: ...
+    @overload
+    def __call__(
+        self, alpha: float, method: list[int] | list[str] | tuple[int | str, ...] | NDArray[Any]
+    ) -> Array: ...
+    @overload
+    def __call__(
+        self, alpha: float = ..., method: None = ..., *, cols: int | str | Sequence[int | str]
+    ) -> Array: ...
 
 
 def conf_int(

@@ -13,8 +13,8 @@ __all__ = ["lower_root", "solve_triangular", "solve_upper"]
 
 _FEW = 1000
 """Entries of right-hand sides that OpenBLAS solves for in one thread."""
-_MANY = 200_000
-"""Entries from which a second thread is worth waking."""
+_MUCH = 4e6
+"""Operations, half a millisecond of them, from which a second thread is worth waking."""
 
 
 def solve_upper(R: Array, c: Array, transpose: bool = False) -> Array:
@@ -37,7 +37,7 @@ def solve_triangular(
     """
     step = max(1, _FEW // len(A))
     how = {"lower": int(lower), "trans_a": int(transpose)}
-    if B.size <= _FEW or B.size > _MANY:
+    if B.size <= _FEW or float(len(A)) * B.size > _MUCH:
         return np.asarray(blas.dtrsm(1.0, A, B, **how, overwrite_b=int(overwrite)))
     X = B if overwrite and B.flags.f_contiguous else np.array(B, order="F")
     for first in range(0, X.shape[1], step):

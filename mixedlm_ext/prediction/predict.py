@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from os import PathLike
+from typing import Any, Protocol, overload
 
 import numpy as np
 import pandas as pd
@@ -40,7 +41,53 @@ from mixedlm_ext.sources import is_source, open_source
 
 Array = NDArray[np.float64]
 
-__all__ = ["get_prediction", "predict", "to_predictor"]
+__all__ = ["Predict", "get_prediction", "predict", "to_predictor"]
+
+
+class Predict(Protocol):
+    """``predict`` of results, for type checkers: what it returns depends on where rows are."""
+
+    @overload
+    def __call__(
+        self,
+        exog: pd.DataFrame | Mapping[str, Any] | None = ...,
+        which: str = ...,
+        terms: str | Sequence[str] | None = ...,
+        new_levels: str = ...,
+        offset: Any = ...,
+        random: Sequence[RandomTerm] | None = ...,
+        random_only: bool = ...,
+        newparams: Mapping[str, Any] | None = ...,
+        errors: bool = ...,
+    ) -> pd.Series: ...
+    @overload
+    def __call__(
+        self,
+        exog: Any,
+        which: str = ...,
+        terms: str | Sequence[str] | None = ...,
+        new_levels: str = ...,
+        offset: Any = ...,
+        random: Sequence[RandomTerm] | None = ...,
+        random_only: bool = ...,
+        newparams: Mapping[str, Any] | None = ...,
+        errors: bool = ...,
+        *,
+        out: str | PathLike[str],
+    ) -> None: ...
+    @overload
+    def __call__(
+        self,
+        exog: Any,
+        which: str = ...,
+        terms: str | Sequence[str] | None = ...,
+        new_levels: str = ...,
+        offset: Any = ...,
+        random: Sequence[RandomTerm] | None = ...,
+        random_only: bool = ...,
+        newparams: Mapping[str, Any] | None = ...,
+        errors: bool = ...,
+    ) -> Any: ...
 
 
 def predict(

@@ -144,9 +144,9 @@ class BlockMatrix:
 
     @property
     def _is_full(self) -> bool:
-        """Whether at least half of the entries are there."""
+        """Whether at least a quarter of the entries are there."""
         pairs = sum(c.values.size for c in self.couplings.values())
-        return 4 * pairs >= int(self.offsets[-1]) ** 2
+        return 8 * pairs >= int(self.offsets[-1]) ** 2
 
     @property
     def square(self) -> float:

@@ -44,7 +44,7 @@ def rough_minimum(criterion: AnyCriterion, theta: Array, log: Log) -> Array:
     if not isinstance(criterion, GaussianCriterion):
         return theta
     problem = criterion.problem
-    seconds = problem.costs.cube * float(problem.solver.root_size) ** 3
+    seconds = problem.costs.evaluation(problem.solver.root_size)
     if problem.solver.name != "exact" or seconds < _DEAR or problem.cp.layout.priors:
         return theta
     quick = Problem(problem.cp, problem.covariance, IterativeSolver(problem.cp.A))

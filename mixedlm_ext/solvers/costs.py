@@ -36,12 +36,16 @@ class Costs:
         Entries of one dense chunk of rows (32 MB).
     dense : int
         Columns of Z up to which Z'PZ is formed to learn the second derivatives.
+    densest : int
+        Columns up to which it is formed where evaluations in place of it would take longer.
+    dense_cube : float
+        Forming it, divided by the cube of the columns.
     levelwise : int
         Columns of Z up to which the factor of one block is kept for the same purpose.
     dear : int
         Columns of crossed or nested blocks from which an evaluation is worth sparing.
     cube : float
-        One evaluation divided by the cube of the columns of the dense root.
+        The dense root of one evaluation, divided by the cube of its columns.
     memory : float
         Bytes that a plan may take.
     most_edges : float
@@ -63,9 +67,22 @@ class Costs:
     most_pairs: float = 3e7
     chunk: int = 4_000_000
     dense: int = 600
+    densest: int = 3000
+    dense_cube: float = 6e-11
     levelwise: int = 20_000
     dear: int = 1000
     cube: float = 4e-11
     memory: float = np.inf
     most_edges: float = np.inf
     patience: float = 30.0
+
+    def evaluation(self, root_size: int) -> float:
+        """Return the seconds that the dense root of one evaluation takes."""
+        return self.cube * float(root_size) ** 3
+
+    def forms_dense(self, columns: int, evaluations: int, root_size: int) -> bool:
+        """Say whether Z'PZ, square in the columns of Z, is formed rather than evaluated around."""
+        if columns <= self.dense:
+            return True
+        otherwise = evaluations * (self.stage + self.evaluation(root_size))
+        return columns <= self.densest and self.dense_cube * float(columns) ** 3 < otherwise

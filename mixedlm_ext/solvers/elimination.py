@@ -20,6 +20,7 @@ from scipy import sparse
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.linalg import small
+from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.gram import DenseGram, Gram, PairGram, prefer_pairs
 from mixedlm_ext.solvers.plan import Part, pairs_in_rows
@@ -27,6 +28,9 @@ from mixedlm_ext.solvers.root import DenseFactor, DenseRoot
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
+
+_FULL = 4
+"""A matrix with one of so many entries is multiplied faster as a dense one."""
 
 __all__ = ["Elimination", "EliminationFactor", "Storage"]
 
@@ -128,6 +132,11 @@ class Elimination:
         return EliminationFactor(self, D, C, self.rest_places, cells[self.rest_cells], templates)
 
 
+def _times(M: sparse.csr_array | sparse.csc_array | Array, B: Array) -> Array:
+    """Return MB."""
+    return matmul(M, B) if isinstance(M, np.ndarray) else np.asarray(M @ B)
+
+
 def _size(rest: Elimination | DenseRoot) -> int:
     """Columns of Z from here on."""
     if isinstance(rest, DenseRoot):
@@ -185,10 +194,14 @@ class EliminationFactor:
         return small.product(small_matrices[:, :, self.stage.rows], self.C[:, None, :])[:, 0]
 
     @cached_property
-    def _H_sparse(self) -> sparse.csr_array:
-        """H as one sparse matrix, (k·levels, rest)."""
+    def _H_matrix(self) -> sparse.csr_array | Array:
+        """H as one matrix, (k·levels, rest); dense if much of it is there."""
         stage, k = self.stage, len(self.T)
         entries = len(stage.rows)
+        if _FULL * entries >= stage.part.n * stage.n_rest:
+            out = np.zeros((k, stage.part.n, stage.n_rest))
+            out[:, stage.rows, stage.columns] = self.H
+            return out.reshape(-1, stage.n_rest)
         indptr = np.concatenate(
             [stage.indptr[:-1] + a * entries for a in range(k)] + [[k * entries]]
         )
@@ -203,7 +216,7 @@ class EliminationFactor:
         c1 = self._apply(self.G, r[:own])
         if self.rest is None:
             return c1
-        c2 = self.rest.half_solve(r[own:] - self._H_sparse.T @ c1)
+        c2 = self.rest.half_solve(r[own:] - _times(self._H_matrix.T, c1))
         return np.concatenate([c1, c2])
 
     def back_solve(self, c: Array) -> Array:
@@ -213,7 +226,7 @@ class EliminationFactor:
         if self.rest is None:
             return self._apply(self.G.transpose(1, 0, 2), c1)
         b2 = self.rest.back_solve(c[own:])
-        b1 = self._apply(self.G.transpose(1, 0, 2), c1 - self._H_sparse @ b2)
+        b1 = self._apply(self.G.transpose(1, 0, 2), c1 - _times(self._H_matrix, b2))
         return np.concatenate([b1, b2])
 
     def _apply(self, small_matrices: Array, r: Array) -> Array:

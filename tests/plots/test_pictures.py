@@ -536,7 +536,7 @@ def test_a_steep_curve_passes_through_its_points() -> None:
     figure = plots.profile_zeta(result.profile(["cor(Subject, Intercept, Days)"]))
     curve, points = (line for line in figure.axes[0].lines if len(line.get_xdata()) > 2)
     there = np.interp(points.get_xdata(), *map(np.asarray, curve.get_data()))
-    assert_allclose(there, points.get_ydata(), atol=0.05)
+    assert_allclose(there, points.get_ydata(), atol=1e-9)
 
 
 def test_ticks_of_small_panels_are_apart() -> None:

@@ -108,13 +108,23 @@ def test_a_problem_of_its_own_pattern() -> None:
     assert_allclose(values[0], values[1], rtol=1e-13)
 
 
+@pytest.mark.parametrize("densest", [0, 3000])
 @pytest.mark.parametrize("name", ["one factor", "crossed"])
-def test_costs_choose_the_way_to_derivatives_and_not_their_value(name: str) -> None:
+def test_costs_choose_the_way_to_derivatives_and_not_their_value(name: str, densest: int) -> None:
     problem = EXAMPLES[name].model().problem
-    small = Costs(dense=0, levelwise=0)
+    small = Costs(dense=0, densest=densest, levelwise=0)
     dear = replace(problem, given=DirectSolver(Symbolic(problem.cp.A, costs=small), problem.cp.A))
     theta = np.random.default_rng(3).uniform(0.3, 1.0, problem.covariance.n_theta)
     one, two = (GaussianCriterion(p, True).at(theta) for p in (problem, dear))
     assert one.exact_is_cheap and not two.exact_is_cheap
     assert dear.costs is small
+    assert two.dense_pays == (densest > 0)
     assert_allclose(two.hessian, one.hessian, rtol=1e-5, atol=1e-5)
+
+
+def test_a_dense_matrix_is_formed_where_it_costs_less_than_evaluations() -> None:
+    costs = Costs()
+    assert costs.forms_dense(600, 3, 0)
+    assert costs.forms_dense(704, 145, 256)  # two templates of 8 × 8
+    assert not costs.forms_dense(951, 5, 150)  # two variances
+    assert not costs.forms_dense(3001, 10_000, 2000)

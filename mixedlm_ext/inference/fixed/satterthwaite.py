@@ -67,7 +67,7 @@ class Satterthwaite:
         problem = self._fit.problem
         if problem.solver.probes:
             return False
-        seconds = problem.costs.cube * float(problem.solver.root_size) ** 3
+        seconds = problem.costs.evaluation(problem.solver.root_size)
         return 2.0 * m * seconds <= _AFFORDABLE
 
     @cached_property

@@ -166,6 +166,13 @@ def check_level(argument: str, alpha: object) -> None:
 
 
 def _working(path: ProfilePath, value: Any) -> Array:
-    """Return the working coordinate of values; nan outside the range of the quantity."""
+    """Return the working coordinate of values; nan outside the range of the quantity.
+
+    The values at the ends of the path may come back beyond them, by rounding.
+    """
+    values = np.asarray(value, dtype=float)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(path.scale.forward(np.asarray(value, dtype=float)))
+        t = np.asarray(path.scale.forward(values))
+    inside = np.clip(t, path.t[0], path.t[-1])
+    at_end = np.isclose(values, path.scale.backward(inside), rtol=1e-14, atol=0.0)
+    return np.where(at_end, inside, t)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.errors import FitError, SingularFitWarning
 from mixedlm_ext.inference.profile import points as profile_points
+from mixedlm_ext.inference.profile.path import ProfilePath
+from mixedlm_ext.inference.profile.scales import SCALES
 
 PROFILED = [c for c in CASES if c.get("profile_ci")]
 SLEEPSTUDY = datasets.sleepstudy.load_pandas().data
@@ -192,6 +195,20 @@ def test_zeta_and_value_are_inverse() -> None:
     assert np.isnan(profile.zeta("sigma", 1e6))
     assert np.isnan(profile.zeta("sigma", -1.0))
     assert isinstance(profile.zeta("sigma", 25.0), float)
+
+
+@pytest.mark.parametrize("kind", SCALES)
+def test_the_ends_of_a_profile_are_not_beyond_it(kind: str) -> None:
+    """Whatever the way to the working coordinate and back rounds to."""
+    some = fit("Reaction ~ Days + (1 | Subject)", SLEEPSTUDY).profile(["sigma"])
+    for t in np.sort(np.random.default_rng(1).uniform(0.01, 1.55, (100, 2)), axis=1):
+        path = ProfilePath(kind, t, t - t[0], np.ones(2), 0, np.zeros((2, 1)))
+        profile = replace(some, paths={"x": path})
+        value = path.values
+        assert_allclose(profile.zeta("x", value), path.zeta, atol=1e-12)
+        assert np.isfinite(profile.density("x", value)).all()
+        away = 1e-9 * np.ptp(value) * np.array([-1.0, 1.0])
+        assert np.isnan(profile.zeta("x", np.sort(value) + away)).all()
 
 
 def test_density_integrates_to_the_level() -> None:
