@@ -87,7 +87,9 @@ def one_column(values: Any, what: str) -> pd.Series:
 
 def _is_ready(dtype: Any) -> bool:
     """Tell the types of most columns, in which there is nothing to convert or to refuse."""
-    return dtype in _READY if isinstance(dtype, np.dtype) else isinstance(dtype, pd.CategoricalDtype)
+    return (
+        dtype in _READY if isinstance(dtype, np.dtype) else isinstance(dtype, pd.CategoricalDtype)
+    )
 
 
 def _series(values: Any, what: str) -> pd.Series:

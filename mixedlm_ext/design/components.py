@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import patsy
 
 from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.design.scope import Scope
+from mixedlm_ext.design.used import Columns
 from mixedlm_ext.language.mixed_formula import MixedFormula, RandomTermSpec
 
 __all__ = ["settle_components"]

@@ -120,7 +120,9 @@ def factor_side(side: patsy.ModelDesc, data: Mapping[str, Any]) -> FactorSide | 
 def _is_plain(values: Any) -> bool:
     """Tell a factor that has levels in every row, or an array of real numbers."""
     if isinstance(values, pd.Categorical):
-        return len(values) > 0 and len(values.categories) <= _MOST and bool((values.codes >= 0).all())
+        return (
+            len(values) > 0 and len(values.categories) <= _MOST and bool((values.codes >= 0).all())
+        )
     return isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iuf"
 
 

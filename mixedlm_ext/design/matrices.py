@@ -25,6 +25,7 @@ from mixedlm_ext.design.plain_sides import plain_side
 from mixedlm_ext.design.positions import check_places
 from mixedlm_ext.design.scope import Scope
 from mixedlm_ext.design.times import TIMES, time_kind
+from mixedlm_ext.design.used import Columns
 from mixedlm_ext.errors import DesignError, FormulaError, MixedLMError
 from mixedlm_ext.language.mixed_formula import MixedFormula
 from mixedlm_ext.structures import structure_of

@@ -205,4 +205,3 @@ def _shares(cp: CrossProducts) -> Array:
     sizes = [np.tile(np.einsum("aal->l", D), len(D)) for D in cp.diagonal]
     whole = np.concatenate([np.zeros(0), *sizes])
     return 1.0 / np.where(whole > 0, whole, 1.0)
-

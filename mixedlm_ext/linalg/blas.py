@@ -13,7 +13,16 @@ from scipy.linalg import blas, lapack
 
 Array = NDArray[np.float64]
 
-__all__ = ["cholesky", "eigh", "eigvalsh", "inner", "matmul", "singular_values", "solve", "triangle"]
+__all__ = [
+    "cholesky",
+    "eigh",
+    "eigvalsh",
+    "inner",
+    "matmul",
+    "singular_values",
+    "solve",
+    "triangle",
+]
 
 
 def matmul(A: Array, B: Array) -> Array:

@@ -72,9 +72,7 @@ def test_matrix_and_description_are_those_of_patsy(text: str) -> None:
     check_side(text)
 
 
-@given(
-    st.lists(st.sampled_from(TERMS), min_size=1, max_size=4, unique=True), st.sampled_from("01")
-)
+@given(st.lists(st.sampled_from(TERMS), min_size=1, max_size=4, unique=True), st.sampled_from("01"))
 @settings(max_examples=60, deadline=None)
 def test_any_terms_are_those_of_patsy(terms: list[str], constant: str) -> None:
     check_side(" + ".join([constant, *terms]))
