@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import blas, lapack
 
+from mixedlm_ext.linalg.threads import ONE_THREAD, one_thread_for
+
 Array = NDArray[np.float64]
 
 __all__ = [
@@ -24,6 +26,10 @@ __all__ = [
     "triangle",
 ]
 
+_ALONE, _WORTH = 64**3, 400**3
+"""Products of numbers that OpenBLAS computes in one thread, and from which on another is worth
+waking."""
+
 
 def matmul(A: Array, B: Array) -> Array:
     """Return AB for matrices A and B, or a vector B, without copying either, whatever its order."""
@@ -32,14 +38,12 @@ def matmul(A: Array, B: Array) -> Array:
     if A.size == 0 or B.size == 0:
         return A @ B
     by_rows_a, by_rows_b = A.flags.c_contiguous, B.flags.c_contiguous
-    product = blas.dgemm(
-        1.0,
-        A.T if by_rows_a else A,
-        B.T if by_rows_b else B,
-        trans_a=int(by_rows_a),
-        trans_b=int(by_rows_b),
-    )
-    return np.asarray(product)
+    one, two = A.T if by_rows_a else A, B.T if by_rows_b else B
+    how = {"trans_a": int(by_rows_a), "trans_b": int(by_rows_b)}
+    if _ALONE < A.size * B.shape[1] < _WORTH:
+        with ONE_THREAD:
+            return np.asarray(blas.dgemm(1.0, one, two, **how))
+    return np.asarray(blas.dgemm(1.0, one, two, **how))
 
 
 def inner(x: Array, y: Array) -> float:
@@ -101,7 +105,8 @@ def eigh(S: Array) -> tuple[Array, Array]:
     """Return the eigenvalues, increasing, and eigenvectors of a symmetric matrix."""
     if len(S) < 2:
         return np.array(S).reshape(-1), np.ones(S.shape)
-    values, vectors, info = lapack.dsyevd(S, lower=1)
+    with one_thread_for(len(S)):
+        values, vectors, info = lapack.dsyevd(S, lower=1)
     if info != 0:
         raise np.linalg.LinAlgError("the eigenvalues did not converge")
     return np.asarray(values), np.asarray(vectors)

@@ -9,7 +9,8 @@ nothing here needs it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,6 +101,10 @@ class BlockMatrix:
     shapes: tuple[tuple[int, int], ...]
     diagonal: list[Array]
     couplings: dict[tuple[int, int], Coupling]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out other forms of the same numbers."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @cached_property
     def offsets(self) -> Index:
@@ -270,6 +275,10 @@ class CrossProducts:
     Xy: Array
     yy: float
     logdet_W: float
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is put together of these."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @property
     def p(self) -> int:

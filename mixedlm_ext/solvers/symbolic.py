@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,8 +63,6 @@ class Symbolic:
     order : ndarray (q,) or None
         For each column in the order of elimination, its index in the order of `A`; None when the
         two orders are the same.
-    top : Elimination or DenseRoot
-        The first stage, or the root if it is all.
     """
 
     def __init__(
@@ -86,7 +85,17 @@ class Symbolic:
             ]
         )
         self.order = None if np.array_equal(order, np.arange(self.q)) else order
-        self.top = self._build(in_cells or self.plan.joined)
+        self._all_in_cells = in_cells or self.plan.joined
+
+    @cached_property
+    def top(self) -> Elimination | DenseRoot:
+        """The first stage, or the root if it is all."""
+        return self._build()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what the plan says: the pairs of neighbours take ten times its memory."""
+        made = ("top", "_node_columns", "_constants", "_take_coupling")
+        return {name: value for name, value in vars(self).items() if name not in made}
 
     @cached_property
     def _node_columns(self) -> tuple[Index, Index, Index]:
@@ -136,13 +145,13 @@ class Symbolic:
         """Whether all numbers go to cells, none to a first stage that reads them as they are."""
         return isinstance(self.top, DenseRoot) or self.top.storage is not None
 
-    def _build(self, in_cells: bool) -> Elimination | DenseRoot:
+    def _build(self) -> Elimination | DenseRoot:
         """Build the structures from the root up."""
         plan = self.plan
         rest: Elimination | DenseRoot | None = DenseRoot(plan.root) if plan.root else None
         for number in range(len(plan.stages) - 1, -1, -1):
             stage = plan.stages[number]
-            storage = self._storage(number) if number or in_cells else None
+            storage = self._storage(number) if number or self._all_in_cells else None
             rows, columns = self._coupling(stage)
             rest = Elimination(stage.part, rows, columns, rest, self.costs, storage)
         assert rest is not None
