@@ -99,6 +99,15 @@ CASES = [
         {"glmmTMB": _tmb("y ~ time + ar1(0 + factor(time, levels = 1:8) | id)")},
     ),
     Case(
+        "structured/ou.csv",
+        "y ~ t + exp(0 + position(t) | id)",
+        {
+            "nlme": "gls(y ~ t, d, correlation = corExp(c(1.5, 0.3), form = ~ t | id, "
+            "nugget = TRUE))",
+            "glmmTMB": f"{{d$at <- numFactor(d$t); {_tmb('y ~ t + ou(0 + at | id)')}}}",
+        },
+    ),
+    Case(
         "residual/ovary.csv",
         "follicles ~ sine + cosine + (1 | Mare)",
         {

@@ -19,6 +19,7 @@ from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.design.row_values import positions
 from mixedlm_ext.design.values import row_shape
+from mixedlm_ext.display import page
 from mixedlm_ext.errors import DesignError, FitError, warn_caller
 from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.estimate import estimate
@@ -89,6 +90,9 @@ class ManyFits:
 
     def __repr__(self) -> str:
         return f"<ManyFits: {len(self)} responses, {int((~self.converged).sum())} not converged>"
+
+    def _repr_html_(self) -> str:
+        return page(repr(self)[1:-1], [self.params], ["The fixed effects of each response."])
 
     @property
     def tvalues(self) -> pd.DataFrame:

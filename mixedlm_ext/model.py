@@ -29,7 +29,6 @@ from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design, RandomTerm, TermDesign, design_from_arrays
 from mixedlm_ext.design.named_checks import read_checks
 from mixedlm_ext.design.records import sparse_random_columns
-from mixedlm_ext.display import page
 from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Face, Fitted
@@ -37,12 +36,11 @@ from mixedlm_ext.inference.bootstrap import power
 from mixedlm_ext.method import as_method, described_by
 from mixedlm_ext.model_copies import ModelFormula, OwnTerms
 from mixedlm_ext.model_data import model_data
-from mixedlm_ext.report.summary import headline
+from mixedlm_ext.report.model_line import headline, model_page
 from mixedlm_ext.results import MixedLMResults
 from mixedlm_ext.simulation import simulate
 from mixedlm_ext.sites import Summary
 from mixedlm_ext.sites.design import design_of_sums
-from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
 
@@ -156,15 +154,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
         return f"<MixedLM: {headline(self.design, self.nobs)}>"
 
     def _repr_html_(self) -> str:
-        terms = Table(
-            {
-                "columns": [", ".join(term.columns) for term in self.design.terms],
-                "levels": [len(term.levels) for term in self.design.terms],
-            },
-            index=[term.name for term in self.design.terms],
-        )
-        fixed = f"Fixed effects: {', '.join(self.design.x_names) or 'none'}."
-        return page(f"Linear mixed model: {headline(self.design, self.nobs)}", [terms], [fixed])
+        return model_page("Linear mixed model", self.design, self.nobs)
 
     def _set_up(self, design: Design, hasconst: bool | None, as_arrays: bool) -> None:
         """Initialize statsmodels' side from a design."""

@@ -35,7 +35,8 @@ from mixedlm_ext.mixed_results import MixedResults
 from mixedlm_ext.prediction import predict
 from mixedlm_ext.prediction.predict import Predict
 from mixedlm_ext.report import columns, summary, tidy
-from mixedlm_ext.report.summary import headline, summary_notes
+from mixedlm_ext.report.model_line import headline
+from mixedlm_ext.report.summary import summary_notes
 from mixedlm_ext.simulation import new_rows
 
 if TYPE_CHECKING:

@@ -75,6 +75,9 @@ class DenseFactor:
         K = [D.sum(axis=2) for D in self.information_blocks()]
         return K, [k @ T for k, T in zip(K, self.templates)]
 
+    def weighed(self, H: Array) -> None:
+        return None
+
     def level_information(self) -> None:
         return None
 

@@ -6,10 +6,12 @@ but the design, which reads the formula, and the parametrization z of a search, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import oracle
+import pandas as pd
 
 Array = np.ndarray
 
@@ -47,10 +49,27 @@ def dense_covariance(design: Any, values: Array) -> Array:
     return R * np.outer(sd, sd)
 
 
-class Dense:
-    """One design, by dense algebra."""
+def relationships(parents: dict[Any, tuple[Any, Any]]) -> pd.DataFrame:
+    """A of animals in the order of `parents`, which names sire and dam or None, elder first."""
+    names = list(parents)
+    A = pd.DataFrame(0.0, names, names)
+    for i, (name, (sire, dam)) in enumerate(parents.items()):
+        known = [parent for parent in (sire, dam) if parent is not None]
+        for elder in names[:i]:
+            A.loc[name, elder] = A.loc[elder, name] = 0.5 * sum(A.loc[elder, own] for own in known)
+        A.loc[name, name] = 1.0 + (0.5 * A.loc[sire, dam] if len(known) == 2 else 0.0)
+    return A
 
-    def __init__(self, design: Any) -> None:
+
+class Dense:
+    """One design, by dense algebra.
+
+    `between` has of each term the covariance of the effects of rows, (n, n), of a term of variance
+    one; None where rows of one level share it and others are independent.
+    """
+
+    def __init__(self, design: Any, between: Sequence[Array | None] = ()) -> None:
+        self.between = between or [None] * len(design.terms)
         self.design = design
         self.y = design.y - (0.0 if design.offset is None else design.offset)
         self.X = design.X
@@ -60,11 +79,11 @@ class Dense:
         """Relative covariance of y."""
         V = dense_covariance(self.design, values)
         at = 0
-        for term, own in zip(self.terms, self.design.terms):
+        for term, own, among in zip(self.terms, self.design.terms, self.between):
             m = own.kind.n_theta
             T = oracle.template(term, theta[at : at + m])
             at += m
-            same = term.codes[:, None] == term.codes[None, :]
+            same = term.codes[:, None] == term.codes[None, :] if among is None else among
             V = V + same * (term.X @ T @ T.T @ term.X.T)
         return V
 

@@ -14,7 +14,7 @@ from mixedlm_ext.errors import DesignError
 from mixedlm_ext.products.layout import BlockData, Layout
 from mixedlm_ext.products.noise import EqualVariances, noise_of_weights
 from mixedlm_ext.products.residual_sums import ResidualSums
-from mixedlm_ext.products.responses import columns_of_Z
+from mixedlm_ext.products.responses import columns_of_levels
 from mixedlm_ext.products.rows import cross_products, lay_out, shared_groups
 from mixedlm_ext.solvers.choice import solver_of
 from mixedlm_ext.structures.covariance import Covariance, TermCovariance
@@ -49,14 +49,9 @@ def assemble(design: Design) -> Problem:
     cp = cross_products(response(design), design.X, blocks, noise, places)
     if design.residual is None:
         return Problem(cp, _covariance(design, cp.layout))
-    if cp.layout.roots or cp.layout.priors:
-        raise DesignError(
-            f"residuals with a structure, {design.residual.text}, are not supported beside levels "
-            "of a known covariance. Leave out correlation= and variance=, or gr()."
-        )
     sums = sums_of(design, cp.layout)
     neutral = sums.at(sums.structure.neutral).cp
-    solver = solver_of(neutral.A, (), "exact")
+    solver = solver_of(neutral.A, cp.layout.priors, "exact")
     return Problem(neutral, _covariance(design, cp.layout), solver, sums)
 
 
@@ -66,9 +61,9 @@ def sums_of(design: Design, layout: Layout) -> ResidualSums:
     root_w = noise_of_weights(design).root_times(np.ones(len(design.y)))
     Q = layout.basis.coordinates(design.X)
     residual = layout.residual(response(design), design.X, Q)
-    Z = columns_of_Z(design.terms, layout, len(design.y))
+    Z = columns_of_levels(design.terms, layout, len(design.y))
     H = sparse.hstack([Z, sparse.csr_array(np.column_stack([Q, residual]))])
-    starts = np.cumsum([0, *(levels for _, levels in layout.shapes)], dtype=np.intp)
+    starts = np.cumsum([0, *(levels for _, levels in layout.level_shapes)], dtype=np.intp)
     blocks: list[Any] = [None] * len(layout.shapes)
     codes = [term.codes for term in design.terms]
     for place, own in zip(layout.places, codes):

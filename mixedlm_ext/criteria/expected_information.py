@@ -17,18 +17,21 @@ directions D of Γ of their own in place of pairs of entries:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.triangular import lower_root
+from mixedlm_ext.products.supports import LevelSquares
 from mixedlm_ext.structures.covariance import Covariance
 from mixedlm_ext.structures.derivatives import coordinate_directions
 
 Array = NDArray[np.float64]
 Blocks = Sequence[Array]
 Directions = Sequence[tuple[int, Array]]
+Shapes = tuple[tuple[int, int], ...]
 
 __all__ = ["traces_by_differences", "traces_by_levels", "traces_of_dense"]
 
@@ -36,7 +39,9 @@ _STEP = 1e-4
 """Step of the differences, relative to one plus the variances that it adds to."""
 
 
-def traces_by_levels(covariance: Covariance, theta: Array, D: Array, U: Array) -> Array:
+def traces_by_levels(
+    covariance: Covariance, theta: Array, D: Array | LevelSquares, U: Array
+) -> Array:
     """Return the traces, in the coordinates of the covariance, for one block.
 
     Parameters
@@ -44,14 +49,19 @@ def traces_by_levels(covariance: Covariance, theta: Array, D: Array, U: Array) -
     covariance : Covariance
     theta : ndarray (m,)
         Standardized.
-    D : ndarray (k, k, levels)
+    D : ndarray (k, k, levels) or LevelSquares
         Z_l'V⁻¹Z_l.
     U : ndarray (k, levels, p)
         W̄ = blockdiag(D_l) - UU'; p is 0 under ML.
     """
-    UU = np.einsum("alp,blp->abl", U, U)
     if covariance.shaped:
-        return _along(coordinate_directions(covariance, theta), D, U, UU)
+        changes = [change for _, change in coordinate_directions(covariance, theta)]
+        if isinstance(D, LevelSquares):
+            own = [D.support.squares(change) for change in changes]
+            return _along(own, D.values, D.support.take(U))
+        return _along([change[:, :, None] for change in changes], D, U)
+    D = D.whole if isinstance(D, LevelSquares) else D
+    UU = np.einsum("alp,blp->abl", U, U)
     across = np.einsum("alp,blq->abpq", U, U)
     products = np.einsum("abl,cdl->abcd", D, D)
     products -= np.einsum("abl,cdl->abcd", D, UU) + np.einsum("abl,cdl->abcd", UU, D)
@@ -59,16 +69,21 @@ def traces_by_levels(covariance: Covariance, theta: Array, D: Array, U: Array) -
     return _paired(covariance, lambda i, j: products)
 
 
-def _along(directions: Directions, B: Array, U: Array, UU: Array) -> Array:
-    """Return the traces of directions of one block, W̄ = blockdiag(B_l) - UU'."""
-    out = np.empty((len(directions), len(directions)))
-    images = [np.einsum("alp,ab,blr->pr", U, D, U) for _, D in directions]
-    levels, outer = B.transpose(2, 0, 1), UU.transpose(2, 0, 1)
-    for h, (_, F) in enumerate(directions):
+def _along(directions: Sequence[Array], B: Array, U: Array) -> Array:
+    """Return the traces of directions of one block, W̄ = blockdiag(B_l) - UU'.
+
+    Directions are (k, k, levels), or (k, k, 1) where they are the same at all levels.
+    """
+    levels, u = B.transpose(2, 0, 1), np.ascontiguousarray(U.transpose(1, 0, 2))
+    outer = u @ u.transpose(0, 2, 1)
+    changes = [np.ascontiguousarray(D.transpose(2, 0, 1)) for D in directions]
+    images = [np.tensordot(u, D @ u, axes=([0, 1], [0, 1])) for D in changes]
+    out = np.empty((len(changes), len(changes)))
+    for h, F in enumerate(changes):
         both = levels @ F
         one = both @ outer
-        A = (both @ levels - one - one.transpose(0, 2, 1)).sum(axis=0)
-        out[:, h] = [(D * A).sum() + (P * images[h]).sum() for (_, D), P in zip(directions, images)]
+        A = both @ levels - one - one.transpose(0, 2, 1)
+        out[:, h] = [(D * A).sum() + (P * images[h]).sum() for D, P in zip(changes, images)]
     return out
 
 
@@ -84,9 +99,7 @@ def _along_dense(directions: Directions, blocks: Sequence[Sequence[Array]]) -> A
     return out
 
 
-def traces_of_dense(
-    covariance: Covariance, theta: Array, blocks: Sequence[Sequence[Array]]
-) -> Array:
+def traces_of_dense(covariance: Covariance, theta: Array, W: Array, shapes: Shapes) -> Array:
     """Return the traces, in the coordinates of the covariance, from W̄ itself.
 
     Parameters
@@ -94,10 +107,12 @@ def traces_of_dense(
     covariance : Covariance
     theta : ndarray (m,)
         Standardized.
-    blocks : sequence of sequence of ndarray (k_i, levels_i, k_j, levels_j)
-        W̄ of blocks i and j.
+    W : ndarray (q, q)
+        W̄.
+    shapes : tuple of (int, int)
+        Columns a level and levels, for each block.
     """
-
+    blocks = _by_blocks(W, shapes)
     if covariance.shaped:
         return _along_dense(coordinate_directions(covariance, theta), blocks)
 
@@ -107,6 +122,13 @@ def traces_of_dense(
         return matmul(rows, rows.T).reshape(ki, kj, ki, kj)
 
     return _paired(covariance, products)
+
+
+def _by_blocks(W: Array, shapes: Shapes) -> list[list[Array]]:
+    """Cut W (q, q) into its blocks, each (k_i, levels_i, k_j, levels_j)."""
+    stops = list(accumulate(k * levels for k, levels in shapes))
+    parts = [(slice(stop - k * n, stop), (k, n)) for stop, (k, n) in zip(stops, shapes)]
+    return [[W[a, b].reshape(*rows, *columns) for b, columns in parts] for a, rows in parts]
 
 
 def traces_by_differences(

@@ -10,8 +10,6 @@ A residual standard deviation that is fixed replaces df [1 + log(2πr²/df)] by 
 
 from __future__ import annotations
 
-from itertools import accumulate
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,17 +22,17 @@ from mixedlm_ext.criteria.expected_information import (
     traces_of_dense,
 )
 from mixedlm_ext.criteria.pls import PenalizedLeastSquares, Problem, solve
+from mixedlm_ext.criteria.working_vectors import working_vectors
 from mixedlm_ext.linalg.blas import eigvalsh, inner, matmul
 from mixedlm_ext.linalg.small import large_directions
 from mixedlm_ext.linalg.triangular import solve_upper
-from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.structures.covariance import Covariance
 from mixedlm_ext.structures.derivatives import chain_rule, curvature, theta_gradient
 from mixedlm_ext.structures.steps import TemplateSteps
 
 Array = NDArray[np.float64]
 
-__all__ = ["GaussianCriterion", "GaussianEvaluation", "working_vectors"]
+__all__ = ["GaussianCriterion", "GaussianEvaluation"]
 
 _MANY = 20
 """Columns of a block from which on one product costs less than one for each pair."""
@@ -146,6 +144,9 @@ class GaussianEvaluation:
     def _weighed(self, ZH: Array, B: Array) -> Array:
         """Return Z'V⁻¹H = Z'W(H - ZB) = Γ⁻¹B from Z'WH and B = ΛM⁻¹Λ'Z'WH, each (q, c)."""
         cp = self._criterion.problem.cp
+        told = self.pls.factor.weighed(ZH)
+        if told is not None:
+            return told
         B = np.ascontiguousarray(B)
         out = np.ascontiguousarray(ZH - cp.A.times(B))
         if not out.size:
@@ -279,7 +280,7 @@ class GaussianEvaluation:
         if self.dense_pays:
             A = cp.A.dense
             W = cp.between_roots(self._weighed(A, factor.apply(A)) - matmul(U, U.T))
-            return traces_of_dense(covariance, self.pls.theta, _by_blocks(W, cp.shapes))
+            return traces_of_dense(covariance, self.pls.theta, W, cp.shapes)
         if not covariance.free:  # entries of Γ do not move alone: the average information stands in
             return self._working_information[0]
         return traces_by_differences(
@@ -385,39 +386,11 @@ class GaussianEvaluation:
         return np.asarray(0.5 * (out + out.T))
 
 
-def working_vectors(covariance: Covariance, cp: CrossProducts, theta: Array, v: Array) -> Array:
-    """Return E (q, coordinates): column ac is (e_ae_c' + e_ce_a')v_l at each level of a block.
-
-    Of a shaped term, a column is (∂Γ/∂θ_j)v_l. Where levels have a covariance K, v is Kv.
-    """
-    E = np.zeros((cp.q, covariance.n_coordinates))
-    Kv = [cp.spread(i, cp.block(v, i)) for i in range(len(cp.shapes))]
-    for j in (j for index in covariance.of_block for j in index.tolist()):
-        i, a, c = covariance.blocks[j], covariance.rows[j], covariance.columns[j]
-        own = Kv[i]
-        column = cp.block(E[:, j], i)
-        column[a] += own[c]
-        column[c] += own[a]
-    for term, part, coordinates in covariance.shaped:
-        D = term.structure.gamma_derivatives(theta[part])
-        own = Kv[term.block][term.own]
-        for j, d in zip(range(coordinates.start, coordinates.stop), D):
-            cp.block(E[:, j], term.block)[term.own] = d @ own
-    return E
-
-
 def _level_products(U: Array, KU: Array) -> Array:
     """Return Σ_l U_l(KU)_l' for U (k, levels, c)."""
     if len(U) > _MANY:
         return matmul(U.reshape(len(U), -1), KU.reshape(len(U), -1).T)
     return np.array([[inner(one, two) for two in KU] for one in U])
-
-
-def _by_blocks(W: Array, shapes: tuple[tuple[int, int], ...]) -> list[list[Array]]:
-    """Cut W (q, q) into its blocks, each (k_i, levels_i, k_j, levels_j)."""
-    stops = list(accumulate(k * levels for k, levels in shapes))
-    parts = [(slice(stop - k * n, stop), (k, n)) for stop, (k, n) in zip(stops, shapes)]
-    return [[W[a, b].reshape(*rows, *columns) for b, columns in parts] for a, rows in parts]
 
 
 def _condition(T: Array, D: Array) -> float:

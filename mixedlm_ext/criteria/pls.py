@@ -82,7 +82,7 @@ class Problem:
     def information_at_zero(self) -> list[Array]:
         """Σ_lm K_lm [Z'WZ]_ml of every block, (k, k): often the sum of Z_l'WZ_l over the levels."""
         if not self.cp.layout.priors:
-            return [D.sum(axis=-1) for D in self.cp.diagonal]
+            return [self.cp.A.total(i) for i in range(len(self.cp.shapes))]
         K, _ = self.solver.factor([np.zeros((k, k)) for k in self.covariance.block_sizes]).traces()
         return K
 

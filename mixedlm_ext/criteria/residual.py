@@ -13,13 +13,16 @@ f = (∂R)R⁻¹(RPy) = -RW'e: with Z'W'e and X'W'e from ∂A, and f'R⁻¹f fro
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
-from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation, working_vectors
+from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.criteria.pls import PenalizedLeastSquares, Problem, degenerate, solve
 from mixedlm_ext.criteria.space import JointSpace
+from mixedlm_ext.criteria.working_vectors import working_vectors
 from mixedlm_ext.design import Design
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.triangular import solve_upper
@@ -35,6 +38,12 @@ __all__ = ["ResidualCriterion", "ResidualEvaluation"]
 
 _STEP = 1e-4
 """Step of the differences in z."""
+_ALONG = 1e-8
+"""Cosine between a step and what the Hessian missed along it, from which on that is told."""
+_NEAR = 1.0
+"""Share of a change of the gradient that the model may miss for it to be told."""
+_TRUSTED = 0.2
+"""Share of the least curvature by the model that must be left with what steps have told."""
 
 
 class ResidualCriterion(GaussianCriterion):
@@ -84,6 +93,14 @@ class ResidualCriterion(GaussianCriterion):
         return ResidualCriterion(self.problem, self.sums.in_user_scale(), self.reml, self.sigma)
 
 
+class _Before(NamedTuple):
+    """Where a step came from: the point (θ, z), the gradient there, and what was learnt so far."""
+
+    point: Array
+    gradient: Array
+    secant: Array
+
+
 class ResidualEvaluation(GaussianEvaluation):
     """The criterion at one (θ, z).
 
@@ -107,6 +124,7 @@ class ResidualEvaluation(GaussianEvaluation):
     ) -> None:
         super().__init__(criterion, pls)
         self._joint, self.products, self.z = joint, products, z
+        self._before: _Before | None = None
         self.theta = np.concatenate([pls.theta, z])
         if not np.isfinite(self.value):
             raise degenerate()
@@ -272,6 +290,8 @@ class ResidualEvaluation(GaussianEvaluation):
         mixed, own = self._by_differences if exact else self._z_information
         across = steps.carry(mixed)
         H = np.block([[steps.hessian(second, self._gamma_gradient), across], [across.T, own]])
+        if not exact:
+            H = self._corrected(H)
         g = steps.gradient(self._template_gradient, self._gamma_gradient)
         return np.concatenate([g, self.z_gradient]), H
 
@@ -293,7 +313,42 @@ class ResidualEvaluation(GaussianEvaluation):
 
     def retract(self, step: Array) -> ResidualEvaluation:
         """Evaluate after a step along those directions."""
-        return self._joint.at(self.after(step))
+        new = self._joint.at(self.after(step))
+        if "_z_information" in self.__dict__:  # steps by differences learn nothing that lasts
+            new._before = _Before(self.theta, self.gradient, self._secant)
+        return new
+
+    @cached_property
+    def _secant(self) -> Array:
+        """What the gradients of the steps so far add to the model of the Hessian, in (θ, z).
+
+        The symmetric correction of rank one: with it, the Hessian explains the last change of the
+        gradient. The average information misses as much of the Hessian at one point as at the next.
+        """
+        before, nothing = self._before, np.zeros((len(self.theta), len(self.theta)))
+        if before is None:
+            return nothing
+        s, change = self.theta - before.point, self.gradient - before.gradient
+        by_model = change - self.hessian_model @ s
+        if np.linalg.norm(by_model) > _NEAR * np.linalg.norm(change):
+            return nothing  # what holds here is not what held there
+        missed = by_model - before.secant @ s
+        along = float(missed @ s)
+        if abs(along) <= _ALONG * np.linalg.norm(missed) * np.linalg.norm(s):
+            return before.secant
+        return np.asarray(before.secant + np.outer(missed, missed) / along)
+
+    def _corrected(self, H: Array) -> Array:
+        """Return the Hessian along the directions of a step with what steps have shown to miss."""
+        if self._before is None:
+            return H
+        count = self._theta_steps.count
+        J = np.zeros((len(H), len(self.theta)))
+        J[:count, : len(self.pls.theta)] = self._theta_steps.slopes
+        J[count:, len(self.pls.theta) :] = np.eye(len(self.z))
+        corrected = H + J @ self._secant @ J.T
+        least, by_model = (float(np.linalg.eigvalsh(M)[0]) for M in (corrected, H))
+        return corrected if least >= _TRUSTED * by_model else H
 
     def again(self) -> ResidualEvaluation:
         """Evaluate here once more, where the factor was released."""

@@ -1,7 +1,7 @@
 """A model of second derivatives: those of the linear mixed model for the working response.
 
-With V⁻¹ = W - WZNZ'W, v = Z's and working vectors E = [dΓ v] (see gaussian.py), average information
-of Γ is E'(Z'PZ)E; with ζ beside Γ,
+With V⁻¹ = W - WZNZ'W, v = Z's and working vectors E = [dΓ v] (working_vectors.py), average
+information of Γ is E'(Z'PZ)E; with ζ beside Γ,
 
     H = | 2E'Z'V⁻¹ZE - E'Z'PZE   2E'Z'V⁻¹Q |
         |                        2Q'V⁻¹Q   |
@@ -16,8 +16,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.criteria.gaussian import working_vectors
 from mixedlm_ext.criteria.generalized import GeneralizedProblem
+from mixedlm_ext.criteria.working_vectors import working_vectors
 from mixedlm_ext.solvers.direct import Factor
 from mixedlm_ext.structures.steps import TemplateSteps
 

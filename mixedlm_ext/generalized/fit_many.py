@@ -13,6 +13,7 @@ from scipy import stats
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext.design.messages import list_names
+from mixedlm_ext.display import page
 from mixedlm_ext.errors import FitError, MixedLMError, warn_caller
 from mixedlm_ext.families.choose import extra_of
 from mixedlm_ext.fit_many import place_of, responses_of
@@ -88,6 +89,9 @@ class ManyGeneralizedFits:
     def __repr__(self) -> str:
         lost = int((~self.converged).sum())
         return f"<ManyGeneralizedFits: {len(self)} responses, {lost} not converged>"
+
+    def _repr_html_(self) -> str:
+        return page(repr(self)[1:-1], [self.params], ["The fixed effects of each response."])
 
     @property
     def tvalues(self) -> pd.DataFrame:

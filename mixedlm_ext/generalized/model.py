@@ -22,7 +22,7 @@ from mixedlm_ext.generalized.record import generalized
 from mixedlm_ext.generalized.results import MixedGLMResults
 from mixedlm_ext.method import as_method
 from mixedlm_ext.model_data import model_data
-from mixedlm_ext.report.summary import headline
+from mixedlm_ext.report.model_line import headline, model_page
 
 Array = NDArray[np.float64]
 P = ParamSpec("P")
@@ -145,6 +145,10 @@ class MixedGLM(absent.NotOfModels, LikelihoodModel):
     def __repr__(self) -> str:
         kind = type(self.family).__name__
         return f"<MixedGLM: {kind}, {headline(self.design, self.nobs)}>"
+
+    def _repr_html_(self) -> str:
+        kind = f"Generalized linear mixed model, {type(self.family).__name__}"
+        return model_page(kind, self.design, self.nobs)
 
     def _set_up(self, data: GeneralizedDesign, hasconst: bool | None, as_arrays: bool) -> None:
         """Initialize statsmodels' side from a design."""

@@ -46,7 +46,7 @@ from mixedlm_ext.inference.means import marginal_means, trends
 from mixedlm_ext.method import as_method, of_fit, of_fitted
 from mixedlm_ext.mixed_results import MixedResults
 from mixedlm_ext.report import tidy
-from mixedlm_ext.report.summary import headline
+from mixedlm_ext.report.model_line import headline
 
 if TYPE_CHECKING:
     from mixedlm_ext.generalized.model import MixedGLM

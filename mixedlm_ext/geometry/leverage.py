@@ -202,5 +202,5 @@ class RowGeometry:
     def _chunks(self) -> Iterator[slice]:
         """Cut the rows into chunks of columns of C."""
         q, n = self._Zt.shape
-        size = max(1, _CELLS // q)
+        size = max(1, _CELLS // max(q, 1))
         return (slice(start, min(start + size, n)) for start in range(0, n, size))

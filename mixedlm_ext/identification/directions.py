@@ -58,8 +58,9 @@ def inside_fixed(problem: Problem, t: int) -> Array:
     """
     cp, own, place = problem.cp, problem.covariance.terms[t], problem.cp.layout.places[t]
     F = cp.block(cp.ZX, place.block)[place.own]
-    total = cp.diagonal[place.block][place.own, place.own].sum(axis=-1)
-    left = total - np.einsum("alp,blp->ab", F, F)
+    total = cp.A.total(place.block)[place.own, place.own]
+    F = F.reshape(len(F), -1)
+    left = total - matmul(F, F.T)
     scale = 1.0 / np.sqrt(np.maximum(total.diagonal(), _TINY))
     if own.structure.whitening != "triangular" and not own.structure.one_variance:
         inside = np.flatnonzero(np.diag(left) * scale**2 < _INSIDE)
@@ -196,12 +197,13 @@ class Image:
         if self._fixed:
             for i, total in enumerate(sums):
                 F = cp.block(cp.ZX, i)
-                sums[i] = total - np.einsum("alp,blp->ab", F, cp.spread(i, F))
+                KF = cp.spread(i, F)
+                sums[i] = total - matmul(F.reshape(len(F), -1), KF.reshape(len(F), -1).T)
         return np.array([(E * sums[i]).sum() for i, E in self._changes])
 
 
 def _shares(cp: CrossProducts) -> Array:
     """Return one over the size of each level (q,): large levels would hide what small ones show."""
-    sizes = [np.tile(np.einsum("aal->l", D), len(D)) for D in cp.diagonal]
+    sizes = [np.tile(cp.A.sizes(i), k) for i, (k, _) in enumerate(cp.shapes)]
     whole = np.concatenate([np.zeros(0), *sizes])
     return 1.0 / np.where(whole > 0, whole, 1.0)

@@ -107,6 +107,8 @@ def _check_alike_twice(design: Design) -> None:
     assert rows is not None and rows.codes is not None and structure.correlation is not None
     groups = len(structure.correlation.levels)
     for term in design.terms:
+        if term.related is not None:  # relatives are alike beyond one level
+            continue
         alike = len(term.levels) == groups and same_partition(term.codes, rows.codes, groups)
         if alike and constant_coefficients(term.X) is not None:
             _report(

@@ -122,6 +122,16 @@ def _no_random(source: Source, endog: str, rest: str, right: Node) -> FormulaErr
     return source.error(problem, right.span, hint)
 
 
+_ELSEWHERE = {
+    "homdiag": "diag(0 + f | group, hom=True)",
+    "homcs": "cs(0 + f | group, hom=True)",
+    "hetar1": "ar1(0 + f | group, hom=False)",
+    "homtoep": "toep(0 + f | group, hom=True)",
+    "ou": "exp(0 + position(t) | group)",
+}
+"""What structures with a name of their own in glmmTMB are called here."""
+
+
 def _bar_hint(before: Token, opening: Token) -> str:
     """What to write instead of brackets that may have been meant for a random term."""
     if before.kind == "op" and opening.text in ("[", "{"):
@@ -131,6 +141,10 @@ def _bar_hint(before: Token, opening: Token) -> str:
     apart = before.span[1] < opening.span[0]
     if apart or before.kind == "column":  # "x (1 | g)" reads as a call of x
         return f"If a + is missing after {before.text!r}, write {before.text} + (1 | group)."
+    if before.text in KEYWORDS:
+        return f"The bar stands between the parentheses of {before.text}(0 + f | group) alone."
+    if before.text in _ELSEWHERE:
+        return f"Write {_ELSEWHERE[before.text]} for glmmTMB's {before.text}()."
     near = did_you_mean(before.text, KEYWORDS)
     return (
         f"Structures are {', '.join(KEYWORDS)}, as in cs(0 + f | group); {before.text!r} is none "

@@ -25,6 +25,7 @@ from mixedlm_ext.plots.profile_pairs import profile_pairs
 from mixedlm_ext.plots.profiles import profile_density, profile_zeta
 from mixedlm_ext.plots.residual_plots import residual_quantiles, residuals, scale_location
 from mixedlm_ext.plots.shrinkage import shrinkage
+from mixedlm_ext.plots.spread import residual_spread
 from mixedlm_ext.plots.trajectories import trajectories
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "profile_pairs",
     "profile_zeta",
     "residual_quantiles",
+    "residual_spread",
     "residuals",
     "scale_location",
     "shrinkage",

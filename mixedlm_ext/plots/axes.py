@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -223,6 +224,26 @@ def finish(axes: Sequence[Axes], names: Sequence[Names]) -> None:
             name.write(ax)
         make_room(axes)
         figure_of(axes).draw_without_rendering()
+    for ax in axes:
+        _ticks_apart(ax)
+
+
+def _ticks_apart(ax: Axes) -> None:
+    """Have fewer ticks where long numbers would touch: matplotlib counts on short ones."""
+    from matplotlib.ticker import MaxNLocator
+
+    locator = ax.xaxis.get_major_locator()
+    if not isinstance(locator, MaxNLocator):
+        return
+    lower, upper = sorted(ax.get_xlim())
+    for most in (4, 3, 2, 1):
+        ticks = [t for t in ax.xaxis.get_major_ticks() if lower <= t.get_loc() <= upper]
+        boxes = [t.label1.get_window_extent() for t in ticks if t.label1.get_visible()]
+        gap = 0.3 * max((box.height for box in boxes), default=0.0)
+        if all(left.x1 + gap <= right.x0 for left, right in pairwise(boxes)):
+            return
+        locator.set_params(nbins=most)
+        figure_of([ax]).draw_without_rendering()
 
 
 def _lines(name: str, length: float, size: float) -> str:

@@ -79,9 +79,10 @@ def correlations(
 
     Notes
     -----
-    Points of residuals are means of (u_iu_j - z_i'Γz_j)/(sd_i sd_j) over the pairs of rows at a
-    distance, u = y - Xβ, after what random effects contribute to the product. Their mean is the
-    correlation if the model is right, which products of y - Xβ - Zb would fall short of. More than
+    Points of residuals are weighted means of (u_iu_j - z_i'Γz_j)/(sd_i sd_j) over the pairs of rows
+    at a distance, u = y - Xβ, after what random effects contribute to the product. Their mean is
+    the correlation if the model is right, which products of y - Xβ - Zb would fall short of. Pairs
+    of small residuals beside large random effects weigh little, as they tell little. More than
     15 distances that are no whole numbers are put together in bins of as many pairs each; points
     of fewer than 8 pairs are left out. Those of few groups are uncertain, and go up and down
     together.

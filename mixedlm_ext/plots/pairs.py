@@ -76,30 +76,36 @@ def pairs_within(codes: Index, positions: Array | None) -> Pairs:
     return out if np.isinf(reach) else out.take(out.distance < reach)
 
 
-def residual_products(fit: Any, pairs: Pairs) -> Array:
-    """Return, for each pair, an estimate of the correlation of its residuals, (m,).
+def residual_products(fit: Any, pairs: Pairs) -> tuple[Array, Array]:
+    """Return, for each pair, an estimate of the correlation of its residuals and its weight, (m,).
 
     With u = y - Xβ - offset, E u_iu_j = z_i'Γz_j + σ²d_id_jC_ij, so that
 
         (u_iu_j - z_i'Γz_j)/(σ²d_id_j)
 
     has the mean C_ij if the model is right; products of y - Xβ - Zb would be too small, as b has
-    taken part of what the rows of a level have in common.
+    taken part of what the rows of a level have in common. Its standard deviation is about
+    s_is_j/(σ²d_id_j) with s the standard deviations of u, so the weight is the square of the
+    inverse: a group of small residuals beside large random effects tells little.
     """
     design, i, j = fit.design, pairs.first, pairs.second
     u = design.y - fit.fitted()
-    shared = np.zeros(len(i))
+    shared, total = np.zeros(len(i)), fit.sigma**2 * noise_of(design).variances
+    sd = np.sqrt(total)
     for term, b, Gamma in zip(design.terms, fit.b, fit.random_cov):
         u = u + term.times(b)
+        total = total + np.einsum("nk,kl,nl->n", term.X, Gamma, term.X)
         same = np.flatnonzero(term.codes[i] == term.codes[j])
         left, right = term.X[i[same]], term.X[j[same]]
         shared[same] += np.einsum("mk,kl,ml->m", left, Gamma, right)
-    sd = fit.sigma * np.sqrt(noise_of(design).variances)
-    return np.asarray((u[i] * u[j] - shared) / (sd[i] * sd[j]))
+    residual = sd[i] * sd[j]
+    return (u[i] * u[j] - shared) / residual, residual**2 / (total[i] * total[j])
 
 
-def mean_by_distance(distance: Array, values: Array, fewest: int) -> tuple[Array, Array]:
-    """Return distances and the mean value at each; many distances are put together.
+def mean_by_distance(
+    distance: Array, values: Array, weights: Array, fewest: int
+) -> tuple[Array, Array]:
+    """Return distances and the weighted mean value at each; many distances are put together.
 
     Bins have about as many pairs each; those with fewer than `fewest` pairs are left out.
     """
@@ -111,6 +117,5 @@ def mean_by_distance(distance: Array, values: Array, fewest: int) -> tuple[Array
     which = np.asarray(which, dtype=np.intp).ravel()
     count = np.bincount(which)
     kept = count >= fewest
-    below = np.maximum(count, 1)
-    means = [np.bincount(which, v, len(count)) / below for v in (distance, values)]
-    return means[0][kept], means[1][kept]
+    at = np.bincount(which, distance)[kept] / count[kept]
+    return at, np.bincount(which, weights * values)[kept] / np.bincount(which, weights)[kept]

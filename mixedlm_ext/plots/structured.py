@@ -271,7 +271,7 @@ def _residuals_by_distance(fit: Any, observed: bool) -> ByDistance:
     seen = None
     if observed:
         fewest = min(_FEWEST_PAIRS, len(pairs.distance))
-        seen = mean_by_distance(pairs.distance, residual_products(fit, pairs), fewest)
+        seen = mean_by_distance(pairs.distance, *residual_products(fit, pairs), fewest)
     part = structure.correlation
     x = "rows apart" if part.position is None else f"distance of {bare(part.position)}"
     if structure.kind.word == "cs":

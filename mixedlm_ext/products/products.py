@@ -8,7 +8,7 @@ nothing here needs it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from mixedlm_ext.linalg import small
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.keys import distinct_keys
 from mixedlm_ext.products.layout import Layout
+from mixedlm_ext.products.supports import Diagonal, LevelSquares, diagonal_of
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -92,19 +93,43 @@ class BlockMatrix:
     ----------
     shapes : tuple of (int, int)
         Columns a level and levels, for each block.
-    diagonal : list of ndarray (k, k, levels)
-        A_ii at the same level twice.
+    diagonal : sequence of ndarray (k, k, levels)
+        A_ii at the same level twice; a `Diagonal` where levels have few of the columns.
     couplings : dict of (i, j), i <= j, to Coupling
         A_ij; with i = j what joins two levels of one block, each pair once, the larger level first.
     """
 
     shapes: tuple[tuple[int, int], ...]
-    diagonal: list[Array]
+    diagonal: Sequence[Array]
     couplings: dict[tuple[int, int], Coupling]
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out other forms of the same numbers."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def squares(self, i: int) -> LevelSquares | None:
+        """Return A_ii of the columns that each level has; None if it is kept whole."""
+        if not isinstance(self.diagonal, Diagonal):
+            return None
+        part = self.diagonal.parts[i]
+        return part if isinstance(part, LevelSquares) else None
+
+    def total(self, i: int) -> Array:
+        """Return the sum of A_ii over the levels, (k, k)."""
+        squares = self.squares(i)
+        return self.diagonal[i].sum(axis=2) if squares is None else squares.total
+
+    def squared_lengths(self, i: int) -> Array:
+        """Return the diagonal of that sum, (k,)."""
+        squares = self.squares(i)
+        if squares is None:
+            return np.einsum("aal->a", self.diagonal[i])
+        return np.diag(squares.total)
+
+    def sizes(self, i: int) -> Array:
+        """Return the trace of A_ii at every level, (levels,)."""
+        squares = self.squares(i)
+        return np.einsum("aal->l", self.diagonal[i] if squares is None else squares.values)
 
     @cached_property
     def offsets(self) -> Index:
@@ -120,12 +145,19 @@ class BlockMatrix:
     @cached_property
     def largest(self) -> list[Array]:
         """The largest diagonal entries over the levels, (k,) for each block."""
-        return [np.einsum("aal->al", D).max(axis=1) for D in self.diagonal]
+        return [self._largest(i) for i in range(len(self.shapes))]
+
+    def _largest(self, i: int) -> Array:
+        """Return the largest diagonal entries of A_ii, (k,)."""
+        squares = self.squares(i)
+        if squares is not None:
+            return squares.largest
+        return np.asarray(np.einsum("aal->al", self.diagonal[i]).max(axis=1))
 
     @cached_property
     def average(self) -> list[Array]:
         """The mean of A_ll over the levels, (k, k) for each block."""
-        return [D.sum(axis=2) / max(D.shape[2], 1) for D in self.diagonal]
+        return [self.total(i) / max(levels, 1) for i, (_, levels) in enumerate(self.shapes)]
 
     @property
     def pairs(self) -> dict[tuple[int, int], tuple[Index, Index]]:
@@ -172,6 +204,13 @@ class BlockMatrix:
         rows, columns, values = [none], [none], [np.zeros(0)]
         for i, (k, levels) in enumerate(self.shapes):
             level = np.arange(levels)
+            squares = self.squares(i)
+            if squares is not None:
+                one, two, at, own = squares.entries()
+                rows.append(self.offsets[i] + one * levels + at)
+                columns.append(self.offsets[i] + two * levels + at)
+                values.append(own)
+                continue
             for a in range(k):
                 for b in range(k):
                     rows.append(self.offsets[i] + a * levels + level)
@@ -201,7 +240,20 @@ class BlockMatrix:
     def scaled(self, factor: float) -> BlockMatrix:
         """Return the matrix times a number."""
         couplings = {key: c.scaled(factor) for key, c in self.couplings.items()}
-        return BlockMatrix(self.shapes, [factor * D for D in self.diagonal], couplings)
+        return BlockMatrix(self.shapes, self._scaled_diagonal(factor), couplings)
+
+    def _scaled_diagonal(self, factor: float) -> Sequence[Array]:
+        """Return A_ii times a number, of every block."""
+        if not isinstance(self.diagonal, Diagonal):
+            return [factor * D for D in self.diagonal]
+        return Diagonal(
+            [
+                replace(part, values=factor * part.values)
+                if isinstance(part, LevelSquares)
+                else factor * part
+                for part in self.diagonal.parts
+            ]
+        )
 
     def plus(self, other: BlockMatrix, sign: float) -> BlockMatrix:
         """Return the sum with another one, times a sign."""
@@ -232,11 +284,17 @@ class BlockMatrix:
             for (i, j), c in self.couplings.items()
             if i in place and j in place
         }
-        diagonal = [
-            D if M is None else small.congruence(M, D)
-            for D, M in ((self.diagonal[i], M) for i, M in maps.items())
-        ]
-        return BlockMatrix(shapes, diagonal, couplings)
+        diagonal = [self._between(i, M) for i, M in maps.items()]
+        return BlockMatrix(shapes, diagonal_of(diagonal), couplings)
+
+    def _between(self, i: int, M: Array | None) -> Array | LevelSquares:
+        """Return M'A_iiM at every level."""
+        squares = self.squares(i)
+        if squares is not None:
+            support = squares.support if M is None else squares.support.selected(M)
+            if support is not None:
+                return LevelSquares(support, squares.values)
+        return self.diagonal[i] if M is None else small.congruence(M, self.diagonal[i])
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,7 +354,7 @@ class CrossProducts:
         return self.A.shapes
 
     @property
-    def diagonal(self) -> list[Array]:
+    def diagonal(self) -> Sequence[Array]:
         """Z_i'WZ_i, (k, k, levels) for each block."""
         return self.A.diagonal
 

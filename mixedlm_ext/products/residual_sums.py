@@ -23,9 +23,10 @@ from scipy import sparse
 
 from mixedlm_ext.products.layout import Layout
 from mixedlm_ext.products.products import CrossProducts
-from mixedlm_ext.products.residual_cells import Cells, joined_levels
+from mixedlm_ext.products.residual_cells import Cells, CellsOfRoots, joined_levels
 from mixedlm_ext.products.residual_elements import Elements, elements_of
 from mixedlm_ext.products.residual_parts import count_parts, split, symmetric_part
+from mixedlm_ext.products.roots import levels_of_roots
 from mixedlm_ext.residual.structure import ResidualRows, ResidualStructure
 
 Array = NDArray[np.float64]
@@ -62,7 +63,8 @@ class ResidualSums:
     layout : Layout
         Of the model with independent residuals.
     H : csr_array (n, q + p + 1)
-        [Z X y] in this layout, multiplied by the roots of the weights.
+        [Z X y] in this layout, multiplied by the roots of the weights; Z of the levels where those
+        have a root.
     nodes : csr_array (n, levels)
         Which levels of all blocks, one after the other, each row has.
     structure : ResidualStructure
@@ -87,7 +89,9 @@ class ResidualSums:
         self._correlated = structure.correlated(rows)
         self._root_weights = root_weights
         self._logdet_weights = 2.0 * float(np.log(root_weights).sum())
-        self._cells = Cells(layout, joined_levels(layout, nodes, self._correlated.pieces))
+        joined = joined_levels(layout, nodes, self._correlated.pieces)
+        self._levels = Cells(layout.level_shapes, layout.p, joined)
+        self._roots = CellsOfRoots(self._levels, layout.every_root)
         classes, self._class = np.unique(self._rows.x, axis=0, return_inverse=True)
         self._class = np.asarray(self._class, dtype=np.intp).ravel()
         self._classes = classes
@@ -122,9 +126,12 @@ class ResidualSums:
         """Return the cross-products at z and their derivatives."""
         numbers, by_z = self._numbers(z)
         logdet, slopes = self._logdet(z)
-        cp = self._cells.products(numbers, self.n, logdet)
+        if self._terms is None or not self._terms.of_roots:
+            numbers, by_z = self._roots.numbers(numbers), [self._roots.numbers(own) for own in by_z]
+        cells, layout = self._roots.cells, self.layout
+        cp = cells.products(layout, numbers, self.n, logdet)
         derivatives = [
-            self._cells.products(own, self.n, float(slope)) for own, slope in zip(by_z, slopes)
+            cells.products(layout, own, self.n, float(slope)) for own, slope in zip(by_z, slopes)
         ]
         return ResidualProducts(cp, derivatives)
 
@@ -154,17 +161,20 @@ class ResidualSums:
     def _short_sum(self) -> _Terms | None:
         """Sum over the rows once for each term, if these are few."""
         count = sum(count_parts(piece, self._class) for piece in self._correlated.pieces)
-        if count > _MOST_TERMS or count * len(self._cells) > _MOST_NUMBERS:
+        if count > _MOST_TERMS or count * len(self._levels) > _MOST_NUMBERS:
             return None
+        of_roots = count * len(self._roots.cells) <= _MOST_NUMBERS
         splits = [split(piece, self._class) for piece in self._correlated.pieces]
         numbers, which, one, two = [], [], [], []
         for own in splits:
             for part in own:
-                numbers.append(self._cells.take(symmetric_part(part.L @ self._H, part.R @ self._H)))
+                part_of = self._levels.take(symmetric_part(part.L @ self._H, part.R @ self._H))
+                numbers.append(self._roots.numbers(part_of) if of_roots else part_of)
                 which.append(part.which)
                 one.append(part.one)
                 two.append(part.two)
-        return _Terms(np.array(numbers), np.array(which), np.array(one), np.array(two))
+        where = np.array(which), np.array(one), np.array(two)
+        return _Terms(np.array(numbers), *where, of_roots)
 
     def _summed(self, z: Array) -> tuple[Array, list[Array]]:
         """Return the numbers and their derivatives by the short sum."""
@@ -184,7 +194,7 @@ class ResidualSums:
 
     def _every_element(self) -> Elements | None:
         """Make what each element of R⁻¹ adds, if that is not too much."""
-        cells = self._cells
+        cells = self._levels
         return elements_of(self._correlated.pieces, self._H, cells.rows, cells.columns)
 
     def _from_elements(self, z: Array) -> tuple[Array, list[Array]]:
@@ -220,16 +230,24 @@ class ResidualSums:
 
     def _inner(self, c: Array, left: Sequence[Any], right: Sequence[Any]) -> Array:
         """Return the numbers of the symmetric part of H₁'C⁻¹H₂ from LH and RH of every piece."""
-        out = np.zeros(len(self._cells))
+        out = np.zeros(len(self._levels))
         for piece, (L1, R1), (L2, R2) in zip(self._correlated.pieces, left, right, strict=True):
             weights = sparse.diags_array(c[piece.which])
-            out += 0.5 * self._cells.take(symmetric_part(L1, weights @ R2))
-            out += 0.5 * self._cells.take(symmetric_part(R1, weights @ L2))
+            out += 0.5 * self._levels.take(symmetric_part(L1, weights @ R2))
+            out += 0.5 * self._levels.take(symmetric_part(R1, weights @ L2))
         return out
+
+    def _times(self, coefficients: Array) -> Array:
+        """Return [Z X y] times coefficients of b, X and y, with the roots of the weights."""
+        if not self._roots.same:
+            q = len(coefficients) - self.layout.p - 1
+            own = levels_of_roots(coefficients[:q], self.layout.shapes, self.layout.every_root)
+            coefficients = np.concatenate([own, coefficients[q:]])
+        return np.asarray(self._H @ coefficients)
 
     def residuals(self, coefficients: Array) -> Array:
         """Return y - Xβ - Zb of the rows from (-b, -β, 1), without weights."""
-        return np.asarray(self._H @ coefficients) / self._root_weights
+        return self._times(coefficients) / self._root_weights
 
     # --- working vectors of the average information -----------------------------------------------
 
@@ -249,7 +267,7 @@ class ResidualSums:
         """
         r, slope = self.structure.r_of(z)
         sd = np.exp(self._rows.x @ self.structure.eta_of(z))
-        g = (self._H @ coefficients) / sd
+        g = self._times(coefficients) / sd
         correlated = self._correlated
         w = correlated.inverse_times(r, g)
         h, Ch = [], []
@@ -267,9 +285,13 @@ class ResidualSums:
 
 @dataclass(frozen=True, eq=False)
 class _Terms:
-    """The terms of a short sum: their numbers, coefficients, and classes of both sides."""
+    """The terms of a short sum: their numbers, coefficients, and classes of both sides.
+
+    `of_roots` says whether the numbers are those of effects already, or of levels.
+    """
 
     numbers: Array
     which: Index
     one: Index
     two: Index
+    of_roots: bool

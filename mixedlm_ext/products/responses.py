@@ -21,7 +21,7 @@ from mixedlm_ext.products.roots import stacked_in_roots
 
 Array = NDArray[np.float64]
 
-__all__ = ["Reduced", "Reduction", "columns_of_Z", "with_response"]
+__all__ = ["Reduced", "Reduction", "columns_of_Z", "columns_of_levels", "with_response"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,8 @@ class Reduction:
         shift = np.zeros(Y.shape[1]) if a is None else Y.mean(axis=0)
         beta, residual = project(self.Q, self.R, self.noise.root_times(Y - shift))
         beta0 = beta if a is None else beta + np.outer(a, shift)
-        Zy = self._level_sums(residual) if Y.shape[1] == 1 else self.Zt @ residual
+        by_level = Y.shape[1] == 1 and not self.noise.mixes
+        Zy = self._level_sums(residual) if by_level else self.Zt @ residual
         return Reduced(Zy, np.einsum("nr,nr->r", residual, residual), beta0, shift)
 
     def _level_sums(self, residual: Array) -> Array:
@@ -119,6 +120,19 @@ def with_response(cp: CrossProducts, reduced: Reduced, r: int = 0) -> CrossProdu
 def columns_of_Z(terms: Sequence[TermDesign], layout: Layout, n: int) -> sparse.csr_array:
     """Return Z with the columns and the order of the cross-products, (n, q)."""
     roots, shapes = layout.every_root, layout.level_shapes
+    Z = columns_of_levels(terms, layout, n)
+    if all(C is None for C in roots):
+        return Z
+    stacked = [
+        sparse.kron(sparse.eye_array(k), sparse.eye_array(levels) if C is None else C)
+        for (k, levels), C in zip(shapes, roots)
+    ]
+    return sparse.csr_array(Z @ sparse.block_diag(stacked, format="csr"))
+
+
+def columns_of_levels(terms: Sequence[TermDesign], layout: Layout, n: int) -> sparse.csr_array:
+    """Return Z of the levels, whether or not their effects are those of a root."""
+    shapes = layout.level_shapes
     offsets = np.cumsum([0, *(k * levels for k, levels in shapes)])
     values: list[Array] = [np.zeros(0)]
     columns: list[NDArray[np.intp]] = [np.zeros(0, np.intp)]
@@ -130,11 +144,4 @@ def columns_of_Z(terms: Sequence[TermDesign], layout: Layout, n: int) -> sparse.
             columns.append(offsets[place.block] + (place.first + a) * levels + term.codes)
     row = np.tile(np.arange(n), len(values) - 1)
     cells = (np.concatenate(values), (row, np.concatenate(columns)))
-    Z = sparse.csr_array(cells, shape=(n, int(offsets[-1])))
-    if all(C is None for C in roots):
-        return Z
-    stacked = [
-        sparse.kron(sparse.eye_array(k), sparse.eye_array(levels) if C is None else C)
-        for (k, levels), C in zip(shapes, roots)
-    ]
-    return sparse.csr_array(Z @ sparse.block_diag(stacked, format="csr"))
+    return sparse.csr_array(cells, shape=(n, int(offsets[-1])))

@@ -21,7 +21,7 @@ from mixedlm_ext.products.products import BlockMatrix, Coupling
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-__all__ = ["in_roots", "stacked_in_roots"]
+__all__ = ["in_roots", "levels_of_roots", "stacked_in_roots"]
 
 Roots = Sequence[Root | None]
 
@@ -62,6 +62,16 @@ def stacked_in_roots(H: Array, shapes: Sequence[tuple[int, int]], roots: Roots) 
     return np.concatenate(out)
 
 
+def levels_of_roots(b: Array, shapes: Sequence[tuple[int, int]], roots: Roots) -> Array:
+    """Return (I ⊗ C)b by blocks for stacked effects b of these shapes."""
+    out, start = [np.zeros(0)], 0
+    for (k, effects), C in zip(shapes, roots):
+        part = b[start : start + k * effects].reshape(k, effects)
+        start += k * effects
+        out.append((part if C is None else part @ C.T).ravel())
+    return np.concatenate(out)
+
+
 def _transposed_times(C: Root, H: Array) -> Array:
     """Return C'H, dense."""
     return matmul(C.T, H) if isinstance(C, np.ndarray) else np.asarray(C.T @ H)
@@ -76,8 +86,14 @@ def _own(A: BlockMatrix, i: int, C: Root) -> tuple[Array, Coupling]:
     D, values = np.empty((k, k, r)), np.empty((k, k, len(rows)))
     for a in range(k):
         for b in range(k):
-            if coupling is None and a == b and isinstance(C, np.ndarray):
-                P = _weighted_square(A.diagonal[i][a, a], C)
+            d = A.diagonal[i][a, a]
+            if (
+                coupling is None
+                and a == b
+                and isinstance(C, np.ndarray)
+                and d.min(initial=0.0) >= 0
+            ):
+                P = _weighted_square(d, C)
             else:
                 P = _congruence(C, _whole(A.diagonal[i], coupling, a, b), C)
             D[a, b] = P.diagonal()

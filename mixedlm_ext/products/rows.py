@@ -17,6 +17,7 @@ from mixedlm_ext.products.layout import BlockData, Layout, Place
 from mixedlm_ext.products.noise import Noise
 from mixedlm_ext.products.products import BlockMatrix, Coupling, CrossProducts
 from mixedlm_ext.products.roots import in_roots, stacked_in_roots
+from mixedlm_ext.products.supports import LevelSquares, diagonal_of, squares_of_rows
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -254,7 +255,7 @@ def _form(
         for j in range(len(blocks))
         for i in range(j)
     }
-    diagonal = [diagonal_sums(b, c) for b, c in zip(blocks, weighted)]
+    diagonal = diagonal_of([_own_sums(b, c) for b, c in zip(blocks, weighted)])
     Zr = stacked_in_roots(Zr, shapes, roots)
     return CrossProducts(
         layout=layout,
@@ -284,6 +285,14 @@ def times(a: Array | None, b: Array | None) -> Array | None:
 def _sums(codes: Index, values: Array | None, size: int) -> Array:
     """Return the sums of `values` (ones if None) over the rows of each code."""
     return np.bincount(codes, values, size).astype(float, copy=False)
+
+
+def _own_sums(block: BlockData, columns: list[Array | None]) -> Array | LevelSquares:
+    """Return Z_i'WZ_i, of the columns that each level has where these are few."""
+    own = None
+    if block.root is None and block.prior is None:
+        own = squares_of_rows(block.codes, columns, block.levels)
+    return diagonal_sums(block, columns) if own is None else own
 
 
 def diagonal_sums(block: BlockData, columns: list[Array | None]) -> Array:

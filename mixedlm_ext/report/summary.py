@@ -11,7 +11,6 @@ from statsmodels.iolib.summary import Summary, forg
 from statsmodels.iolib.table import SimpleTable
 from statsmodels.iolib.tableformatting import fmt_params
 
-from mixedlm_ext.design import Design
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.estimation.varcorr import varcorr
@@ -19,7 +18,7 @@ from mixedlm_ext.inference.choices import name_list
 from mixedlm_ext.inference.fixed.coefficients import Coefficients
 from mixedlm_ext.search import Sampling
 
-__all__ = ["headline", "summary", "summary_notes", "summary_page"]
+__all__ = ["summary", "summary_notes", "summary_page"]
 
 _WIDTH = 78
 
@@ -73,15 +72,6 @@ def summary_page(
     out.tables.append(_variance_table(fitted))
     out.add_extra_txt([textwrap.fill(note, _WIDTH) for note in notes])
     return out
-
-
-def headline(design: Design, nobs: int) -> str:
-    """Return a model in a line: its formula, rows and levels."""
-    random = " + ".join(dict.fromkeys(f"({term.name})" for term in design.terms))
-    arrays = f"{design.endog_name} ~ {' + '.join(design.x_names) or '0'} + {random}"
-    levels = dict.fromkeys(f"{len(term.levels):,} levels of {term.group}" for term in design.terms)
-    text = arrays if design.formula is None else design.formula.text
-    return ", ".join([text, f"{nobs:,} observations", *levels])
 
 
 def _model_items(fitted: Fitted) -> tuple[list[Any], list[Any]]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.linalg.blas import eigh, eigvalsh
 from mixedlm_ext.products.products import CrossProducts
+from mixedlm_ext.search.pair_moments import pair_moments
 from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
@@ -48,6 +49,9 @@ def moments(problem: Problem, carrier: int, relative: bool, reml: bool) -> Array
     """
     cp = problem.cp
     blocks = range(len(cp.shapes))
+    squares = cp.A.squares(0)
+    if squares is not None and len(blocks) == 1:
+        return pair_moments(problem, squares)
     inverses, ranks = zip(*(_pseudo_inverses(D) for D in cp.diagonal))
     # outer factors first: what is left within their levels is for those nested in them
     b, rss = _least_squares(cp, inverses, [carrier, *(i for i in blocks[::-1] if i != carrier)])
@@ -141,7 +145,7 @@ def _within_fixed(cp: CrossProducts, i: int) -> Array:
 
     The same at all levels.
     """
-    total = cp.diagonal[i].sum(axis=2)
+    total = cp.A.total(i)
     inside = cp.block(cp.ZX, i).sum(axis=1)
     values, vectors = eigh(total - inside @ inside.T)
     return vectors[:, values < MISSING * total.diagonal().max()]
@@ -165,7 +169,7 @@ def _seen(cp: CrossProducts, i: int, W: Array) -> int:
     """Return how many of some combinations (k, d) of a block's columns are not zero in all rows."""
     if len(W) == 1:
         return W.shape[1]
-    total = cp.diagonal[i].sum(axis=2)
+    total = cp.A.total(i)
     return int((eigvalsh(W.T @ total @ W) > MISSING * total.diagonal().max()).sum())
 
 

@@ -141,7 +141,9 @@ def _candidates(criterion: AnyCriterion) -> list[Array]:
     problem = criterion.problem
     blocks = range(len(problem.cp.shapes))
     apart = _levels_apart(problem.cp)
-    out = [] if apart and is_dear(problem) else [problem.covariance.start()]
+    # beside pairs of effects that are seen, T = I is far off where columns have few rows
+    elsewhere = apart and (is_dear(problem) or problem.cp.A.squares(0) is not None)
+    out = [] if elsewhere else [problem.covariance.start()]
     if apart:
         ways = [(i, how) for i in blocks for how in (True, False)]
         out += [moments(problem, i, how, criterion.reml) for i, how in ways]
@@ -200,9 +202,9 @@ def several_minima(problem: Problem) -> bool:
     dependent although their covariance is zero by the model; and where two factors are nearly one.
     """
     cp = problem.cp
-    for i, D in enumerate(cp.diagonal):
+    for i in range(len(cp.shapes)):
         inside = (cp.block(cp.ZX, i).sum(axis=1) ** 2).sum(axis=1)
-        apart = not cp.is_tied(i) and (inside < (1.0 - MISSING) * np.einsum("aal->a", D)).any()
+        apart = not cp.is_tied(i) and (inside < (1.0 - MISSING) * cp.A.squared_lengths(i)).any()
         if apart or _dependent(problem, i).any():
             return True
     return any(_nearly_one(cp, i, j) for i, j in cp.couplings if i != j)
@@ -217,7 +219,7 @@ def _dependent(problem: Problem, i: int) -> NDArray[np.bool_]:
     own = [term for term in problem.covariance.terms if term.block == i]
     if len(own) == 1 and own[0].structure.whitening == "triangular":
         return np.zeros(own[0].k, dtype=np.bool_)
-    total = problem.cp.diagonal[i].sum(axis=2)
+    total = problem.cp.A.total(i)
     for term in own:
         if term.structure.one_variance or not term.structure.linear:
             total[term.own] = total[:, term.own] = 0.0

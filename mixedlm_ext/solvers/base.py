@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.products.products import BlockMatrix
+from mixedlm_ext.products.supports import LevelSquares
 from mixedlm_ext.solvers.costs import Costs
 
 Array = NDArray[np.float64]
@@ -51,7 +52,10 @@ class FactorProtocol(Protocol):
     def traces(self) -> tuple[list[Array], list[Array]]:
         """Return K_i = Σ_l [Z'V⁻¹Z]_ll and K_iT_i for every block i."""
 
-    def level_information(self) -> Array | None:
+    def weighed(self, H: Array) -> Array | None:
+        """Return (I + Z'WZΓ)⁻¹H for H (q, c), which is Z'V⁻¹G if H is Z'WG; None: take NH."""
+
+    def level_information(self) -> Array | LevelSquares | None:
         """Return every Z_l'V⁻¹Z_l, (k, k, levels), if one unjoined block is all of Z."""
 
     def diagonal_blocks(self) -> list[Array]:

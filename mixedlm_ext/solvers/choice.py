@@ -11,6 +11,7 @@ from mixedlm_ext.solvers.base import SolverProtocol
 from mixedlm_ext.solvers.direct import DirectSolver
 from mixedlm_ext.solvers.empty import EmptySolver
 from mixedlm_ext.solvers.iterative import IterativeSolver
+from mixedlm_ext.solvers.levelwise import LevelwiseSolver
 from mixedlm_ext.solvers.prior import PriorSolver
 
 __all__ = ["SOLVERS", "check_solver", "solver_of"]
@@ -55,6 +56,9 @@ def solver_of(
         return PriorSolver.of(A, priors)
     if name == "iterative":
         return IterativeSolver(A)
+    levelwise = LevelwiseSolver.if_it_suits(A)
+    if levelwise is not None:
+        return levelwise
     if name == "exact":
         return DirectSolver.of(A)
     return DirectSolver.if_it_pays(A) or IterativeSolver(A)

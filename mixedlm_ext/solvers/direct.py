@@ -203,6 +203,9 @@ class Factor:
     def information_by_probe(self) -> None:
         """Return None: nothing is estimated by samples."""
 
+    def weighed(self, H: Array) -> None:
+        """Return None: what `apply` leaves of H is as good."""
+
     def level_information(self) -> Array | None:
         """Return every Z_l'V⁻¹Z_l, (k, k, levels), where one unjoined block is all of Z."""
         stages = self._stages

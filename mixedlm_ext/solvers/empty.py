@@ -49,6 +49,9 @@ class EmptyFactor:
         """Return nothing: there are no blocks."""
         return [], []
 
+    def weighed(self, H: Array) -> None:
+        """Return None: what `apply` leaves of H is as good."""
+
     def level_information(self) -> Array | None:
         """Return None: there are no levels."""
         return None

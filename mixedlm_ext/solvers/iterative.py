@@ -213,6 +213,9 @@ class IterativeFactor:
 
     # --- level by level ---------------------------------------------------------------------------
 
+    def weighed(self, H: Array) -> None:
+        """Return None: what `apply` leaves of H is as good."""
+
     def level_information(self) -> Array | None:
         """Return every Z_l'V⁻¹Z_l, (k, k, levels), where one block is all of Z."""
         if not self._alone:
@@ -228,7 +231,7 @@ class IterativeFactor:
             If there are too many of them.
         """
         A = self._A
-        return self._entries(BlockMatrix(A.shapes, A.diagonal, {}), "variances").diagonal
+        return list(self._entries(BlockMatrix(A.shapes, A.diagonal, {}), "variances").diagonal)
 
     def inverse(self) -> BlockMatrix:
         """Return the entries of N on the pattern of Z'WZ, by a solve for each column.

@@ -210,6 +210,9 @@ class PriorFactor:
     def information_by_probe(self) -> None:
         """Return None: nothing is estimated by samples."""
 
+    def weighed(self, H: Array) -> None:
+        """Return None: what `apply` leaves of H is as good."""
+
     def level_information(self) -> None:
         """Return nothing: levels are joined."""
 

@@ -19,7 +19,7 @@ from mixedlm_ext.structures.base import LEAST_SD, MOST_SD, Structure
 
 Array = NDArray[np.float64]
 
-__all__ = ["WEAK", "CorrelatedStructure", "mean_known"]
+__all__ = ["STRONG", "WEAK", "CorrelatedStructure", "mean_known"]
 
 _INSIDE = 0.95
 """Share of the range of ρ that searches may start from."""
@@ -29,6 +29,8 @@ _FEW = 6
 """Columns up to which each is tried alone where effects are weak."""
 WEAK = 0.5
 """Standard deviations, in those of the noise, below which effects are weak."""
+STRONG = 30.0
+"""Standard deviations, in those of the noise, above which effects stand for the noise, too."""
 _NEAR_END = 1e-2
 """How much nearer to the end than the standard deviations are to zero ρ must be to be put there."""
 
@@ -230,15 +232,20 @@ class CorrelatedStructure(Structure):
 
         Where effects vary less than the noise, correlations of either sign may explain the little
         there is; with a deviation at zero, the sign of its correlation with others was decided by
-        where it came from: two starts with equal variances. A correlation at an end may have gone
-        the wrong way: one start towards the other.
+        where it came from: two starts with equal variances. Effects that have taken over the noise
+        may hide weak ones of either sign. A correlation at an end may have gone the wrong way: one
+        start towards the other.
         """
         sd, rho = theta[: self.n_sd], theta[self.n_sd :]
         low, high = self.rho_range
         weak = sd.max() * np.sqrt(self.k) < WEAK  # each of k indicators has a share of the rows
-        if (sd <= 0).any() or weak:
-            start = np.full(self.n_sd, WEAK if self.one_variance else 1.0)
-            starts = [np.concatenate([start, 0.5 * end]) for end in (high, low)]
+        taken_over = sd.min() * np.sqrt(self.k) > STRONG
+        if (sd <= 0).any() or weak or taken_over:
+            size, share = (WEAK if self.one_variance else 1.0), 0.5
+            if taken_over:
+                size, share = WEAK / np.sqrt(self.k), 0.8
+            start = np.full(self.n_sd, size)
+            starts = [np.concatenate([start, share * end]) for end in (high, low)]
             return starts + self._one_by_one(rho) if weak and not self.one_variance else starts
         if self.one_variance:
             return []

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.structures.base import Structure
-from mixedlm_ext.structures.correlated import WEAK, CorrelatedStructure
+from mixedlm_ext.structures.correlated import STRONG, WEAK, CorrelatedStructure
 from mixedlm_ext.structures.positions import Positions
 
 Array = NDArray[np.float64]
@@ -130,19 +130,20 @@ class Exponential(CorrelatedStructure):
         return out
 
     def further_starts(self, theta: Array) -> list[Array]:
-        """Return the start again where the search ended at an end of the range, or at no variance.
+        """Return other ranges where the search ended at an end of them, or at no variance.
 
         Near u = 0 the criterion hardly depends on it, so that a search may have stopped there.
         """
         sd, rho = theta[: self.n_sd], theta[self.n_sd :]
         low, high = self.rho_inside
-        if sd.max() * np.sqrt(self.k) < WEAK:
+        rows = np.sqrt(self.k) * sd  # the columns are indicators with a share of the rows each
+        if rows.max() < WEAK or rows.min() > STRONG:
             start = np.full(self.n_sd, WEAK / np.sqrt(self.k))
             return [np.concatenate([start, end]) for end in (0.5 * high, 0.9 * high)]
         if (sd > 0).all() and (rho > low).all() and (rho < high).all():
             return []
-        again = np.where(sd > 0, sd, 1.0)
-        return [np.concatenate([again, self.rho_start])]
+        again = np.full(self.n_sd, 1.0 / np.sqrt(self.k))
+        return [np.concatenate([again, end]) for end in (low, self.rho_start, high)]
 
     @property
     def range_ends(self) -> tuple[float, float]:

@@ -21,6 +21,9 @@ Array = NDArray[np.float64]
 
 __all__ = ["TemplateSteps"]
 
+_SLIGHT = 1e-6
+"""A step whose effect on θ tells the slope."""
+
 
 class TemplateSteps:
     """The directions of a step from one theta.
@@ -149,6 +152,18 @@ class TemplateSteps:
                 low[place], high[place] = ((end - theta) / unit for end in ends)
             column += basis.shape[1]
         return low, high
+
+    @property
+    def slopes(self) -> Array:
+        """∂θ along the basis, (d, m), by differences; into the domain where it ends."""
+        out = np.zeros((self.count, self._covariance.n_theta))
+        room = self.room
+        start = self.apply(np.zeros(self.count))
+        for j in range(self.count):
+            step = np.zeros(self.count)
+            step[j] = -_SLIGHT if room is not None and room[1][j] <= 0 else _SLIGHT
+            out[j] = (self.apply(step) - start) / step[j]
+        return out
 
     def apply(self, step: Array) -> Array:
         """Return theta after a step along the basis."""

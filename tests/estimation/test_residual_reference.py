@@ -71,7 +71,7 @@ SPELLINGS: dict[str, tuple[str, dict[str, str]]] = {
         {"variance": "Sex"},
     ),
 }
-MORE_EVALUATIONS = {"oxboys_lme_ar1": 50}
+MORE_EVALUATIONS = {"oxboys_lme_ar1": 40}
 """At its optimum a variance is zero and the correlation next to one."""
 RUN = [case for case in CASES if case["name"] in SPELLINGS]
 

@@ -70,21 +70,24 @@ def points(ax: Any, marker: str = "o") -> np.ndarray:
     return np.asarray(line.get_xydata())
 
 
-def dense_products(result: Any, codes: Any, at: Any, rho: Any) -> dict[float, list[float]]:
-    """Estimates of the correlation of each pair, by a loop over pairs with V as a matrix."""
+def dense_products(result: Any, codes: Any, at: Any, rho: Any) -> dict[float, float]:
+    """Estimates of the correlation of the pairs at each distance, with V as a matrix."""
     model, fit = result.model, result.fit_record
     u = model.endog - model.exog @ np.asarray(result.params)
     Z = model.Z.toarray()
     levels = len(fit.design.terms[0].levels)
     marginal = Z @ np.kron(np.eye(levels), fit.random_cov[0]) @ Z.T
     sd = rho["sd"]
-    out: dict[float, list[float]] = {}
+    total = np.diag(marginal) + sd**2
+    found: dict[float, list[tuple[float, float]]] = {}
     for i in range(len(u)):
         for j in range(i):
             if codes[i] == codes[j]:
                 value = (u[i] * u[j] - marginal[i, j]) / (sd[i] * sd[j])
-                out.setdefault(abs(at[i] - at[j]), []).append(value)
-    return out
+                variance = total[i] * total[j] / (sd[i] * sd[j]) ** 2
+                found.setdefault(abs(at[i] - at[j]), []).append((value, 1.0 / variance))
+    columns = {h: np.transpose(pairs) for h, pairs in found.items()}
+    return {h: np.average(value, weights=weight) for h, (value, weight) in columns.items()}
 
 
 # ---------------------------------------------------------------- columns of terms
@@ -283,7 +286,7 @@ def test_residuals_by_visit(shuffled: bool) -> None:
     sds = table.set_index("name")["std_dev"]
     sd = np.asarray(frame["Sex"].map(lambda sex: sds[sex]), dtype=float)
     own = dense_products(result, frame["Subject"].tolist(), frame["visit"].tolist(), {"sd": sd})
-    wanted = [[h, np.mean(own[h])] for h in (1.0, 2.0, 3.0)]
+    wanted = [[h, own[h]] for h in (1.0, 2.0, 3.0)]
     assert_allclose(points(ax, "D"), wanted, rtol=1e-9)
     assert ax.get_xlabel() == "distance of visit"
     (ax,) = plots.correlations(result, "Residual", observed=False).axes
@@ -299,7 +302,7 @@ def test_variances_that_differ_within_a_group() -> None:
     frame, (_, power) = result.model.data.frame, result.fit_record.design.residual.values
     sd = np.sqrt(result.scale) * np.asarray(frame["age"], dtype=float) ** power
     own = dense_products(result, frame["Subject"].tolist(), frame["visit"].tolist(), {"sd": sd})
-    wanted = [[h, np.mean(own[h])] for h in (1.0, 2.0, 3.0)]
+    wanted = [[h, own[h]] for h in (1.0, 2.0, 3.0)]
     assert_allclose(points(ax, "D"), wanted, rtol=1e-9)
 
 
@@ -374,12 +377,13 @@ def test_pairs_are_all_or_the_near_ones(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_bins_have_as_many_pairs() -> None:
     distance = np.random.default_rng(0).exponential(size=3000)
-    x, y = mean_by_distance(distance, 2 * distance, 8)
+    x, y = mean_by_distance(distance, 2 * distance, np.ones(3000), 8)
     assert len(x) == 15
     assert_allclose(y, 2 * x)
     assert_allclose(x.mean(), distance.mean(), rtol=1e-2)
-    x, y = mean_by_distance(np.array([1.0, 1.0, 2.0]), np.array([1.0, 3.0, 9.0]), 2)
-    assert_allclose([x, y], [[1.0], [2.0]])
+    three = np.array([1.0, 1.0, 2.0]), np.array([1.0, 3.0, 9.0]), np.array([3.0, 1.0, 1.0])
+    x, y = mean_by_distance(*three, 2)
+    assert_allclose([x, y], [[1.0], [1.5]])
 
 
 def test_products_are_of_the_order_of_pairs() -> None:
@@ -389,7 +393,8 @@ def test_products_are_of_the_order_of_pairs() -> None:
     )
     turned = pairs.Pairs(own.second[::-1], own.first[::-1], own.distance[::-1])
     fit = result.fit_record
-    assert_allclose(residual_products(fit, turned)[::-1], residual_products(fit, own))
+    for there, back in zip(residual_products(fit, own), residual_products(fit, turned)):
+        assert_allclose(back[::-1], there)
 
 
 # ---------------------------------------------------------------- words, styles

@@ -176,6 +176,30 @@ def test_long_names_fit_a_new_picture(name: str) -> None:
     assert "…" not in "".join(text for text, _ in texts(figure))
 
 
+IN_UNITS: dict[str, Callable[[Any], Any]] = {
+    "caterpillar": lambda r: plots.caterpillar(r),
+    "mode_quantiles": lambda r: plots.mode_quantiles(r),
+    "coefficients": lambda r: plots.coefficients(r),
+    "residuals": lambda r: plots.residuals(r),
+    "shrinkage": lambda r: plots.shrinkage(r),
+    "trajectories": lambda r: plots.trajectories(r, "Days"),
+}
+
+
+@lru_cache
+def in_units(response: float, days: float) -> Any:
+    data = datasets.sleepstudy.load_pandas().data
+    data["Reaction"] *= response
+    data["Days"] *= days
+    return MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data).fit()
+
+
+@pytest.mark.parametrize("units", [(1e-3, 1.0), (1.0, 12345.0), (12345.0, 1.0)])
+@pytest.mark.parametrize("name", IN_UNITS)
+def test_long_numbers_do_not_touch(name: str, units: tuple[float, float]) -> None:
+    check_layout(IN_UNITS[name](in_units(*units)))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in PICTURES if n != "profile_pairs"])
 def test_long_names_fit_given_axes(name: str) -> None:

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api as sm
 
-from mixedlm_ext import MixedLM, RandomTerm, datasets
+from mixedlm_ext import MixedGLM, MixedLM, RandomTerm, datasets
 from mixedlm_ext.diagnostics.check import Check, Finding
 from mixedlm_ext.display import page
 from mixedlm_ext.tables import Table
 
 FORMULA = "Reaction ~ Days + (Days | Subject)"
+SLEEPSTUDY = datasets.sleepstudy.load_pandas().data
 
 
 @lru_cache
@@ -135,6 +137,39 @@ def test_results_in_a_notebook() -> None:
     assert "Groups: Subject (18)." in html
     assert "Days | Subject" in fit().model._repr_html_()
     assert "<td>Intercept, Days</td>" in fit().model._repr_html_()
+
+
+MODELS = {
+    "linear": lambda: fit().model,
+    "generalized": lambda: generalized(),
+    "generalized fit": lambda: generalized().fit(),
+    "residual structure": lambda: MixedLM.from_formula(
+        "Reaction ~ Days", SLEEPSTUDY, correlation="ar1(Days | Subject)"
+    ),
+    "batches": lambda: MixedLM.from_formula(FORMULA, lambda: iter([SLEEPSTUDY])),
+    "many": lambda: fit().model.fit_many(SLEEPSTUDY[["Reaction"]]),
+    "many generalized": lambda: generalized().fit_many(generalized().endog[:, None]),
+}
+
+
+def generalized() -> MixedGLM:
+    cbpp = datasets.cbpp.load_pandas().data
+    formula = "incidence / size ~ period + (1 | herd)"
+    return MixedGLM.from_formula(formula, cbpp, sm.families.Binomial(), weights="size")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_of_every_kind_in_a_notebook(name: str) -> None:
+    shown = MODELS[name]()
+    html, line = shown._repr_html_(), repr(shown)
+    assert line.startswith("<") and " at 0x" not in line
+    assert "<b>" in html or "Generalized Linear Mixed Model" in html
+    if name == "residual structure":
+        assert "residuals ar1(Days | Subject)" in line
+        assert "residuals ar1(Days | Subject)" in html and "<table" not in html
+        assert "residuals ar1(Days | Subject)" in repr(shown.fit())
+    else:
+        assert "<table" in html
 
 
 def test_log_of_the_optimization() -> None:

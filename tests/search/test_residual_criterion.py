@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
-from oracle_residual import Dense, dense_covariance
+from oracle_residual import Dense, dense_covariance, relationships
 
-from mixedlm_ext import MixedLM
+from mixedlm_ext import MixedLM, pedigree
 from mixedlm_ext.criteria.linear import criterion_of
 from mixedlm_ext.criteria.residual import ResidualCriterion, ResidualEvaluation
 from mixedlm_ext.products import residual_elements, residual_sums
@@ -45,7 +46,21 @@ def make(seed: int = 2, n: int = 60) -> pd.DataFrame:
 
 
 DATA = make()
-MODELS = {
+PARENTS: dict[int, tuple[int | None, int | None]] = {
+    20: (None, None), 21: (None, None), 0: (20, 21), 1: (20, 21), 2: (0, 1), 3: (0, 1),
+    4: (2, 3), 5: (20, None), 6: (4, 5), 7: (6, 5), 8: (None, None),
+}  # fmt: skip
+A = relationships(PARENTS)
+LINES = pd.DataFrame([(a, *b) for a, b in PARENTS.items()], columns=["id", "sire", "dam"])
+FAMILY = pedigree(LINES.astype("Int64"), "id", "sire", "dam")
+SOME = A.to_numpy()[:, [0, 1, 2, 4, 6, 10]]
+ANIMALS = {
+    "A": A,
+    "family": FAMILY,
+    "S": pd.DataFrame(SOME @ SOME.T, A.index, A.index),
+    "I": pd.DataFrame(np.eye(5), range(5), range(5)),
+}
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "ar1, nested": ("y ~ x + (1 | g)", {"correlation": "ar1(week | g)"}),
     "ar1, crossed": ("y ~ x + (1 | g) + (1 | item)", {"correlation": "ar1(week | g)"}),
     "ar1, only crossed": ("y ~ x + (1 | item)", {"correlation": "ar1(week | g)"}),
@@ -71,6 +86,52 @@ MODELS = {
         {"correlation": "ar1(week | g)", "variance": "sex", "weights": "w", "offset": "o"},
     ),
     "no fixed effects": ("y ~ 0 + (1 | item)", {"correlation": "ar1(week | g)"}),
+    "pedigree": (
+        "y ~ x + (1 | gr(g, cov=family)) + (1 | g)",
+        {"correlation": "ar1(week | g)", "eval_env": ANIMALS},
+    ),
+    "pedigree, slopes, joined": (
+        "y ~ x + (1 + x | gr(g, cov=family)) + (1 | item)",
+        {"correlation": "cs(1 | item)", "variance": "sex", "eval_env": ANIMALS},
+    ),
+    "singular matrix": (
+        "y ~ x + (1 + x | gr(g, cov=S)) + (1 | item)",
+        {"correlation": "ar1(week | g)", "variance": "sex", "eval_env": ANIMALS},
+    ),
+    "two matrices, joined": (
+        "y ~ x + (1 | gr(g, cov=A)) + (1 | gr(item, cov=I))",
+        {"correlation": "cs(1 | item)", "variance": "power(z)", "eval_env": ANIMALS},
+    ),
+    "matrix, weights": (
+        "y ~ x + (1 | gr(g, cov=A))",
+        {"variance": "sex", "weights": "w", "offset": "o", "eval_env": ANIMALS},
+    ),
+    "members": (
+        "y ~ x + (1 + x | mm(g, item)) + (1 | item)",
+        {"correlation": "ar1(week | g)", "variance": "sex"},
+    ),
+}
+
+
+def members() -> Array:
+    """Each row has the mean of the effects of its g and its item."""
+    W = np.zeros((len(DATA), 9))
+    for column in ("g", "item"):
+        W[np.arange(len(DATA)), DATA[column]] += 0.5
+    return W @ W.T
+
+
+def among(K: pd.DataFrame, column: str = "g") -> Array:
+    return K.loc[DATA[column], DATA[column]].to_numpy()
+
+
+BETWEEN = {
+    "pedigree": [among(A), None],
+    "pedigree, slopes, joined": [among(A), None],
+    "singular matrix": [among(ANIMALS["S"]), None],
+    "two matrices, joined": [among(A), None],
+    "matrix, weights": [among(A)],
+    "members": [members(), None],
 }
 models = pytest.mark.parametrize("name", MODELS)
 criteria = pytest.mark.parametrize("reml", [True, False])
@@ -86,7 +147,8 @@ def criterion(name: str, reml: bool, sigma: float | None = None) -> ResidualCrit
 
 def design_of(name: str) -> Dense:
     formula, arguments = MODELS[name]
-    return Dense(MixedLM.from_formula(formula, DATA, **arguments).design)
+    design = MixedLM.from_formula(formula, DATA, **arguments).design
+    return Dense(design, BETWEEN.get(name, ()))
 
 
 def points(made: ResidualCriterion) -> list[Array]:
@@ -155,7 +217,20 @@ def test_both_scales_are_one_model(name: str) -> None:
         assert_allclose(made.inside(two.theta), point, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", ["ar1, crossed", "all", "cs and all", "car1, slopes", "power"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ar1, crossed",
+        "all",
+        "cs and all",
+        "car1, slopes",
+        "power",
+        "singular matrix",
+        "two matrices, joined",
+        "members",
+        "pedigree, slopes, joined",
+    ],
+)
 def test_sums_and_rows_give_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     short = criterion(name, True)
     monkeypatch.setattr(residual_sums, "_MOST_TERMS", 0)
@@ -169,6 +244,24 @@ def test_sums_and_rows_give_the_same(name: str, monkeypatch: pytest.MonkeyPatch)
         for two in (long.at(point), longest.at(point)):
             assert_allclose(two.value, one.value, rtol=1e-11)
             assert_allclose(two.gradient, one.gradient, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["singular matrix", "members"])
+def test_roots_are_taken_at_once_or_at_each_point(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the sums of independent effects would take more memory than those of levels."""
+    short = criterion(name, True)
+    terms = short.sums._terms
+    assert terms is not None and terms.of_roots
+    monkeypatch.setattr(residual_sums, "_MOST_NUMBERS", len(terms.which) * len(short.sums._levels))
+    long = criterion(name, True)
+    small = len(short.sums._roots.cells) <= len(short.sums._levels)
+    assert long.sums._terms is not None and long.sums._terms.of_roots == small
+    for point in points(short):
+        one, two = short.at(point), long.at(point)
+        assert_allclose(two.value, one.value, rtol=1e-11)
+        assert_allclose(two.gradient, one.gradient, rtol=1e-7, atol=1e-7)
 
 
 @models
@@ -252,3 +345,34 @@ def test_a_problem_without_structure_has_the_plain_criterion() -> None:
     assert type(criterion_of(problem, True)).__name__ == "GaussianCriterion"
     assert replace(problem, residual=None).residual is None
     assert ResidualSums.__name__ == "ResidualSums"
+
+
+@models
+def test_a_step_tells_what_the_model_of_the_hessian_misses(name: str) -> None:
+    """After a short step the Hessian explains how the gradient has changed along it."""
+    made = criterion(name, True)
+    e = made.at(points(made)[1])
+    start, before = e.gradient, e.theta.copy()
+    g, H = e.derivatives()
+    unlearnt = made.at(before).derivatives()[1]
+    assert_allclose(H, unlearnt, rtol=1e-12)
+    step = -1e-3 * g / np.linalg.norm(g)
+    new = e.retract(step)
+    change = new.gradient - start
+    moved = new.theta - before
+    plain = made.at(new.theta)
+    G, after = new.derivatives()
+    assert_allclose(G, plain.derivatives()[0], rtol=1e-9, atol=1e-9)
+    first = np.linalg.norm(change - plain.hessian_model @ moved)
+    if first > np.linalg.norm(change):
+        assert_allclose(after, plain.derivatives()[1], rtol=1e-9, atol=1e-9)
+        return  # the model is too far off
+    learnt = change - (plain.hessian_model + new._secant) @ moved
+    assert np.linalg.norm(learnt) < 1e-6 * np.linalg.norm(change)
+    if not len(made.problem.covariance.terms) or (after == plain.derivatives()[1]).all():
+        return
+    # along the directions of the search it is the same correction
+    back = after - plain.derivatives()[1]
+    reached = np.array([new.after(1e-5 * row) for row in np.eye(len(G))])
+    J = (reached - new.theta) / 1e-5
+    assert_allclose(back, J @ new._secant @ J.T, rtol=1e-3, atol=1e-3 * np.abs(back).max())

@@ -539,11 +539,35 @@ def test_random_term_by_arrays() -> None:
             "ar2(0 + C(Days) | Subject)",
             r"Structures are us, diag, cs, ar1, toep.*Did you mean 'ar1'",
         ),
+        ("cs((Days | Subject))", r"between the parentheses of cs\(0 \+ f \| group\) alone"),
+        ("hetar1(0 + C(Days) | Subject)", r"Write ar1\(0 \+ f \| group, hom=False\)"),
+        ("ou(0 + Days | Subject)", r"Write exp\(0 \+ position\(t\) \| group\)"),
+        *(
+            (f"{word}(0 + Days || Subject)", rf"'\|\|' would undo the structure of {word}\(\)")
+            for word in ("us", "diag", "ar1", "toep", "exp")
+        ),
     ],
 )
 def test_bad_formulas(random: str, message: str) -> None:
     with pytest.raises(FormulaError, match=message):
         MixedLM.from_formula(SLEEP + random, read("sleepstudy"))
+
+
+@pytest.mark.parametrize("word", ["cs", "diag", "ar1", "toep"])
+def test_nested_factors_have_the_structure_each(word: str) -> None:
+    """``/`` repeats the structure and its options, as in lme4 2."""
+    data = read("machines").assign(site=lambda d: d["Worker"].astype(int) % 2)
+    nested = MixedLM.from_formula(
+        f"score ~ Machine + {word}(0 + Machine | site/Worker, hom=True)", data
+    )
+    by_hand = MixedLM.from_formula(
+        f"score ~ Machine + {word}(0 + Machine | site, hom=True)"
+        f" + {word}(0 + Machine | site:Worker, hom=True)",
+        data,
+    )
+    assert [t.text for t in nested.design.terms] == [t.text for t in by_hand.design.terms]
+    theta = by_hand.problem.covariance.start()
+    assert nested.objective(theta) == by_hand.objective(theta)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def zero_columns(fit: Fit) -> list[NDArray[np.bool_]]:
         total = T[own] @ T[own].T
         terms = [other for other in problem.covariance.terms if other.block == term.block]
         if len(terms) > 1:
-            gram = problem.cp.diagonal[term.block].sum(axis=2)
+            gram = problem.cp.A.total(term.block)
             total = total + _of_others(T @ T.T, gram, term, terms)
         inverse = np.linalg.inv(term.whitening)
         sizes = (term.whitening**2).sum(axis=0)  # mean squares of the columns

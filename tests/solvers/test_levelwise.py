@@ -1,0 +1,230 @@
+"""Blocks whose levels have few columns each: what the solver level by level gives, and its support.
+
+The other solvers, which take all columns at every level, are the oracle.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from dense_solver import DenseSolver
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from mixedlm_ext import MixedLM
+from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.pls import Problem
+from mixedlm_ext.products.products import BlockMatrix
+from mixedlm_ext.products.supports import Diagonal, LevelSquares, squares_of_rows
+from mixedlm_ext.solvers.direct import DirectSolver
+from mixedlm_ext.solvers.levelwise import LevelwiseSolver
+
+Array = np.ndarray
+
+
+def times(levels: int = 12, seed: int = 0) -> pd.DataFrame:
+    """Irregular times: a few rows a level, hardly a time of two levels, some times twice."""
+    rng = np.random.default_rng(seed)
+    size = rng.integers(1, 6, levels)
+    g = np.repeat(np.arange(levels), size)
+    t = rng.choice(np.arange(0.0, 10.0, 0.25), len(g))
+    x = rng.standard_normal(len(g))
+    y = 1 + x + np.sin(t + g) + 0.5 * rng.standard_normal(len(g))
+    return pd.DataFrame({"g": [f"g{level}" for level in g], "t": t, "x": x, "y": y})
+
+
+def numbers(seed: int, k: int = 20, levels: int = 6, ones: bool = False) -> BlockMatrix:
+    """Z'WZ of rows with one of many columns each, beside an intercept or without."""
+    rng = np.random.default_rng(seed)
+    n = 25
+    codes, place = rng.integers(0, levels, n), rng.integers(0, k, n)
+    columns: list[Array | None] = list((np.arange(k)[:, None] == place) * rng.uniform(0.5, 2, n))
+    if ones:
+        columns = [None, *columns]
+    squares = squares_of_rows(codes, columns, levels)
+    assert squares is not None
+    return BlockMatrix(((len(columns), levels),), Diagonal([squares]), {})
+
+
+def whole(A: BlockMatrix) -> BlockMatrix:
+    """The same matrix with all columns at every level."""
+    return BlockMatrix(A.shapes, [*A.diagonal], A.couplings)
+
+
+# ----------------------------------------------------------------------------------- the support
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 10_000), st.booleans())
+def test_squares_are_those_of_dense_columns(seed: int, ones: bool) -> None:
+    rng = np.random.default_rng(seed)
+    n, k, levels = 20, 18, 7
+    codes = rng.integers(0, levels, n)
+    X = rng.standard_normal((n, k)) * (rng.random((n, k)) < 0.06)
+    columns: list[Array | None] = list(X.T)
+    if ones:
+        X, columns = np.column_stack([X, np.ones(n)]), [*columns, None]
+    squares = squares_of_rows(codes, columns, levels)
+    if squares is None:
+        return
+    expected = np.zeros((X.shape[1], X.shape[1], levels))
+    for level in range(levels):
+        own = X[codes == level]
+        expected[:, :, level] = own.T @ own
+    assert_allclose(squares.whole, expected, atol=1e-12)
+    assert_allclose(squares.total, expected.sum(axis=2), atol=1e-12)
+    assert_allclose(squares.largest, np.einsum("aal->al", expected).max(axis=1), atol=1e-12)
+
+
+def test_a_few_columns_or_full_levels_are_left_alone() -> None:
+    codes = np.arange(40) // 20
+    one_each = list((np.arange(20)[:, None] == np.arange(40) % 20).astype(float))
+    assert squares_of_rows(codes, one_each, 2) is None  # all columns at each level
+    assert squares_of_rows(np.arange(40), one_each[:5], 40) is None
+
+
+def test_numbers_keep_their_support() -> None:
+    A = numbers(1)
+    twice = A.scaled(2.0)
+    assert isinstance(twice.squares(0), LevelSquares)
+    assert_allclose(twice.diagonal[0], 2.0 * A.diagonal[0])
+    k = A.shapes[0][0]
+    more = A.congruent({0: np.eye(k, k + 2)})
+    assert isinstance(more.squares(0), LevelSquares)
+    assert_allclose(more.diagonal[0][:k, :k], A.diagonal[0])
+    assert not more.diagonal[0][k:].any()
+    turned = np.linalg.qr(np.random.default_rng(0).standard_normal((k, k)))[0]
+    mixed = A.congruent({0: turned})
+    assert mixed.squares(0) is None
+    assert_allclose(mixed.diagonal[0][:, :, 2], turned.T @ A.diagonal[0][:, :, 2] @ turned)
+    order = np.eye(k)[:, ::-1]
+    assert_allclose(A.congruent({0: order}).diagonal[0], A.diagonal[0][::-1, ::-1])
+    assert_allclose(A.plus(A, 1.0).diagonal[0], 2.0 * A.diagonal[0])
+
+
+# ------------------------------------------------------------------------------------ the solver
+
+
+@pytest.mark.parametrize("ones", [False, True])
+@pytest.mark.parametrize("scale", [0.0, 1e-6, 1.0, 300.0])
+def test_against_dense_algebra(ones: bool, scale: float) -> None:
+    A = numbers(3, ones=ones)
+    (k, _), rng = A.shapes[0], np.random.default_rng(4)
+    T = scale * np.tril(rng.standard_normal((k, k))) / np.sqrt(k)
+    T[:, k // 2] = 0.0  # singular
+    found, dense = LevelwiseSolver(A).factor([T]), DenseSolver(whole(A)).factor([T])
+    digits = 1e-8 if scale > 1 else 1e-11
+    close: dict[str, Any] = {"rtol": digits, "atol": digits * (1.0 + scale**2)}
+    assert_allclose(found.logdet, dense.logdet, rtol=1e-11, atol=1e-12)
+    anything, told = rng.standard_normal((A.offsets[-1], 3)), A.times(np.eye(A.offsets[-1])[:, ::7])
+    for H in (anything, told, np.zeros_like(told)):
+        assert_allclose(found.apply(H), dense.apply(H), **close)
+        assert_allclose(found.quadratic(H), dense.quadratic(H), **close)
+        both = found.solve(H)
+        assert_allclose(both[0], dense.quadratic(H), **close)
+        assert_allclose(both[1], dense.apply(H), **close)
+        assert_allclose(found.quadratic_diagonal(H), dense.quadratic_diagonal(H), **close)
+        assert_allclose(found.weighed(H), H - A.times(dense.apply(H)), **close)
+    (K,), (KT,) = found.traces()
+    (L,), (LT,) = dense.traces()
+    assert_allclose(K, L, **close)
+    assert_allclose(KT, LT, **close)
+    assert_allclose(found.level_information().whole, dense.information_blocks()[0], **close)
+    assert_allclose(found.diagonal_blocks()[0], dense.diagonal_blocks()[0], **close)
+    assert_allclose(found.inverse().diagonal[0], dense.diagonal_blocks()[0], **close)
+
+
+def test_effects_of_all_sizes_keep_their_digits() -> None:
+    """H'NH from 1e-12 to where nothing but the noise is left."""
+    A = numbers(5)
+    H = A.times(np.random.default_rng(6).standard_normal((int(A.offsets[-1]), 1)))
+    k = A.shapes[0][0]
+    small = LevelwiseSolver(A).factor([1e-6 * np.eye(k)])
+    assert_allclose(small.quadratic(H), 1e-12 * H.T @ H, rtol=1e-10)
+    large = LevelwiseSolver(A).factor([1e6 * np.eye(k)])
+    expected = H.T @ np.linalg.pinv(A.dense, hermitian=True) @ H
+    assert_allclose(large.quadratic(H), expected, rtol=1e-10)
+
+
+def test_other_numbers() -> None:
+    A = numbers(7)
+    solver = LevelwiseSolver(A)
+    assert solver.load(A) is solver
+    assert isinstance(solver.load(A.scaled(2.0)), LevelwiseSolver)
+    assert isinstance(solver.load(whole(A)), DirectSolver)
+
+
+# ------------------------------------------------------------------------------- the whole model
+
+FORMULAS = [
+    "y ~ x + exp(0 + position(t) | g)",
+    "y ~ x + (1 | g) + exp(0 + position(t) | g)",
+    "y ~ x + ar1(0 + C(t, levels=TIMES) | g)",
+]
+TIMES = np.arange(0.0, 10.0, 0.25)
+
+
+def problems(formula: str) -> tuple[Problem, Problem]:
+    """The problem of a model, and the same with the solver that takes all columns."""
+    problem = MixedLM.from_formula(formula, times()).problem
+    assert isinstance(problem.solver, LevelwiseSolver)
+    other = Problem(replace(problem.cp, A=whole(problem.cp.A)), problem.covariance)
+    assert isinstance(other.solver, DirectSolver)
+    return problem, other
+
+
+@pytest.mark.parametrize("reml", [True, False])
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_the_criterion_and_its_derivatives(formula: str, reml: bool) -> None:
+    problem, other = problems(formula)
+    low, high = problem.covariance.domain
+    rng = np.random.default_rng(2)
+    for share in (0.3, 0.9, 1.0):
+        theta = rng.uniform(0.2, 2.0, len(low))
+        bounded = np.isfinite(high)
+        theta[bounded] = low[bounded] + share * (high - low)[bounded]
+        one, two = (GaussianCriterion(p, reml).at(theta) for p in (problem, other))
+        assert_allclose(one.value, two.value, rtol=1e-10)
+        for name in ("gradient", "hessian", "hessian_model", "v", "U", "pwrss_gradient"):
+            expected = getattr(two, name)
+            close = {"rtol": 1e-6, "atol": 1e-8 * (1.0 + np.abs(expected).max(initial=0.0))}
+            assert_allclose(getattr(one, name), expected, err_msg=name, **close)
+        assert_allclose(one.pls.b, two.pls.b, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_everything_after_the_fit(formula: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told() -> dict[str, Any]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result = MixedLM.from_formula(formula, data).fit()
+            out = {
+                "criterion": result.objective,
+                "effects": result.random_effects["g"],
+                "their deviations": result.random_effects_sd["g"],
+                "degrees of freedom": result.df_resid_inference,
+                "rows": result.fittedvalues,
+                "their errors": result.get_prediction().se_mean,
+                "leverages": result.leverage(),
+                "drawn": result.simulate(2, rng=3),
+                "drawn and fitted": result.bootstrap(3, rng=1).cov(),
+            }
+            if "exp(" in formula:  # kriging
+                new = pd.DataFrame({"g": ["g1", "g1", "new"], "t": [3.1, 4.2, 3.1], "x": 0.0})
+                out["elsewhere"] = result.predict(new, new_levels="population")
+        return out
+
+    data = times(40, seed=5)
+    here = told()
+    monkeypatch.setattr(LevelwiseSolver, "if_it_suits", lambda A: None)
+    there = told()
+    for name, expected in there.items():
+        assert_allclose(
+            np.asarray(here[name]), np.asarray(expected), rtol=1e-4, atol=1e-6, err_msg=name
+        )
