@@ -26,6 +26,8 @@ class UsedColumns:
         Not copied.
     index : Index (n,)
         Labels, whatever those of the columns are.
+    frame : DataFrame, optional
+        The columns side by side, if there is one.
 
     Examples
     --------
@@ -34,16 +36,19 @@ class UsedColumns:
     ({'a': 1.0, 'b': 2.0}, 2, ['x'])
     """
 
-    def __init__(self, columns: Mapping[str, pd.Series], index: pd.Index) -> None:
-        self.index = index
+    def __init__(
+        self,
+        columns: Mapping[str, pd.Series],
+        index: pd.Index,
+        frame: pd.DataFrame | None = None,
+    ) -> None:
+        self.index, self._given = index, frame
         self._columns = {name: _labelled(c, name, index) for name, c in columns.items()}
 
     @classmethod
     def of(cls, frame: pd.DataFrame) -> UsedColumns:
         """Return the columns of a frame."""
-        made = cls({name: frame[name] for name in frame.columns}, frame.index)
-        made.__dict__["frame"] = frame
-        return made
+        return cls({name: frame[name] for name in frame.columns}, frame.index, frame)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -62,6 +67,8 @@ class UsedColumns:
     @cached_property
     def frame(self) -> pd.DataFrame:
         """The columns side by side."""
+        if self._given is not None:
+            return self._given
         arrays = {name: column.array for name, column in self._columns.items()}
         return pd.DataFrame(arrays, index=self.index, copy=False)
 
@@ -69,11 +76,8 @@ class UsedColumns:
         """Return some of the rows, by a truth value for each or by their numbers."""
         return UsedColumns.of(self.frame.iloc[rows])
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"frame": self.frame}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(vars(UsedColumns.of(state["frame"])))
+    def __reduce__(self) -> tuple[Any, ...]:
+        return UsedColumns.of, (self.frame,)
 
 
 def _labelled(column: pd.Series, name: str, index: pd.Index) -> pd.Series:
