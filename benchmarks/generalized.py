@@ -8,7 +8,8 @@
 Data are those of tests/data/glmm. Every program runs with one thread of linear algebra, one after
 the other in the same run; times are seconds of the processor for the fit with standard errors, the
 better of two for this package, one run of R. `objective` is -2 log-likelihood: that of lme4 may be
-above the optimum. `many` fits 10,000 genes, negative binomial, on one design.
+above the optimum. `many` fits 10,000 genes, negative binomial, on one design with donors and
+library sizes; single fits, glmmTMB and glmer.nb get 20 of them that have counts in 20 cells.
 """
 
 from __future__ import annotations
@@ -77,31 +78,91 @@ def crossed(n: int = 100_000, persons: int = 2000, items: int = 200) -> pd.DataF
     return frame
 
 
-def many_genes(genes: int = 10_000, donors: int = 12, cells: int = 20) -> None:
-    """Print the seconds of negative-binomial fits of many genes on one design."""
+def single_cell(genes: int, donors: int = 16, cells: int = 20) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return cells of donors, half of them treated, with library sizes, and counts of genes."""
+    rng = np.random.default_rng(3)
+    donor = np.repeat(np.arange(donors), cells)
+    frame = pd.DataFrame({"donor": donor, "treated": (donor % 2).astype(float)})
+    frame["library"] = np.exp(rng.normal(9.0, 0.4, donors * cells))
+    level, effect = rng.normal(-9.0, 1.5, genes), 0.3 * rng.normal(size=genes)
+    mu = np.exp(level + effect * frame["treated"].to_numpy()[:, None])
+    mu *= frame["library"].to_numpy()[:, None]
+    sd = 0.4 * rng.uniform(size=genes)
+    mu *= np.exp(sd * rng.normal(size=(donors, genes)))[donor]
+    size = np.exp(rng.normal(0.7, 0.8, genes))
+    return frame, rng.poisson(rng.gamma(size, mu / size)).astype(float)
+
+
+def many_genes(genes: int, with_r: bool, sample: int = 20) -> None:
+    """Print the seconds of fits of many genes on one design, and of single fits."""
     import statsmodels.api as sm
 
     from mixedlm_ext import MixedGLM
 
-    rng = np.random.default_rng(3)
-    n = donors * cells
-    donor = np.repeat(np.arange(donors), cells)
-    frame = pd.DataFrame({"donor": donor, "treated": np.tile([0.0, 1.0], n // 2)})
-    level = rng.normal(1.0, 1.0, genes)
-    mu = np.exp(level + 0.2 * frame["treated"].to_numpy()[:, None])
-    mu = mu * np.exp(0.4 * rng.normal(size=(donors, genes)))[donor]
-    Y = rng.poisson(rng.gamma(2.0, mu / 2.0)).astype(float)
-    frame["y"] = Y[:, 0]
+    frame, Y = single_cell(genes)
     family = sm.families.NegativeBinomial(alpha=1.0)
-    model = MixedGLM.from_formula("y ~ treated + (1 | donor)", frame, family=family)
-    start = time.process_time()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = model.fit_many(Y)
-    seconds = time.process_time() - start
-    lost = int((~found.converged).sum())
-    each = f"{1000 * seconds / genes:.1f} ms each"
-    print(f"{genes:,} genes, {n} cells: {seconds:.1f} seconds, {each}, {lost} not converged")
+    formula = "y ~ treated + (1 | donor)"
+    most = int(np.argmax(Y.sum(axis=0)))
+    model = MixedGLM.from_formula(formula, frame.assign(y=Y[:, most]), family, exposure="library")
+    seconds, found = {}, {}
+    for jobs in (1, 2):
+        processor, wall = time.process_time(), time.perf_counter()
+        found[jobs] = model.fit_many(Y, n_jobs=jobs)
+        seconds[jobs] = (time.process_time() - processor, time.perf_counter() - wall)
+    fits = found[1]
+    reasons = fits.failures.str.extract(r"(constant|separate|level)", expand=False)
+    print(f"{genes:,} genes, {len(frame)} cells of {frame['donor'].nunique()} donors")
+    print(f"one process:   {seconds[1][0]:.1f} s of the processor, {seconds[1][1]:.1f} s, "
+          f"{1000 * seconds[1][0] / genes:.2f} ms a gene")  # fmt: skip
+    print(f"two processes: {seconds[2][1]:.1f} s")
+    print(f"without an estimate: {len(fits.failures)} {reasons.value_counts().to_dict()}")
+    usual = np.flatnonzero((Y > 0).sum(axis=0) >= 20)
+    chosen = np.random.default_rng(1).choice(usual, sample, replace=False)
+    start, llf = time.process_time(), []
+    for j in chosen:
+        own = frame.assign(y=Y[:, j])
+        llf.append(MixedGLM.from_formula(formula, own, family, exposure="library").fit().llf)
+    each = 1000 * (time.process_time() - start) / sample
+    off = np.abs(np.array(llf) - fits.llf.iloc[chosen]).max()
+    print(f"{sample} single fits: {each:.0f} ms a gene, log-likelihoods within {off:.1e}")
+    if with_r:
+        _genes_in_r(frame, Y[:, chosen], fits.llf.iloc[chosen].to_numpy())
+
+
+R_GENES = """
+suppressMessages({library(lme4); library(glmmTMB)})
+d <- read.csv(commandArgs(TRUE)[1]); d$donor <- factor(d$donor)
+for (g in grep("^gene", names(d), value = TRUE)) {
+  d$y <- d[[g]]
+  f <- y ~ treated + (1 | donor) + offset(log(library))
+  say <- function(who, fit) {
+    t <- system.time(m <- tryCatch(suppressMessages(suppressWarnings(fit())), error = function(e)
+      NULL))
+    cat(who, sum(t[1:2]), if (is.null(m)) NA else format(as.numeric(logLik(m)), digits = 12), "\\n")
+  }
+  say("glmmTMB", function() glmmTMB(f, d, family = nbinom2))
+  say("glmer.nb", function() glmer.nb(f, d))
+}
+"""
+
+
+def _genes_in_r(frame: pd.DataFrame, Y: np.ndarray, llf: np.ndarray) -> None:
+    """Print the seconds of glmmTMB and glmer.nb a gene, and how far their likelihoods are off."""
+    names = [f"gene{j}" for j in range(Y.shape[1])]
+    with tempfile.TemporaryDirectory() as folder:
+        path, script = Path(folder) / "d.csv", Path(folder) / "fit.R"
+        frame.join(pd.DataFrame(Y, columns=names)).to_csv(path, index=False)
+        script.write_text(R_GENES)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        command = ["Rscript", str(script), str(path)]
+        run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    lines = [line.split() for line in run.stdout.splitlines()]
+    for who in ("glmmTMB", "glmer.nb"):
+        own = [(float(t), float(value)) for name, t, value in lines if name == who]
+        times, values = np.array(own).T
+        below = llf - values
+        print(f"{who}: {1000 * times.mean():.0f} ms a gene; log-likelihood below by "
+              f"{np.nanmedian(below):.1e}, at most {np.nanmax(below):.1e}")  # fmt: skip
 
 
 def own_fit(name: str, frame: pd.DataFrame | None) -> tuple[float, Any]:
@@ -148,10 +209,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("names", nargs="*", help="crossed, many, or models of the list")
     parser.add_argument("--no-r", action="store_true", help="this package alone")
+    parser.add_argument("--genes", type=int, default=10_000, help="of `many`")
     options = parser.parse_args()
     with_r = not options.no_r and shutil.which("Rscript") is not None
     if "many" in options.names:
-        many_genes()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            many_genes(options.genes, with_r)
         options.names.remove("many")
         if not options.names:
             return

@@ -18,6 +18,7 @@ __all__ = [
     "RESULTS",
     "R_FUNCTIONS",
     "R_RESULTS",
+    "NotOfGeneralizedModels",
     "NotOfModels",
     "NotOfResults",
     "attribute_again",
@@ -218,3 +219,18 @@ class NotOfModels:
         "is of models whose likelihood is a function of params. Use hessian(theta), "
         "or cov_params() of the results"
     )
+
+
+_OF_PARAMS = (
+    "is a function of params alone in statsmodels; the likelihood of a mixed model is one of the "
+    "variances, too. Use llf, cov_params() and profile() of the results"
+)
+
+
+class NotOfGeneralizedModels:
+    """What generalized models inherit besides: statsmodels' functions of params alone."""
+
+    loglike: Any = _NotHere(_OF_PARAMS)
+    score: Any = _NotHere(_OF_PARAMS)
+    hessian: Any = _NotHere(_OF_PARAMS)
+    information: Any = _NotHere(_OF_PARAMS)

@@ -106,10 +106,11 @@ def fit(
         as it takes for their noise in theta to be half a percent of its standard error. "auto" is
         "exact" unless memory does not hold that or it would take too long. The summary tells.
     fix : mapping of str to float, optional
-        Values of standard deviations, correlations and ranges of the random effects that are not
+        Values of standard deviations, correlations, ranges and parameters of residuals that are not
         estimated, by the names that tables and profiles give them: ``{"Subject.Intercept": 25.0,
         "Subject.Intercept.Days": 0.0}``, or ``{"sd(Subject, Intercept)": 25.0}``. "sigma" is the
-        residual standard deviation.
+        residual standard deviation; parameters of a residual structure are "Residual.rho",
+        "Residual.Male" (a standard deviation), "ratio(Residual, Male)", "power(x)", "exp(x)".
     equal : sequence of sequence of str, optional
         Sets of parameters that are equal, such as ``[("Subject.Intercept", "Item.Intercept")]``.
 

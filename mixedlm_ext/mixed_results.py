@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from mixedlm_ext.estimation import random_effects, varcorr
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.fixed.coefficients import Coefficients
 from mixedlm_ext.labelled_effects import LabelledEffects
+from mixedlm_ext.report import columns
 from mixedlm_ext.search import Optimization
 
 __all__ = ["MixedResults"]
@@ -50,6 +52,14 @@ class MixedResults(LabelledEffects):
     def _repr_html_(self) -> str:
         results: Any = self  # which have a summary each
         return str(results.summary().as_html())
+
+    @property
+    def default_model_infos(self) -> dict[str, Callable[[Any], str]]:
+        """Rows of the random effects that statsmodels' ``summary_col`` puts below the coefficients.
+
+        Where its ``info_dict`` is given, that takes their place.
+        """
+        return columns.model_infos(self.fitted)
 
     @property
     def optimization(self) -> Optimization:

@@ -129,17 +129,22 @@ class ResponseDistribution:
 
 def predict(model: Assembled, params: Any, exog: Any = None) -> Array:
     """Return Xβ for given fixed effects, shape (m,); see `MixedLMResults.predict` for more."""
-    X = model.design.X if exog is None else np.asarray(exog)
-    beta, p = np.asarray(params), len(model.design.x_names)
+    return fixed_part(model.design, params, exog)
+
+
+def fixed_part(design: Design, params: Any, exog: Any = None) -> Array:
+    """Return Xβ for given fixed effects, at the rows of a design or at others, (m,)."""
+    X = design.X if exog is None else np.asarray(exog)
+    beta, p = np.asarray(params), len(design.x_names)
     if X.shape[-1:] != (p,) or X.dtype.kind not in "fiub":
         raise FitError(
             f"exog has shape {X.shape}; the model's predict takes numbers with a column for "
             f"each of the {p} fixed effects. For new data, use predict(data) of the results."
         )
-    if beta.shape != (len(model.design.x_names),):
+    if beta.shape != (p,):
         raise FitError(
-            f"params has shape {beta.shape}; the model has {len(model.design.x_names)} fixed "
-            "effects. Pass a number for each, or use predict of the results."
+            f"params has shape {beta.shape}; the model has {p} fixed effects. Pass a number for "
+            "each, or use predict of the results."
         )
     return np.asarray(X @ beta)
 

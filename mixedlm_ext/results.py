@@ -34,7 +34,7 @@ from mixedlm_ext.method import as_method, of_fit, of_fitted
 from mixedlm_ext.mixed_results import MixedResults
 from mixedlm_ext.prediction import predict
 from mixedlm_ext.prediction.predict import Predict
-from mixedlm_ext.report import columns, summary, tidy
+from mixedlm_ext.report import summary, tidy
 from mixedlm_ext.report.model_line import headline
 from mixedlm_ext.report.summary import summary_notes
 from mixedlm_ext.simulation import new_rows
@@ -302,14 +302,6 @@ class MixedLMResults(absent.NotOfResults, MixedResults):
     glance = of_fitted(tidy.glance)
     augment = of_fitted(tidy.augment)
     tidy = of_fitted(tidy.tidy)
-
-    @property
-    def default_model_infos(self) -> dict[str, Callable[[Any], str]]:
-        """Rows of the random effects that statsmodels' ``summary_col`` puts below the coefficients.
-
-        Where its ``info_dict`` is given, that takes their place.
-        """
-        return columns.model_infos(self.fitted)
 
     def summary2(
         self,

@@ -1,12 +1,13 @@
 """Models with a residual structure from the dense covariance matrix of their rows.
 
-R and V are filled entry by entry from the columns of the data; nothing of the package computes here
+R and V are filled from the columns of the data; nothing of the package computes here
 but the design, which reads the formula, and the parametrization z of a search, which is given.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,23 +17,28 @@ import pandas as pd
 Array = np.ndarray
 
 
+@cache
+def pairs_of_rows(design: Any) -> tuple[Array, Array]:
+    """Which rows are of one group, (n, n) without the diagonal, and how far these are apart."""
+    frame, part = design.frame, design.residual.correlation
+    keys = frame[list(part.group)].astype(str).agg("|".join, axis=1).to_numpy()
+    same = (keys[:, None] == keys[None, :]) & ~np.eye(len(keys), dtype=bool)
+    if part.position is None:
+        return same, np.ones(int(same.sum()))
+    t = frame[part.position].to_numpy()
+    h = np.abs(t[:, None] - t[None, :])[same]
+    return same, np.rint(h) if part.kind.word == "ar1" else h
+
+
 def dense_covariance(design: Any, values: Array) -> Array:
     """R relative to σ², for rho, ratios, powers and rates in the order of the parameters."""
     structure, frame = design.residual, design.frame
     n, at = len(design.y), 0
     R = np.eye(n)
     if structure.correlation is not None:
-        part, rho, at = structure.correlation, values[0], 1
-        groups = [tuple(row) for row in frame[list(part.group)].to_numpy().tolist()]
-        for i in range(n):
-            for j in range(i):
-                if groups[i] == groups[j]:
-                    if part.position is None:
-                        R[i, j] = R[j, i] = rho
-                    else:
-                        t = frame[part.position].to_numpy()
-                        h = abs(t[i] - t[j])
-                        R[i, j] = R[j, i] = rho ** (round(h) if part.kind.word == "ar1" else h)
+        at = 1
+        same, h = pairs_of_rows(design)
+        R[same] = values[0] ** h
     sd = np.ones(n)
     for part in structure.variances:
         column = frame[part.codes[0]].to_numpy()

@@ -36,6 +36,7 @@ LAYERS: list[list[str]] = [
     ["geometry", "many", "method", "model_copies", "prediction"],
     ["simulation"],
     ["inference", "inference.choices", "inference.parameters"],
+    ["inference.residual_restrictions"],
     ["inference.fixed", "inference.restrictions"],
     ["fit_arguments", "inference.all_fit", "inference.means", "inference.profile"],
     ["fitting"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -80,13 +81,21 @@ def sums_of(design: Design, layout: Layout) -> ResidualSums:
     )
 
 
-def lay_out_terms(design: Design) -> tuple[Problem, list[BlockData]]:
+def lay_out_terms(design: Design, unit: float = 1.0) -> tuple[Problem, list[BlockData]]:
     """Return the problem of a design with equal weights, and its rows in blocks.
 
-    What is weighed anew in each step of a fit needs the layout, the pattern and the rows.
+    What is weighed anew in each step of a fit needs the layout, the pattern and the rows. Columns
+    are multiplied by `unit`, so that θ is in such units of the linear predictor.
     """
-    noise = EqualVariances(len(design.y))
+    n = len(design.y)
+    noise = EqualVariances(n)
     places, blocks = lay_out(design.terms, shared_groups(design.terms), noise)
+    if unit != 1.0:
+        places = [replace(place, basis=place.basis.in_units(unit)) for place in places]
+        blocks = [
+            replace(b, columns=[np.full(n, unit) if c is None else unit * c for c in b.columns])
+            for b in blocks
+        ]
     cp = cross_products(design.y, design.X, blocks, noise, places)
     return Problem(cp, _covariance(design, cp.layout)), blocks
 

@@ -28,22 +28,23 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.differences import slope_along
-from mixedlm_ext.criteria.generalized import GeneralizedProblem
+from mixedlm_ext.criteria.generalized import AnyFactor, GeneralizedProblem
 from mixedlm_ext.criteria.laplace_clusters import gamma_by_cluster
 from mixedlm_ext.criteria.pirls import find_modes, fixed_start, solve_information
 from mixedlm_ext.criteria.working_information import WorkingInformation
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.linalg.blas import matmul
-from mixedlm_ext.solvers.direct import Factor
 from mixedlm_ext.structures.derivatives import theta_gradient
 from mixedlm_ext.structures.steps import TemplateSteps
 
 Array = NDArray[np.float64]
 
-__all__ = ["MOST_OMEGA", "LaplaceCriterion", "LaplaceEvaluation"]
+__all__ = ["LEAST_DISPERSION", "MOST_OMEGA", "LaplaceCriterion", "LaplaceEvaluation"]
 
 MOST_OMEGA = 18.0
 """End of the range of ω, up and down: there a negative binomial is a Poisson distribution."""
+LEAST_DISPERSION = -28.0
+"""The same, down, of the logarithm of a dispersion relative to that around a constant mean."""
 
 _STEP = 1e-4
 """Of the differences of the gradient that give second derivatives."""
@@ -79,6 +80,14 @@ class LaplaceCriterion:
     def n_extra(self) -> int:
         """Estimated parameters beside θ and ζ."""
         return 0 if self.fixed_omega is not None else self.problem.n_extra
+
+    @property
+    def omega_range(self) -> tuple[float, float]:
+        """The least ω, at which nothing is left to the dispersion, and the largest."""
+        likelihood = self.problem.likelihood
+        centre = float(likelihood.omega_centre)
+        least = LEAST_DISPERSION if likelihood.extra == "dispersion" else -MOST_OMEGA
+        return centre + least, centre + MOST_OMEGA
 
     @cached_property
     def start_zeta(self) -> Array:
@@ -116,7 +125,7 @@ class LaplaceEvaluation:
         The point: θ, ζ and ω.
     value, noise : float
     modes : Modes
-    factor : Factor
+    factor : AnyFactor
         Of M.
     """
 
@@ -142,7 +151,12 @@ class LaplaceEvaluation:
             raise FitError("the information about the random effects is not positive.") from None
         self.value = self._value()
         if not np.isfinite(self.value):
-            raise FitError("the criterion has no value here.")
+            link = type(problem.likelihood.family.link).__name__
+            raise FitError(
+                "the likelihood has no value at the parameters that are tried: with the "
+                f"{link} link means come to an end of the range of the family. Use a link that "
+                "keeps them inside, such as Log or Logit, or other start_params."
+            )
         self.noise = 1e-13 * (abs(self.value) + problem.n) + 4.0 * self.modes.noise
 
     @staticmethod
@@ -174,10 +188,10 @@ class LaplaceEvaluation:
     @cached_property
     def v(self) -> Array:
         """v = Z's, (q,)."""
-        return np.asarray(self._problem.rows.Zt @ self.modes.at.score)
+        return self._problem.rows.sums(self.modes.at.score)
 
     @cached_property
-    def _observed_factor(self) -> tuple[Array, Factor]:
+    def _observed_factor(self) -> tuple[Array, AnyFactor]:
         """W_o and the factor of Λ'Z'W_oZΛ + I."""
         problem = self._problem
         if problem.observed or problem.likelihood.canonical:
@@ -192,15 +206,15 @@ class LaplaceEvaluation:
         """
         problem, (w, factor) = self._problem, self._observed_factor
         rows = problem.rows
-        b = factor.apply((rows.Zt @ r)[:, None])[:, 0]
+        b = factor.apply(rows.sums(r)[:, None])[:, 0]
         if not self.criterion.fast or not problem.p:
-            return np.asarray(rows.Z @ b)
+            return rows.times(b)
         WQ = problem.Q * w[:, None]
-        ZWQ = rows.Zt @ WQ
+        ZWQ = rows.sums(WQ)
         NZWQ = factor.apply(ZWQ)
         S = problem.Q.T @ WQ - ZWQ.T @ NZWQ
         zeta = solve_information(S, problem.Q.T @ r - ZWQ.T @ b)
-        return np.asarray(rows.Z @ (b - NZWQ @ zeta) + problem.Q @ zeta)
+        return rows.times(b - NZWQ @ zeta) + problem.Q @ zeta
 
     @cached_property
     def _pull(self) -> Array:
@@ -223,12 +237,14 @@ class LaplaceEvaluation:
         """∂d/∂Γ_i = K_i - Σvv' + ½Σ(ãv' + vã')."""
         problem = self._problem
         K, _ = self.factor.traces()
-        shift = np.asarray(problem.rows.Zt @ self.q)
+        shift = problem.rows.sums(self.q)
         out = []
         for i, k in enumerate(K):
-            v, a = problem.linear.cp.block(self.v, i), problem.linear.cp.block(shift, i)
-            av = matmul(a, v.T)
-            out.append(k - matmul(v, v.T) + 0.5 * (av + av.T))
+            cp = problem.linear.cp
+            v, a = cp.block(self.v, i), cp.block(shift, i)
+            Kv = cp.spread(i, v)
+            av = matmul(a, Kv.T)
+            out.append(k - matmul(v, Kv.T) + 0.5 * (av + av.T))
         return out
 
     @cached_property
@@ -278,7 +294,7 @@ class LaplaceEvaluation:
         problem, at = self._problem, self.modes.at
         out = np.zeros((count, len(self.theta)))
         m = len(self.theta_part)
-        shift = np.asarray(problem.rows.Zt @ self.q)
+        shift = problem.rows.sums(self.q)
         parts = gamma_by_cluster(problem, self.templates, self.w, self.v, shift, codes, count)
         for c, G in enumerate(parts):
             by_template = [2.0 * g @ T for g, T in zip(G, self.templates)]
@@ -373,9 +389,10 @@ class LaplaceEvaluation:
         low, high = (np.full(d, -np.inf), np.full(d, np.inf)) if room is None else room
         endless = np.full(p, np.inf)
         own = self.omega if self.criterion.n_extra else np.zeros(0)
+        least, most = self.criterion.omega_range
         return (
-            np.concatenate([low, -endless, -MOST_OMEGA - own]),
-            np.concatenate([high, endless, MOST_OMEGA - own]),
+            np.concatenate([low, -endless, least - own]),
+            np.concatenate([high, endless, most - own]),
         )
 
     def after(self, step: Array) -> Array:
@@ -410,5 +427,5 @@ class LaplaceEvaluation:
         """Q'V⁻¹Q = Q'WQ - Q'WZNZ'WQ with the weights at the modes, (p, p)."""
         problem = self._problem
         WQ = problem.Q * self.w[:, None]
-        ZWQ = problem.rows.Zt @ WQ
+        ZWQ = problem.rows.sums(WQ)
         return np.asarray(problem.Q.T @ WQ - self.factor.quadratic(ZWQ))

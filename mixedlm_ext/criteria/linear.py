@@ -13,13 +13,12 @@ from mixedlm_ext.criteria.pls import PenalizedLeastSquares, Problem
 from mixedlm_ext.criteria.residual import ResidualCriterion
 from mixedlm_ext.criteria.restricted import RestrictedCriterion
 from mixedlm_ext.criteria.space import JointSpace
-from mixedlm_ext.errors import FitError
 from mixedlm_ext.structures.covariance import Covariance
 from mixedlm_ext.structures.restrictions import Restrictions
 
 Array = NDArray[np.float64]
 
-__all__ = ["AnyCriterion", "AnyEvaluation", "beside_residuals", "criterion_of"]
+__all__ = ["AnyCriterion", "AnyEvaluation", "criterion_of"]
 
 
 class AnyEvaluation(Evaluation, Protocol):
@@ -87,23 +86,11 @@ def criterion_of(
 ) -> AnyCriterion:
     """Return the criterion of a model, restricted or not; of z, too, if its residuals have one.
 
-    Raises
-    ------
-    FitError
-        If there are restrictions and a residual structure.
+    A known σ is that of the user.
     """
-    if problem.residual is not None:
-        if restrictions is not None:
-            raise beside_residuals(problem.residual.structure.text)
-        return ResidualCriterion(problem, problem.residual, reml, sigma)
-    if restrictions is None:
+    if restrictions is not None:
+        return RestrictedCriterion(problem, reml, sigma, restrictions)
+    if problem.residual is None:
         return GaussianCriterion(problem, reml, sigma)
-    return RestrictedCriterion(problem, reml, sigma, restrictions)
-
-
-def beside_residuals(text: str) -> FitError:
-    """Return the error for restrictions of a model whose residuals have a structure."""
-    return FitError(
-        "fixed and equal parameters are not supported beside a structure of the residuals, "
-        f"{text}. Leave out fix= and equal=, or correlation= and variance=."
-    )
+    sums = problem.residual if sigma is None else problem.residual.in_user_scale()
+    return ResidualCriterion(problem, sums, reml, sigma)

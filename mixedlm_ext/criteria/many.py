@@ -109,6 +109,11 @@ class ManyEvaluations:
     beta: Array
     cov: Array
 
+    @property
+    def noise(self) -> Array:
+        """Rounding error of the values, (r,)."""
+        return np.asarray(1e-13 * np.abs(self.value))
+
     def put(self, where: Index, other: ManyEvaluations) -> None:
         """Overwrite the responses at `where` by those of `other`."""
         for f in fields(self):
@@ -162,6 +167,10 @@ class ManyCriteria:
         return replace(
             self, SXy=self.SXy[..., where], Syy=self.Syy[..., where], yy=self.yy[..., where]
         )
+
+    def after(self, e: ManyEvaluations, step: Array) -> ManyEvaluations:
+        """Evaluate after steps (m, r) from evaluations."""
+        return self.at(e.theta + step)
 
     def at(self, theta: Array) -> ManyEvaluations:
         """Evaluate, with derivatives, at standardized theta (m, r)."""

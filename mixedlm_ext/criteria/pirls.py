@@ -7,7 +7,8 @@ the penalized least-squares problem of the working weights W and scores s at the
     (Q'WQ - Q'WZNZ'WQ) δζ = Q's - Q'WZ(b̃ - b),   b̃ = N(Z's + Z'WZ b),   b⁺ = b̃ - NZ'WQ δζ
 
 and is halved until the penalized log-likelihood rises. W is the observed information where that is
-positive, so that the last steps are Newton's, and the expected one elsewhere.
+positive, so that the last steps are Newton's, and the expected one elsewhere. Where u has a known
+precision Q, that stands in the place of I, and u'Qu in that of |u|².
 """
 
 from __future__ import annotations
@@ -20,10 +21,9 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from mixedlm_ext.caching import cached_property
-from mixedlm_ext.criteria.generalized import GeneralizedProblem
+from mixedlm_ext.criteria.generalized import AnyFactor, GeneralizedProblem
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.families.conditional import RowsAt
-from mixedlm_ext.solvers.direct import Factor
 
 Array = NDArray[np.float64]
 
@@ -36,6 +36,8 @@ _SLOW_DECREMENT = 1e-22
 _STEPS = 200
 _HALVINGS = 40
 _LEAST_WEIGHT = 1e-300
+_WIDE_OFFSET = 30.0
+"""Range of an offset that moves any mean from one end of its range to the other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,30 +47,34 @@ class Modes:
     Attributes
     ----------
     zeta : ndarray (p,)
-    u, b : ndarray (q,)
-        Spherical modes and b = Λu.
+    u, Qu, b : ndarray (q,)
+        Spherical modes, times their precision, and b = Λu.
     eta : ndarray (n,)
     at : RowsAt
         The likelihood there.
     steps : int
+    unit : float
+        Of η.
     """
 
     zeta: Array
     u: Array
+    Qu: Array
     b: Array
     eta: Array
     at: RowsAt
     steps: int
+    unit: float = 1.0
 
     @cached_property
     def penalized(self) -> float:
-        """-2Σℓ + |u|²."""
-        return float(-2.0 * self.at.loglike.sum() + self.u @ self.u)
+        """-2Σℓ + u'Qu."""
+        return float(-2.0 * self.at.loglike.sum() + self.u @ self.Qu)
 
     @cached_property
     def noise(self) -> float:
         """The order of its rounding error: terms of ℓ are as large as information times η."""
-        size = np.abs(self.at.expected) @ (1.0 + np.abs(self.eta))
+        size = np.abs(self.at.expected) @ (self.unit + np.abs(self.eta))
         return float(np.finfo(float).eps * (size + abs(self.penalized)))
 
 
@@ -106,10 +112,10 @@ def find_modes(
     """
     current = _start(problem, templates, zeta, omega, u)
     for step in range(1, _STEPS + 1):
-        du, db, dzeta, decrement, newton = _direction(problem, templates, current, joint)
+        direction, decrement, newton = _direction(problem, templates, current, joint)
         least = _DECREMENT if newton else _SLOW_DECREMENT
         small = decrement <= max(least, _rounding(problem, current))
-        moved = _moved(problem, omega, current, (du, db, dzeta), step, small)
+        moved = _moved(problem, omega, current, direction, step, small)
         if moved is None:  # no length of the step helps: what it promises is below rounding
             if decrement <= 1e-9 * (1.0 + abs(current.penalized)) + current.noise:
                 return current
@@ -119,9 +125,17 @@ def find_modes(
             return current
     raise FitError(
         "the conditional modes of the random effects were not found: the means are at an end of "
-        "their range, which the link lets them reach. Use a link that keeps them inside, such as "
-        "Log or Logit, or other start_params."
+        f"their range, which the link lets them reach.{_of_offset(problem)} Use a link that keeps "
+        "them inside, such as Log or Logit, or other start_params."
     )
+
+
+def _of_offset(problem: GeneralizedProblem) -> str:
+    """Say whether the offset may be to blame."""
+    low, high = float(problem.offset.min()), float(problem.offset.max())
+    if high - low < _WIDE_OFFSET * problem.unit:
+        return ""
+    return f" The offset runs from {low:g} to {high:g}: is it on the scale of the link?"
 
 
 def _start(
@@ -136,8 +150,9 @@ def _start(
     for share in (1.0, 0.5, 0.0) if u is not None else (0.0,):
         own = np.zeros(problem.linear.cp.q) if u is None else share * u
         b = problem.spread(templates, own)
-        eta = fixed + problem.rows.Z @ b
-        found = Modes(zeta, own, b, eta, problem.likelihood.at(eta, omega), 0)
+        eta = fixed + problem.rows.times(b)
+        at = problem.likelihood.at(eta, omega)
+        found = Modes(zeta, own, problem.precision_times(own), b, eta, at, 0, problem.unit)
         if np.isfinite(found.penalized):
             return found
     raise FitError(
@@ -148,42 +163,43 @@ def _start(
 
 def _direction(
     problem: GeneralizedProblem, templates: Sequence[Array], now: Modes, joint: bool
-) -> tuple[Array, Array, Array, float, bool]:
-    """Return the step in u, b and ζ, what it promises, and whether it is Newton's."""
+) -> tuple[tuple[Array, Array, Array, Array], float, bool]:
+    """Return the step in u, Qu, b and ζ, what it promises, and whether it is Newton's."""
     at = now.at
+    if not np.isfinite(at.score).all():
+        raise FitError("the scores of the likelihood are not finite here.")
     observed = at.observed
     usable = (observed > 0.0) & np.isfinite(observed)
     newton = bool(usable.all())
     w = observed if newton else np.where(usable, observed, np.maximum(at.expected, _LEAST_WEIGHT))
-    A = problem.rows.products(w)
-    factor = problem.solver.load(A).factor(templates)
-    Zs = problem.rows.Zt @ at.score
-    Zb = problem.rows.Z @ now.b
-    r = Zs + problem.rows.Zt @ (w * Zb)
+    factor = problem.factor(w, templates)
+    Zs = problem.rows.sums(at.score)
+    r = Zs + problem.rows.sums(w * problem.rows.times(now.b))
     new = factor.apply(r[:, None])[:, 0]
     dzeta = np.zeros(problem.p)
     if joint and problem.p:
         dzeta, new = _with_fixed(problem, factor, w, at.score, new, now.b)
     db = new - now.b
-    deta = problem.rows.Z @ db + problem.Q @ dzeta
+    deta = problem.rows.times(db) + problem.Q @ dzeta
     # M u⁺ = Λ'r(δζ) and Λ'Z'WZΛ u⁺ = Λ'Z'WZ b⁺
-    du = problem.scaled_by(templates, Zs - problem.rows.Zt @ (w * deta)) - now.u
-    decrement = float(at.score @ deta - now.u @ du)
-    return du, db, dzeta, decrement, newton
+    dQu = problem.scaled_by(templates, Zs - problem.rows.sums(w * deta)) - now.Qu
+    du = problem.covariance_times(dQu)
+    decrement = float(at.score @ deta - now.Qu @ du)
+    return (du, dQu, db, dzeta), decrement, newton
 
 
 def _rounding(problem: GeneralizedProblem, now: Modes) -> float:
     """Return the rounding error of what a step promises."""
     moving = np.abs(now.eta - problem.offset)
-    return float(np.finfo(float).eps * (np.abs(now.at.score) @ moving + now.u @ now.u))
+    return float(np.finfo(float).eps * (np.abs(now.at.score) @ moving + now.u @ now.Qu))
 
 
 def _with_fixed(
-    problem: GeneralizedProblem, factor: Factor, w: Array, s: Array, new: Array, b: Array
+    problem: GeneralizedProblem, factor: AnyFactor, w: Array, s: Array, new: Array, b: Array
 ) -> tuple[Array, Array]:
     """Return δζ, and b⁺ with it."""
     WQ = problem.Q * w[:, None]
-    ZWQ = problem.rows.Zt @ WQ
+    ZWQ = problem.rows.sums(WQ)
     NZWQ = factor.apply(ZWQ)
     S = problem.Q.T @ WQ - ZWQ.T @ NZWQ
     rhs = problem.Q.T @ s - ZWQ.T @ (new - b)
@@ -195,6 +211,8 @@ def solve_information(S: Array, rhs: Array) -> Array:
     """Return S⁻¹ rhs for an information matrix; where there is none, nothing moves."""
     if not len(S):
         return np.zeros(0)
+    if not (np.isfinite(S).all() and np.isfinite(rhs).all()):
+        raise FitError("the information about the fixed effects is not finite here.")
     scale = 1.0 / np.sqrt(np.maximum(np.diag(S), _LEAST_WEIGHT))
     scaled = S * np.outer(scale, scale)
     try:
@@ -207,20 +225,21 @@ def _moved(
     problem: GeneralizedProblem,
     omega: Array,
     now: Modes,
-    direction: tuple[Array, Array, Array],
+    direction: tuple[Array, Array, Array, Array],
     step: int,
     last: bool,
 ) -> Modes | None:
     """Return the modes after the longest step, halved as often as need be, that is no loss."""
-    du, db, dzeta = direction
+    du, dQu, db, dzeta = direction
     before = now.penalized
     slack = (100.0 if last else 10.0) * now.noise
     length = 1.0
     for _ in range(_HALVINGS):
         b, zeta = now.b + length * db, now.zeta + length * dzeta
-        eta = problem.Q @ zeta + problem.offset + problem.rows.Z @ b
+        eta = problem.Q @ zeta + problem.offset + problem.rows.times(b)
         at = problem.likelihood.at(eta, omega)
-        moved = Modes(zeta, now.u + length * du, b, eta, at, step)
+        u, Qu = now.u + length * du, now.Qu + length * dQu
+        moved = Modes(zeta, u, Qu, b, eta, at, step, problem.unit)
         if moved.penalized <= before + slack:  # nan compares false
             return moved
         length *= 0.5
@@ -240,7 +259,7 @@ def fixed_start(problem: GeneralizedProblem) -> tuple[Array, Array, Array]:
     likelihood, Q = problem.likelihood, problem.Q
     eta = likelihood.start_eta()
     omega = likelihood.start_omega(eta)
-    zeta = _fitted_to(Q, eta - problem.offset)
+    zeta = _fitted_to(problem, eta - problem.offset)
     at = likelihood.at(Q @ zeta + problem.offset, omega)
     if not np.isfinite(at.loglike.sum()):
         zeta, at = _inside(problem, omega)
@@ -270,16 +289,16 @@ _START_STEPS = 15
 """Steps of the fit without random effects: where classes are separated it has no end."""
 
 
-def _fitted_to(Q: Array, eta: Array) -> Array:
+def _fitted_to(problem: GeneralizedProblem, eta: Array) -> Array:
     """Return ζ of Qζ nearest to η; the columns are orthogonal, of mean square one."""
-    return np.asarray(Q.T @ eta / max(len(Q), 1))
+    return np.asarray(problem.Q.T @ eta / (max(problem.n, 1) * problem.unit**2))
 
 
 def _inside(problem: GeneralizedProblem, omega: Array) -> tuple[Array, RowsAt]:
     """Return a constant mean inside the range of the family."""
     likelihood = problem.likelihood
     eta = np.full(problem.n, float(np.median(likelihood.start_eta())))
-    zeta = _fitted_to(problem.Q, eta - problem.offset)
+    zeta = _fitted_to(problem, eta - problem.offset)
     at = likelihood.at(problem.Q @ zeta + problem.offset, omega)
     if not np.isfinite(at.loglike.sum()):
         raise FitError(

@@ -71,6 +71,11 @@ class QuadratureCriterion(LaplaceCriterion):
                 f"nagq={nodes}: quadrature is for one random term of one column, such as (1 | g); "
                 f"this model has {found}. Use nagq=1, Laplace's approximation."
             )
+        if problem.linear.cp.is_tied(0) or problem.linear.cp.layout.root_of(0) is not None:
+            raise FitError(
+                f"nagq={nodes}: quadrature is for levels that have nothing to do with one another; "
+                "here they share rows, or a known covariance. Use nagq=1, Laplace's approximation."
+            )
         self.nodes = nodes
 
     def at(

@@ -57,14 +57,14 @@ class ResidualCriterion(GaussianCriterion):
         What gives the cross-products at each z.
     reml : bool
     sigma : float, optional
-        A known residual standard deviation, in the user's scale.
+        A known residual standard deviation, in the scale of the sums.
     """
 
     def __init__(
         self, problem: Problem, sums: ResidualSums, reml: bool, sigma: float | None = None
     ) -> None:
         super().__init__(problem, reml, sigma)
-        self.sums = sums if sigma is None else sums.in_user_scale()
+        self.sums = sums
 
     @property
     def space(self) -> JointSpace:  # type: ignore[override]
@@ -132,7 +132,12 @@ class ResidualEvaluation(GaussianEvaluation):
     @property
     def structure(self) -> ResidualStructure:
         """The structure of the residuals."""
-        return self._joint.sums.structure
+        return self.sums.structure
+
+    @property
+    def sums(self) -> ResidualSums:
+        """What gives the cross-products."""
+        return self._joint.sums
 
     def weighed_residuals(self, design: Design) -> Array:
         """Return We = Py of the rows of a design, (n,), in the user's scale."""
@@ -250,6 +255,14 @@ class ResidualEvaluation(GaussianEvaluation):
         mixed, own = self._z_information
         across = covariance.tie(chain_rule(covariance, self.pls.theta) @ mixed)
         return np.block([[self._in_theta(exact=False), across], [across.T, own]])
+
+    @property
+    def hessian(self) -> Array:
+        """The second derivatives in (θ, z), those that z has a part in by differences."""
+        covariance = self._criterion.problem.covariance
+        mixed, own = self._by_differences
+        across = covariance.tie(chain_rule(covariance, self.pls.theta) @ mixed)
+        return np.block([[self._in_theta(exact=True), across], [across.T, own]])
 
     @cached_property
     def _by_differences(self) -> tuple[Array, Array]:

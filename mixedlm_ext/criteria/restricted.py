@@ -1,9 +1,10 @@
 """The criterion on the set of parameters that fulfil equations (see structures/restrictions.py).
 
 Points are z = (θ, log σ), θ standardized, or θ alone where σ is known, or profiled because no
-equation has it. With A = ∂h/∂z of the equations h(z) = 0, steps are along a basis N of the null
-space of A, back to the set by Newton's method on h; with multipliers μ, g = A'μ at the minimum,
-gradient and Hessian along N are those of the Lagrangian,
+equation has it; where residuals have a structure its parameters follow θ. With A = ∂h/∂z of the
+equations h(z) = 0, steps are along a basis N of the null space of A, back to the set by Newton's
+method on h; with multipliers μ, g = A'μ at the minimum, gradient and Hessian along N are those of
+the Lagrangian,
 
     N'g   and   N'(H - Σ_i μ_i ∂²h_i)N,
 
@@ -22,9 +23,12 @@ from scipy.sparse.csgraph import connected_components
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.criteria.pls import PenalizedLeastSquares, Problem
+from mixedlm_ext.criteria.residual import ResidualCriterion
+from mixedlm_ext.criteria.space import JointSpace
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.structures.covariance import Covariance
-from mixedlm_ext.structures.restrictions import Jet, Restrictions
+from mixedlm_ext.structures.parameter_point import Jet, ParameterPoint
+from mixedlm_ext.structures.restrictions import Restrictions
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -60,6 +64,8 @@ class RestrictedCriterion:
     restrictions : Restrictions
     explicit : bool
         log σ counts as a parameter although it could be profiled.
+    in_user_scale : bool
+        Whether σ is the user's at all parameters of a residual structure, as a known one is.
     """
 
     def __init__(
@@ -69,21 +75,31 @@ class RestrictedCriterion:
         sigma: float | None,
         restrictions: Restrictions,
         explicit: bool = False,
+        in_user_scale: bool = False,
     ) -> None:
         self.problem, self.reml, self.sigma = problem, reml, sigma
         self.restrictions = restrictions
         self.with_sigma = sigma is None and (explicit or restrictions.holds_sigma)
-        self._plain = GaussianCriterion(problem, reml, sigma)
+        self._sums = problem.residual
+        if self._sums is not None and (in_user_scale or sigma is not None):
+            self._sums = self._sums.in_user_scale()
+        self._plain = self._unrestricted(sigma)
         self.df = self._plain.df
 
+    def _unrestricted(self, sigma: float | None) -> GaussianCriterion:
+        """Return the criterion without equations."""
+        if self._sums is None:
+            return GaussianCriterion(self.problem, self.reml, sigma)
+        return ResidualCriterion(self.problem, self._sums, self.reml, sigma)
+
     @property
-    def space(self) -> Covariance:
+    def space(self) -> Covariance | JointSpace:
         """Where its points are."""
-        return self.problem.covariance
+        return self._plain.space
 
     def inside(self, theta: Array) -> Array:
-        """Return the point of a standardized theta."""
-        return theta
+        """Return the point of a standardized theta of the user's scale."""
+        return self._plain.inside(theta)
 
     def at(self, theta: Array) -> RestrictedEvaluation:
         """Evaluate at a point of the set near a standardized θ.
@@ -98,12 +114,11 @@ class RestrictedCriterion:
     def at_point(self, z: Array) -> RestrictedEvaluation:
         """Evaluate at the point of the set that is nearest to z."""
         z = self.back(z)
-        m = self.problem.covariance.n_theta
-        criterion = self._plain
+        m, criterion = self.space.n_theta, self._plain
         if self.with_sigma:
             if not -300.0 < z[-1] < 300.0:
                 raise FitError("sigma is beyond all numbers.")
-            criterion = GaussianCriterion(self.problem, self.reml, float(np.exp(z[-1])))
+            criterion = self._unrestricted(float(np.exp(z[-1])))
         return RestrictedEvaluation(self, z, criterion.at(z[:m]))
 
     def hessian(self, theta: Array) -> Array:
@@ -127,15 +142,16 @@ class RestrictedCriterion:
 
     def _seeded(self, theta: Array, log_sigma: float) -> Array:
         """Return θ, or one to go from if it is not on the set."""
-        jets = self.restrictions.at(self.problem.covariance, theta, log_sigma)
+        point = self._at(theta, log_sigma)
+        jets = self.restrictions.at(point)
         off = np.abs([j.value for j in jets]).max(initial=0.0)
         if off < _TOUCH:
             return theta
-        return self.restrictions.seed(self.problem.covariance, theta, log_sigma)
+        return np.concatenate([self.restrictions.seed(point), theta[point.m :]])
 
     def _implied(self, theta: Array) -> float | None:
         """Return log σ if the equations have one at this θ."""
-        jets = self.restrictions.at(self.problem.covariance, theta, 0.0)
+        jets = self.restrictions.at(self._at(theta, 0.0))
         h, slope = np.array([j.value for j in jets]), np.array([j.gradient[-1] for j in jets])
         if not np.isfinite(h).all() or not slope.any():
             return None
@@ -144,13 +160,23 @@ class RestrictedCriterion:
 
     def jets(self, z: Array) -> list[Jet]:
         """Return the equations at z; derivatives in z."""
-        covariance = self.problem.covariance
-        m = covariance.n_theta
         if self.with_sigma:
-            return self.restrictions.at(covariance, z[:m], float(z[-1]))
+            return self.restrictions.at(self._at(z[:-1], float(z[-1])))
         log_sigma = 0.0 if self.sigma is None else float(np.log(self.sigma))
-        found = self.restrictions.at(covariance, z, log_sigma)
-        return [Jet(j.value, j.gradient[:m], j.hessian[:m, :m]) for j in found]
+        return [jet.without_last() for jet in self.restrictions.at(self._at(z, log_sigma))]
+
+    def _at(self, theta: Array, log_sigma: float) -> ParameterPoint:
+        """Return the parameters at a point of the space."""
+        m = self.problem.covariance.n_theta
+        own = theta[:m], log_sigma
+        if self._sums is None:
+            return ParameterPoint(self.problem.covariance, *own)
+        slopes = self._sums.structure.slopes_of_all, self._sums.level_slopes
+        return ParameterPoint(self.problem.covariance, *own, theta[m:], *slopes)
+
+    def count(self, e: RestrictedEvaluation) -> int:
+        """Return the number of parameters that the equations take away."""
+        return self.restrictions.count(self._at(e.theta, 0.5 * float(np.log(e.scale))))
 
     def back(self, z: Array, hold_sigma: bool = False) -> Array:
         """Return the point of the set that Newton's method on h, damped, finds from z.
@@ -196,7 +222,7 @@ class RestrictedCriterion:
     @cached_property
     def ends(self) -> tuple[Array, Array]:
         """Lower and upper ends of z."""
-        low, high = self.problem.covariance.domain
+        low, high = self.space.domain
         if not self.with_sigma:
             return low, high
         return np.append(low, -np.inf), np.append(high, np.inf)
@@ -208,7 +234,7 @@ class RestrictedEvaluation:
     Attributes
     ----------
     theta : ndarray (m,)
-        Standardized.
+        Standardized, and the parameters of a residual structure.
     point : ndarray
         z above.
     inner : GaussianEvaluation
@@ -270,8 +296,8 @@ class RestrictedEvaluation:
         """N: directions that the equations leave; one for each θ that is in none."""
         n = len(self.point)
         touched = (self._A != 0.0).any(axis=0)
-        unit = np.ones(n)
-        unit[: len(self.theta)] = np.sqrt(1.0 + self.theta**2)
+        unit, theta = np.ones(n), self.pls.theta
+        unit[: len(theta)] = np.sqrt(1.0 + theta**2)
         parts = [np.diag(unit)[:, ~touched]]
         for rows, columns in _components(self._A):
             A = self._A[np.ix_(rows, columns)]
@@ -302,7 +328,7 @@ class RestrictedEvaluation:
     @property
     def room(self) -> tuple[Array, Array] | None:
         """How far a step may go along each direction; None if there are no ends."""
-        if self._criterion.problem.covariance.ends is None:
+        if self._criterion.space.ends is None:
             return None
         low, high = self._criterion.ends
         N = self.basis

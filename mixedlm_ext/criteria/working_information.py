@@ -16,9 +16,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.criteria.generalized import GeneralizedProblem
+from mixedlm_ext.criteria.generalized import AnyFactor, GeneralizedProblem
 from mixedlm_ext.criteria.working_vectors import working_vectors
-from mixedlm_ext.solvers.direct import Factor
 from mixedlm_ext.structures.steps import TemplateSteps
 
 Array = NDArray[np.float64]
@@ -32,23 +31,23 @@ class WorkingInformation:
     Parameters
     ----------
     problem : GeneralizedProblem
-    factor : Factor
+    factor : AnyFactor
         Of M with the weights w.
     w : ndarray (n,)
     v : ndarray (q,)
         Z's.
     """
 
-    def __init__(self, problem: GeneralizedProblem, factor: Factor, w: Array, v: Array) -> None:
+    def __init__(self, problem: GeneralizedProblem, factor: AnyFactor, w: Array, v: Array) -> None:
         self._problem, self._factor, self._w, self._v = problem, factor, w, v
 
     def hessian(self, theta: Array, steps: TemplateSteps, G: Sequence[Array], fast: bool) -> Array:
         """Return H along the directions of a step in θ, and ζ unless the criterion is fast."""
         problem, rows, w = self._problem, self._problem.rows, self._w
         E = working_vectors(problem.covariance, problem.linear.cp, theta, self._v)
-        columns = np.column_stack([rows.Z @ E, problem.Q])
+        columns = np.column_stack([rows.times(E), problem.Q])
         WC = columns * w[:, None]
-        ZWC = rows.Zt @ WC
+        ZWC = rows.sums(WC)
         V = columns.T @ WC - self._factor.quadratic(ZWC)
         c = E.shape[1]
         EE, EQ, QQ = V[:c, :c], V[:c, c:], V[c:, c:]

@@ -40,6 +40,6 @@ def require_rows(design: Design, what: str = "") -> None:
             "Predict at new data, or fit the model again."
         )
     raise RowsRemovedError(
-        "the data were removed from this model (remove_data). Build the model again with "
-        "MixedLM.from_formula to work with its rows."
+        "the data were removed from this model (remove_data). Build the model again to "
+        "work with its rows."
     )

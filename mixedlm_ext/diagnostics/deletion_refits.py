@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.criteria.linear import AnyCriterion, AnyEvaluation
+from mixedlm_ext.criteria.linear import AnyCriterion, AnyEvaluation, criterion_of
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.criteria.residual import ResidualCriterion
 from mixedlm_ext.design.partition import rows_of_groups
@@ -87,7 +87,8 @@ def _refit(fit: Fit, problem: Problem, fixed_theta: bool, out: Deleted, i: int) 
         if not fixed_theta:
             return _refit_with_residuals(fit, problem, out, i)
         problem, known = replace(problem, residual=None), replace(fit.problem, residual=None)
-        fit = replace(fit, problem=known)  # of residuals that are held, too
+        # of residuals that are held, too, and σ where it is tied to something
+        fit = replace(fit, problem=known, restrictions=None, fixed_sigma=fit.held_sigma)
     criterion = fit.criterion(problem)
     if criterion.df < 1:
         raise FitError(NO_ROWS)
@@ -108,7 +109,7 @@ def _refit_with_residuals(fit: Fit, problem: Problem, out: Deleted, i: int) -> N
     e, log = optimize(criterion, start_of(criterion, fit))
     found = Fit.from_evaluation(fit.design, criterion, e, log)
     out.put([i], Deleted(**vars(Estimates.of_fit(found)), displacement=np.zeros(1)))
-    joint = fit.criterion()
+    joint = criterion_of(fit.problem, fit.reml, fit.fixed_sigma)
     assert isinstance(joint, ResidualCriterion) and found.z is not None
     theta = fit.problem.covariance.standardize(found.theta)
     whole = joint.in_user_scale().at(joint.space.join(theta, found.z))

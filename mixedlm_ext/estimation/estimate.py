@@ -93,8 +93,7 @@ def _check_possible(criterion: RestrictedCriterion, start: Array | None, method:
     """Refuse equations that no covariances fulfil, and searches that know of none."""
     if method != "newton":
         raise FitError(f"method={method!r} knows no fixed and equal parameters. Leave method= out.")
-    covariance = criterion.problem.covariance
-    for theta in (covariance.start(), *([] if start is None else [start])):
+    for theta in (criterion.space.start(), *([] if start is None else [start])):
         try:
             criterion.back(criterion.near(theta))
         except FitError:

@@ -15,12 +15,14 @@ from mixedlm_ext.criteria.level_blocks import level_blocks
 from mixedlm_ext.criteria.linear import AnyCriterion, AnyEvaluation, criterion_of
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.criteria.residual import ResidualCriterion, ResidualEvaluation
+from mixedlm_ext.criteria.restricted import RestrictedCriterion, RestrictedEvaluation
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.products.responses import Reduction
 from mixedlm_ext.products.transform import orthonormal
 from mixedlm_ext.search import Optimization, Sampling
+from mixedlm_ext.structures.parameter_point import ParameterPoint
 from mixedlm_ext.structures.restrictions import Restrictions
 
 Array = NDArray[np.float64]
@@ -102,8 +104,9 @@ class Fit:
         sampling: Sampling | None = None,
     ) -> Fit:
         """Carry the engine's solution back to the user's units."""
-        if isinstance(criterion, ResidualCriterion) and isinstance(evaluation, ResidualEvaluation):
-            return cls._with_residuals(design, criterion, evaluation, optimization)
+        inner = evaluation.inner if isinstance(evaluation, RestrictedEvaluation) else evaluation
+        if isinstance(inner, ResidualEvaluation):
+            return cls._with_residuals(design, criterion, inner, optimization)
         problem, pls = criterion.problem, evaluation.pls
         cp, covariance = problem.cp, problem.covariance
         beta, unscaled_cov = _fixed_effects(problem, evaluation)
@@ -142,7 +145,7 @@ class Fit:
     def _with_residuals(
         cls,
         design: Design,
-        criterion: ResidualCriterion,
+        criterion: AnyCriterion,
         e: ResidualEvaluation,
         optimization: Optimization,
     ) -> Fit:
@@ -150,14 +153,20 @@ class Fit:
 
         Standard deviations are those of the user from here on, relative to the first stratum.
         """
-        level = criterion.sums.level(e.z)
+        level = e.sums.level(e.z)
         cp = orthonormal(e.products.cp * float(np.exp(-2.0 * level)))
         problem = criterion.problem.with_products(cp)
-        plain = GaussianCriterion(problem, criterion.reml, criterion.sigma)
+        held = criterion.sigma
+        if isinstance(criterion, RestrictedCriterion) and criterion.with_sigma:
+            held = float(np.sqrt(e.scale) * np.exp(-level))
+        plain = GaussianCriterion(problem, criterion.reml, held)
         theta = problem.covariance.scaled(e.pls.theta, float(np.exp(level)))
-        known = design.with_residual(criterion.sums.structure.values_of(e.z))
+        known = design.with_residual(e.structure.values_of(e.z))
         return replace(
-            cls.from_evaluation(known, plain, plain.at(theta), optimization), z=e.z.copy()
+            cls.from_evaluation(known, plain, plain.at(theta), optimization),
+            z=e.z.copy(),
+            fixed_sigma=criterion.sigma,
+            restrictions=getattr(criterion, "restrictions", None),
         )
 
     def with_design(self, design: Design) -> Fit:
@@ -212,8 +221,12 @@ class Fit:
         if self.restrictions is None:
             return 0
         covariance = self.problem.covariance
-        theta = covariance.standardize(self.theta)
-        return self.restrictions.count(covariance, theta, float(np.log(self.sigma)))
+        own = covariance, covariance.standardize(self.theta), float(np.log(self.sigma))
+        residual = self.design.residual
+        if residual is None or self.z is None:
+            return self.restrictions.count(ParameterPoint(*own))
+        slopes = residual.slopes_of_all, np.zeros(len(self.z))
+        return self.restrictions.count(ParameterPoint(*own, self.z, *slopes))
 
     @shared_property
     def unweighted_root(self) -> Array:
@@ -251,7 +264,7 @@ class Fit:
         In the user's scale, where `engine` holds these parameters.
         """
         require_rows(self.design, "derivatives in the parameters of the residuals")
-        criterion = self.criterion()
+        criterion = criterion_of(self.problem, self.reml, self.held_sigma)
         assert isinstance(criterion, ResidualCriterion) and self.z is not None
         own = criterion.in_user_scale()
         theta = self.problem.covariance.standardize(self.theta)

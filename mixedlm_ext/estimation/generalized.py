@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import shared_property
-from mixedlm_ext.criteria.generalized import GeneralizedProblem, generalized_problem
+from mixedlm_ext.criteria.generalized import AnyFactor, GeneralizedProblem, generalized_problem
 from mixedlm_ext.criteria.laplace import LaplaceCriterion, LaplaceEvaluation
+from mixedlm_ext.criteria.level_blocks import level_blocks
 from mixedlm_ext.criteria.quadrature import QuadratureCriterion
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.removed import require_rows
@@ -23,7 +24,6 @@ from mixedlm_ext.families.choose import extra_of, likelihood_of
 from mixedlm_ext.families.curves import mean_of
 from mixedlm_ext.families.prior import PriorWeights
 from mixedlm_ext.search.verdict import Optimization
-from mixedlm_ext.solvers.direct import Factor
 
 Array = NDArray[np.float64]
 
@@ -51,7 +51,7 @@ _SHARE = 1e-4
 class WorkingSolution:
     """What errors of predictions read of penalized least squares: M and NZ'WX, X orthonormal."""
 
-    factor: Factor
+    factor: AnyFactor
     NZX: Array
 
 
@@ -91,6 +91,8 @@ class GeneralizedFit(Fit):
         Observations: rows, each as often as its frequency says.
     at_poisson : bool
         Whether alpha of a negative binomial was estimated as next to zero.
+    unit : float
+        Of the linear predictor, for the engine.
     """
 
     family: Any = None
@@ -104,6 +106,7 @@ class GeneralizedFit(Fit):
     conditional: tuple[Array, ...] = ()
     count: float = 0.0
     at_poisson: bool = False
+    unit: float = 1.0
 
     has_residual: ClassVar[bool] = False
 
@@ -141,8 +144,8 @@ class GeneralizedFit(Fit):
         """The linear mixed model for the working response at the estimates."""
         e = evaluation_of(self)
         problem = e.criterion.problem
-        WQ = problem.Q * (e.w / np.sqrt(problem.n))[:, None]
-        NZX = e.factor.apply(problem.rows.Zt @ WQ)
+        WQ = problem.orthonormal * e.w[:, None]
+        NZX = e.factor.apply(problem.rows.sums(WQ))
         return WorkingEngine(WorkingSolution(e.factor, NZX), e.w)
 
     @shared_property
@@ -150,7 +153,7 @@ class GeneralizedFit(Fit):
         """The rows in the engine's layout, with their likelihood."""
         require_rows(self.design, "what is computed from them")
         likelihood = likelihood_of(self.family, self.design.y, self.prior)
-        return generalized_problem(self.design, likelihood, self.observed)
+        return generalized_problem(self.design, likelihood, self.observed, self.unit)
 
     def without_rows(self, design: Design) -> GeneralizedFit:
         """Return the same fit without its rows."""
@@ -192,7 +195,7 @@ def generalized_fit(
     information = 0.5 * (e.exact_hessian if e.nearby is None else e.nearby)
     cov = _parameter_cov(problem, e, information, lost)
     p = problem.p
-    blocks = e.factor.diagonal_blocks()
+    blocks = level_blocks(linear.cp, e.factor)
     logdet_RX = float(np.linalg.slogdet(e.fixed_information)[1]) if p else 0.0
     return GeneralizedFit(
         design=design,
@@ -224,6 +227,7 @@ def generalized_fit(
             for place in linear.cp.layout.places
         ),
         count=prior.count(problem.n),
+        unit=problem.unit,
         at_poisson=problem.likelihood.extra == "size"
         and bool(criterion.n_extra)
         and float(np.exp(e.omega[0])) > _POISSON * float(np.mean(e.modes.at.mu)),
@@ -253,6 +257,8 @@ def _parameter_cov(
 
 def _inverse(S: Array, J: Array, lost: tuple[int, ...]) -> Array:
     """Return JS⁻¹J' with the parameters `lost` held; nan for those and for what is not known."""
+    if not lost:
+        return _carried(S, J)
     S = np.linalg.solve(J.T, np.linalg.solve(J.T, S).T) if len(S) else S
     kept = np.setdiff1d(np.arange(len(S)), lost)
     out = np.full(S.shape, np.nan)
@@ -266,6 +272,24 @@ def _inverse(S: Array, J: Array, lost: tuple[int, ...]) -> Array:
     unknown = (np.abs(vectors[:, ~known]) > _SHARE).any(axis=1)
     inverse[unknown, :] = inverse[:, unknown] = np.nan
     out[np.ix_(kept, kept)] = inverse
+    return out
+
+
+def _carried(S: Array, J: Array) -> Array:
+    """Return JS⁻¹J', nan for parameters with a share of a direction of which nothing is known.
+
+    That is asked in the coordinates of S, whatever the units and the origins of the columns are.
+    """
+    if not len(S):
+        return S
+    scale = 1.0 / np.sqrt(np.maximum(np.diag(S), 1e-300))
+    values, vectors = np.linalg.eigh(S * np.outer(scale, scale))
+    known = values > _UNKNOWN
+    carried = (J * scale) @ vectors
+    out = np.asarray((carried[:, known] / values[known]) @ carried[:, known].T)
+    size = np.linalg.norm(carried, axis=1, keepdims=True)
+    unknown = (np.abs(carried[:, ~known]) > _SHARE * size).any(axis=1)
+    out[unknown, :] = out[:, unknown] = np.nan
     return out
 
 

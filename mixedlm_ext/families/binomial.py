@@ -28,6 +28,8 @@ __all__ = ["BinomialRows"]
 class BinomialRows(Conditional):
     """Proportions y of m trials; every row counts its precision times its frequency."""
 
+    by_response = ("y", "constant")
+
     def __init__(self, y: Array, prior: PriorWeights, family: Any) -> None:
         super().__init__(y, prior, family)
         self.canonical = type(family.link) is links.Logit
@@ -37,7 +39,7 @@ class BinomialRows(Conditional):
         choose = gammaln(trials + 1.0) - gammaln(successes + 1.0)
         choose = choose - gammaln(trials - successes + 1.0)
         known = np.asarray(prior.product("var", "freq"))
-        self.constant = known * choose if prior.trials is not None else np.zeros(len(y))
+        self.constant = known * choose if prior.trials is not None else np.zeros(np.shape(y))
 
     def at(self, eta: Array, omega: Array) -> RowsAt:
         """Return the rows at η."""

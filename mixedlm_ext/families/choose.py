@@ -12,12 +12,12 @@ from statsmodels.genmod import families
 from mixedlm_ext.errors import DesignError, FitError, shown
 from mixedlm_ext.families.binomial import BinomialRows
 from mixedlm_ext.families.conditional import Conditional
+from mixedlm_ext.families.negative_binomial import NegativeBinomialRows
 from mixedlm_ext.families.prior import PriorWeights
 from mixedlm_ext.families.variances import (
     GammaRows,
     GaussianRows,
     InverseGaussianRows,
-    NegativeBinomialRows,
     PoissonRows,
 )
 
@@ -30,6 +30,7 @@ __all__ = [
     "likelihood_of",
     "observed_by_default",
     "with_extra",
+    "wrong_values",
 ]
 
 _KINDS: dict[type, type[Conditional]] = {
@@ -98,30 +99,33 @@ def check_response_of(
     DesignError
         With the first such row.
     """
-    kind = type(family)
-    what, wrong, advice = f"response {name!r}", None, ""
-    if kind is families.Binomial:
-        wrong = (y < 0) | (y > 1)
-        advice = (
-            "A binomial response lies between 0 and 1. Write successes + failures ~ ..., or "
-            "successes / trials ~ ... with weights='trials'."
-        )
-        if not wrong.any():
-            wrong, advice = _not_whole(y, prior)
-    elif kind in (families.Poisson, families.NegativeBinomial):
-        wrong = (y < 0) | (np.abs(y - np.round(y)) > _WHOLE)
-        advice = (
-            "Counts are whole numbers, zero or more. For rates, model the count and pass "
-            "exposure=; for measurements, use another family, such as Gamma."
-        )
-    elif kind in (families.Gamma, families.InverseGaussian):
-        wrong = y <= 0
-        advice = f"The {kind.__name__} family has positive values only."
-    if wrong is not None and wrong.any():
+    wrong, advice = wrong_values(family, y, prior)
+    if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         others = int(wrong.sum()) - 1
         more = f" and {others} more" if others else ""
-        raise DesignError(f"{what} is {y[row]:g} at row {index[row]!r}{more}. {advice}")
+        raise DesignError(f"response {name!r} is {y[row]:g} at row {index[row]!r}{more}. {advice}")
+
+
+def wrong_values(family: Any, y: Array, prior: PriorWeights) -> tuple[NDArray[np.bool_], str]:
+    """Return where a response is what the family cannot have, and what it may be."""
+    kind = type(family)
+    if kind is families.Binomial:
+        wrong = (y < 0) | (y > 1)
+        if not wrong.any():
+            return _not_whole(y, prior)
+        return wrong, (
+            "A binomial response lies between 0 and 1. Write successes + failures ~ ..., or "
+            "successes / trials ~ ... with weights='trials'."
+        )
+    if kind in (families.Poisson, families.NegativeBinomial):
+        return (y < 0) | (np.abs(y - np.round(y)) > _WHOLE), (
+            "Counts are whole numbers, zero or more. For rates, model the count and pass "
+            "exposure=; for measurements, use another family, such as Gamma."
+        )
+    if kind in (families.Gamma, families.InverseGaussian):
+        return y <= 0, f"The {kind.__name__} family has positive values only."
+    return np.zeros(np.shape(y), dtype=bool), ""
 
 
 def _not_whole(y: Array, prior: PriorWeights) -> tuple[NDArray[np.bool_], str]:

@@ -1,19 +1,24 @@
 """What a likelihood is: the distribution of y given the linear predictor η, row by row.
 
-Rows are independent given η. ω is the logarithm of a parameter beside the mean, if there is one:
-the dispersion φ, or the size of the negative binomial. Below, ℓ is the log-likelihood of a row
-with all its constants, s = ∂ℓ/∂η, and weights are information: *observed* -∂²ℓ/∂η², *expected*
-its mean.
+Rows are independent given η. Many responses of the same rows are the columns of y and η. ω is the
+logarithm of a parameter beside the mean, if there is one: the dispersion φ, or the size of the
+negative binomial. Below, ℓ is the log-likelihood of a row with all its constants, s = ∂ℓ/∂η, and
+weights are information: *observed* -∂²ℓ/∂η², *expected* its mean.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from copy import copy
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from statsmodels.genmod.families import links
 
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.families.prior import PriorWeights
 
@@ -63,12 +68,22 @@ class RowsAt(ABC):
     def observed_slope(self) -> Array:
         """Its derivative in η."""
 
+    @property
+    def total(self) -> Array:
+        """Σℓ; of many responses for each, (r,)."""
+        return np.asarray(self.loglike.sum(axis=0))
+
     # --- derivatives in ω, where there is one -----------------------------------------------------
 
     @property
     def extra_score(self) -> Array:
         """∂ℓ/∂ω."""
         raise FitError("this family has no parameter beside its mean.")
+
+    @property
+    def extra_total(self) -> Array:
+        """Σ∂ℓ/∂ω; of many responses for each, (r,)."""
+        return np.asarray(self.extra_score.sum(axis=0))
 
     @property
     def score_extra(self) -> Array:
@@ -119,6 +134,8 @@ class Conditional(ABC):
 
     extra: str = ""
     canonical: bool = False
+    by_response: tuple[str, ...] = ("y",)
+    """What has a column for each of many responses."""
 
     def __init__(self, y: Array, prior: PriorWeights, family: Any) -> None:
         self.y, self.prior, self.family = y, prior, family
@@ -127,19 +144,49 @@ class Conditional(ABC):
     def at(self, eta: Array, omega: Array) -> RowsAt:
         """Return the rows at η (n,) and ω (0 or 1 numbers)."""
 
+    def given(self, omega: Array) -> Callable[[Array], RowsAt]:
+        """Return the rows at one ω as a function of η."""
+        return partial(self.at, omega=omega)
+
     def with_response(self, y: Array) -> Conditional:
         """Return the distribution for another response of the same rows."""
         return type(self)(y, self.prior, self.family)
 
+    def of_many(self, Y: Array) -> Conditional:
+        """Return the distribution for many responses of the same rows, (n, r); ω is (0 or 1, r)."""
+        return type(self)(Y, self.prior.by_row(), self.family)
+
+    def take_responses(self, where: Any) -> Conditional:
+        """Return the distribution of some of many responses."""
+        out = copy(self)
+        for name in self.by_response:
+            if name in vars(self):
+                setattr(out, name, getattr(self, name)[:, where])
+        return out
+
     def take(self, rows: Any) -> Conditional:
         """Return the distribution of some of the rows."""
         return type(self)(self.y[rows], self.prior.take(rows), self.family)
+
+    @property
+    def omega_centre(self) -> Any:
+        """Where ω is of the order one, in the units of the response."""
+        return 0.0
 
     def start_eta(self) -> Array:
         """Return η near the response, inside the range of the means, (n,)."""
         with np.errstate(all="ignore"):
             eta = np.asarray(self.family.link(self.family.starting_mu(self.y)), dtype=float)
         return np.where(np.isfinite(eta), eta, 0.0)
+
+    @cached_property
+    def unit(self) -> float:
+        """The order of η's differences between rows where a link keeps the response's units."""
+        if not isinstance(self.family.link, links.Power):
+            return 1.0
+        eta = self.start_eta()
+        spread = float(np.std(eta)) if len(eta) else 0.0
+        return float(2.0 ** np.round(np.log2(spread))) if 0.0 < spread < np.inf else 1.0
 
     def start_omega(self, eta: Array) -> Array:
         """Return ω to start from, given means; empty if there is none."""

@@ -37,6 +37,12 @@ class PriorWeights:
             *(None if w is None else w[rows] for w in (self.trials, self.var, self.freq))
         )
 
+    def by_row(self) -> PriorWeights:
+        """Return them as columns, for responses that are columns."""
+        return PriorWeights(
+            *(None if w is None else w[:, None] for w in (self.trials, self.var, self.freq))
+        )
+
     def without_rows(self) -> PriorWeights:
         """Return those of no rows."""
         return self.take(slice(0, 0))

@@ -26,11 +26,12 @@ __all__ = [
     "GammaRows",
     "GaussianRows",
     "InverseGaussianRows",
-    "NegativeBinomialRows",
     "PoissonRows",
+    "VarianceModel",
 ]
 
 _LEAST_DISPERSION = 1e-6
+"""Share of the dispersion around a constant mean below which moments are not believed."""
 
 
 class VarianceModel(Conditional):
@@ -60,9 +61,9 @@ class VarianceModel(Conditional):
         """Return the coefficients of V at ω."""
         return self.coefficients
 
-    def scale(self, omega: Array) -> float:
+    def scale(self, omega: Array) -> Any:
         """Return what V is multiplied by."""
-        return float(np.exp(omega[0])) if self.extra == "dispersion" else 1.0
+        return np.exp(omega[0]) if self.extra == "dispersion" else 1.0
 
     def loglike(self, mu: Array, eta: Array, omega: Array) -> Array:
         """Return ℓ, (n,)."""
@@ -80,8 +81,21 @@ class VarianceModel(Conditional):
             mu = np.asarray(self.family.link.inverse(eta))
             pearson = (self.y - mu) ** 2 / polynomial.polyval(mu, self.coefficients)
             m = self.prior.product("var")
-            phi = float(np.mean(m * pearson))
-        return np.log([phi if _LEAST_DISPERSION < phi < np.inf else 1.0])
+            phi = np.mean(m * pearson, axis=0)
+        unit = np.exp(self.omega_centre)
+        believed = (phi > _LEAST_DISPERSION * unit) & (phi < np.inf)
+        return np.log([np.where(believed, phi, unit)])
+
+    @property
+    def omega_centre(self) -> Any:
+        """The logarithm of φ of a constant mean, which is in the units of the response."""
+        if self.extra != "dispersion":
+            return 0.0
+        with np.errstate(all="ignore"):
+            mean = np.mean(self.y, axis=0)
+            each = (self.y - mean) ** 2 / polynomial.polyval(mean, self.coefficients)
+            centre = np.log(np.mean(self.prior.product("var") * each, axis=0))
+        return np.where(np.isfinite(centre), centre, 0.0)
 
 
 class _VarianceRows(RowsAt):
@@ -97,11 +111,11 @@ class _VarianceRows(RowsAt):
     def _variances(self) -> tuple[Array, Array | float, Array | float]:
         """Return V, V' and V'' at the means: c₀ + c₁μ + c₂μ² + c₃μ³ and its derivatives."""
         c0, c1, c2, c3 = (*self._V, 0.0, 0.0, 0.0)[:4]
-        mu = self.mu
-        if c3:
+        mu, degree = self.mu, len(self._V) - 1
+        if degree == 3:
             V = c0 + mu * (c1 + mu * (c2 + mu * c3))
             return V, c1 + mu * (2.0 * c2 + 3.0 * c3 * mu), 2.0 * c2 + 6.0 * c3 * mu
-        if c2:
+        if degree == 2:
             return c0 + mu * (c1 + mu * c2), c1 + 2.0 * c2 * mu, 2.0 * c2
         return c0 + c1 * mu, c1, 0.0
 
@@ -247,6 +261,7 @@ class PoissonRows(VarianceModel):
 
     coefficients = (0.0, 1.0)
     canonical_link = links.Log
+    by_response = ("y", "_constant")
 
     def __init__(self, y: Array, prior: PriorWeights, family: Any) -> None:
         super().__init__(y, prior, family)
@@ -255,8 +270,10 @@ class PoissonRows(VarianceModel):
 
     def loglike(self, mu: Array, eta: Array, omega: Array) -> Array:
         """Return y log μ - μ - log y!."""
-        each = self.y * eta if self._log else xlogy(self.y, mu)
-        return np.asarray(self.m * (each - mu - self._constant))
+        if self._log:
+            return np.asarray(self.m * (self.y * eta - mu - self._constant))
+        safe = np.where(mu >= 0, mu, np.nan)
+        return np.asarray(self.m * (xlogy(self.y, safe) - safe - self._constant))
 
 
 class GaussianRows(VarianceModel):
@@ -268,13 +285,13 @@ class GaussianRows(VarianceModel):
 
     def loglike(self, mu: Array, eta: Array, omega: Array) -> Array:
         """Return -½[w(y - μ)²/φ + log(2πφ/w)]."""
-        phi = float(np.exp(omega[0])) / np.asarray(self.prior.product("var"))
+        phi = np.exp(omega[0]) / np.asarray(self.prior.product("var"))
         each = (self.y - mu) ** 2 / phi + np.log(2.0 * np.pi * phi)
         return np.asarray(-0.5 * self.prior.product("freq") * each)
 
     def extra_score(self, mu: Array, omega: Array) -> Array:
         """Return ½[w(y - μ)²/φ - 1]."""
-        phi = float(np.exp(omega[0])) / np.asarray(self.prior.product("var"))
+        phi = np.exp(omega[0]) / np.asarray(self.prior.product("var"))
         return np.asarray(0.5 * self.prior.product("freq") * ((self.y - mu) ** 2 / phi - 1.0))
 
 
@@ -286,7 +303,7 @@ class GammaRows(VarianceModel):
     canonical_link = links.InversePower
 
     def _shape(self, omega: Array) -> Array:
-        return np.asarray(self.prior.product("var")) / float(np.exp(omega[0]))
+        return np.asarray(self.prior.product("var")) / np.exp(omega[0])
 
     def loglike(self, mu: Array, eta: Array, omega: Array) -> Array:
         """Return ν log(νy/μ) - νy/μ - log y - log Γ(ν)."""
@@ -310,7 +327,7 @@ class InverseGaussianRows(VarianceModel):
 
     def _deviance(self, mu: Array, omega: Array) -> tuple[Array, Array]:
         """Return w(y - μ)²/(φyμ²) and φ/w."""
-        phi = float(np.exp(omega[0])) / np.asarray(self.prior.product("var"))
+        phi = np.exp(omega[0]) / np.asarray(self.prior.product("var"))
         safe = np.where(mu > 0, mu, np.nan)
         return (self.y - safe) ** 2 / (phi * self.y * safe**2), phi
 
@@ -324,66 +341,3 @@ class InverseGaussianRows(VarianceModel):
         """Return ½[w(y - μ)²/(φyμ²) - 1]."""
         deviance, _ = self._deviance(mu, omega)
         return np.asarray(0.5 * self.prior.product("freq") * (deviance - 1.0))
-
-
-class NegativeBinomialRows(VarianceModel):
-    """Counts with variance μ + μ²/size; statsmodels' alpha is 1/size."""
-
-    extra = "size"
-    coefficients = (0.0, 1.0, 1.0)
-    canonical_link = links.NegativeBinomial
-
-    def __init__(self, y: Array, prior: PriorWeights, family: Any) -> None:
-        super().__init__(y, prior, family)
-        self.canonical = False
-        self._constant = gammaln(y + 1.0)
-
-    def variance(self, omega: Array) -> tuple[float, ...]:
-        """Return (0, 1, 1/size)."""
-        return (0.0, 1.0, float(np.exp(-omega[0])))
-
-    def loglike(self, mu: Array, eta: Array, omega: Array) -> Array:
-        """Return log[Γ(y + k)/(Γ(k) y! k^y)] - (y + k) log(1 + μ/k) + y log μ."""
-        k = float(np.exp(omega[0]))
-        safe = np.where(mu >= 0, mu, np.nan)
-        each = _rising(self.y, k) - self._constant - (self.y + k) * np.log1p(safe / k)
-        return np.asarray(self.m * (each + xlogy(self.y, safe)))
-
-    def extra_score(self, mu: Array, omega: Array) -> Array:
-        """Return k[ψ(y + k) - ψ(k) - log(1 + y/k) + log(1 + x) - x], x = (y - μ)/(k + μ)."""
-        k = float(np.exp(omega[0]))
-        x = (self.y - mu) / (k + mu)
-        each = _rising_slope(self.y, k) + k * (np.log1p(x) - x)
-        return np.asarray(self.m * each)
-
-    def start_omega(self, eta: Array) -> Array:
-        """Return the logarithm of a size by moments."""
-        with np.errstate(all="ignore"):
-            mu = np.asarray(self.family.link.inverse(eta))
-            excess = float(np.mean((self.y - mu) ** 2 - mu))
-            size = float(np.mean(mu**2)) / excess if excess > 0 else 100.0
-        return np.log([float(np.clip(size, 0.05, 100.0))])
-
-
-_LARGE_SIZE = 1e3
-"""Size from which on differences of gamma functions are taken by Stirling's series."""
-
-
-def _rising(y: Array, k: float) -> Array:
-    """Return log Γ(y + k) - log Γ(k) - y log k, with its digits for large k."""
-    if k < _LARGE_SIZE:
-        return np.asarray(gammaln(y + k) - gammaln(k) - y * np.log(k))
-    series = (1.0 / (y + k) - 1.0 / k) / 12.0 - (1.0 / (y + k) ** 3 - 1.0 / k**3) / 360.0
-    return np.asarray((y + k - 0.5) * np.log1p(y / k) - y + series)
-
-
-def _rising_slope(y: Array, k: float) -> Array:
-    """Return k[ψ(y + k) - ψ(k) - log(1 + y/k)], with its digits for large k."""
-    if k < _LARGE_SIZE:
-        return np.asarray(k * (digamma(y + k) - digamma(k) - np.log1p(y / k)))
-    inverse = 1.0 / (y + k)
-    return np.asarray(
-        0.5 * y * inverse
-        + y * (2.0 * k + y) * inverse**2 / (12.0 * k)
-        - k * (inverse**4 - k**-4) / 120.0
-    )

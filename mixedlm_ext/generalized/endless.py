@@ -9,17 +9,27 @@ from mixedlm_ext.criteria.laplace import LaplaceEvaluation
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.errors import FitError
+from mixedlm_ext.families.conditional import Conditional
 from mixedlm_ext.families.curves import is_even
-from mixedlm_ext.identification.separation import constant_terms, separated_columns
+from mixedlm_ext.identification.separation import (
+    constant_terms,
+    ends_of_range,
+    separated_columns,
+)
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
-__all__ = ["Endless"]
+__all__ = ["Endless", "may_be_endless"]
 
 _FAR = 8.0
 """Range of the fixed part of η beyond which it is asked whether the estimates are finite."""
+_NEAR = 4e-4
+"""A mean this near to its end, of which the same is asked: some links are there sooner."""
 _WIDE = 2.0
 """A standard deviation of random effects, on the scale of the link, of which that is asked."""
+_AT_END = 1.0
+"""How near to the lower end of its range the logarithm of a dispersion is no estimate."""
 _LARGE = 15.0
 """One beyond which the likelihood may only level off."""
 
@@ -45,6 +55,12 @@ class Endless:
 
     def why(self, e: LaplaceEvaluation) -> str:
         """Return a sentence, or "" if nothing speaks against the maximum."""
+        if e.criterion.n_extra and self._nothing_left(e):
+            return (
+                "the means reproduce the response to working precision, so that nothing is left "
+                "to the dispersion and the likelihood rises without end as it goes to zero. Drop a "
+                "random or a fixed term, or look for rows that were computed from others"
+            )
         link = e.criterion.problem.likelihood.family.link
         if is_even(link) and (e.modes.eta < 0.0).any():
             share = float((e.modes.eta < 0.0).mean())
@@ -55,8 +71,7 @@ class Endless:
             )
         if self._ends is None:
             return ""
-        fixed = e.criterion.problem.Q @ e.modes.zeta
-        if len(fixed) and np.ptp(fixed) + abs(float(np.mean(fixed))) > _FAR:
+        if self._is_far(e, self._ends):
             self.columns = separated_columns(self._design, self._ends)
             if self.columns:
                 return self._separated()
@@ -76,6 +91,26 @@ class Endless:
             )
         return ""
 
+    @staticmethod
+    def _nothing_left(e: LaplaceEvaluation) -> bool:
+        """Say whether a dispersion is at the lower end of its range."""
+        least, _ = e.criterion.omega_range
+        dispersion = e.criterion.problem.likelihood.extra == "dispersion"
+        return dispersion and float(e.omega[0]) < least + _AT_END
+
+    @staticmethod
+    def _is_far(e: LaplaceEvaluation, ends: Array) -> bool:
+        """Say whether the fixed part takes some rows next to the ends of their range."""
+        problem = e.criterion.problem
+        fixed = problem.Q @ e.modes.zeta
+        if not problem.p or not len(fixed):
+            return False
+        if np.ptp(fixed) + abs(float(np.mean(fixed))) > _FAR:
+            return True
+        mu = problem.likelihood.at(fixed + problem.offset, e.omega).mu
+        end = np.where(ends > 0, 1.0, 0.0)
+        return bool(((ends != 0) & (np.abs(mu - end) < _NEAR)).any())
+
     def _separated(self) -> str:
         """Say which columns separate the response."""
         names = [repr(self._design.x_names[j]) for j in self.columns]
@@ -89,14 +124,58 @@ class Endless:
         )
 
 
+def may_be_endless(likelihood: Conditional, X: Array, fixed: Array, sd: Array) -> Mask:
+    """Say which of many responses have to be asked, one by one, whether they have a maximum.
+
+    Parameters
+    ----------
+    likelihood : Conditional
+        Of many responses.
+    X : ndarray (n, p)
+    fixed : ndarray (n, r)
+        The fixed part of η.
+    sd : ndarray (r,)
+        The largest standard deviation of random effects.
+    """
+    ends = ends_of_range(likelihood)
+    if ends is None:
+        return np.zeros(len(sd), dtype=bool)
+    p = X.shape[1]
+    scaled = X / np.maximum(np.abs(X).max(axis=0), 1e-300)
+    pairs = (scaled[:, :, None] * scaled[:, None, :]).reshape(len(X), p * p)
+    still = (pairs.T @ (ends == 0)).reshape(p, p, -1).transpose(2, 0, 1)  # rows that may not move
+    values = np.linalg.eigvalsh(still)
+    free = values.min(axis=1, initial=np.inf) <= 1e-10 * np.maximum(
+        values.max(axis=1, initial=0.0), 1.0
+    )
+    # a search of all responses together may end before its estimates are far
+    far = np.ptp(fixed, axis=0) + np.abs(fixed.mean(axis=0)) > 0.5 * _FAR
+    free &= far | (ends == 0).any(axis=0)
+    two_sided = (ends > 0).any(axis=0) & (ends < 0).any(axis=0)
+    return free | (two_sided & (sd > _WIDE)) | (sd > _LARGE)
+
+
 def _levels_off(e: LaplaceEvaluation) -> bool:
-    """Say whether effects three times as large are about as likely."""
+    """Say whether effects three times as large are about as likely: all, or the largest columns."""
     m = len(e.theta_part)
     far = e.theta.copy()
     far[:m] = e.criterion.problem.covariance.scaled(e.theta_part, 3.0)
     p = len(e.criterion.split(far)[1])
     far[m : m + p] *= 3.0
-    try:
-        return e.at_point(far).value < e.value + 0.5
-    except FitError:
-        return False
+    for point in (far, np.concatenate([_grown(e), e.theta[m:]])):
+        try:
+            if e.at_point(point).value < e.value + 0.5:
+                return True
+        except FitError:
+            continue
+    return False
+
+
+def _grown(e: LaplaceEvaluation) -> Array:
+    """Return θ with the standard deviations that are large three times as large."""
+    covariance, theta = e.criterion.problem.covariance, e.theta_part.copy()
+    large = [np.linalg.norm(T, axis=1) > _LARGE for T in e.templates]
+    own = np.flatnonzero(covariance.rows >= 0)
+    places = [j for j in own if large[covariance.blocks[j]][covariance.rows[j]]]
+    theta[np.unique(covariance.owners[places])] *= 3.0
+    return theta

@@ -10,7 +10,7 @@ from statsmodels.genmod.families import links
 
 from mixedlm_ext.design.frame import Table, one_per_row
 from mixedlm_ext.errors import DesignError
-from mixedlm_ext.generalized.weights import number_column
+from mixedlm_ext.generalized.weights import as_numbers, number_column
 
 __all__ = ["offset_with_exposure", "with_exposure"]
 
@@ -26,7 +26,7 @@ def _check_log(family: Any) -> None:
 
 def _log_exposure(values: pd.Series) -> pd.Series:
     """Return the logarithms of an exposure."""
-    numbers = values.astype(float)
+    numbers = as_numbers(values, "exposure")
     if (numbers <= 0).any():
         row = numbers.index[int(np.flatnonzero((numbers <= 0).to_numpy())[0])]
         raise DesignError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,38 +11,33 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
+from mixedlm_ext.criteria.many_laplace import ManyLaplace
+from mixedlm_ext.criteria.many_modes import fits_at_once
 from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.display import page
-from mixedlm_ext.errors import FitError, MixedLMError, warn_caller
-from mixedlm_ext.families.choose import extra_of
+from mixedlm_ext.errors import MixedLMError, warn_caller
+from mixedlm_ext.estimation.estimates import Estimates
+from mixedlm_ext.families.choose import extra_of, wrong_values
 from mixedlm_ext.fit_many import place_of, responses_of
+from mixedlm_ext.generalized.endless import may_be_endless
 from mixedlm_ext.generalized.fitting import (
     AssembledGeneralized,
     check_nodes,
     estimate_generalized,
     tested,
 )
+from mixedlm_ext.many.laplace import minima_of
 from mixedlm_ext.parallel import pieces, run
 
 Array = NDArray[np.float64]
+Index = NDArray[np.intp]
 
 __all__ = ["ManyGeneralizedFits", "fit_many"]
 
-_CHUNK = 64
-"""Responses of one piece of work."""
-
-
-@dataclass(frozen=True)
-class _One:
-    """What is kept of one fit."""
-
-    beta: Array
-    se: Array
-    theta: Array
-    extra: float
-    objective: float
-    converged: bool
-    failure: str
+_CELLS = 65_536
+"""Numbers that an array of one chunk may hold: about what stays in the cache."""
+_AT_ONCE = 512
+"""Responses of a chunk at most."""
 
 
 class ManyGeneralizedFits:
@@ -69,18 +63,18 @@ class ManyGeneralizedFits:
         nagq: int,
         Y: Array,
         names: pd.Index,
-        fits: Sequence[_One],
+        e: Estimates,
     ) -> None:
         self._model, self._nagq, self._Y = model, nagq, Y
         columns = list(model.data.design.x_names)
-        self.params = pd.DataFrame([f.beta for f in fits], index=names, columns=columns)
-        self.bse = pd.DataFrame([f.se for f in fits], index=names, columns=columns)
-        self.theta = pd.DataFrame([f.theta for f in fits], index=names)
+        self.params = pd.DataFrame(e.beta, index=names, columns=columns)
+        self.bse = pd.DataFrame(e.bse, index=names, columns=columns)
+        self.theta = pd.DataFrame(e.theta, index=names)
         label = "alpha" if extra_of(model.data.family) == "size" else "scale"
-        self.scale = pd.Series([f.extra for f in fits], index=names, name=label)
-        self.llf = pd.Series([-0.5 * f.objective for f in fits], index=names, name="llf")
-        self.converged = pd.Series([f.converged for f in fits], index=names, name="converged")
-        failures = {name: f.failure for name, f in zip(names, fits) if f.failure}
+        self.scale = pd.Series(e.sigma, index=names, name=label)
+        self.llf = pd.Series(-0.5 * e.objective, index=names, name="llf")
+        self.converged = pd.Series(e.converged, index=names, name="converged")
+        failures = {names[r]: why for r, why in sorted(e.failures.items())}
         self.failures = pd.Series(failures, dtype=object, name="failure")
 
     def __len__(self) -> int:
@@ -156,8 +150,9 @@ def fit_many(
 
     Notes
     -----
-    The layout of the design and the pattern of the factor are made once. Each response has its own
-    search, from its own start: the estimates are those of single fits.
+    With one grouping factor all responses are fitted at once, each with its own steps; one that is
+    not at a clear maximum then has a search of its own, as all have with several factors or with
+    quadrature. The estimates are those of single fits.
 
     Examples
     --------
@@ -176,20 +171,19 @@ def fit_many(
     check_nodes(nagq)
     values, names = responses_of(model.data.design, Y)
     model.problem()  # the layout is made once
-    chunks = pieces(values.shape[1], _CHUNK)
+    size = int(np.clip(_CELLS // max(len(values), 1), 16, _AT_ONCE))
+    work = [values[:, c] for c in pieces(values.shape[1], size)]
     task = _Task(model, int(nagq))
-    done = run(
-        task, [values[:, c] for c in chunks], n_jobs, progress, [c.stop - c.start for c in chunks]
-    )
-    fits = [one for part in done for one in part]
-    lost = [name for name, one in zip(names, fits) if not one.converged]
+    done = run(task, work, n_jobs, progress, [part.shape[1] for part in work])
+    estimates = Estimates.join(done)
+    lost = names[~estimates.converged].tolist()
     if lost:
         warn_caller(
             f"{len(lost)} of {len(names)} responses have no estimate to rely on: "
             f"{list_names(lost)}. See .converged and .failures.",
             ConvergenceWarning,
         )
-    return ManyGeneralizedFits(model, int(nagq), values, names, fits)
+    return ManyGeneralizedFits(model, int(nagq), values, names, estimates)
 
 
 @dataclass(frozen=True)
@@ -199,22 +193,59 @@ class _Task:
     model: AssembledGeneralized
     nagq: int
 
-    def __call__(self, Y: Array) -> list[_One]:
-        """Return a record for each column of Y."""
-        return [self._one(y) for y in Y.T]
+    def __call__(self, Y: Array) -> Estimates:
+        """Return the estimates for the columns of Y; `sigma` is the dispersion, or alpha."""
+        problem = self.model.problem()
+        out = Estimates.missing(Y.shape[1], problem.p, problem.covariance.n_theta)
+        constant = (Y[:1] == Y).all(axis=0)
+        for r in np.flatnonzero(constant):
+            out.failures[int(r)] = (
+                f"the response is constant ({Y[0, r]:g}); there is nothing to explain."
+            )
+        left = np.flatnonzero(~constant & self._possible(Y))
+        if self.nagq == 1 and fits_at_once(problem) and len(left):
+            self._at_once(Y[:, left], left, out)
+        for r in np.flatnonzero(~constant & ~out.converged):
+            self._one(np.ascontiguousarray(Y[:, r]), int(r), out)
+        return out
 
-    def _one(self, y: Array) -> _One:
-        design, kind = self.model.data.design, extra_of(self.model.data.family)
-        nothing = np.full(len(design.x_names), np.nan)
-        theta = np.full(self.model.problem().covariance.n_theta, np.nan)
+    def _possible(self, Y: Array) -> NDArray[np.bool_]:
+        """Say which responses the family can have; the others are told why one by one."""
+        data = self.model.data
+        wrong, _ = wrong_values(data.family, Y, data.prior.by_row())
+        return np.asarray(~wrong.any(axis=0))
+
+    def _at_once(self, Y: Array, at: Index, out: Estimates) -> None:
+        """Fit responses together and write down those that are beyond doubt."""
+        problem = self.model.problem()
+        criteria = ManyLaplace.of(problem, Y)
+        found = minima_of(criteria)
+        doubtful = may_be_endless(
+            criteria.likelihood, self.model.data.design.X, found.fixed, found.sd
+        )
+        sure = found.converged & ~doubtful
+        r = at[sure]
+        out.theta[r], out.beta[r] = found.theta.T[sure], found.beta.T[sure]
+        out.bse[r], out.objective[r] = found.se.T[sure], found.at.value[sure]
+        out.sigma[r] = _extra(extra_of(self.model.data.family), found.omega[:, sure])
+        out.converged[r] = True
+
+    def _one(self, y: Array, r: int, out: Estimates) -> None:
+        """Fit one response by its own search, as `MixedGLM.fit` does."""
         try:
-            if (y == y[0]).all():
-                raise FitError(f"the response is constant ({y[0]:g}); there is nothing to explain.")
-            fit = estimate_generalized(self.model.with_response(np.ascontiguousarray(y)), self.nagq)
+            fit = estimate_generalized(self.model.with_response(y), self.nagq)
         except MixedLMError as error:
-            return _One(nothing, nothing, theta, np.nan, np.nan, False, str(error))
-        extra = fit.dispersion if kind != "size" else float(np.exp(-fit.omega[0]))
+            out.failures[r] = str(error)
+            return
         log = fit.optimization
-        failure = "" if log.converged else log.message
-        se = np.sqrt(np.diag(fit.unscaled_cov))
-        return _One(fit.beta, se, fit.theta, extra, fit.objective, log.converged, failure)
+        out.theta[r], out.beta[r] = fit.theta, fit.beta
+        out.bse[r] = np.sqrt(np.diag(fit.unscaled_cov))
+        out.sigma[r] = _extra(extra_of(self.model.data.family), fit.omega)
+        out.objective[r], out.converged[r] = fit.objective, log.converged
+        if not log.converged:
+            out.failures[r] = log.message
+
+
+def _extra(kind: str, omega: Array) -> Any:
+    """Return alpha or the dispersion from ω (1, ...), one where there is neither."""
+    return 1.0 if not kind else np.exp(-omega[0] if kind == "size" else omega[0])

@@ -16,6 +16,8 @@ from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.generalized import GeneralizedProblem, generalized_problem
 from mixedlm_ext.criteria.laplace import LaplaceCriterion
 from mixedlm_ext.criteria.quadrature import QuadratureCriterion
+from mixedlm_ext.design import Design
+from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.errors import FitError, check_choice, shown
 from mixedlm_ext.estimation.fit_warnings import warn_of_generalized
 from mixedlm_ext.estimation.fitted import PLAIN, Face, Fitted
@@ -46,6 +48,12 @@ GLM_FIT_ARGUMENTS = (
 )  # fmt: skip
 _UNUSED = ("disp", "full_output", "retall", "skip_hessian", "scale")
 _MOST_NODES = 200
+_OTHER_UNIT = 10.0
+"""How many times larger a response is from which on the layout is made anew in its unit."""
+_MOST_SD = 1e6
+"""A standard deviation to start from, in units of the linear predictor, that is smaller."""
+_LEAST_GIVEN = 1e-30
+"""A dispersion that is given is larger, and smaller than its inverse."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +74,17 @@ class AssembledGeneralized:
     def __getstate__(self) -> dict[str, Any]:
         return {"data": self.data, "face": self.face, "_problems": {}}
 
+    @property
+    def design(self) -> Design:
+        """What `data` has beside the family and the weights."""
+        return self.data.design
+
     def problem(self, observed: bool | None = None) -> GeneralizedProblem:
         """Return the rows in the engine's layout; with what information is the family's default."""
         observed = observed_by_default(self.data.family) if observed is None else observed
         if observed not in self._problems:
             data = self.data
+            require_rows(data.design)
             likelihood = likelihood_of(data.family, data.design.y, data.prior)
             found = generalized_problem(data.design, likelihood, observed)
             check_identified(data.design, found.linear)
@@ -81,7 +95,11 @@ class AssembledGeneralized:
         """Return the same with another response (n,); the layout and the pattern are shared."""
         data = self.data.with_response(y, name)
         likelihood = likelihood_of(data.family, y, data.prior)
-        problems = {key: p.with_likelihood(likelihood) for key, p in self._problems.items()}
+        problems = {
+            key: p.with_likelihood(likelihood)
+            for key, p in self._problems.items()
+            if 1.0 / _OTHER_UNIT < likelihood.unit / p.unit < _OTHER_UNIT
+        }
         return AssembledGeneralized(data, self.face, problems)
 
     @cached_property
@@ -250,6 +268,11 @@ def _fixed_omega(model: AssembledGeneralized, dispersion: Any) -> Array | None:
     number = isinstance(dispersion, int | float | np.number) and not isinstance(dispersion, bool)
     if not number or not 0 < dispersion < np.inf:
         raise FitError(f"dispersion={shown(dispersion)} is not positive. Pass a positive number.")
+    if not _LEAST_GIVEN < dispersion < 1.0 / _LEAST_GIVEN:
+        other = "; counts that vary as Poisson counts want that family" if kind == "size" else ""
+        raise FitError(
+            f"dispersion={shown(dispersion)} is beyond what can be computed with{other}."
+        )
     value = float(np.log(dispersion))
     return np.array([value if kind == "dispersion" else -value])
 
@@ -269,11 +292,29 @@ def _start(model: AssembledGeneralized, start_params: Any) -> tuple[Array, Array
             "effects if you want. These are the fixed effects alone. Pass "
             "np.concatenate([result.theta, result.params])."
         )
-    values = np.asarray(start_params, dtype=float).ravel()
+    try:
+        values = np.asarray(start_params, dtype=float).ravel()
+    except (TypeError, ValueError):
+        raise FitError(
+            f"start_params={shown(start_params)} are no numbers. Pass theta, or theta followed by "
+            "the fixed effects."
+        ) from None
     if len(values) == m + p and p:
-        theta = read_theta(covariance, values[:m])
-        return covariance.standardize(theta), problem.zeta(values[m:])
-    return covariance.standardize(read_theta(covariance, values)), None
+        return _theta(problem, values[:m]), problem.zeta(values[m:])
+    return _theta(problem, values), None
+
+
+def _theta(problem: GeneralizedProblem, values: Array) -> Array:
+    """Return θ of a user, standardized."""
+    covariance = problem.covariance
+    theta = covariance.standardize(read_theta(covariance, values))
+    largest = max(float(np.abs(T).max()) for T in covariance.templates(theta))
+    if largest > _MOST_SD:
+        raise FitError(
+            f"start_params have random effects with a standard deviation of {largest:.3g} on the "
+            "scale of the link. Pass a theta nearer to one."
+        )
+    return theta
 
 
 def _print_progress(evaluations: int, value: float) -> None:

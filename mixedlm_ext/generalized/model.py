@@ -15,7 +15,7 @@ from mixedlm_ext.arguments import caller_scope, random_terms, refuse_unknown
 from mixedlm_ext.bases import LikelihoodModel
 from mixedlm_ext.design import Design, TermDesign
 from mixedlm_ext.estimation.fitted import Face, Fitted
-from mixedlm_ext.generalized import fit_many, fitting
+from mixedlm_ext.generalized import fit_many, fitting, prediction
 from mixedlm_ext.generalized.fitting import AssembledGeneralized
 from mixedlm_ext.generalized.reading import GeneralizedDesign, read_arrays, read_generalized
 from mixedlm_ext.generalized.record import generalized
@@ -50,7 +50,7 @@ def of_model(
     return as_method(function, lambda own: own.assembled)
 
 
-class MixedGLM(absent.NotOfModels, LikelihoodModel):
+class MixedGLM(absent.NotOfGeneralizedModels, LikelihoodModel):
     """Generalized linear mixed model: any family and link of statsmodels, any random terms.
 
     y given b has the mean μ with g(μ) = η = Xβ + Zb + offset; b is normal with mean zero.
@@ -191,6 +191,7 @@ class MixedGLM(absent.NotOfModels, LikelihoodModel):
         vc_formula: Mapping[str, str] | None = None,
         hasconst: bool | None = None,
         eval_env: int | Mapping[str, Any] = 0,
+        cov: Mapping[str, Any] | None = None,
         check: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> MixedGLM:
@@ -219,6 +220,8 @@ class MixedGLM(absent.NotOfModels, LikelihoodModel):
         hasconst : bool, optional
         eval_env : int or mapping
             How many frames further up to look for variables that are not in the data.
+        cov : mapping of str to matrix, optional
+            Known covariances of the levels of grouping factors: see `MixedLM.from_formula`.
         check : mapping of str to {"error", "warn", "ignore"}, optional
             As for `MixedLM.from_formula`.
 
@@ -263,6 +266,7 @@ class MixedGLM(absent.NotOfModels, LikelihoodModel):
             drop_cols=drop_cols,
             missing=missing,
             check=check,
+            cov=cov,
             **kwargs,
         )
         model = cls.__new__(cls)
@@ -297,6 +301,7 @@ class MixedGLM(absent.NotOfModels, LikelihoodModel):
 
     fit = fits(fitting.fit)
     fit_many = of_model(fit_many.fit_many)
+    predict = as_method(prediction.at_params, lambda own: own.assembled.data)
 
     # --- what statsmodels asks for ----------------------------------------------------------------
 

@@ -9,13 +9,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mixedlm_ext.criteria.level_blocks import level_variances
 from mixedlm_ext.criteria.quadrature import hermite_rule
 from mixedlm_ext.design import Design, NewData, RandomTerm
 from mixedlm_ext.errors import DesignError, check_choice
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.families.curves import link_record, mean_of
+from mixedlm_ext.generalized.reading import GeneralizedDesign
 from mixedlm_ext.generalized.record import generalized
+from mixedlm_ext.model_copies import fixed_part
 from mixedlm_ext.prediction.means import (
     mark_not_estimable,
     predict_rows,
@@ -29,7 +32,15 @@ from mixedlm_ext.prediction.terms import Chosen, choose_terms
 
 Array = NDArray[np.float64]
 
-__all__ = ["WHICH", "averaged_mean", "new_rows", "predict", "read_which", "to_predictor"]
+__all__ = [
+    "WHICH",
+    "at_params",
+    "averaged_mean",
+    "new_rows",
+    "predict",
+    "read_which",
+    "to_predictor",
+]
 
 WHICH = ("mean", "linear", "average")
 _NODES = 51
@@ -108,6 +119,33 @@ def predict(
     return fitted.labelled(values, new.index, isinstance(getattr(exog, "index", None), pd.Index))
 
 
+def at_params(data: GeneralizedDesign, params: Any, exog: Any = None, which: str = "mean") -> Array:
+    """Predict at given fixed effects with random effects of zero, as statsmodels' models do.
+
+    Parameters
+    ----------
+    params : array_like (p,)
+        Fixed effects.
+    exog : array_like (m, p), optional
+        Columns of X at other rows, without an offset; those of the model, with its, by default.
+    which : {"mean", "linear"}
+
+    Returns
+    -------
+    ndarray (m,)
+
+    Raises
+    ------
+    FitError
+        If shapes are not those of the model.
+    """
+    check_choice("which", which, ("mean", "linear"))
+    eta = fixed_part(data.design, params, exog)
+    if exog is None and data.design.offset is not None:
+        eta = eta + data.design.offset
+    return eta if which == "linear" else mean_of(data.family, eta)
+
+
 def to_predictor(fitted: Fitted, terms: str | Sequence[str] | None = None) -> Predictor:
     """Return a small object that predicts without the data of the fit.
 
@@ -177,10 +215,22 @@ def new_rows(fitted: Fitted, exog: Any, chosen: Chosen | None, offset: Any, rand
 def random_variance(fit: Fit, new: NewData) -> Array:
     """Return z'Γz of each new row: the variance of its random part in the population."""
     out = np.zeros(len(new.X))
-    for term, cov in zip(fit.design.terms, fit.random_cov):
-        X, _ = new.terms[term.name]
-        out = out + np.einsum("na,ab,nb->n", X, cov, X)
+    for term, cov, place in zip(
+        fit.design.terms, fit.random_cov, fit.problem.cp.layout.places, strict=True
+    ):
+        X, codes = new.terms[term.name]
+        own = np.einsum("na,ab,nb->n", X, cov, X)
+        out = out + own * _share(fit, term.name, place.block, codes, new)
     return out
+
+
+def _share(fit: Fit, name: str, block: int, codes: NDArray[np.intp], new: NewData) -> Array | float:
+    """Return what Γ is multiplied by: K_ll of a level, Σw² of members; one of a level not seen."""
+    if name in new.members:
+        members = new.members[name]
+        return np.asarray(members.W.multiply(members.W).sum(axis=1)).ravel() + members.squares
+    known = level_variances(fit.problem, block)
+    return np.where(codes < 0, 1.0, known[np.maximum(codes, 0)])
 
 
 def averaged_mean(fit: Fit, family: Any, new: NewData, eta: Array) -> Array:

@@ -45,7 +45,7 @@ __all__ = [
 GLM_FORMULA_ARGUMENTS = (
     "formula", "data", "family", "subset", "drop_cols", "weights", "exposure", "offset",
     "freq_weights", "var_weights", "missing", "groups", "re_formula", "vc_formula", "hasconst",
-    "eval_env", "check",
+    "eval_env", "check", "cov",
 )  # fmt: skip
 
 
@@ -135,7 +135,7 @@ def read_generalized(
     return _finished(design, family, kinds, response.name)
 
 
-_PASSED = ("subset", "drop_cols", "missing", "check")
+_PASSED = ("subset", "drop_cols", "missing", "check", "cov")
 
 
 def read_arrays(
@@ -181,13 +181,13 @@ def _finished(
     design: Design, family: Any, kinds: WeightsByKind, name: str | None
 ) -> GeneralizedDesign:
     """Return the design without weights, the weights of its rows, and a checked response."""
-    related = [term for term in design.terms if term.related is not None]
-    if related:
-        raise DesignError(
-            f"{related[0].text} has a known covariance of its levels, which generalized models do "
-            "not take. Leave the matrix out, or fit a MixedLM."
-        )
     prior = kinds.of_rows(design.rows.positions)
+    count = prior.count(len(design.y))
+    if count < 1.0:
+        raise DesignError(
+            f"freq_weights sum to {count:.2g} observations: they say how many equal rows each row "
+            "stands for. For precisions, pass var_weights=."
+        )
     design = replace(design, rows=replace(design.rows, weights=None))
     if name is not None:
         design = design.with_response(design.y, name)
@@ -202,7 +202,8 @@ def _check_single_rows(design: Design, family: Any, prior: PriorWeights) -> None
     if type(family) is not families.Binomial or np.max(trials) > 1.0:
         return
     for term in design.terms:
-        if len(term.levels) == len(design.y):
+        alone = term.related is None or term.related.is_identity
+        if alone and len(term.levels) == len(design.y):
             found = DesignError(
                 f"each level of {term.group!r} has one row, a single 0 or 1, which tells nothing "
                 f"of a variance between rows.\nDrop {term.text}, or use a coarser factor."

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.design.grouping import level_codes
 from mixedlm_ext.design.messages import list_names, quoted
+from mixedlm_ext.design.partition import levels_with_rows
+from mixedlm_ext.design.records import TermDesign
 from mixedlm_ext.design.row_values import check_new_response, values_of_rows
 from mixedlm_ext.errors import FitError, MixedLMError
 from mixedlm_ext.estimation.fit_warnings import warn_of_generalized
@@ -196,12 +198,12 @@ def _levels(fit: GeneralizedFit, groups: Any) -> tuple[NDArray[np.intp], pd.Inde
     """Return codes and levels of the factor whose levels are left out."""
     terms = fit.design.terms
     if groups is None:
-        term = min(terms, key=lambda t: len(t.levels))
-        return term.codes, term.levels
+        own = [term for term in terms if not term.has_members] or list(terms)
+        return _groups_of(min(own, key=lambda t: len(t.levels)))
     if isinstance(groups, str):
         for term in terms:
             if groups in (term.name, term.group):
-                return term.codes, term.levels
+                return _groups_of(term)
         frame = fit.design.frame
         if frame is None or groups not in frame:
             known = [term.group for term in terms]
@@ -213,11 +215,24 @@ def _levels(fit: GeneralizedFit, groups: Any) -> tuple[NDArray[np.intp], pd.Inde
     return level_codes(values_of_rows(fit.design, groups, "groups"), "groups")
 
 
+def _groups_of(term: TermDesign) -> tuple[NDArray[np.intp], pd.Index]:
+    """Return codes and levels of a random term, of those that have rows."""
+    found = levels_with_rows(term)
+    return found.codes, found.levels
+
+
 def _only(design: Any, kept: NDArray[np.bool_]) -> Any:
-    """Return some rows of a design; levels without rows are left out of it."""
+    """Return some rows of a design; levels without rows are left out of it.
+
+    Those that others are related to, and members, stay.
+    """
     smaller = design.take(kept)
     specs, rows = [], []
     for spec, (X, codes) in zip(smaller.spec.terms, smaller.rows.terms):
+        if spec.related is not None:
+            specs.append(spec)
+            rows.append((X, codes))
+            continue
         present, again = np.unique(codes, return_inverse=True)
         specs.append(replace(spec, levels=spec.levels[present]))
         rows.append((X, again.astype(np.intp)))

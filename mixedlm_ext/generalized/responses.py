@@ -21,6 +21,10 @@ from mixedlm_ext.language import MixedFormula
 __all__ = ["Response", "has_two_columns", "proportion_of_arrays", "response_of_formula"]
 
 
+_WHOLE = 1e-6
+"""What a number of trials may be off a whole number."""
+
+
 class Response(NamedTuple):
     """The response of a formula.
 
@@ -60,7 +64,16 @@ def proportion_of_arrays(endog: Any, family: Any) -> tuple[Any, pd.Series | None
     shape = np.shape(endog)
     if type(family) is not families.Binomial or len(shape) != 2 or shape[1] != 2:
         return endog, None
-    both, index = np.asarray(endog, dtype=float), getattr(endog, "index", None)
+    index = getattr(endog, "index", None)
+    try:
+        both = np.asarray(endog, dtype=float)
+    except (TypeError, ValueError):
+        raise DesignError(
+            "the response of two columns, successes and failures, has text."
+        ) from None
+    labels = pd.RangeIndex(len(both)) if index is None else index
+    for values, code in zip(both.T, ("successes", "failures")):
+        _check_counts(pd.Series(values, index=labels), code)
     trials = both.sum(axis=1)
     with np.errstate(all="ignore"):
         share = both[:, 0] / trials
@@ -104,13 +117,22 @@ def _as_proportion(
     """Return the formula with successes / trials for its response, and the trials of all rows."""
     success, failure = (_evaluated(code, table, scope) for code in two)
     for code, values in zip(two, (success, failure)):
-        if (values < 0).any():
-            row = table.index[int(np.flatnonzero(values < 0)[0])]
-            raise DesignError(f"{code!r} is negative at row {row!r}. It is a number of trials.")
+        _check_counts(values, repr(code))
     left, right = two
     _, _, rest = text.partition("~")
     trials = pd.Series((success + failure).to_numpy(), index=table.index)
     return f"({left}) / (({left}) + ({right})) ~{rest}", trials
+
+
+def _check_counts(values: pd.Series, what: str) -> None:
+    """Refuse successes or failures that are no numbers of trials; missing ones are left out."""
+    numbers = values.to_numpy(dtype=float)
+    with np.errstate(invalid="ignore"):
+        broken = np.abs(numbers - np.round(numbers)) > _WHOLE * np.maximum(1.0, np.abs(numbers))
+    for wrong, how in ((numbers < 0, "negative"), (broken, "no whole number")):
+        if wrong.any():
+            row = values.index[int(np.flatnonzero(wrong)[0])]
+            raise DesignError(f"{what} is {how} at row {row!r}. It is a number of trials.")
 
 
 def _is_boolean(formula: MixedFormula, table: Table, scope: Mapping[str, Any]) -> bool:

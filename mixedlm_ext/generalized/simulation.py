@@ -69,8 +69,7 @@ def draw_response(
     design = fit.design
     eta = design.X @ fit.beta + (0.0 if design.offset is None else design.offset)
     for term, T in zip(design.terms, fit.templates):
-        b = rng.standard_normal((len(term.levels), len(T))) @ T.T
-        eta = eta + np.einsum("nk,nk->n", term.X, b[term.codes])
+        eta = eta + np.einsum("nk,nk->n", term.X, term.draw(rng, T)[term.codes])
     return draw_means(fit, mean_of(fit.family, eta), rng)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from mixedlm_ext.arguments import refuse_unknown, scope_of_caller
 from mixedlm_ext.design.frame import read_table
+from mixedlm_ext.design.known_terms import EarlierMatrices
 from mixedlm_ext.errors import DesignError
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.generalized.fitting import GLM_FIT_ARGUMENTS, AssembledGeneralized, fit
@@ -72,6 +73,7 @@ def update(fitted: Fitted, /, formula: str = "~ .", data: Any = None, **kwargs: 
     parsed = update_formula(design.formula, formula, names)
     arguments = {"family": record.family, "check": design.checks.given}
     arguments |= _same_weights(fitted, data, kwargs)
+    arguments["cov"] = EarlierMatrices.of(design.formula, design.terms)
     arguments |= kwargs
     text = parsed.text
     if parsed.response == design.formula.response:  # as the user wrote it: two columns, say

@@ -19,6 +19,7 @@ from mixedlm_ext.families.prior import PriorWeights
 
 __all__ = [
     "WeightsByKind",
+    "as_numbers",
     "naming_column",
     "number_column",
     "numbers_per_row",
@@ -62,15 +63,20 @@ def number_column(table: Table, values: Any, what: str) -> pd.Series | None:
         column = table.column(values, f"{what} column")
     else:
         column = one_per_row(values, what, len(table), table.index)
-    try:
-        return pd.Series(column.astype(float).to_numpy(), index=table.index)
-    except (TypeError, ValueError):
-        raise DesignError(f"{what} is not numeric. Use a column of numbers.") from None
+    return pd.Series(as_numbers(column, what).to_numpy(), index=table.index)
 
 
 def numbers_per_row(values: Any, what: str, n: int) -> pd.Series | None:
     """Return one kind of weights for the n rows of arrays."""
-    return None if values is None else one_per_row(values, what, n).astype(float)
+    return None if values is None else as_numbers(one_per_row(values, what, n), what)
+
+
+def as_numbers(column: pd.Series, what: str) -> pd.Series:
+    """Return a column as numbers."""
+    try:
+        return column.astype(float)
+    except (TypeError, ValueError):
+        raise DesignError(f"{what} is not numeric. Use a column of numbers.") from None
 
 
 def weights_by_kind(

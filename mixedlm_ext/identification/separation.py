@@ -109,6 +109,8 @@ def constant_terms(design: Design, ends: Array) -> list[str]:
     """
     out: list[str] = []
     for term in design.terms:
+        if term.related is not None and not term.related.is_identity:
+            continue  # relatives, and members that are shared, pull levels away from their own end
         count = len(term.levels)
         rows = np.bincount(term.codes, minlength=count)
         sums = np.bincount(term.codes, ends, count)

@@ -8,10 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from mixedlm_ext.criteria.linear import beside_residuals
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import FitError, did_you_mean, shown
 from mixedlm_ext.inference.parameters import Parameter, model_parameters
+from mixedlm_ext.inference.residual_restrictions import (
+    KINDS_IN_WORDS,
+    OF_RESIDUALS,
+    check_range,
+    eta_of,
+    short_names,
+    strata_of,
+)
+from mixedlm_ext.residual.structure import ResidualStructure
 from mixedlm_ext.structures.covariance import Covariance
 from mixedlm_ext.structures.restrictions import (
     Correlation,
@@ -20,6 +28,7 @@ from mixedlm_ext.structures.restrictions import (
     LogSd,
     LogSigma,
     LogTheta,
+    OfResiduals,
     Quantity,
     Restrictions,
     ThetaItself,
@@ -33,6 +42,7 @@ _KINDS = {
     "sigma": "a standard deviation",
     "cor": "a correlation",
     "range": "a range",
+    **KINDS_IN_WORDS,
 }
 
 
@@ -51,7 +61,8 @@ def read_restrictions(
     covariance : Covariance
         Of its problem.
     fix : mapping of str to float, or None
-        Values by the names of parameters: standard deviations, correlations, ranges, "sigma".
+        Values by the names of parameters: standard deviations, correlations, ranges, "sigma",
+        parameters of the residuals.
     equal : sequence of sequence of str, or None
         Names of parameters that are equal, two or more in each set.
     sigma : float, optional
@@ -70,13 +81,11 @@ def read_restrictions(
     """
     if fix is None and equal is None:
         return None, sigma
-    if design.residual is not None:
-        raise beside_residuals(design.residual.text)
     names = _names(design)
-    values = _read_fix(fix, names)
+    values = _read_fix(fix, names, design)
     sets = _read_equal(equal, names)
     sigma = _known_sigma(values, sigma)
-    reader = _Reader(covariance, sigma)
+    reader = _Reader(covariance, sigma, design.residual)
     reader.note_zeros(p for p, value in values.items() if p.kind == "cor" and value == 0.0)
     equations = [
         e for p, value in values.items() if p.kind != "sigma" for e in reader.fixed(p, value)
@@ -96,21 +105,27 @@ def read_restrictions(
 
 
 def held_equations(
-    p: Parameter, covariance: Covariance, value: float, sigma: float | None
+    p: Parameter,
+    covariance: Covariance,
+    value: float,
+    sigma: float | None,
+    residual: ResidualStructure | None = None,
 ) -> list[Equation]:
     """Return what holds one more parameter at a value; σ counts as a parameter unless given."""
     if p.kind == "sigma":
         return [Equation(((1.0, LogSigma()),), float(np.log(value)), p.name)]
-    reader = _Reader(covariance, sigma)
+    reader = _Reader(covariance, sigma, residual)
     reader.note_zeros([p] if p.kind == "cor" and value == 0.0 else [])
     return reader.fixed(p, value)
 
 
 class _Reader:
-    """Turns parameters into quantities of a covariance."""
+    """Turns parameters into quantities of a covariance and of a residual structure."""
 
-    def __init__(self, covariance: Covariance, sigma: float | None) -> None:
-        self._covariance, self._sigma = covariance, sigma
+    def __init__(
+        self, covariance: Covariance, sigma: float | None, residual: ResidualStructure | None
+    ) -> None:
+        self._covariance, self._sigma, self._residual = covariance, sigma, residual
         self._zeros: set[tuple[int, int, int]] = set()
 
     def note_zeros(self, uncorrelated: Iterable[Parameter]) -> None:
@@ -126,6 +141,14 @@ class _Reader:
     def fixed(self, p: Parameter, value: float) -> list[Equation]:
         """Return the equations that fix a parameter."""
         text = f"{p.name} = {value:g}"
+        if p.kind in OF_RESIDUALS:
+            return [
+                Equation(
+                    ((1.0, self._of_residuals(p)),),
+                    eta_of(self._known_residual, p, value, self._sigma),
+                    text,
+                )
+            ]
         if p.kind == "sd" and value == 0.0:
             entries = self._entries_of(p)
             return [Equation(((1.0, ThetaItself(j)),), 0.0, text) for j in entries]
@@ -145,6 +168,12 @@ class _Reader:
     def equal(self, one: Parameter, two: Parameter) -> Equation:
         """Return the equation of two parameters that are equal."""
         text = f"{one.name} = {two.name}"
+        if one.kind in OF_RESIDUALS or two.kind in OF_RESIDUALS:
+            if "sigma" in (one.kind, two.kind):
+                stratum = two if one.kind == "sigma" else one
+                return Equation(((1.0, OfResiduals(stratum.columns[0])),), 0.0, text)
+            a, b = (self._log_of(p) for p in (one, two))
+            return Equation(((1.0, a), (-1.0, b)), 0.0, text)
         if "sigma" in (one.kind, two.kind):
             sd = two if one.kind == "sigma" else one
             place = self._place(sd)
@@ -153,6 +182,22 @@ class _Reader:
             return Equation(((1.0, self._log_sd(sd, False)),), 0.0, text)
         a, b = self._comparable(one, two)
         return Equation(((1.0, a), (-1.0, b)), 0.0, text)
+
+    def _of_residuals(self, p: Parameter) -> OfResiduals:
+        """Return what a parameter of the residuals is in η; a stratum's sd where σ is not known."""
+        return OfResiduals(p.columns[0], p.kind == "stratum" and self._sigma is None)
+
+    @property
+    def _known_residual(self) -> ResidualStructure:
+        """The residual structure."""
+        assert self._residual is not None
+        return self._residual
+
+    def _log_of(self, p: Parameter) -> Quantity:
+        """Return what is compared with a parameter of the residuals: a log sd over σ, or an η."""
+        if p.kind == "sd":
+            return self._log_sd(p, False)
+        return OfResiduals(p.columns[0])
 
     def _comparable(self, one: Parameter, two: Parameter) -> tuple[Quantity, Quantity]:
         """Return two parameters of one kind on one scale."""
@@ -224,7 +269,7 @@ def _known(place: int | None) -> int:
 def _names(design: Design) -> dict[str, Parameter]:
     """Return the parameters by every name that tables and profiles give them."""
     out: dict[str, Parameter] = {}
-    for p in model_parameters(design):
+    for p in (*model_parameters(design), *strata_of(design)):
         if p.kind == "beta":
             continue
         for name in (p.name, *_short_names(design, p)):
@@ -236,6 +281,9 @@ def _short_names(design: Design, p: Parameter) -> Iterator[str]:
     """Yield the names with dots: term, then column or columns, or what the term calls it."""
     if p.kind == "sigma":
         yield from _SIGMA
+        return
+    if p.kind in OF_RESIDUALS:
+        yield from short_names(design, p)
         return
     term = design.terms[p.term]
     if p.kind == "sd":
@@ -262,12 +310,12 @@ def _find(name: Any, names: Mapping[str, Parameter], argument: str) -> Parameter
         return names[name]
     known = list(dict.fromkeys(p.name for p in names.values()))
     raise FitError(
-        f"{argument}= names {name!r}, which is no parameter of the random effects."
+        f"{argument}= names {name!r}, which is no parameter of the random effects or residuals."
         f"{did_you_mean(str(name), list(names))} There are {', '.join(map(repr, known))}."
     )
 
 
-def _read_fix(fix: Any, names: Mapping[str, Parameter]) -> dict[Parameter, float]:
+def _read_fix(fix: Any, names: Mapping[str, Parameter], design: Design) -> dict[Parameter, float]:
     """Return the values by parameter."""
     if fix is None:
         return {}
@@ -282,6 +330,9 @@ def _read_fix(fix: Any, names: Mapping[str, Parameter]) -> dict[Parameter, float
         if p in out:
             raise FitError(f"fix= has {p.name!r} twice, under two names. Leave one out.")
         out[p] = _value(p, value)
+        if p.kind in OF_RESIDUALS:
+            assert design.residual is not None
+            check_range(p, out[p], design.residual)
     return out
 
 

@@ -6,18 +6,61 @@ evaluations that follow.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.criteria.many import ManyCriteria, ManyEvaluations
 from mixedlm_ext.search import trust_region as rules
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-__all__ = ["minimize_many"]
+__all__ = ["Criteria", "Evaluations", "Steps", "minimize_many", "newton_steps"]
+
+
+class Evaluations(Protocol):
+    """A criterion of r responses at their points, with derivatives; nan where it has no value."""
+
+    @property
+    def theta(self) -> Array:
+        """The points, (d, r)."""
+
+    @property
+    def value(self) -> Array:
+        """The criterion, (r,)."""
+
+    @property
+    def gradient(self) -> Array:
+        """Its gradient, (d, r)."""
+
+    @property
+    def hessian(self) -> Array:
+        """Its second derivatives, (d, d, r)."""
+
+    @property
+    def noise(self) -> Array:
+        """Rounding error of the values, (r,)."""
+
+    def put(self, where: Any, other: Any) -> None:
+        """Overwrite the responses at `where` by those of `other`."""
+
+    def take(self, where: Any) -> Any:
+        """Return the responses at `where`."""
+
+
+E = TypeVar("E", bound=Evaluations)
+
+
+class Criteria(Protocol[E]):
+    """The criteria of r responses."""
+
+    def take(self, where: Any) -> Any:
+        """Return those of the responses at `where`."""
+
+    def after(self, e: E, step: Array) -> E:
+        """Evaluate after steps (d, r) from evaluations."""
+
 
 _MOST_STEPS = 60
 """Steps after which a response is left to the single search."""
@@ -25,35 +68,38 @@ _BISECTIONS = 60
 
 
 def minimize_many(
-    criteria: ManyCriteria, start: Array, tol: float = 1e-8
-) -> tuple[ManyEvaluations, Mask]:
+    criteria: Criteria[E], start: E, tol: float = 1e-8, radius: Array | None = None
+) -> tuple[E, Mask]:
     """Minimize the criteria of many responses.
 
     Parameters
     ----------
-    criteria : ManyCriteria
-    start : ndarray (m, r)
-        Standardized theta of each response.
+    criteria : Criteria
+    start : Evaluations
+        Where each search starts; overwritten.
     tol : float
         A search ends when one more Newton step would lower its criterion by less than this.
+    radius : ndarray (r,), optional
+        How far the first steps may go; as far as the start is from zero by default.
 
     Returns
     -------
-    ManyEvaluations
+    Evaluations
         At the minima.
     ndarray of bool (r,)
         Whether each search converged, by the same verdict as a single fit's.
     """
-    best = criteria.at(start)
-    radius = np.maximum(1.0, np.linalg.norm(start, axis=0))
+    best = start
+    if radius is None:
+        radius = np.maximum(1.0, np.linalg.norm(start.theta, axis=0))
     active = np.flatnonzero(np.isfinite(best.value))
     for _ in range(_MOST_STEPS):
         if not len(active):
             break
         current = best.take(active)
         steps = _trust_region_steps(current, radius[active])
-        trial = criteria.take(active).at(current.theta + steps.vector)
-        noise = 1e-13 * np.abs(current.value)
+        trial = criteria.take(active).after(current, steps.vector)
+        noise = current.noise
         ratio = (current.value - trial.value + noise) / (steps.decrease + noise)
         ratio = np.where(np.isfinite(ratio), ratio, -np.inf)
         better = ratio > rules.ACCEPTED
@@ -61,10 +107,10 @@ def minimize_many(
         radius[active] = _next_radius(radius[active], steps, ratio)
         last = (steps.decrease <= tol) & (steps.curvature >= 0)
         active = active[~last & (radius[active] >= rules.SHORTEST)]
-    return best, _converged(best, tol)
+    return best, newton_steps(best).decrease <= tol + best.noise
 
 
-class _Steps(NamedTuple):
+class Steps(NamedTuple):
     """Steps (m, r), the decreases they promise, the most negative curvatures (0 if none)."""
 
     vector: Array
@@ -72,17 +118,19 @@ class _Steps(NamedTuple):
     curvature: Array
 
 
-def _converged(best: ManyEvaluations, tol: float) -> Mask:
-    """Say which searches ended at a minimum."""
-    out = np.isfinite(best.value)
-    found = best.take(out)
+def newton_steps(e: Evaluations) -> Steps:
+    """Return Newton's steps; they promise inf where there is no minimum to go to."""
+    finite = np.isfinite(e.value) & np.isfinite(e.hessian).all(axis=(0, 1))
+    d, r = e.theta.shape
+    out = Steps(np.zeros((d, r)), np.full(r, np.inf), np.zeros(r))
+    found = e.take(finite)
     steps = _trust_region_steps(found, np.full(found.theta.shape[1], np.inf))
-    noise = 1e-13 * np.abs(found.value)
-    out[out] = (steps.decrease <= tol + noise) & (steps.curvature >= 0)
+    out.vector[:, finite], out.curvature[finite] = steps.vector, steps.curvature
+    out.decrease[finite] = np.where(steps.curvature >= 0, steps.decrease, np.inf)
     return out
 
 
-def _next_radius(radius: Array, steps: _Steps, ratio: Array) -> Array:
+def _next_radius(radius: Array, steps: Steps, ratio: Array) -> Array:
     """Shrink a trust region after a bad step; widen it after a good one that it cut short."""
     length = np.linalg.norm(steps.vector, axis=0)
     cut_short = length > rules.CUT_SHORT * radius
@@ -90,7 +138,7 @@ def _next_radius(radius: Array, steps: _Steps, ratio: Array) -> Array:
     return np.where(ratio >= rules.BAD, wider, rules.SHORTER * length)
 
 
-def _trust_region_steps(e: ManyEvaluations, radius: Array) -> _Steps:
+def _trust_region_steps(e: Evaluations, radius: Array) -> Steps:
     """Minimize each quadratic model within its radius; infinite radii give Newton steps."""
     values, vectors = np.linalg.eigh(e.hessian.transpose(2, 0, 1))
     g = np.einsum("rij,ir->rj", vectors, e.gradient)
@@ -105,7 +153,7 @@ def _trust_region_steps(e: ManyEvaluations, radius: Array) -> _Steps:
         within = np.minimum(radius[cut], rules.FARTHEST)
         s[cut] = _on_boundary(g[cut], values[cut], lowest[cut], scale[cut], within)
     decrease = -np.einsum("rj,rj->r", s, g + 0.5 * values * s)
-    return _Steps(np.einsum("rij,rj->ir", vectors, s), decrease, lowest)
+    return Steps(np.einsum("rij,rj->ir", vectors, s), decrease, lowest)
 
 
 def _on_boundary(g: Array, values: Array, lowest: Array, scale: Array, radius: Array) -> Array:

@@ -127,7 +127,9 @@ class Refitter:
         covariance, cp = problem.covariance, problem.cp
         criteria = ManyCriteria.of(problem, classes, reduced, self.reml, self.sigma)
         start = covariance.start() if self.start is None else self.start
-        best, converged = minimize_many(criteria, np.repeat(start[:, None], len(out.sigma), 1))
+        best, converged = minimize_many(
+            criteria, criteria.at(np.repeat(start[:, None], len(out.sigma), 1))
+        )
         out.theta[:] = covariance.unstandardize(_canonical(covariance, best.theta)).T
         out.beta[:] = (reduced.beta0 + solve_upper(cp.R, best.beta)).T
         inverse = solve_upper(cp.R, np.eye(cp.p))

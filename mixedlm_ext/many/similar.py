@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.criteria.linear import AnyCriterion
 from mixedlm_ext.criteria.pls import Problem
-from mixedlm_ext.criteria.residual import ResidualCriterion
+from mixedlm_ext.criteria.space import JointSpace
 from mixedlm_ext.design import Design
 from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.estimation.fit import Fit
@@ -50,13 +50,13 @@ def fit_similar(fit: Fit, design: Design, problem: Problem, reml: bool | None = 
 
 def start_of(criterion: AnyCriterion, fit: Fit) -> Array:
     """Return the point to start from after a fit of a similar problem."""
-    if not isinstance(criterion, ResidualCriterion) or fit.z is None:
+    space = criterion.space
+    if not isinstance(space, JointSpace) or fit.z is None:
         return warm_start(criterion.problem, fit.theta)
-    structure = criterion.sums.structure
-    low, high = structure.z_range
+    low, high = space.structure.z_range
     z = np.clip(fit.z, low + _INSIDE, high - _INSIDE)
     theta = warm_start(criterion.problem, fit.theta)
-    return criterion.inside(criterion.space.join(theta, z))
+    return criterion.inside(space.join(theta, z))
 
 
 def warm_start(problem: Problem, theta: Array) -> Array:

@@ -58,6 +58,13 @@ class Basis:
         a, m, inverse = self.centring
         return Basis(U @ self.R, (a, m, matmul(inverse, solve_upper(U, np.eye(len(U))))))
 
+    def in_units(self, unit: float) -> Basis:
+        """Return the basis in which coordinates are as many times larger."""
+        if self.centring is None:
+            return Basis(self.R / unit)
+        a, m, inverse = self.centring
+        return Basis(self.R / unit, (a, m, inverse * unit))
+
     def coordinates(self, X: Array) -> Array:
         """Return Q of some rows, (m, p)."""
         if self.centring is not None:

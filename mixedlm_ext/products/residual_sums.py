@@ -122,6 +122,12 @@ class ResidualSums:
         """Return the log of what the standard deviations are relative to, in the user's scale."""
         return float(self.center @ self.structure.eta_of(z))
 
+    @property
+    def level_slopes(self) -> Array:
+        """∂level/∂z, (K,)."""
+        slopes = self.structure.slopes_of_eta * self.center
+        return np.concatenate([np.zeros(self.structure.n_rho), slopes])
+
     def at(self, z: Array) -> ResidualProducts:
         """Return the cross-products at z and their derivatives."""
         numbers, by_z = self._numbers(z)

@@ -102,7 +102,9 @@ def _own(A: BlockMatrix, i: int, C: Root) -> tuple[Array, Coupling]:
 
 
 def _weighted_square(d: Array, C: Array) -> Array:
-    """Return the lower triangle of C'DC for d (levels,), none of it negative."""
+    """Return the lower triangle of C'DC for d (levels,)."""
+    if (d < 0.0).any():  # observed information may be
+        return matmul(C.T, d[:, None] * C)
     return np.asarray(blas.dsyrk(1.0, (np.sqrt(d)[:, None] * C).T, lower=1))
 
 

@@ -41,7 +41,7 @@ class Support:
     k : int
         Columns of the block.
     columns : ndarray (m, levels)
-        In increasing order; what is filled up is 0.
+        Each once; what is filled up is 0.
     present : ndarray of bool (m, levels)
         Whether that is a column, and nothing filled up.
     """
@@ -92,8 +92,6 @@ class Support:
         if (chosen > 1).any() or ((M != 0).sum(axis=1) != 1).any() or not (M[M != 0] == 1).all():
             return None
         place = np.argmax(M != 0, axis=1)
-        if (np.diff(place) < 0).any():
-            return None
         return Support(M.shape[1], np.where(self.present, place[self.columns], 0), self.present)
 
 

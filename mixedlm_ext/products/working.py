@@ -46,24 +46,36 @@ class WorkingRows:
                 pair, distinct = number_keys(key, one.levels * two.levels)
                 self._pairs[i, j] = (pair, *np.divmod(distinct, two.levels))
 
+    def times(self, b: Array) -> Array:
+        """Return Zb for b (q,) or (q, c)."""
+        return np.asarray(self._Z @ b)
+
+    def sums(self, r: Array) -> Array:
+        """Return Z'r for r (n,) or (n, c)."""
+        return np.asarray(self._Zt @ r)
+
+    def some(self, rows: Index | slice) -> sparse.csr_array:
+        """Return some rows of Z, sparse."""
+        return sparse.csr_array(self._Z[rows])
+
     @cached_property
-    def Z(self) -> sparse.csr_array:
+    def _Z(self) -> sparse.csr_array:
         """Z, sparse (n, q)."""
         columns, values, start = [], [], 0
         for block in self.blocks:
             for a, column in enumerate(block.columns):
                 columns.append(start + a * block.levels + block.codes)
                 values.append(np.ones(len(block.codes)) if column is None else column)
-            start += block.size
+            start += block.k * block.levels
         n = len(self.blocks[0].codes)
         indptr = np.arange(n + 1) * len(columns)
         entries = (np.column_stack(values).ravel(), np.column_stack(columns).ravel(), indptr)
         return sparse.csr_array(entries, shape=(n, start))
 
     @cached_property
-    def Zt(self) -> sparse.csr_array:
+    def _Zt(self) -> sparse.csr_array:
         """Z', sparse (q, n)."""
-        return sparse.csr_array(self.Z.T)
+        return sparse.csr_array(self._Z.T)
 
     def products(self, w: Array) -> BlockMatrix:
         """Return Z'WZ for weights (n,), which may be of either sign."""

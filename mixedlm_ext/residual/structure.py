@@ -259,6 +259,11 @@ class ResidualStructure:
         """∂η/∂z of the variances."""
         return 1.0 / self._scales
 
+    @property
+    def slopes_of_all(self) -> Array:
+        """∂η/∂z of all parameters, z standing for the η of a correlation."""
+        return np.concatenate([np.ones(self.n_rho), self.slopes_of_eta])
+
     def r_of(self, z: Array) -> tuple[float, float]:
         """Return r and its derivative in the first z; zeros without a correlation."""
         return (0.0, 0.0) if self.kind is None else self.kind.r_of(float(z[0]))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.criteria.generalized import GeneralizedProblem
-from mixedlm_ext.criteria.laplace import LaplaceCriterion, LaplaceEvaluation
+from mixedlm_ext.criteria.laplace import MOST_OMEGA, LaplaceCriterion, LaplaceEvaluation
 from mixedlm_ext.criteria.pirls import fixed_start
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.search.log import Log
@@ -28,6 +28,8 @@ _ROUGH = 1e-3
 """Decrease at which the fast search ends where another follows."""
 _ZERO = 1e-4
 """Singular values or standard deviations, relative to the largest, that may stand for zero."""
+_POISSON = 1e3
+"""Size of a negative binomial, in means, from which on it may stand for a Poisson distribution."""
 _MOST_SD = 1.0
 """Largest standard deviation of the random effects to start from, on the scale of a link."""
 _MANY = 200
@@ -98,7 +100,7 @@ def _first(
 def _start_theta(problem: GeneralizedProblem, w: Array) -> Array:
     """Return θ of random effects as large as the noise of a row, or as one unit of the link."""
     weight = float(np.mean(w))
-    sd = 1.0 / np.sqrt(weight) if weight > 0 else 1.0
+    sd = 1.0 / (np.sqrt(weight) * problem.unit) if weight > 0 else 1.0
     like = problem.likelihood
     free = like.extra == "dispersion" and type(like.family.link).__name__ == "Identity"
     return problem.covariance.scaled(problem.covariance.start(), sd if free else min(sd, _MOST_SD))
@@ -139,14 +141,25 @@ def _on_the_boundary(best: LaplaceEvaluation, log: Log) -> LaplaceEvaluation:
     criterion = best.criterion
     covariance, m = criterion.problem.covariance, len(best.theta_part)
     theta = covariance.canonical(covariance.at_zero(best.theta_part, _ZERO))
-    if np.array_equal(theta, best.theta_part):
+    point = np.concatenate([theta, best.theta[m:]])
+    if _next_to_poisson(best):
+        point[-1] = MOST_OMEGA
+    if np.array_equal(point, best.theta):
         return best
-    moved = log.attempt(lambda: best.at_point(np.concatenate([theta, best.theta[m:]])))
+    moved = log.attempt(lambda: best.at_point(point))
     if moved is None or moved.value > best.value + best.noise:
         return best
     if log.theta:
         log.theta[-1], log.objective[-1] = moved.theta, moved.value
     return moved
+
+
+def _next_to_poisson(best: LaplaceEvaluation) -> bool:
+    """Say whether counts vary no more than Poisson counts, so that no size is the best."""
+    criterion = best.criterion
+    if not criterion.n_extra or criterion.problem.likelihood.extra != "size":
+        return False
+    return bool(np.exp(best.omega[0]) > _POISSON * np.mean(best.modes.at.mu))
 
 
 def _judge(

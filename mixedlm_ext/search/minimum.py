@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.criteria.linear import AnyCriterion, AnyEvaluation
 from mixedlm_ext.criteria.pls import degenerate
-from mixedlm_ext.criteria.residual import ResidualCriterion
 from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.search.log import Log, Progress
 from mixedlm_ext.search.newton import newton
@@ -96,7 +95,7 @@ def optimize(
     log = Log(maxiter or (200 if method == "newton" else 1000 * m), deadline, progress)
     if start is None:
         several = several_minima(criterion.problem) if several is None else several
-        if isinstance(criterion, ResidualCriterion):
+        if criterion.problem.residual is not None:
             first, others = residual_starts(criterion, log, several)
         else:
             first, others = start_values(criterion, log, several)

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.linear import AnyCriterion, AnyEvaluation
 from mixedlm_ext.criteria.pls import degenerate
-from mixedlm_ext.criteria.residual import ResidualCriterion, ResidualEvaluation
+from mixedlm_ext.criteria.space import JointSpace
 from mixedlm_ext.search.log import Log
 from mixedlm_ext.search.start import start_values
 from mixedlm_ext.structures.base import LEAST_SD
@@ -30,18 +31,21 @@ _APART = 0.3
 
 
 def residual_starts(
-    criterion: ResidualCriterion, log: Log, several: bool
-) -> tuple[ResidualEvaluation, list[Array]]:
+    criterion: AnyCriterion, log: Log, several: bool
+) -> tuple[AnyEvaluation, list[Array]]:
     """Return where to start, evaluated, and other points in order.
 
     Parameters
     ----------
-    criterion : ResidualCriterion
+    criterion : AnyCriterion
+        Of a model whose residuals have a structure, restricted or not.
     log : Log
     several : bool
         Whether there may be several minima were the residuals independent.
     """
-    space, structure = criterion.space, criterion.sums.structure
+    space = criterion.space
+    assert isinstance(space, JointSpace)
+    structure = space.structure
     first: Array = np.zeros(0)
     others: list[Array] = []
     if space.covariance.n_theta:
@@ -58,7 +62,7 @@ def residual_starts(
         if abs(r) > _STRONG:
             theta = space.covariance.scaled(theta, _LESS)
         candidates.append(space.join(np.where(theta == 0, LEAST_SD, theta), z))
-    best: ResidualEvaluation | None = None
+    best: AnyEvaluation | None = None
     values = []
     for point in candidates:
         e = log.evaluate(criterion, point)
@@ -67,4 +71,5 @@ def residual_starts(
             best = e
     if best is None:
         raise degenerate()
-    return best, [space.join(theta, best.z) for theta in others]
+    _, z = space.split(best.theta)
+    return best, [space.join(theta, z) for theta in others]

@@ -47,15 +47,25 @@ class DirectSolver:
         self._on_pattern = symbolic.on_pattern(A)
 
     @classmethod
-    def of(cls, A: BlockMatrix) -> DirectSolver:
+    def of(cls, A: BlockMatrix, patient: bool = True) -> DirectSolver:
         """Return a solver with a pattern of its own.
+
+        Parameters
+        ----------
+        A : BlockMatrix
+        patient : bool
+            Whether to look for the best plan however long that takes.
 
         Raises
         ------
         FitError
             If the memory that is free does not hold what it would take.
         """
-        return cls(Symbolic(A, costs=costs_of(A)), A)
+        costs = costs_of(A)
+        if patient:
+            return cls(Symbolic(A, costs=costs), A)
+        plan = make_plan(A.shapes, A.pairs, replace(costs, most_edges=_MOST_EDGES))
+        return cls(Symbolic(A, plan, costs), A)
 
     @classmethod
     def if_it_pays(cls, A: BlockMatrix) -> DirectSolver | None:

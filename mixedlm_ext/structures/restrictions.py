@@ -1,11 +1,11 @@
-"""Parameters that are fixed at a value, or equal to one another: equations in (θ, log σ).
+"""Parameters that are fixed at a value, or equal to one another: equations in (θ, η, log σ).
 
 Users think of standard deviations, correlations and ranges, the engine of θ. Where a quantity is a
 θ, as in a diagonal structure or one of standard deviations and correlations, the equation is
 linear, θ = Cψ + c. A standard deviation in the units of the response is σ times what θ says of it,
 so that fixing one ties θ to σ: log σ is then a parameter beside θ. Standard deviations and
 correlations of an unstructured term are functions of Γ = TT', whose derivatives its structure
-knows.
+knows. Parameters of the residuals, η, move alone: fixing one is linear, too.
 
 Quantities are of the user's columns: θ here is not standardized.
 """
@@ -21,18 +21,18 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.linalg.triangular import lower_root
-from mixedlm_ext.structures.covariance import Covariance
+from mixedlm_ext.structures.parameter_point import Jet, ParameterPoint
 
 Array = NDArray[np.float64]
 
 __all__ = [
     "Correlation",
     "Equation",
-    "Jet",
     "LogRange",
     "LogSd",
     "LogSigma",
     "LogTheta",
+    "OfResiduals",
     "Quantity",
     "Restrictions",
     "ThetaItself",
@@ -44,33 +44,11 @@ _APART = 1e-2
 """Least eigenvalue of a correlation matrix to start from."""
 
 
-@dataclass(frozen=True, eq=False)
-class Jet:
-    """A number with its derivatives in (θ, log σ), (m + 1,) and (m + 1, m + 1)."""
-
-    value: float
-    gradient: Array
-    hessian: Array
-
-    @classmethod
-    def constant(cls, m: int) -> Jet:
-        """Return zero."""
-        return cls(0.0, np.zeros(m + 1), np.zeros((m + 1, m + 1)))
-
-    def plus(self, other: Jet, factor: float) -> Jet:
-        """Return the sum with a multiple of another."""
-        return Jet(
-            self.value + factor * other.value,
-            self.gradient + factor * other.gradient,
-            self.hessian + factor * other.hessian,
-        )
-
-
 class Quantity(Protocol):
-    """A function of (θ, log σ)."""
+    """A function of (θ, η, log σ)."""
 
-    def at(self, covariance: Covariance, theta: Array, log_sigma: float) -> Jet:
-        """Return its value and derivatives at a θ in the user's units."""
+    def at(self, point: ParameterPoint) -> Jet:
+        """Return its value and derivatives in the parameters as users have them."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +57,11 @@ class ThetaItself:
 
     index: int
 
-    def at(self, covariance: Covariance, theta: Array, log_sigma: float) -> Jet:
+    def at(self, point: ParameterPoint) -> Jet:
         """Return θ_j."""
-        out = Jet.constant(len(theta))
+        out = point.zero
         out.gradient[self.index] = 1.0
-        return replace(out, value=float(theta[self.index]))
+        return replace(out, value=float(point.theta[self.index]))
 
 
 @dataclass(frozen=True)
@@ -93,13 +71,13 @@ class LogTheta:
     index: int
     absolute: bool
 
-    def at(self, covariance: Covariance, theta: Array, log_sigma: float) -> Jet:
+    def at(self, point: ParameterPoint) -> Jet:
         """Return log|θ_j| + log σ."""
-        out, own = Jet.constant(len(theta)), float(theta[self.index])
+        out, own = point.zero, float(point.theta[self.index])
         out.gradient[self.index] = np.divide(1.0, own)
         out.hessian[self.index, self.index] = -np.divide(1.0, own * own)
         out.gradient[-1] = float(self.absolute)
-        return replace(out, value=float(np.log(abs(own))) + self.absolute * log_sigma)
+        return replace(out, value=float(np.log(abs(own))) + self.absolute * point.user_log_sigma)
 
 
 @dataclass(frozen=True)
@@ -110,15 +88,15 @@ class LogSd:
     column: int
     absolute: bool
 
-    def at(self, covariance: Covariance, theta: Array, log_sigma: float) -> Jet:
+    def at(self, point: ParameterPoint) -> Jet:
         """Return ½ log Γ_aa + log σ."""
-        entries = _Entries(covariance, self.term, theta, [(self.column, self.column)])
+        entries = _Entries(point, self.term, [(self.column, self.column)])
         (y,) = entries.values
         out = entries.function(
             0.5 * float(np.log(y)), np.array([0.5 / y]), np.array([[-0.5 / y**2]])
         )
         out.gradient[-1] = float(self.absolute)
-        return replace(out, value=out.value + self.absolute * log_sigma)
+        return replace(out, value=out.value + self.absolute * point.user_log_sigma)
 
 
 @dataclass(frozen=True)
@@ -128,10 +106,10 @@ class Correlation:
     term: int
     columns: tuple[int, int]
 
-    def at(self, covariance: Covariance, theta: Array, log_sigma: float) -> Jet:
+    def at(self, point: ParameterPoint) -> Jet:
         """Return Γ_ab/√(Γ_aaΓ_bb)."""
         a, b = self.columns
-        entries = _Entries(covariance, self.term, theta, [(a, b), (a, a), (b, b)])
+        entries = _Entries(point, self.term, [(a, b), (a, a), (b, b)])
         x, y, w = entries.values
         r = 1.0 / np.sqrt(y * w)
         first = np.array([r, -0.5 * x * r / y, -0.5 * x * r / w])
@@ -149,9 +127,9 @@ class LogRange:
     index: int
     unit: float
 
-    def at(self, covariance: Covariance, theta: Array, log_sigma: float) -> Jet:
+    def at(self, point: ParameterPoint) -> Jet:
         """Return log(unit u/(1 - u))."""
-        out, u = Jet.constant(len(theta)), float(theta[self.index])
+        out, u = point.zero, float(point.theta[self.index])
         rate = np.divide(1.0, u * (1.0 - u))
         out.gradient[self.index] = rate
         out.hessian[self.index, self.index] = (2.0 * u - 1.0) * rate * rate
@@ -162,21 +140,41 @@ class LogRange:
 class LogSigma:
     """The logarithm of the residual standard deviation."""
 
-    def at(self, covariance: Covariance, theta: Array, log_sigma: float) -> Jet:
+    def at(self, point: ParameterPoint) -> Jet:
         """Return log σ."""
-        out = Jet.constant(len(theta))
+        out = point.zero
         out.gradient[-1] = 1.0
-        return replace(out, value=log_sigma)
+        return replace(out, value=point.user_log_sigma)
+
+
+@dataclass(frozen=True)
+class OfResiduals:
+    """One of the η of the residuals, plus log σ or not.
+
+    η is the log of a ratio of standard deviations, a power or a rate, or where a correlation of
+    residuals is in a search; a log ratio plus log σ is the log of a stratum's standard deviation.
+    """
+
+    index: int
+    absolute: bool = False
+
+    def at(self, point: ParameterPoint) -> Jet:
+        """Return η_k + log σ."""
+        out = point.zero
+        out.gradient[point.m + self.index] = 1.0
+        out.gradient[-1] = float(self.absolute)
+        return replace(
+            out, value=float(point.eta[self.index]) + self.absolute * point.user_log_sigma
+        )
 
 
 class _Entries:
     """Entries of a term's Γ with their derivatives, and functions of them."""
 
-    def __init__(
-        self, covariance: Covariance, term: int, theta: Array, entries: list[tuple[int, int]]
-    ) -> None:
-        structure, self._part = covariance.terms[term].structure, covariance.slices[term]
-        self._m, own = len(theta), theta[self._part]
+    def __init__(self, point: ParameterPoint, term: int, entries: list[tuple[int, int]]) -> None:
+        structure = point.covariance.terms[term].structure
+        self._size, self._part = point.size, point.covariance.slices[term]
+        own = point.theta[self._part]
         T, D = structure.template(own), structure.gamma_derivatives(own)
         self.values = [np.float64(T[a] @ T[b]) for a, b in entries]
         self._slopes = np.array([D[:, a, b] for a, b in entries])
@@ -189,7 +187,7 @@ class _Entries:
 
     def function(self, value: float, first: Array, second: Array) -> Jet:
         """Return the jet of a function with these derivatives in the entries."""
-        out = Jet.constant(self._m)
+        out = Jet.zero(self._size)
         out.gradient[self._part] = first @ self._slopes
         curved = sum(f * C for f, C in zip(first, self._curvatures))
         out.hessian[self._part, self._part] = self._slopes.T @ second @ self._slopes + curved
@@ -220,11 +218,11 @@ class Equation:
             for _, quantity in self.parts
         )
 
-    def at(self, covariance: Covariance, theta: Array, log_sigma: float) -> Jet:
+    def at(self, point: ParameterPoint) -> Jet:
         """Return what the left side is more than the target."""
-        out = Jet.constant(len(theta))
+        out = point.zero
         for factor, quantity in self.parts:
-            out = out.plus(quantity.at(covariance, theta, log_sigma), factor)
+            out = out.plus(quantity.at(point), factor)
         return replace(out, value=out.value - self.target)
 
 
@@ -266,23 +264,18 @@ class Restrictions:
         """Say whether all equations of another are among these."""
         return other is None or set(other.equations) <= set(self.equations)
 
-    def at(self, covariance: Covariance, theta_std: Array, log_sigma: float) -> list[Jet]:
-        """Return the equations' left sides less their targets; derivatives in standardized θ."""
-        inverse = np.linalg.inv(covariance.jacobian)
-        theta = inverse @ theta_std
-        m = len(theta)
-        C = np.zeros((m + 1, m + 1))
-        C[:m, :m], C[m, m] = inverse, 1.0
+    def at(self, point: ParameterPoint) -> list[Jet]:
+        """Return the equations' left sides less their targets; derivatives in the point's own."""
         with np.errstate(all="ignore"):  # what is undefined at this θ is nan
-            jets = [equation.at(covariance, theta, log_sigma) for equation in self.equations]
-            return [Jet(j.value, C.T @ j.gradient, C.T @ j.hessian @ C) for j in jets]
+            return [point.carry(equation.at(point)) for equation in self.equations]
 
-    def seed(self, covariance: Covariance, theta_std: Array, log_sigma: float) -> Array:
+    def seed(self, point: ParameterPoint) -> Array:
         """Return a standardized θ like another, with what is asked of whole covariance matrices.
 
         Newton's method finds its way from there, as it may not from correlations of other signs.
         """
-        theta = covariance.unstandardize(theta_std)
+        covariance, log_sigma = point.covariance, point.log_sigma
+        theta = covariance.unstandardize(point.standardized)
         matrices: dict[int, Array] = {}
 
         def matrix(term: int) -> Array:
@@ -312,9 +305,9 @@ class Restrictions:
             theta[covariance.slices[term]] = covariance.terms[term].structure.theta_of(root)
         return covariance.standardize(theta)
 
-    def count(self, covariance: Covariance, theta_std: Array, log_sigma: float) -> int:
+    def count(self, point: ParameterPoint) -> int:
         """Return the number of parameters that the equations take away."""
-        gradients = np.array([j.gradient for j in self.at(covariance, theta_std, log_sigma)])
+        gradients = np.array([j.gradient for j in self.at(point)])
         return int(np.linalg.matrix_rank(gradients)) if gradients.size else 0
 
 

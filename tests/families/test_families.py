@@ -20,6 +20,7 @@ from mixedlm_ext.families.choose import (
     with_extra,
 )
 from mixedlm_ext.families.curves import Curve
+from mixedlm_ext.families.distinct import DistinctCounts
 from mixedlm_ext.families.prior import PriorWeights
 
 Array = NDArray[np.float64]
@@ -203,3 +204,44 @@ def test_the_estimated_alpha_is_in_the_family() -> None:
     assert family.alpha == pytest.approx(0.25)
     assert isinstance(family.link, L.Log)
     assert with_extra(F.Poisson(), np.zeros(0)).__class__ is F.Poisson
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_many_responses_are_each_of_its_own(name: str) -> None:
+    model, eta, omega = likelihood(name)
+    y = CASES[name][1]
+    Y, etas = np.column_stack([y, y[::-1], y]), np.column_stack([eta, eta, eta + 0.01])
+    omegas = omega[:, None] + np.array([0.0, 0.2, 8.0])
+    many = model.of_many(Y).take_responses(np.array([2, 0, 1])).take_responses([1, 2, 0])
+    at = many.given(omegas)(etas)
+    for j in range(3):
+        own = model.with_response(np.ascontiguousarray(Y[:, j])).at(etas[:, j], omegas[:, j])
+        for attribute in ("loglike", "score", "observed", "expected_slope", "observed_slope"):
+            np.testing.assert_allclose(
+                getattr(at, attribute)[:, j], getattr(own, attribute), rtol=1e-10, atol=1e-12
+            )
+        np.testing.assert_allclose(at.total[j], own.loglike.sum(), rtol=1e-11)
+        if len(omega):
+            np.testing.assert_allclose(
+                at.extra_total[j], own.extra_score.sum(), rtol=1e-8, atol=1e-12
+            )
+            for attribute in ("score_extra", "expected_extra", "observed_extra"):
+                np.testing.assert_allclose(
+                    np.broadcast_to(getattr(at, attribute), Y.shape)[:, j],
+                    getattr(own, attribute),
+                    rtol=1e-9,
+                    atol=1e-13,
+                )
+        starts = model.with_response(Y[:, j]).start_omega(etas[:, j])
+        np.testing.assert_allclose(many.start_omega(etas)[:, j] if len(omega) else [], starts)
+
+
+def test_distinct_counts_of_some_responses() -> None:
+    Y = np.random.default_rng(3).poisson(2.0, (30, 5)).astype(float)
+    weights = np.arange(1.0, 31.0)[:, None]
+    counts = DistinctCounts.of(Y, weights)
+    assert len(counts.values) < 60
+    np.testing.assert_allclose(counts.total(np.sqrt(counts.values)), (weights * Y**0.5).sum(axis=0))
+    some = counts.take(np.array([3, 1]))
+    np.testing.assert_allclose(some.total(some.values), (weights * Y).sum(axis=0)[[3, 1]])
+    np.testing.assert_array_equal(some.spread(np.array([7.0, 8.0])), np.where(some.response, 8, 7))

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 from glmm_reference import fitted, model, negative_binomial, table
+from numpy.testing import assert_allclose
 from scipy import stats
 
 from mixedlm_ext import DesignError, FitError, MixedGLM, MixedLM, RandomTerm, anova
@@ -307,6 +308,28 @@ def test_the_averaged_mean_is_an_integral(cbpp: Any) -> None:
     variance = np.einsum("na,ab,nb->n", Z, log.cov_re.to_numpy(), Z)
     average = log.predict(rows, which="average", conditional=False)
     np.testing.assert_allclose(average, np.exp(eta + variance / 2.0), rtol=1e-9)
+
+
+def test_models_predict_from_params(cbpp: Any) -> None:
+    """As statsmodels' GLM does; marginaleffects and others ask for it."""
+    model = cbpp.model
+    population = cbpp.predict(conditional=False).to_numpy()
+    assert_allclose(model.predict(cbpp.params), population, rtol=1e-12)
+    other = [0.5, 0.0, 1.0, -1.0]
+    glm = sm.GLM(model.endog, model.exog, family=sm.families.Binomial())
+    assert_allclose(model.predict(other, model.exog[:5]), glm.predict(other, model.exog[:5]))
+    linear = model.predict(other, model.exog[:5], which="linear")
+    assert_allclose(linear, model.exog[:5] @ other)
+    herds = RandomTerm(np.repeat(np.arange(14), 4))
+    shifted = MixedGLM(
+        np.arange(56), model.exog, [herds], family=sm.families.Poisson(), offset=np.full(56, 2.0)
+    )
+    assert_allclose(shifted.predict(other, which="linear"), model.exog @ other + 2.0)
+    with pytest.raises(FitError, match="the model has 4 fixed effects"):
+        model.predict([1.0])
+    for name in ("loglike", "score", "hessian", "information"):
+        with pytest.raises(AttributeError, match=f"{name} is a function of params alone"):
+            getattr(model, name)
 
 
 def test_prediction_errors(cbpp: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,7 +44,7 @@ def test_each_is_a_single_fit(cells: pd.DataFrame, model: MixedGLM) -> None:
     for name in ("gene0", "gene3"):
         one = MixedGLM.from_formula(
             f"{name} ~ treated + (1 | donor)", cells, family=FAMILY, exposure="depth"
-        ).fit()
+        ).fit(tol=1e-11)
         assert many.llf[name] == pytest.approx(one.llf, abs=1e-8)
         np.testing.assert_allclose(many.params.loc[name], one.params, atol=1e-7)
         np.testing.assert_allclose(many.bse.loc[name], one.bse, rtol=1e-6)
@@ -80,3 +81,87 @@ def test_values_that_the_family_cannot_have(cells: pd.DataFrame, model: MixedGLM
         many = model.fit_many(genes)
     assert many.converged["gene0"]
     assert "whole numbers" in many.failures["part"]
+
+
+F = sm.families
+MANY = 24
+
+
+@pytest.fixture(scope="module")
+def sparse_genes(cells: pd.DataFrame) -> pd.DataFrame:
+    """Genes of all levels, half of them Poisson or without differences between donors."""
+    rng = np.random.default_rng(8)
+    donor = cells["donor"].to_numpy()
+    level, size = rng.normal(0.0, 1.5, MANY), np.exp(rng.normal(0.5, 0.7, MANY))
+    effect = np.where(np.arange(MANY) % 3 == 0, 0.0, 0.5) * rng.normal(size=(10, MANY))
+    mu = cells["depth"].to_numpy()[:, None] * np.exp(level + effect[donor])
+    shape = np.where(np.arange(MANY) % 4 == 0, 1e8, size)
+    counts = rng.poisson(rng.gamma(shape, mu / shape))
+    return pd.DataFrame(counts, index=cells.index, columns=[f"g{j}" for j in range(MANY)])
+
+
+@pytest.mark.parametrize("term", ["(1 | donor)", "(treated | donor)", "(1 | donor) + (1 | plate)"])
+@pytest.mark.parametrize(
+    "family", [FAMILY, F.Poisson(), F.Binomial(), F.Gamma(F.links.Log())], ids=lambda f: type(f)
+)
+def test_likelihoods_and_verdicts_are_those_of_single_fits(
+    cells: pd.DataFrame, sparse_genes: pd.DataFrame, family: Any, term: str
+) -> None:
+    genes = sparse_genes.iloc[:, :8]
+    if isinstance(family, F.Binomial):
+        genes = (genes > 1).astype(float)
+    elif isinstance(family, F.Gamma):
+        genes = genes + 0.5
+    frame = cells[["donor", "treated"]].join(genes).assign(plate=np.arange(len(cells)) % 5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = MixedGLM.from_formula(f"g0 ~ treated + {term}", frame, family=family)
+        many = model.fit_many(genes)
+        for name in genes:
+            if name in many.failures and "constant" in many.failures[name]:
+                continue
+            one = MixedGLM.from_formula(f"{name} ~ treated + {term}", frame, family=family).fit()
+            assert many.converged[name] == one.converged
+            assert many.llf[name] == pytest.approx(one.llf, abs=1e-6)
+            if one.converged:
+                np.testing.assert_allclose(many.params.loc[name], one.params, atol=1e-3)
+                np.testing.assert_allclose(many.bse.loc[name], one.bse, rtol=1e-3)
+                np.testing.assert_allclose(many.theta.loc[name], one.theta, atol=2e-3)
+
+
+def test_every_gene_is_fitted_or_said(cells: pd.DataFrame, sparse_genes: pd.DataFrame) -> None:
+    frame = cells.join(sparse_genes)
+    model = MixedGLM.from_formula("g0 ~ treated + (1 | donor)", frame, FAMILY, exposure="depth")
+    genes = sparse_genes.assign(
+        none=0, one_cell=np.eye(len(cells), dtype=int)[3], control=np.where(cells["treated"], 0, 2)
+    )
+    with pytest.warns(ConvergenceWarning, match="3 of 27"):
+        many = model.fit_many(genes)
+    assert set(many.failures.index) == {"none", "one_cell", "control"}
+    assert not many.converged[list(many.failures.index)].any()
+    assert many.converged.sum() == MANY
+    poisson = many.scale.iloc[:MANY:4]
+    assert (poisson < 0.3).all()
+    assert (many.theta.iloc[:MANY:3] < 0.4).all(axis=None)
+    assert (many.theta.iloc[:, 0] >= 0).sum() == MANY + 2
+
+
+def test_a_poisson_gene_has_the_poisson_fit(cells: pd.DataFrame) -> None:
+    """Where alpha is zero, everything is as for the Poisson distribution."""
+    rng = np.random.default_rng(1)
+    y = np.round(5.0 + rng.uniform(-2, 2, len(cells)))
+    frame = cells.assign(y=y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        many = MixedGLM.from_formula("y ~ treated + (1 | donor)", frame, FAMILY).fit_many(
+            frame[["y"]]
+        )
+        one = MixedGLM.from_formula("y ~ treated + (1 | donor)", frame, FAMILY).fit()
+        poisson = MixedGLM.from_formula("y ~ treated + (1 | donor)", frame, F.Poisson()).fit()
+    assert many.converged["y"]
+    assert many.scale["y"] < 1e-6
+    assert one.family.alpha < 1e-6
+    assert many.llf["y"] == pytest.approx(poisson.llf, abs=1e-5)
+    assert one.llf == pytest.approx(poisson.llf, abs=1e-5)
+    np.testing.assert_allclose(many.bse.loc["y"], poisson.bse, rtol=1e-5)
+    np.testing.assert_allclose(one.bse, poisson.bse, rtol=1e-5)

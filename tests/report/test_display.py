@@ -237,6 +237,14 @@ def test_summary_col_has_the_random_effects() -> None:
     assert "sd Residual" not in own.index
 
 
+def test_summary_col_of_a_generalized_fit() -> None:
+    summary_col = pytest.importorskip("statsmodels.iolib.summary2").summary_col
+    table = summary_col([generalized().fit()], include_r2=False).tables[0]
+    rows = {"sd herd Intercept": "0.6423", "N": "56", "N herd": "15", "AIC": "194.1"}
+    for label, value in rows.items():
+        assert list(table.loc[label]) == [value], label
+
+
 def test_summary_col_of_a_structure() -> None:
     formula = "score ~ Machine + cs(0 + Machine | Worker)"
     rows = {k: f(None) for k, f in fit(formula, "machines").default_model_infos.items()}

@@ -22,6 +22,7 @@ from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.products.products import BlockMatrix
 from mixedlm_ext.products.supports import Diagonal, LevelSquares, squares_of_rows
+from mixedlm_ext.search.pair_moments import pair_moments
 from mixedlm_ext.solvers.direct import DirectSolver
 from mixedlm_ext.solvers.levelwise import LevelwiseSolver
 
@@ -104,7 +105,16 @@ def test_numbers_keep_their_support() -> None:
     assert mixed.squares(0) is None
     assert_allclose(mixed.diagonal[0][:, :, 2], turned.T @ A.diagonal[0][:, :, 2] @ turned)
     order = np.eye(k)[:, ::-1]
-    assert_allclose(A.congruent({0: order}).diagonal[0], A.diagonal[0][::-1, ::-1])
+    turned_round = A.congruent({0: order})
+    assert isinstance(turned_round.squares(0), LevelSquares)
+    assert_allclose(turned_round.diagonal[0], A.diagonal[0][::-1, ::-1])
+    doubled = A.congruent({0: 2.0 * np.eye(k)})
+    assert_allclose(doubled.diagonal[0], 4.0 * A.diagonal[0])
+    for B in (A, whole(A)):
+        assert_allclose(B.squared_lengths(0), np.einsum("aal->a", A.diagonal[0]))
+        assert_allclose(B.sizes(0), np.einsum("aal->l", A.diagonal[0]))
+        assert_allclose(B.average[0], A.diagonal[0].mean(axis=2))
+        assert_allclose(B.largest[0], np.einsum("aal->al", A.diagonal[0]).max(axis=1))
     assert_allclose(A.plus(A, 1.0).diagonal[0], 2.0 * A.diagonal[0])
 
 
@@ -147,9 +157,11 @@ def test_effects_of_all_sizes_keep_their_digits() -> None:
     k = A.shapes[0][0]
     small = LevelwiseSolver(A).factor([1e-6 * np.eye(k)])
     assert_allclose(small.quadratic(H), 1e-12 * H.T @ H, rtol=1e-10)
-    large = LevelwiseSolver(A).factor([1e6 * np.eye(k)])
     expected = H.T @ np.linalg.pinv(A.dense, hermitian=True) @ H
-    assert_allclose(large.quadratic(H), expected, rtol=1e-10)
+    alike = np.linalg.cholesky(0.99 + 0.01 * np.eye(k))
+    for T in (1e6 * np.eye(k), 1e6 * alike):
+        large = LevelwiseSolver(A).factor([T])
+        assert_allclose(large.quadratic(H), expected, rtol=1e-9)
 
 
 def test_other_numbers() -> None:
@@ -196,6 +208,38 @@ def test_the_criterion_and_its_derivatives(formula: str, reml: bool) -> None:
             close = {"rtol": 1e-6, "atol": 1e-8 * (1.0 + np.abs(expected).max(initial=0.0))}
             assert_allclose(getattr(one, name), expected, err_msg=name, **close)
         assert_allclose(one.pls.b, two.pls.b, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("reml", [True, False])
+@pytest.mark.parametrize("formula", FORMULAS[:2])
+def test_second_derivatives_are_differences_of_the_gradient(formula: str, reml: bool) -> None:
+    problem, _ = problems(formula)
+    criterion = GaussianCriterion(problem, reml)
+    theta = np.array([0.6, 0.8, 0.4])[-len(problem.covariance.start()) :]
+    steps = 1e-5 * np.eye(len(theta))
+    by_hand = [
+        (criterion.at(theta + h).gradient - criterion.at(theta - h).gradient) / 2e-5 for h in steps
+    ]
+    assert_allclose(criterion.at(theta).hessian, by_hand, rtol=1e-5, atol=1e-4)
+
+
+def test_pairs_start_near_what_made_the_data() -> None:
+    rng = np.random.default_rng(0)
+    t = rng.uniform(0.0, 10.0, (300, 4)).round(1)
+    distance = np.abs(t[:, :, None] - t[:, None])
+    roots = np.linalg.cholesky(9.0 * np.exp(-distance / 3.0) + 1e-9 * np.eye(4))
+    y = np.einsum("gab,gb->ga", roots, rng.standard_normal((300, 4)))
+    y += 2.0 * rng.standard_normal(y.shape)
+    g = np.repeat(np.arange(300), 4)
+    data = pd.DataFrame({"g": g, "t": t.ravel(), "y": y.ravel()})
+    problem = MixedLM.from_formula("y ~ 1 + exp(0 + position(t) | g)", data).problem
+    squares = problem.cp.A.squares(0)
+    assert squares is not None
+    sd, share = problem.covariance.unstandardize(pair_moments(problem, squares))
+    unit = problem.covariance.terms[0].structure.range_unit
+    assert unit is not None
+    assert_allclose(sd, 1.5, rtol=0.25)
+    assert_allclose(share, 3.0 / (3.0 + unit), atol=0.15)
 
 
 @pytest.mark.parametrize("formula", FORMULAS)

@@ -524,7 +524,6 @@ def test_other_searches_end_there_too(name: str, results: dict[str, Any]) -> Non
         lambda r: r.get_influence(),
         lambda r: r.model.power("x = 0", [0, 0, 0], covariances=[1.0, 1.0]),
         lambda r: r.robust_cov(cluster="item"),
-        lambda r: r.model.fit(fix={"g.Intercept": 1.0}),
         lambda r: r.model.fit(solver="iterative"),
     ],
 )

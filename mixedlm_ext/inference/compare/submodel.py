@@ -12,6 +12,7 @@ from mixedlm_ext.criteria.assemble import assemble
 from mixedlm_ext.criteria.linear import criterion_of
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.criteria.residual import ResidualCriterion, ResidualEvaluation
+from mixedlm_ext.criteria.restricted import RestrictedCriterion, RestrictedEvaluation
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.design.rows import Rows
 from mixedlm_ext.estimation.fit import Fit
@@ -94,9 +95,8 @@ def maximum(
         return Likelihood(_count(problem, K, sigma), -0.5 * value)
     best, log = optimize(criterion)
     npar = _count(problem, n_theta + K, sigma)
-    if restrictions is not None:
-        log_sigma = 0.5 * float(np.log(best.scale))
-        npar -= restrictions.count(problem.covariance, best.theta, log_sigma)
+    if isinstance(criterion, RestrictedCriterion) and isinstance(best, RestrictedEvaluation):
+        npar -= criterion.count(best)
     return Likelihood(npar, -0.5 * best.value, log.converged)
 
 

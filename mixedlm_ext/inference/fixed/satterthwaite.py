@@ -111,9 +111,10 @@ class Satterthwaite:
         """Return A of parameters that fulfil equations."""
         fit = self._fit
         criterion = RestrictedCriterion(
-            fit.problem, fit.reml, fit.fixed_sigma, restrictions, explicit=True
+            fit.problem, fit.reml, fit.fixed_sigma, restrictions, explicit=True, in_user_scale=True
         )
         theta = fit.problem.covariance.standardize(fit.theta)
+        theta = theta if fit.z is None else np.concatenate([theta, fit.z])
         point = theta if fit.fixed_sigma is not None else np.append(theta, np.log(fit.sigma))
         e = criterion.at_point(point)
         at_end = ~self._free

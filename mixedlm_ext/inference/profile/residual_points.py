@@ -61,6 +61,13 @@ class ResidualModel:
         """Ends of (θ, z)."""
         return self.criterion().space.domain
 
+    def holding(self, j: int, value: float) -> ResidualModel:
+        """Return the model with a coefficient of X held, as part of the offset."""
+        design = self.design
+        offset = value * design.X[:, j] + (0.0 if design.offset is None else design.offset)
+        rows = replace(design.rows, X=np.delete(design.X, j, axis=1), offset=offset)
+        return ResidualModel(replace(design, rows=rows), self.fixed_sigma)
+
 
 def residual_estimates(e: ResidualEvaluation) -> NaturalParameters:
     """Return the estimates at an evaluation in the user's scale."""
@@ -111,13 +118,10 @@ class BetaHeld:
 
     def refit(self, t: float, x: Array) -> Found:
         """Minimize at one value of the coefficient; ∂r²/∂t = -2x_j'We."""
-        design, j = self._model.design, self._j
-        column = design.X[:, j]
-        offset = t * column + (0.0 if design.offset is None else design.offset)
-        rows = replace(design.rows, X=np.delete(design.X, j, axis=1), offset=offset)
-        model = ResidualModel(replace(design, rows=rows), self._model.fixed_sigma)
+        j, model = self._j, self._model.holding(self._j, t)
         e = minimize(model.criterion().at, x, model.ends)
         others = residual_estimates(e)
+        column = self._model.design.X[:, j]
         slope = -2.0 * float(column @ e.weighed_residuals(model.design)) / e.scale
         estimates = replace(others, beta=np.insert(others.beta, j, t))
         return Found(e.theta, e.value, slope, estimates)
