@@ -25,6 +25,7 @@ from mixedlm_ext.products.layout import Layout
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.residual_cells import Cells, CellsOfRoots, joined_levels
 from mixedlm_ext.products.residual_elements import Elements, elements_of
+from mixedlm_ext.products.residual_matrices import count_pairs
 from mixedlm_ext.products.residual_parts import count_parts, split, symmetric_part
 from mixedlm_ext.products.roots import levels_of_roots
 from mixedlm_ext.residual.structure import ResidualRows, ResidualStructure
@@ -117,6 +118,11 @@ class ResidualSums:
         if self._elements is not None:
             return f"elements of a precision matrix, {len(self._elements.which)} of them"
         return "from the rows at each point"
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs of rows have correlated residuals, each row with itself among them."""
+        return count_pairs(self._rows.codes)
 
     def level(self, z: Array) -> float:
         """Return the log of what the standard deviations are relative to, in the user's scale."""

@@ -80,6 +80,17 @@ class CorrelationKind(ABC):
     def between(self, r: float, distance: Array) -> Array:
         """Return the correlations of different rows of one group at given distances."""
 
+    def slopes_between(self, r: float, distance: Array) -> tuple[Array, Array]:
+        """Return the first and second derivatives of these in r: of r^h at h units of distance."""
+        h = self.units(distance)
+        first = h * np.power(r, np.maximum(h - 1.0, 0.0))
+        exponent = h - 2.0 if r > 0 else np.maximum(h - 2.0, 0.0)
+        return first, h * (h - 1.0) * np.power(r, exponent)
+
+    def units(self, distance: Array) -> Array:
+        """Return distances in units."""
+        return distance / self.unit
+
 
 class Autoregressive(CorrelationKind):
     """rho^|t - t'| at whole numbers t, -1 < rho < 1."""
@@ -112,7 +123,11 @@ class Autoregressive(CorrelationKind):
 
     def between(self, r: float, distance: Array) -> Array:
         """Return r^distance."""
-        return np.asarray(np.power(r, np.rint(distance)))
+        return np.asarray(np.power(r, self.units(distance)))
+
+    def units(self, distance: Array) -> Array:
+        """Return whole numbers."""
+        return np.asarray(np.rint(distance))
 
 
 class ContinuousAutoregressive(CorrelationKind):
@@ -194,6 +209,10 @@ class Exchangeable(CorrelationKind):
     def between(self, r: float, distance: Array) -> Array:
         """Return r."""
         return np.full(np.shape(distance), r)
+
+    def slopes_between(self, r: float, distance: Array) -> tuple[Array, Array]:
+        """Return ones and zeros."""
+        return np.ones(np.shape(distance)), np.zeros(np.shape(distance))
 
 
 KINDS: dict[str, type[CorrelationKind]] = {

@@ -527,7 +527,7 @@ def test_what_users_see(model: MixedLM, fixed: MixedLMResults) -> None:
         ({"equal": [("Subject.Days", "Subject.Intercept.Days")]}, "they cannot be equal"),
         ({"equal": [3]}, "no set of names"),
         ({"fix": {"Subject.Days": 1.0}, "method": "bobyqa"}, "knows no fixed"),
-        ({"fix": {"Subject.Days": 1.0}, "ddf": "kenward-roger"}, "Kenward-Roger knows no"),
+        ({"fix": {"Subject.Days": 1.0}, "ddf": "kenward-roger-full"}, "not told apart"),
         ({"fix": {"Days": 1.0}}, "no parameter of the random effects"),
     ],
 )

@@ -516,8 +516,6 @@ def test_other_searches_end_there_too(name: str, results: dict[str, Any]) -> Non
 @pytest.mark.parametrize(
     "call",
     [
-        lambda r: r.with_ddf("kenward-roger"),
-        lambda r: r.model.fit(ddf="kenward-roger"),
         lambda r: r.icc(),
         lambda r: r.r2(),
         lambda r: r.total_variance(),

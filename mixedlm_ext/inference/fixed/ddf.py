@@ -14,7 +14,7 @@ from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import DegreesOfFreedom, Fitted
-from mixedlm_ext.inference.fixed.kenward_roger import KenwardRoger, check_residual
+from mixedlm_ext.inference.fixed.kenward_roger import KenwardRoger, check_pairs
 from mixedlm_ext.inference.fixed.satterthwaite import Satterthwaite
 from mixedlm_ext.structures.restrictions import Restrictions
 
@@ -70,7 +70,7 @@ def check_usable(problem: Problem, name: str) -> None:
     """Raise FitError before a fit if a method is not for such covariances or such a solver."""
     if name not in ("kenward-roger", _VARIANT):
         return
-    check_residual(problem)
+    check_pairs(problem)
     if problem.solver.name == "iterative":
         raise FitError(
             f"ddf={name!r} needs the covariances of all pairs of random effects, which the "
@@ -88,10 +88,10 @@ def check_unrestricted(restrictions: Restrictions | None, problem: Problem, name
             "the iterative solver knows no fixed and equal parameters, which fix= and equal= ask "
             "for. Pass solver='exact', if memory holds it, or leave them out."
         )
-    if name in ("kenward-roger", _VARIANT):
+    if name == _VARIANT:
         raise FitError(
-            "Kenward-Roger knows no fixed and equal parameters, which fix= and equal= ask for. Use "
-            "ddf='satterthwaite', which holds them."
+            f"{_VARIANT!r} counts variances estimated as zero, which are not told apart from those "
+            "that fix= and equal= hold. Use ddf='kenward-roger'."
         )
 
 

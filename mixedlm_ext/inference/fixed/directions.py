@@ -14,7 +14,7 @@ from mixedlm_ext.products.products import CrossProducts
 
 Array = NDArray[np.float64]
 
-__all__ = ["Direction", "bent", "directions"]
+__all__ = ["Direction", "bent", "directions", "pattern"]
 
 _STEP = 1e-5
 """Step of the differences of first derivatives, relative to the parameter."""
@@ -96,12 +96,16 @@ def _absolute(fit: Fit, i: int) -> Array:
 def _pattern(fit: Fit, i: int, D: Array) -> Array:
     """Return E of a change D of the covariance of a term's effects."""
     cp, term = fit.problem.cp, fit.problem.covariance.terms[i]
-    k, levels = cp.shapes[term.block]
-    block = slice(cp.offsets[term.block], cp.offsets[term.block + 1])
-    within = np.zeros((k, k))
+    within = np.zeros((cp.shapes[term.block][0],) * 2)
     within[term.own, term.own] = term.whitening @ D @ term.whitening.T
+    return pattern(cp, term.block, within)
+
+
+def pattern(cp: CrossProducts, i: int, D: Array) -> Array:
+    """Return E of a change D (k, k) of the covariance of the standardized effects of a block."""
+    block = slice(cp.offsets[i], cp.offsets[i + 1])
     out = np.zeros((cp.q, cp.q))
-    out[block, block] = np.kron(within, _covariance(cp, term.block, levels))
+    out[block, block] = np.kron(D, _covariance(cp, i, cp.shapes[i][1]))
     return out
 
 

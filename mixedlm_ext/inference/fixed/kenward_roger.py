@@ -1,8 +1,8 @@
 """Kenward & Roger's adjusted covariance and degrees of freedom (1997, Biometrics 53, 983-997).
 
 With G_i the derivatives of Σ = σ²V, one G = Z E Z' for each variance, covariance or other parameter
-of the random effects, and W⁻¹ for the residual variance; Φ = (X'Σ⁻¹X)⁻¹ and P the projection of the
-REML likelihood,
+of the random effects, σ²∂R for each of the residuals, and R for their variance; Φ = (X'Σ⁻¹X)⁻¹ and
+P the projection of the REML likelihood,
 
     P_i = -X'Σ⁻¹G_iΣ⁻¹X,   Q_ij = X'Σ⁻¹G_iΣ⁻¹G_jΣ⁻¹X,   [W⁻¹]_ij = tr(PG_iPG_j)/2
     Φ_A = Φ + 2 Φ {Σ_ij W_ij (Q_ij - P_iΦP_j)} Φ
@@ -15,12 +15,11 @@ Where Σ is not linear in standard deviations and correlations, its second deriv
 estimates that the bend of Σ makes, and with it the answer does not depend on the parameters that
 one covariance is written in.
 
-Everything with Z comes from q × q cross-products; everything with W⁻¹ from Σ = Σ_i φ_iG_i, so
-nothing of size n appears and prior weights are right: φ is the parameter itself where Σ is linear
-in it, half of a standard deviation, in which Γ is homogeneous of degree two, and 0 of a
-correlation. Where several G are dependent, as in (1 | g) + (0 + f | g), the generalized inverse
-takes the place of [W⁻¹]⁻¹: what it gives depends on the space of the G alone, so that one model has
-one answer, however it is written.
+Everything with Z comes from q × q cross-products, what parameters of the residuals change from
+sparse matrices of the rows (see changes.py). Parameters that are held are left out of W (see
+kenward_roger_terms.py). Where several G are dependent, as in (1 | g) + (0 + f | g), the generalized
+inverse takes the place of [W⁻¹]⁻¹: what it gives depends on the space of the G alone, so that one
+model has one answer, however it is written.
 
 Variances estimated as zero are left out, or kept as if they were in the interior, as pbkrtest does
 (Halekoh & Højsgaard 2014, Journal of Statistical Software 59(9)).
@@ -38,16 +37,16 @@ from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.fixed.boundary import zero_variances
-from mixedlm_ext.inference.fixed.directions import Direction, bent, directions
+from mixedlm_ext.inference.fixed.kenward_roger_terms import Terms, estimated_terms, free_terms
 
 Array = NDArray[np.float64]
 
-__all__ = ["KenwardRoger", "check_residual"]
+__all__ = ["KenwardRoger", "check_pairs"]
 
 _MOST_COLUMNS = 6000
 """Columns of Z up to which dense q × q matrices are reasonable."""
-_DEPENDENT = 1e-9
-"""Eigenvalues this small of an information matrix with a unit diagonal count as zero."""
+_MOST_PAIRS = 20_000_000
+"""Pairs of rows of one group up to which their covariances are reasonable."""
 
 
 class KenwardRoger:
@@ -62,84 +61,41 @@ class KenwardRoger:
     Raises
     ------
     FitError
-        After ML, with a fixed sigma, or when Z has too many columns for a dense q × q matrix.
+        After ML, or when Z has too many columns for a dense q × q matrix, or groups of correlated
+        residuals too many pairs of rows.
     """
 
     def __init__(self, fit: Fit, keep_zeros: bool = False) -> None:
         q = fit.problem.cp.q
-        if not fit.reml or fit.fixed_sigma is not None:
+        if not fit.reml:
             raise FitError(
-                "Kenward-Roger needs a REML fit with an estimated sigma. "
-                "Refit with reml=True, or use ddf='satterthwaite'."
+                "Kenward-Roger needs a REML fit. Refit with reml=True, or use ddf='satterthwaite'."
             )
         if q > _MOST_COLUMNS:
             raise FitError(
                 f"Kenward-Roger needs dense {q} × {q} matrices here; at most {_MOST_COLUMNS} "
                 "columns of Z are reasonable. Use ddf='satterthwaite'."
             )
-        check_residual(fit.problem)
+        check_pairs(fit.problem)
+        self._held = fit.restrictions is not None or fit.fixed_sigma is not None
+        if self._held and keep_zeros:
+            raise FitError(
+                "'kenward-roger-full' counts variances estimated as zero, which is not told apart "
+                "from those that fix=, equal= or sigma= hold. Use ddf='kenward-roger'."
+            )
         self._fit, self._keep_zeros = fit, keep_zeros
         self.name = "kenward-roger-full" if keep_zeros else "kenward-roger"
 
     def cov(self) -> Array:
         """Return the adjusted covariance Φ_A."""
-        Phi, P, Q, W = self._terms
+        Phi, P, Q, W = self._terms.Phi, self._terms.P, self._terms.Q, self._terms.W
         inner = np.einsum("ij,ijpq->pq", W, Q) - np.einsum("ij,ipr,rs,jsq->pq", W, P, Phi, P)
-        return np.asarray(Phi + 2.0 * Phi @ inner @ Phi + Phi @ self._bend @ Phi)
+        return np.asarray(Phi + 2.0 * Phi @ inner @ Phi + Phi @ self._terms.bend @ Phi)
 
     @cached_property
-    def _bend(self) -> Array:
-        """What the second derivatives of Σ add, between Φ and Φ."""
-        fit, (Phi, P, _, W) = self._fit, self._terms
-        if not fit.problem.covariance.shaped:
-            return np.zeros_like(Phi)
-        parameters = self._parameters
-        ZVZ, ZVX, _ = (block / fit.sigma**2 for block in _cross_products(fit))
-        ZPZ = ZVZ - ZVX @ Phi @ ZVX.T
-        R = bent(fit, parameters, W)
-        RP = R @ ZPZ
-        traces = np.array([np.sum((p.E @ ZPZ) * RP.T) for p in parameters])
-        phi = np.array([p.phi for p in parameters])
-        last = (np.trace(RP) - phi @ traces) / fit.sigma**2
-        bias = -0.25 * W @ np.append(traces, last)
-        return np.asarray(np.einsum("l,lpq->pq", bias, P) - 0.5 * ZVX.T @ R @ ZVX)
-
-    @cached_property
-    def _parameters(self) -> list[Direction]:
-        """The parameters of the random effects that count."""
-        return list(directions(self._fit, self._keep_zeros))
-
-    @cached_property
-    def _terms(self) -> tuple[Array, Array, Array, Array]:
-        """Φ, P_i, Q_ij and W."""
-        fit = self._fit
-        scale = fit.sigma**2
-        Phi = scale * fit.unscaled_cov
-        ZVZ, ZVX, XVX = (block / scale for block in _cross_products(fit))
-        ZPZ = ZVZ - ZVX @ Phi @ ZVX.T
-        E = [p.E for p in self._parameters]
-        phi = np.array([p.phi for p in self._parameters])
-        # with Z: B_i = E_i Z'Σ⁻¹X, and the traces tr(PG_i), tr(PG_iPG_j)
-        B = [e @ ZVX for e in E]
-        P = [-ZVX.T @ b for b in B]
-        Q = [[bi.T @ ZVZ @ bj for bj in B] for bi in B]
-        EP = [e @ ZPZ for e in E]
-        single = np.array([np.trace(m) for m in EP])
-        double = np.reshape([[np.sum(a * b.T) for b in EP] for a in EP], (len(E), len(E)))
-        # the residual, last, from Σ = Σ φ_iG_i:  Σ⁻¹ = Σ φ_i Σ⁻¹G_iΣ⁻¹ and P = Σ φ_i PG_iP
-        P.append((-XVX - sum((f * p for f, p in zip(phi, P)), np.zeros_like(XVX))) / scale)
-        for i, row in enumerate(Q):
-            row.append((-P[i] - sum(f * x for f, x in zip(phi, row))) / scale)
-        across = [row[-1].T for row in Q]
-        rest = sum((f * x for f, x in zip(phi, across)), np.zeros_like(XVX))
-        Q.append([*across, (-P[-1] - rest) / scale])
-        n, p = fit.problem.cp.n, fit.problem.cp.p
-        mixed = (single - double @ phi) / scale
-        last_single = (n - p - phi @ single) / scale
-        information = np.block(
-            [[double, mixed[:, None]], [mixed[None, :], (last_single - phi @ mixed) / scale]]
-        )
-        return Phi, np.array(P), np.array(Q), 2.0 * _generalized_inverse(information)
+    def _terms(self) -> Terms:
+        """Φ, P_i, Q_ij and W, and what the bend of Σ adds."""
+        return free_terms(self._fit) if self._held else estimated_terms(self._fit, self._keep_zeros)
 
     def t(self, L: Array) -> Array:
         """Return the degrees of freedom of each row of L."""
@@ -147,13 +103,15 @@ class KenwardRoger:
 
     def f(self, L: Array) -> tuple[float, float]:
         """Return scale λ and degrees of freedom of the joint test (Kenward & Roger, sec. 3)."""
-        Phi, P, _, W = self._terms
+        Phi, P, W = self._terms.Phi, self._terms.P, self._terms.W
         r = len(L)
         Theta = L.T @ np.linalg.solve(L @ Phi @ L.T, L)
         products = np.einsum("pr,irs,sq->ipq", Theta @ Phi, P, Phi)  # ΘΦP_iΦ
         traces = np.einsum("ipp->i", products)
         A1 = traces @ W @ traces
         A2 = np.einsum("ij,ipq,jqp->", W, products, products)
+        if not A2 > 0:  # nothing was estimated that the covariance depends on
+            return 1.0, np.inf
         B = (A1 + 6.0 * A2) / (2.0 * r)
         g = ((r + 1) * A1 - (r + 4) * A2) / ((r + 2) * A2)
         c1, c2, c3 = np.array([g, r - g, r + 2 - g]) / (3.0 * r + 2.0 * (1.0 - g))
@@ -169,6 +127,8 @@ class KenwardRoger:
 
     def with_fit(self, fit: Fit) -> KenwardRoger:
         """Return the method for the same fit without its rows; what it computed is kept."""
+        if self._fit.z is not None:
+            _ = self._terms  # which need the rows
         other = copy.copy(self)
         other._fit = fit
         return other
@@ -187,29 +147,12 @@ class KenwardRoger:
         )
 
 
-def check_residual(problem: Problem) -> None:
-    """Refuse residual structures, whose derivatives are not patterns of Z."""
-    if problem.residual is not None:
+def check_pairs(problem: Problem) -> None:
+    """Refuse groups of correlated residuals that are too large."""
+    pairs = 0 if problem.residual is None else problem.residual.pairs
+    if pairs > _MOST_PAIRS:
         raise FitError(
-            "Kenward and Roger's method is for residuals that are independent, of one variance or "
-            f"known weights; these have {problem.residual.structure.text}. Use "
+            f"Kenward-Roger needs the covariances of all pairs of rows whose residuals are "
+            f"correlated, {pairs:,} here; at most {_MOST_PAIRS:,} are reasonable. Use "
             "ddf='satterthwaite'."
         )
-
-
-def _cross_products(fit: Fit) -> tuple[Array, Array, Array]:
-    """Return Z'V⁻¹Z, Z'V⁻¹X and X'V⁻¹X, X in the user's columns, Z standardized."""
-    e, cp = fit.engine, fit.problem.cp
-    ZZ = cp.A.dense
-    RX = e.pls.RX @ cp.R
-    return ZZ - e.pls.factor.quadratic(ZZ), e.U @ RX, RX.T @ RX
-
-
-def _generalized_inverse(information: Array) -> Array:
-    """Return a generalized inverse, made in units in which the diagonal is 1."""
-    diagonal = np.diag(information)
-    unit = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-    values, vectors = np.linalg.eigh(unit[:, None] * information * unit)
-    kept = values > _DEPENDENT * values.max()
-    root = unit[:, None] * vectors[:, kept] / np.sqrt(values[kept])
-    return np.asarray(root @ root.T)

@@ -281,10 +281,12 @@ def test_normal() -> None:
 
 
 def test_methods_that_cannot_be_used() -> None:
-    with refused("Kenward-Roger needs a REML fit with an estimated sigma. Refit with reml=True"):
+    with refused("Kenward-Roger needs a REML fit. Refit with reml=True"):
         fit(reml=False).with_ddf("kenward-roger")
-    with refused("or use ddf='satterthwaite'."):
-        fit().model.fit(ddf="kenward-roger", sigma=20.0)
+    with refused(
+        "'kenward-roger-full' counts variances estimated as zero, which is not told apart"
+    ):
+        fit().model.fit(ddf="kenward-roger-full", sigma=20.0)
     for call in (fit().with_ddf, lambda ddf: fit().model.fit(ddf=ddf)):
         with refused("ddf='kenward' is not known. Did you mean 'kenward-roger'? Use one of satt"):
             call("kenward")
