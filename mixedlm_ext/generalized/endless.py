@@ -137,7 +137,8 @@ def may_be_endless(
         Of many responses.
     X : ndarray (n, p)
     fixed : ndarray (n, r)
-        The fixed part of η, without the offset (n,).
+        The fixed part of η without its offset.
+    offset : ndarray (n,)
     sd : ndarray (r,)
         The largest standard deviation of random effects.
     omega : ndarray (0 or 1, r)
