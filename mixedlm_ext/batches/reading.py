@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mixedlm_ext.batches.fingerprint import Fingerprint, fingerprint
 from mixedlm_ext.design.checks import check_weights, number_vector
 from mixedlm_ext.design.messages import quoted
 from mixedlm_ext.design.row_choice import missing_rows, report_missing
@@ -27,9 +28,6 @@ __all__ = ["Reader", "Tally", "UsedRows", "read_arguments", "sample_of"]
 
 Floats = npt.NDArray[np.float64]
 Truths = npt.NDArray[np.bool_]
-
-_SAME = 1e-9
-"""Relative difference of two sums of the same numbers, perhaps in other batches."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,39 +63,29 @@ class Tally:
     n_zero_weight: int = 0
     n_used: int = 0
     missing: dict[str, int] = field(default_factory=dict)
-    sums: dict[str, Floats] = field(default_factory=dict)
-    batches: list[tuple[str, int, dict[str, Floats]]] = field(default_factory=list)
+    print: Fingerprint = field(default_factory=Fingerprint)
+    batches: list[tuple[str, int, Fingerprint]] = field(default_factory=list)
 
-    def see(self, place: str, n: int, frame: pd.DataFrame) -> None:
-        """Count the rows of a batch, and add up the numbers of the used ones."""
-        sums = _sums(frame)
-        self.batches.append((place, n, sums))
+    def see(self, place: str, n: int, n_used: int, own: Fingerprint) -> None:
+        """Count the rows of a batch."""
+        self.batches.append((place, n, own))
         self.n_data += n
-        self.n_used += len(frame)
-        self.add_sums(sums)
-
-    def add_sums(self, sums: Mapping[str, Floats]) -> None:
-        """Add the sums of columns."""
-        for name, total in sums.items():
-            self.sums[name] = self.sums.get(name, np.zeros(2)) + total
+        self.n_used += n_used
+        self.print.add(own)
 
     def difference(self, first: Tally) -> str:
         """Return what differs from the first pass over the same source, or ""."""
-        found = ""
-        changed = [n for n, total in self.sums.items() if not _same(total, first.sums.get(n))]
+        found = self.print.difference(first.print)
         if self.n_data != first.n_data:
             found = f"{first.n_data} rows in the first pass and {self.n_data} in a later one"
-        elif changed:
-            before, now = (tally.sums[changed[0]][0] for tally in (first, self))
-            found = f"sums of column {changed[0]!r} of {before:.10g} and then {now:.10g}"
-        elif self.n_used != first.n_used:
+        elif not found and self.n_used != first.n_used:
             found = f"{first.n_used} rows to use in the first pass and {self.n_used} in a later one"
         return found and found + self._first_change(first)
 
     def _first_change(self, first: Tally) -> str:
         """Name the first batch that is not what it was."""
-        for (place, n, sums), (_, n_first, sums_first) in zip(self.batches, first.batches):
-            if n != n_first or not all(_same(v, sums_first.get(k)) for k, v in sums.items()):
+        for (place, n, own), (_, n_first, own_first) in zip(self.batches, first.batches):
+            if n != n_first or own != own_first:
                 return f"; the first change is in {place}"
         return ""
 
@@ -171,7 +159,9 @@ class Reader:
         offset = beside.get("offset", frame.get(self.offset) if _named(self.offset) else None)
         whole = frame if self._wanted() == self.columns else frame[list(self.columns)]
         used = whole if rows is None else whole.iloc[rows]
-        tally.see(batch.place, len(frame), used)
+        ordered = bool(self._arrays()) or isinstance(self.subset, np.ndarray)
+        own = fingerprint(frame, self.columns, ordered)
+        tally.see(batch.place, len(frame), len(used), own)
         tally.n_subset += n_rows
         tally.n_missing += int(np.count_nonzero(lost))
         for name, count in counts.items():
@@ -330,27 +320,3 @@ def _part(values: Any, part: slice, index: pd.Index) -> pd.Series:
     own = values[part]
     out = np.full(len(index), np.nan) if len(own) < len(index) else own
     return pd.Series(out, index=index)
-
-
-def _sums(frame: pd.DataFrame) -> dict[str, Floats]:
-    """Add up the numbers of each column; with the sum a number that rounding is measured by."""
-    columns = ((name, frame[name]) for name in frame.columns)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return {
-            name: _sum(column.to_numpy())
-            for name, column in columns
-            if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf"
-        }
-
-
-def _sum(values: npt.NDArray[Any]) -> Floats:
-    """Return a sum, and √(n Σx²), which no sum of their sizes exceeds."""
-    numbers = values.astype(np.float64, copy=False)
-    return np.array([numbers.sum(), np.sqrt(len(numbers) * (numbers @ numbers))])
-
-
-def _same(sums: Floats, before: Floats | None) -> bool:
-    """Say whether two sums are of the same numbers, up to rounding."""
-    if before is None or not np.isfinite(sums).all():
-        return True
-    return bool(abs(sums[0] - before[0]) <= _SAME * max(sums[1], before[1], 1e-300))

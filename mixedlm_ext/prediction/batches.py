@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -68,8 +67,14 @@ def write_predictions(parts: Iterator[pd.Series], out: Any) -> None:
     Raises
     ------
     DataError
-        If pyarrow is not installed.
+        If pyarrow is not installed, or the file cannot be made.
     """
+    path = os.fspath(out)
+    if not path.lower().endswith((".parquet", ".pq")):
+        raise DataError(
+            f"out={path!r} would be a Parquet file. Give it that ending, "
+            f"{os.path.splitext(path)[0] + '.parquet'!r}."
+        )
     try:
         import pyarrow
         import pyarrow.parquet
@@ -78,9 +83,10 @@ def write_predictions(parts: Iterator[pd.Series], out: Any) -> None:
             "out= writes Parquet by pyarrow, which is not installed. "
             "Run pip install 'mixedlm_ext[parquet]'."
         ) from None
-    path = os.fspath(out)
-    handle, partial = tempfile.mkstemp(dir=os.path.dirname(path) or ".", suffix=".part")
-    os.close(handle)
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise DataError(f"out={path!r} is in a folder that does not exist. Make it first.")
+    partial = f"{path}.{uuid.uuid4().hex}.part"
     schema = pyarrow.schema([("prediction", pyarrow.float64())])
     try:
         with pyarrow.parquet.ParquetWriter(partial, schema) as file:

@@ -7,9 +7,8 @@ merged when two are of like length, so that each pair is moved a logarithmic num
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +19,26 @@ from mixedlm_ext.linalg.keys import distinct_keys
 from mixedlm_ext.products.layout import BlockData, Layout
 from mixedlm_ext.products.noise import Noise
 from mixedlm_ext.products.products import BlockMatrix, Coupling, CrossProducts
-from mixedlm_ext.products.rows import diagonal_sums, level_sums, times, weighted_columns
+from mixedlm_ext.products.rows import (
+    diagonal_sums,
+    level_sums,
+    starts_of,
+    times,
+    weighted_columns,
+)
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 Columns = Sequence[Array | None]
 Run = tuple[Index, Array]
-Number = TypeVar("Number", bound=np.generic)
+Range = tuple[BlockData, slice]
+"""Rows of a block that count their levels from the first they have, and which levels these are."""
+Sums = Callable[[Array | None], Array]
 
 __all__ = ["Counts", "RunningSum"]
+
+_TABLE = 4
+"""Pairs of levels within reach of a batch, for each of its rows, up to which all are counted."""
 
 
 class RunningSum:
@@ -82,20 +92,21 @@ class RunningSum:
         self._n += len(y)
         self._XX += matmul(WQ.T, WQ)
         self._Xy += WQ.T @ y
-        self._yy += float(y @ y)
+        with np.errstate(over="ignore"):  # what is too large is refused with its name
+            self._yy += float(y @ y)
         self._logdet_W += noise.logdet
         blocks = [_without_ones(block) for block in self.layout.blocks(terms)]
         columns = [weighted_columns(block, noise) for block in blocks]
         responses = [*np.asfortranarray(WQ).T, y]
-        for i, (block, own) in enumerate(zip(blocks, columns)):
-            local, part = _own_range(block)
+        ranges = [_own_range(block) for block in blocks]
+        for i, ((local, part), own) in enumerate(zip(ranges, columns)):
             self._diagonal[i][:, :, part] += diagonal_sums(local, own)
             sums = level_sums(local, own, responses)
             self._Zr[i][:, part] += sums.reshape(local.k, local.levels, -1)
             if self._levels is not None:
                 self._levels[i][part] += np.bincount(local.codes, minlength=local.levels)
         for (i, j), pairs in self._pairs.items():
-            pairs.add(blocks[i].codes, columns[i], blocks[j].codes, columns[j])
+            pairs.add(ranges[i], columns[i], ranges[j], columns[j])
         return Q, [block.columns for block in blocks]
 
     def counts(self) -> Counts | None:
@@ -132,11 +143,11 @@ def _without_ones(block: BlockData) -> BlockData:
     return BlockData(block.codes, columns, block.levels)
 
 
-def _own_range(block: BlockData) -> tuple[BlockData, slice]:
+def _own_range(block: BlockData) -> Range:
     """Return the rows of a block with codes that start at the first level they have."""
     low, high = int(block.codes.min()), int(block.codes.max()) + 1
     if high - low > block.levels // 2:
-        return block, slice(None)
+        return block, slice(0, block.levels)
     return BlockData(block.codes - low, block.columns, high - low), slice(low, high)
 
 
@@ -170,25 +181,30 @@ class _Pairs:
 
     def add(
         self,
-        codes: Index,
+        one: Range,
         columns: Sequence[Array | None],
-        other_codes: Index,
+        two: Range,
         other_columns: Sequence[Array | None],
     ) -> None:
         """Add the rows of a batch."""
-        key = codes * self._levels + other_codes
-        order, starts = _runs_of(key)
-        count = np.diff(np.append(starts, len(key))).astype(float)
+        (left, own), (right, others) = one, two
+        key = left.codes * right.levels + right.codes
+        possible = left.levels * right.levels
+        if possible <= _TABLE * len(key):
+            found, sums = _by_table(key, possible)
+        else:
+            found, sums = _by_order(key)
         k, r = self._shape
-        values = np.empty((k + self._counted, r, len(starts)))
+        count = sums(None)
+        values = np.empty((k + self._counted, r, len(found)))
         values[k:] = count
-        for a, left in enumerate(columns):
-            for b, right in enumerate(other_columns):
-                product = times(left, right)
-                values[a, b] = (
-                    count if product is None else np.add.reduceat(_sorted(product, order), starts)
-                )
-        self._push((_sorted(key, order)[starts], values))
+        for a, x in enumerate(columns):
+            for b, y in enumerate(other_columns):
+                product = times(x, y)
+                values[a, b] = count if product is None else sums(product)
+        rows, columns_found = np.divmod(found, right.levels)
+        keys = (rows + own.start) * self._levels + (columns_found + others.start)
+        self._push((keys, values))
 
     def _push(self, run: Run) -> None:
         """Keep a run; merge it with the last one while that is not much longer."""
@@ -212,18 +228,32 @@ class _Pairs:
         return Coupling(rows, columns, values)
 
 
-def _runs_of(key: Index) -> tuple[Index | None, Index]:
-    """Return what sorts keys, None if they are, and where each distinct key starts then."""
+def _by_table(key: Index, possible: int) -> tuple[Index, Sums]:
+    """Return the distinct keys in order, and what sums by them: a table of all that could be."""
+    table = np.bincount(key, minlength=possible)
+    found = np.flatnonzero(table)
+
+    def sums(values: Array | None) -> Array:
+        whole = table if values is None else np.bincount(key, values, possible)
+        return whole[found].astype(float, copy=False)
+
+    return found, sums
+
+
+def _by_order(key: Index) -> tuple[Index, Sums]:
+    """Return the same by sorting, unless the keys are sorted."""
     order = None
     if (key[1:] < key[:-1]).any():
         order = np.argsort(key)
         key = key[order]
-    return order, np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
+    starts = starts_of(key)
 
+    def sums(values: Array | None) -> Array:
+        if values is None:
+            return np.diff(np.append(starts, len(key))).astype(float)
+        return np.add.reduceat(values if order is None else values[order], starts)
 
-def _sorted(values: NDArray[Number], order: Index | None) -> NDArray[Number]:
-    """Return values in an order."""
-    return values if order is None else values[order]
+    return key[starts], sums
 
 
 def _merged(one: Run, two: Run) -> Run:

@@ -21,6 +21,7 @@ from mixedlm_ext.linalg import small
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.keys import distinct_keys
 from mixedlm_ext.products.layout import Layout
+from mixedlm_ext.products.pieces import BlockProducts
 from mixedlm_ext.products.supports import Diagonal, LevelSquares, diagonal_of
 
 Array = NDArray[np.float64]
@@ -30,6 +31,8 @@ __all__ = ["BlockMatrix", "Coupling", "CrossProducts"]
 
 _FEW = 60
 """Columns up to which a dense product is less work than the call of a sparse one."""
+_MANY = 1_000_000
+"""Pairs of levels from which on no sparse matrix of all columns is formed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +160,16 @@ class BlockMatrix:
         """Return the product with a matrix (q, c) or a vector."""
         if self.offsets[-1] <= _FEW or self._is_full:
             return matmul(self.dense, M)
+        dense = all(self.squares(i) is None for i in range(len(self.shapes)))
+        if dense and sum(len(c.rows) for c in self.couplings.values()) >= _MANY:
+            return self._by_blocks.times(M)
         return np.asarray(self.sparse @ M)
+
+    @cached_property
+    def _by_blocks(self) -> BlockProducts:
+        """What multiplies by the matrix without another one."""
+        own = {key: (c.rows, c.columns, c.values) for key, c in self.couplings.items()}
+        return BlockProducts(self.shapes, self.diagonal, own)
 
     @cached_property
     def dense(self) -> Array:

@@ -30,6 +30,7 @@ __all__ = [
     "learn",
     "level_sums",
     "shared_groups",
+    "starts_of",
     "times",
     "weighted_columns",
 ]
@@ -282,9 +283,31 @@ def times(a: Array | None, b: Array | None) -> Array | None:
     return a if b is None else a * b
 
 
-def _sums(codes: Index, values: Array | None, size: int) -> Array:
-    """Return the sums of `values` (ones if None) over the rows of each code."""
-    return np.bincount(codes, values, size).astype(float, copy=False)
+def starts_of(codes: Index) -> Index:
+    """Return where each code of some sorted ones starts.
+
+    Examples
+    --------
+    >>> starts_of(np.array([2, 2, 5])).tolist()
+    [0, 2]
+    """
+    return np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]])[: len(codes)])
+
+
+class _Sums:
+    """Sums over the rows of each code; of sorted codes they are several times faster."""
+
+    def __init__(self, codes: Index, size: int) -> None:
+        self._codes, self._size = codes, size
+        self._starts = starts_of(codes) if (codes[1:] >= codes[:-1]).all() else None
+
+    def __call__(self, values: Array | None) -> Array:
+        """Return the sums of `values` (ones if None), (size,)."""
+        if values is None or self._starts is None:
+            return np.bincount(self._codes, values, self._size).astype(float, copy=False)
+        out = np.zeros(self._size)
+        out[self._codes[self._starts]] = np.add.reduceat(values, self._starts)
+        return out
 
 
 def _own_sums(block: BlockData, columns: list[Array | None]) -> Array | LevelSquares:
@@ -297,19 +320,20 @@ def _own_sums(block: BlockData, columns: list[Array | None]) -> Array | LevelSqu
 
 def diagonal_sums(block: BlockData, columns: list[Array | None]) -> Array:
     """Return Z_i'WZ_i as (k, k, levels)."""
-    out = np.empty((block.k, block.k, block.levels))
+    out, sums = np.empty((block.k, block.k, block.levels)), _Sums(block.codes, block.levels)
     for a in range(block.k):
         for b in range(a + 1):
-            out[a, b] = out[b, a] = _sums(block.codes, times(columns[a], columns[b]), block.levels)
+            out[a, b] = out[b, a] = sums(times(columns[a], columns[b]))
     return out
 
 
 def level_sums(block: BlockData, columns: list[Array | None], responses: Sequence[Array]) -> Array:
     """Return Z_i'W times each of the c `responses` (n,), as (k·levels, c)."""
     out = np.empty((block.k, block.levels, len(responses)))
+    sums = _Sums(block.codes, block.levels)
     for a, column in enumerate(columns):
         for j, response in enumerate(responses):
-            out[a, :, j] = _sums(block.codes, times(column, response), block.levels)
+            out[a, :, j] = sums(times(column, response))
     return out.reshape(block.k * block.levels, -1)
 
 
@@ -319,9 +343,10 @@ def _couple(
     """Return Z_i'WZ_j of two blocks on the pairs of levels that occur."""
     key = one.codes * two.levels + two.codes
     pair, uniques = number_keys(key, one.levels * two.levels)
+    sums = _Sums(pair, len(uniques))
     values = np.empty((one.k, two.k, len(uniques)))
     for a in range(one.k):
         for b in range(two.k):
-            values[a, b] = _sums(pair, times(columns1[a], columns2[b]), len(uniques))
+            values[a, b] = sums(times(columns1[a], columns2[b]))
     rows, columns = np.divmod(uniques, two.levels)
     return Coupling(rows, columns, values)

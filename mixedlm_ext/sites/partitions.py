@@ -32,6 +32,7 @@ from mixedlm_ext.language import MixedFormula
 from mixedlm_ext.sites.coding import coding_of, rebuilt, refuse_memories
 from mixedlm_ext.sites.pool import added_tallies, pooled
 from mixedlm_ext.sites.sums import SiteSums
+from mixedlm_ext.sites.watched import compute
 from mixedlm_ext.sources.dask import DaskFrame, Partition
 
 __all__ = ["design_from_partitions"]
@@ -101,7 +102,7 @@ def design_from_partitions(
     """Evaluate a formula in the partitions of a Dask frame, on its workers.
 
     Parameters are those of `mixedlm_ext.batches.design_from_source`; arrays beside the data are
-    refused, and `progress` shows nothing: Dask's dashboard does.
+    refused, and `progress` counts tasks: partitions, and additions of two sums.
 
     Returns
     -------
@@ -124,7 +125,7 @@ def design_from_partitions(
     task = _Task(
         formula, scope, reader.names, reader.columns, source.names, missing=missing, **given
     )
-    sums, tally = _computed(source, task)
+    sums, tally = _computed(source, task, progress)
     reader.check(tally)
     assert sums is not None
     matrices, _, frame = rebuilt(sums.coding, scope.values)
@@ -159,26 +160,28 @@ def _arguments(source: DaskFrame, weights: Any, offset: Any, subset: Any) -> dic
     return read_arguments(source.names, given)
 
 
-def _computed(source: DaskFrame, task: _Task) -> Sums:
+def _computed(source: DaskFrame, task: _Task, progress: bool) -> Sums:
     """Have the workers look for levels, sum their partitions and add the sums."""
     dask: Any = importlib.import_module("dask")
     parts = list(enumerate(source.partitions(task.wanted), start=1))
     look, total = dask.delayed(_levels_of, pure=False), dask.delayed(_sums_of, pure=False)
-    (seen,) = dask.compute([look(part, i, task) for i, part in parts])
-    known = _all_levels(seen)
-    (found,) = dask.compute(_tree([total(part, i, task, known) for i, part in parts]))
-    sums: Sums = found
+    looks = [look(part, i, task) for i, part in parts]
+    known = _all_levels(compute(looks, looks, progress, "learn"))
+    tree = _tree([total(part, i, task, known) for i, part in parts])
+    sums: Sums = compute(tree[-1:], tree, progress, "sum")[0]
     return sums
 
 
-def _tree(parts: Sequence[Any]) -> Any:
-    """Add two at a time until one is left."""
+def _tree(parts: Sequence[Any]) -> list[Any]:
+    """Add two at a time until one is left; return all tasks, the last one last."""
     dask: Any = importlib.import_module("dask")
     both = dask.delayed(_added, pure=False)
+    every = list(parts)
     while len(parts) > 1:
         pairs = [both(*parts[i : i + 2]) for i in range(0, len(parts) - 1, 2)]
+        every += pairs
         parts = [*pairs, *(parts[-1:] if len(parts) % 2 else [])]
-    return parts[0]
+    return every
 
 
 # --- on a worker ----------------------------------------------------------------------------------

@@ -242,7 +242,7 @@ def added_tallies(tallies: Sequence[Tally], signs: Sequence[int] | None = None) 
         for name, count in tally.missing.items():
             out.missing[name] = out.missing.get(name, 0) + sign * count
         if sign > 0:
-            out.add_sums(tally.sums)
+            out.print.add(tally.print)
     return out
 
 

@@ -4,13 +4,14 @@ With A_11 the diagonal blocks of the largest block 1, A_1r its couplings and N_1
 
     B = A_rr - A_r1 N_1 A_1r,      D_l = B_ll,      log|M| = log|M_1| + log|Λ_r'BΛ_r + I|
 
-Neither B nor any other matrix of this size is formed: B is applied, and its k × k diagonal blocks
-are sums over the pairs of levels that meet.
+B is applied, and its k × k diagonal blocks are sums over the pairs of levels that meet. Where a
+level of block 1 meets few others, what B joins is few pairs and cheaper to form than to apply in
+parts; otherwise no matrix of this size is formed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,14 @@ Index = NDArray[np.intp]
 Blocks = Sequence[Array]
 
 __all__ = ["Complement", "Couplings", "blockwise"]
+
+_FORMED = 30
+"""Products of two entries for each entry of A_1r up to which B is formed: at each theta it is
+applied to some thousand columns, where A_1r would be applied twice."""
+_LOOKED_AT = 256
+"""Columns of B whose entries are counted to learn how many it has."""
+_PIECE = 1 << 20
+"""Pairs of levels, or numbers beside the levels of block 1, that are computed at once."""
 
 
 def blockwise(matrices: Blocks, X: Array) -> Array:
@@ -69,6 +78,51 @@ class Couplings:
         if inside:
             entries = [_entries(A, i, j, shift=(self.first, self.first)) for i, j in inside]
             self.within = _sparse(entries, (self.size, self.size))
+
+    @cached_property
+    def is_formed(self) -> bool:
+        """Whether B is formed at each theta: that takes few products, and it has few entries."""
+        counts = np.diff(self.across.indptr).astype(float)
+        entries = counts.sum()
+        if not entries or float(counts @ counts) > _FORMED * entries:
+            return False
+        own = np.unique(np.linspace(0, self.size - 1, _LOOKED_AT).astype(int))
+        share = (self.adjoint[own] @ self.across).nnz / len(own)
+        return share * self.size <= 2.0 * entries
+
+    @cached_property
+    def adjoint(self) -> sparse.csr_array:
+        """A_r1, by its rows."""
+        return sparse.csr_array(self.across.T)
+
+    @cached_property
+    def _level_of_entry(self) -> Index:
+        """The level of block 1 that each entry of A_1r belongs to, those of its first column."""
+        levels = self.shapes[0][1]
+        counts = np.diff(self.across.indptr[: levels + 1])
+        return np.repeat(np.arange(levels, dtype=self.across.indices.dtype), counts)
+
+    @cached_property
+    def _node(self) -> Index:
+        """Which level of the other blocks each column of theirs belongs to."""
+        offsets = np.cumsum([0, *(levels for _, levels in self.shapes[1:])])
+        each = [np.tile(start + np.arange(n), k) for (k, n), start in zip(self.shapes[1:], offsets)]
+        return np.concatenate(each)
+
+    def taken(self, N: Array) -> sparse.csr_array:
+        """Return A_r1 N A_1r without its diagonal blocks, for N (k_1, k_1, levels)."""
+        level, k = self._level_of_entry, self.shapes[0][0]
+        data = self.across.data.reshape(k, -1)  # the k columns of a level have the same pattern
+        NA = np.zeros_like(data)
+        for a, b in np.ndindex(k, k):
+            NA[a] += N[a, b][level] * data[b]
+        seen = sparse.csr_array(
+            (NA.ravel(), self.across.indices, self.across.indptr), shape=self.across.shape
+        )
+        out = self.adjoint @ seen
+        rows = np.repeat(self._node, np.diff(out.indptr))
+        out.data[rows == self._node[out.indices]] = 0.0
+        return out
 
 
 def _entries(A: BlockMatrix, i: int, j: int, shift: tuple[int, int]) -> tuple[Index, Index, Array]:
@@ -124,11 +178,19 @@ class Complement:
 
     def off_diagonal(self, X: Array) -> Array:
         """Return (B - D)X for X (rest, c)."""
-        out = blockwise(self._taken, X) - self._of.across.T @ blockwise([self.N], self.seen(X))
+        if self._of.is_formed:
+            out = -(self._formed @ X)
+        else:
+            out = blockwise(self._taken, X) - self._of.across.T @ blockwise([self.N], self.seen(X))
         if self._of.within is not None:
             out += self._of.within @ X
             out += self._of.within.T @ X
         return out
+
+    @cached_property
+    def _formed(self) -> sparse.csr_array:
+        """A_r1N_1A_1r without its diagonal blocks."""
+        return self._of.taken(self.N)
 
     def seen(self, X: Array) -> Array:
         """Return A_1rX, (k_1·levels_1, c)."""
@@ -158,11 +220,13 @@ class Complement:
         out = {}
         for j, c in self._of.to_first.items():
             k, levels = self._of.shapes[j]
-            FA = small.product(self.F[:, :, c.rows], c.values)  # (k_1, k, pairs)
-            k1 = len(FA)
-            out[j] = np.empty((k, k, k1, k1, levels))
-            for b, d, a, e in np.ndindex(k, k, k1, k1):
-                out[j][b, d, a, e] = np.bincount(c.columns, FA[a, b] * FA[e, d], levels)
+            k1 = len(self.F)
+            out[j] = np.zeros((k, k, k1, k1, levels))
+            for own in _pieces(len(c.rows), _PIECE):
+                FA = small.product(self.F[:, :, c.rows[own]], c.values[:, :, own])
+                for b, d, a, e in np.ndindex(k, k, k1, k1):
+                    products = FA[a, b] * FA[e, d]
+                    out[j][b, d, a, e] += np.bincount(c.columns[own], products, levels)
         return out
 
     def own_information(self) -> Array:
@@ -179,8 +243,12 @@ class Complement:
     def by_product(self, X: Array) -> Array:
         """Return every x_c' dB x_c as a matrix of dΓ_1, (c, k_1, k_1), for X (rest, c)."""
         k, levels = self._of.shapes[0]
-        seen = blockwise([self.F], self.seen(X)).reshape(k, levels, X.shape[1])
-        return -np.einsum("alc,blc->cab", seen, seen, optimize=True)
+        out = np.empty((X.shape[1], k, k))
+        for own in _pieces(X.shape[1], max(1, _PIECE // max(1, k * levels))):
+            seen = blockwise([self.F], self.seen(X[:, own]))
+            seen = seen.reshape(k, levels, own.stop - own.start)
+            out[own] = np.einsum("alc,blc->cab", seen, seen, optimize=True)
+        return -out
 
 
 def weakened(D: Array, N: Array, T: Array) -> Array:
@@ -201,12 +269,21 @@ def weakened(D: Array, N: Array, T: Array) -> Array:
 def _sums(c: Coupling, N: Array, levels: int) -> Array:
     """Return Σ_u A_lu N_u A_ul of every level l, (k, k, levels)."""
     k1, k, _ = c.values.shape
-    NA = small.product(N[:, :, c.rows], c.values)
     out = np.zeros((k, k, levels))
+    for own in _pieces(len(c.rows), _PIECE):
+        values = c.values[:, :, own]
+        NA = small.product(N[:, :, c.rows[own]], values)
+        for b in range(k):
+            for d in range(b + 1):
+                products = values[0, b] * NA[0, d]
+                for a in range(1, k1):
+                    products += values[a, b] * NA[a, d]
+                out[b, d] += np.bincount(c.columns[own], products, levels)
     for b in range(k):
-        for d in range(b + 1):
-            products = c.values[0, b] * NA[0, d]
-            for a in range(1, k1):
-                products += c.values[a, b] * NA[a, d]
-            out[b, d] = out[d, b] = np.bincount(c.columns, products, levels)
+        out[:b, b] = out[b, :b]
     return out
+
+
+def _pieces(n: int, size: int) -> Iterator[slice]:
+    """Cut n things into pieces."""
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))

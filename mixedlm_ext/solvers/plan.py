@@ -282,7 +282,8 @@ class _Planner:
         width = np.bincount(stage.rows, self.k_of[stage.nodes], minlength=stage.part.n)
         if (width**2).sum() >= 0.25 * columns**2:
             return None
-        if _PAIR * _count_pairs(stage.rows) > self.costs.memory:
+        pairs = _count_pairs(stage.rows)
+        if _PAIR * pairs > self.costs.memory or pairs > self.costs.most_edges:
             return None
         self._fill(stage)
         return self._choose()

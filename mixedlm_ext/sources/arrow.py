@@ -15,6 +15,9 @@ from mixedlm_ext.sources.base import BATCH_ROWS, Source
 
 __all__ = ["ArrowDataset", "LazyFrame", "as_frame", "read_errors", "spooled"]
 
+_AHEAD = 2
+"""Batches that pyarrow reads before they are asked for."""
+
 
 def as_frame(batch: Any) -> pd.DataFrame:
     """Return a RecordBatch or Table of pyarrow as a frame: dictionaries become categories."""
@@ -68,11 +71,33 @@ class ArrowDataset(Source):
 
             def batches(fragment: Any = fragment) -> Iterator[Any]:
                 read: Iterator[Any] = fragment.to_batches(
-                    schema=schema, columns=list(columns), batch_size=BATCH_ROWS
+                    schema=schema,
+                    columns=list(columns),
+                    batch_size=BATCH_ROWS,
+                    batch_readahead=_AHEAD,
+                    fragment_readahead=1,
+                    **_unbuffered(fragment),
                 )
                 return read
 
             yield from guarded(batches, name)
+
+
+def _unbuffered(fragment: Any) -> dict[str, Any]:
+    """Return how to read a fragment: Parquet as it comes, or all of it is held until the end."""
+    from pyarrow import dataset
+
+    if not isinstance(fragment, dataset.ParquetFileFragment):
+        return {}
+    options = fragment.format.default_fragment_scan_options
+    own = dataset.ParquetFragmentScanOptions(
+        pre_buffer=False,
+        use_buffered_stream=options.use_buffered_stream,
+        buffer_size=options.buffer_size,
+        thrift_string_size_limit=options.thrift_string_size_limit,
+        thrift_container_size_limit=options.thrift_container_size_limit,
+    )
+    return {"fragment_scan_options": own}
 
 
 class LazyFrame(Source):

@@ -99,17 +99,24 @@ def _put_together(
 ) -> Iterator[tuple[str, pd.DataFrame]]:
     """Join small batches that follow one another and have the same types."""
     waiting: list[pd.DataFrame] = []
-    first, count = "", 0
+    places: list[str] = []
+    count = 0
     for place, frame in batches:
         if waiting and (count >= few or not _same_types(waiting[0], frame)):
-            yield first, _joined(waiting)
-            waiting, count = [], 0
+            yield _from_to(places), _joined(waiting)
+            waiting, places, count = [], [], 0
         if not waiting:
-            first = place
+            places = [place]
+        places[1:] = [place]
         waiting.append(frame)
         count += len(frame)
     if waiting:
-        yield first, _joined(waiting)
+        yield _from_to(places), _joined(waiting)
+
+
+def _from_to(places: list[str]) -> str:
+    """Name the batches from the first place to the last."""
+    return places[0] if places[0] == places[-1] else f"{places[0]} to {places[-1]}"
 
 
 def _same_types(one: pd.DataFrame, two: pd.DataFrame) -> bool:

@@ -153,7 +153,8 @@ class _Parquet(_File):
     def _open(self) -> Any:
         parquet = _pyarrow("parquet")
         try:
-            return parquet.ParquetFile(self.path)
+            # what is buffered stays in memory until the end: all of the file
+            return parquet.ParquetFile(self.path, pre_buffer=False, page_checksum_verification=True)
         except read_errors() as error:
             raise self.damaged(error) from error
 

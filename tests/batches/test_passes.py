@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 
 from mixedlm_ext import MixedLM, MixedLMResults
 from mixedlm_ext.design.elsewhere import Elsewhere
-from mixedlm_ext.errors import DesignError, RowsRemovedError
+from mixedlm_ext.errors import DataError, DesignError, RowsRemovedError
 from mixedlm_ext.sources import Source
 
 FORMULA = "y ~ x + z + f + (1 | g)"
@@ -134,6 +134,10 @@ def test_predictions_are_written_whole_or_not_at_all(
     with pytest.raises(DesignError, match="'x'"):
         result.predict(broken, out=out)
     assert out.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["p.parquet"]
+    with pytest.raises(DataError, match=r"would be a Parquet file\. Give it that ending"):
+        result.predict(batched.cut(data, 50), out=tmp_path / "p.csv")
+    with pytest.raises(DataError, match=r"folder that does not exist"):
+        result.predict(batched.cut(data, 50), out=tmp_path / "nowhere" / "p.parquet")
     with pytest.raises(DesignError, match="out= belongs to rows in batches"):
         result.predict(data, out=out)
 

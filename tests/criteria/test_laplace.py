@@ -38,6 +38,7 @@ FAMILIES: dict[str, Any] = {
     "poisson": F.Poisson(),
     "gamma log": F.Gamma(L.Log()),
     "negative binomial": F.NegativeBinomial(alpha=1.0),
+    "complementary log-log": F.Binomial(L.CLogLog()),
 }
 
 

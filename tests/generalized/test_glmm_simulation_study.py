@@ -26,6 +26,8 @@ def draw(family: Any, rng: np.random.Generator) -> pd.DataFrame:
         y = rng.binomial(1, mu)
     elif isinstance(family, F.Poisson):
         y = rng.poisson(mu)
+    elif isinstance(family, F.NegativeBinomial):
+        y = rng.poisson(rng.gamma(2.0, mu / 2.0))
     else:
         y = rng.gamma(2.0, mu / 2.0)
     return pd.DataFrame({"y": y, "x": x, "g": g})
@@ -34,8 +36,14 @@ def draw(family: Any, rng: np.random.Generator) -> pd.DataFrame:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "nagq"),
-    [(F.Binomial(), 1), (F.Binomial(), 9), (F.Poisson(), 1), (F.Gamma(F.links.Log()), 1)],
-    ids=["binomial", "binomial, 9 nodes", "poisson", "gamma"],
+    [
+        (F.Binomial(), 1),
+        (F.Binomial(), 9),
+        (F.Poisson(), 1),
+        (F.NegativeBinomial(alpha=1.0), 1),
+        (F.Gamma(F.links.Log()), 1),
+    ],
+    ids=["binomial", "binomial, 9 nodes", "poisson", "negative binomial", "gamma"],
 )
 def test_bias_and_coverage(family: Any, nagq: int) -> None:
     rng = np.random.default_rng(20)

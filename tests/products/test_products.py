@@ -17,10 +17,11 @@ from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import FitError
+from mixedlm_ext.products import products
 from mixedlm_ext.products.basis import Basis, column_basis, term_basis
 from mixedlm_ext.products.layout import Layout
 from mixedlm_ext.products.noise import EqualVariances, Precisions, noise_of
-from mixedlm_ext.products.products import Coupling, CrossProducts
+from mixedlm_ext.products.products import BlockMatrix, Coupling, CrossProducts
 from mixedlm_ext.products.rows import RowSums, learn, shared_groups
 from mixedlm_ext.products.transform import orthonormal
 from mixedlm_ext.search import optimize
@@ -268,6 +269,30 @@ def test_couplings_keep_their_pairs_sorted() -> None:
 
 
 # ---------------------------------------------------------------- bases
+
+
+def test_products_of_many_pairs_are_those_of_the_dense_matrix(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(0)
+    shapes = ((2, 50), (3, 40), (1, 30))
+    half = [rng.standard_normal((k, k, n)) for k, n in shapes]
+    couplings = {}
+    for i, j in [(0, 1), (0, 2), (1, 1), (1, 2)]:
+        keys = np.unique(rng.integers(0, shapes[i][1] * shapes[j][1], 200))
+        rows, columns = np.divmod(keys, shapes[j][1])
+        kept = rows > columns if i == j else rows >= 0
+        rows, columns = rows[kept], columns[kept]
+        values = rng.standard_normal((shapes[i][0], shapes[j][0], len(rows)))
+        couplings[i, j] = Coupling(rows, columns, values)
+    A = BlockMatrix(shapes, [D + D.transpose(1, 0, 2) for D in half], couplings)
+    monkeypatch.setattr(products, "_MANY", 0)
+    for M in (
+        rng.standard_normal((250, 4)),
+        rng.standard_normal(250),
+        np.ones((250, 2)).T.copy().T,
+    ):
+        assert_allclose(A.times(M), A.dense @ M, atol=1e-12)
 
 
 def test_coordinates_of_a_far_column_keep_their_digits() -> None:

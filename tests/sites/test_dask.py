@@ -1,8 +1,10 @@
 """Dask frames: partitions are summed by the workers, of which one may die on the way."""
 
 import os
+import re
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +80,18 @@ def test_a_partition_none_of_whose_rows_are_used(here: None) -> None:
     assert_same(found, outcome(formula, data, subset=(data["row"] >= 100).to_numpy()))
 
 
+def counted(shown: str, what: str) -> str:
+    """What the bar said last of its tasks."""
+    return next(line for line in reversed(re.split("[\r\n]", shown)) if line.startswith(what))
+
+
+def test_a_bar_counts_tasks(here: None, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = dd.from_pandas(batched.frame(), npartitions=5)
+    MixedLM.from_formula("y ~ x + f + (1 | g)", frame, progress=True)
+    shown = capsys.readouterr().err
+    assert "5/5" in counted(shown, "learn") and "9/9" in counted(shown, "sum")
+
+
 def test_values_of_rows_and_predictions(here: None, monkeypatch: pytest.MonkeyPatch) -> None:
     data, formula = batched.frame(), "y ~ x + f + (1 | g)"
     frame = dd.from_pandas(data, npartitions=4)
@@ -146,6 +160,23 @@ def test_a_worker_dies_in_the_middle(cluster: Any, tmp_path: Path) -> None:
     cluster.wait_for_workers(2)
     assert set(cluster.run(os.getpid).values()) != pids
     assert_same(found, outcome(formula, data))
+
+
+@pytest.mark.slow
+def test_a_bar_counts_tasks_of_workers(cluster: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    data, formula = batched.frame(), "y ~ x + f + (1 | g)"
+    frame = dd.from_pandas(data, npartitions=6).map_partitions(slowly, meta=data.iloc[:0])
+    found = MixedLM.from_formula(formula, frame, progress=True).fit()
+    shown = capsys.readouterr().err
+    assert "6/6" in counted(shown, "learn") and "11/11" in counted(shown, "sum")
+    assert re.search("sum: .* [1-9]/11", shown)
+    expected = MixedLM.from_formula(formula, data).fit()
+    assert_allclose(found.objective, expected.objective, rtol=1e-10)
+
+
+def slowly(part: pd.DataFrame) -> pd.DataFrame:
+    time.sleep(0.3)
+    return part
 
 
 @pytest.mark.slow

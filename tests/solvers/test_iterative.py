@@ -20,7 +20,7 @@ from mixedlm_ext.products.noise import Precisions
 from mixedlm_ext.products.products import BlockMatrix
 from mixedlm_ext.products.rows import cross_products
 from mixedlm_ext.search import optimize, sampled
-from mixedlm_ext.solvers import direct, iterative, memory
+from mixedlm_ext.solvers import complement, direct, iterative, memory
 from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.direct import DirectSolver
 from mixedlm_ext.solvers.iterative import IterativeSolver
@@ -92,6 +92,41 @@ def test_traces_are_the_derivatives_of_the_estimate(name: str, kind: str) -> Non
             )
             numeric = (ahead.logdet - back.logdet) / (2.0 * h)
             assert_allclose(2.0 * own[a, b], numeric, rtol=1e-5, atol=1e-5 * np.abs(K[i]).max())
+
+
+@shapes
+def test_what_remains_is_the_same_formed_or_not(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    A = numbers(*SHAPES[name])
+    T = templates(A)
+    X = np.random.default_rng(3).standard_normal((int(A.offsets[-1]), 5))
+    found = []
+    for formed in (False, True):
+        monkeypatch.setattr(complement.Couplings, "is_formed", formed)
+        monkeypatch.setattr(complement, "_PIECE", 7 if formed else 10**6)  # several pieces, one
+        own = complement.Couplings(A)
+        remaining = complement.Complement(own, T[0])
+        rest = X[own.first :]
+        shares = remaining.by_diagonal([np.abs(D) for D in remaining.D])
+        found.append((remaining.off_diagonal(rest), remaining.by_product(rest), shares))
+        whole = A.dense[own.first :, own.first :].copy()
+        across = A.dense[: own.first, own.first :]
+        whole -= across.T @ complement.blockwise([remaining.N], across)
+        own_blocks = complement.blockwise(remaining.D, rest)
+        assert_allclose(found[-1][0], whole @ rest - own_blocks, atol=1e-10)
+    for one, two in zip(*found, strict=True):
+        assert_allclose(one, two, rtol=1e-10, atol=1e-10)
+
+
+def test_what_has_few_entries_is_formed() -> None:
+    """Pupils who change between neighbouring schools, and pupils who go to any."""
+    rng = np.random.default_rng(4)
+    pupils = np.repeat(np.arange(3000), 5)
+    near = (pupils // 15 + rng.integers(0, 3, len(pupils))) % 200
+    for schools, formed in ((near, True), (rng.integers(0, 2000, len(pupils)), False)):
+        blocks = [BlockData(codes, [None], int(codes.max()) + 1) for codes in (pupils, schools)]
+        noise = Precisions(np.ones(len(pupils)))
+        A = cross_products(np.ones(len(pupils)), np.ones((len(pupils), 1)), blocks, noise).A
+        assert complement.Couplings(A).is_formed == formed
 
 
 @shapes

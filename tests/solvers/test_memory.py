@@ -15,7 +15,7 @@ from mixedlm_ext.products.layout import BlockData
 from mixedlm_ext.products.noise import EqualVariances
 from mixedlm_ext.products.products import BlockMatrix
 from mixedlm_ext.products.rows import cross_products
-from mixedlm_ext.solvers import memory
+from mixedlm_ext.solvers import memory, plan
 from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.direct import DirectSolver
 from mixedlm_ext.solvers.plan import make_plan
@@ -127,6 +127,12 @@ def test_a_plan_that_lists_too_many_edges_ends() -> None:
     assert len(short.stages) == 1 < len(whole.stages)
     assert short.root_size == 900 > whole.root_size
     assert short.seconds(chains) > whole.seconds(replace(chains, pair=2e-8))
+
+
+def test_edges_that_are_too_many_are_not_even_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    A = crossed(4000, (1500, 900))
+    monkeypatch.setattr(plan, "pairs_in_rows", None)
+    assert make_plan(A.shapes, A.pairs, Costs(most_edges=10.0)).root_size == 900
 
 
 # ---------------------------------------------------------------- the refusal

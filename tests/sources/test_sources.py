@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 from batched import Outcome, assert_same, outcome
 
+from mixedlm_ext import MixedLM
+from mixedlm_ext.batches.fingerprint import fingerprint
 from mixedlm_ext.errors import DataError
 from mixedlm_ext.sources import Source, is_source, open_source
 from mixedlm_ext.sources.kinds import kind_of
@@ -117,7 +119,7 @@ def test_a_stream_is_kept_in_a_file_that_goes_with_it(
 def test_small_batches_are_put_together(data: pd.DataFrame) -> None:
     source = open_source(batched.cut(data, 7))
     (batch,) = source.batches(["x", "h"])
-    assert batch.place == "batch 1 of the data"
+    assert batch.place == "batch 1 of the data to batch 35 of the data"
     pd.testing.assert_frame_equal(batch.frame, data[["x", "h"]])
 
 
@@ -231,7 +233,13 @@ class Changing:
         (lambda d: d.iloc[:-1], "240 rows in the first pass and 239 in a later one; the first "
          "change is in batch 2 of the data"),
         (lambda d: d.assign(y=d["y"].where(d["row"] < 100, d["y"] + 1)),
-         "sums of column 'y' of"),
+         "column 'y' has other values in a later pass than in the first; the first change is in "
+         "batch 2 of the data"),
+        (lambda d: d.assign(y=d["y"].where(d["row"] != 150, d["y"] * (1 + 1e-15))),
+         "column 'y' has other values"),
+        (lambda d: d.assign(y=d["y"].to_numpy()[[1, 0, *range(2, len(d))]]),
+         "the values of some columns stand in other rows in a later pass; the first change is in "
+         "batch 1 of the data"),
         (lambda d: d.assign(g=d["g"].where(d["row"] < 100, 77)), "batch 2 of the data has the "
          "level 77 of g, which was not there"),
         (lambda d: d.assign(f=d["f"].where(d["row"] < 100, "new")), "batch 2 of the data holds "
@@ -244,6 +252,53 @@ def test_a_source_that_changes(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(Source, "few", 1)
     assert words in refusal(Changing(data, change(data)))
+
+
+def test_small_batches_together_are_named_from_the_first_to_the_last(data: pd.DataFrame) -> None:
+    """A change in the second of two that are put together is not said to be in the first."""
+    edited = data.assign(y=data["y"].where(data["row"] != 150, 0.0))
+    assert "in batch 1 of the data to batch 2 of the data" in refusal(Changing(data, edited))
+
+
+def test_pages_that_do_not_agree_with_their_checksum(data: pd.DataFrame, tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    path, names = tmp_path / "a.parquet", ["y", "x", "h", "f", "g", "k"]
+    pyarrow.parquet.write_table(
+        pa.Table.from_pandas(data[names]), path, compression="none", use_dictionary=False,
+        write_page_checksum=True,
+    )  # fmt: skip
+    content = bytearray(path.read_bytes())
+    where = content.find(np.float64(data["y"].iloc[3]).tobytes())
+    assert where > 0
+    content[where] ^= 1
+    path.write_bytes(bytes(content))
+    assert "batch 1 of " in refusal(path) and "damaged" in refusal(path)
+
+
+def test_rows_in_another_order_are_the_same_rows(data: pd.DataFrame) -> None:
+    changing = Changing(data, data.iloc[::-1])
+    assert_same(outcome(FORMULA, changing), outcome(FORMULA, data))
+
+
+def test_arrays_beside_the_rows_go_by_their_order(data: pd.DataFrame) -> None:
+    weights = np.linspace(1.0, 2.0, len(data))
+    with pytest.raises(DataError, match="the rows come in another order in a later pass"):
+        MixedLM.from_formula(FORMULA, Changing(data, data.iloc[::-1]), weights=weights)
+
+
+@pytest.mark.parametrize("kind", ["category", "string", "Int64", "datetime64[ns]", "bool"])
+def test_every_type_of_column_has_a_fingerprint(kind: str) -> None:
+    values = pd.Series([0, 1, 1, 0, 1]).astype(object if kind == "category" else kind)
+    frame = pd.DataFrame({"x": values.astype(kind), "y": range(5)})
+    edited = frame.assign(x=frame["x"].to_numpy()[[0, 1, 1, 1, 1]]).astype({"x": frame.dtypes["x"]})
+    turned = frame.assign(x=frame["x"].array[[1, 0, 2, 3, 4]])
+    first = fingerprint(frame, ["x", "y"])
+    parts = fingerprint(frame[:2], ["x", "y"])
+    parts.add(fingerprint(frame[2:], ["x", "y"]))
+    assert parts == first == fingerprint(frame[::-1], ["x", "y"])
+    assert "column 'x'" in fingerprint(edited, ["x", "y"]).difference(first)
+    assert "in other rows" in fingerprint(turned, ["x", "y"]).difference(first)
 
 
 def test_other_batches_of_the_same_rows_are_no_change(data: pd.DataFrame) -> None:
