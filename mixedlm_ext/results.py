@@ -19,6 +19,7 @@ from mixedlm_ext.compat import cache_readonly, cached_data
 from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.diagnostics import check, influence, re_pca, vif
 from mixedlm_ext.estimation import breeding_values, random_effects, varcorr
+from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import DegreesOfFreedom, Fitted
 from mixedlm_ext.geometry import leverage, residuals
@@ -38,9 +39,6 @@ from mixedlm_ext.report import summary, tidy
 from mixedlm_ext.report.model_line import headline
 from mixedlm_ext.report.summary import summary_notes
 from mixedlm_ext.simulation import new_rows
-
-if TYPE_CHECKING:
-    from mixedlm_ext.model import MixedLM
 
 Array = NDArray[np.float64]
 P = ParamSpec("P")
@@ -104,10 +102,10 @@ class MixedLMResults(absent.NotOfResults, MixedResults):
     1  Residual              2451.25    49.51
     """
 
-    model: MixedLM
-    """The model."""
+    model: Any
+    """The model, a `MixedLM`."""
 
-    def __init__(self, model: MixedLM, fitted: Fitted) -> None:
+    def __init__(self, model: Any, fitted: Fitted) -> None:
         super().__init__(model, fitted, scale=fitted.fit.sigma**2, use_t=fitted.use_t)
         model.serve(self)
 
@@ -276,7 +274,7 @@ class MixedLMResults(absent.NotOfResults, MixedResults):
     all_fit = of_fit(all_fit.all_fit)
 
     def fit_again(
-        self, model: MixedLM, reml: bool | None = None, robust: bool = True
+        self, model: Any, reml: bool | None = None, robust: bool = True
     ) -> MixedLMResults:
         """Fit a model of the same parameters; unlike `fit`, it never warns.
 
@@ -294,7 +292,8 @@ class MixedLMResults(absent.NotOfResults, MixedResults):
         -------
         MixedLMResults
         """
-        return type(self)(model, again.fit_again(self.fitted, model.assembled, reml, robust))
+        assembled: Assembled = model.assembled
+        return type(self)(model, again.fit_again(self.fitted, assembled, reml, robust))
 
     # --- reports ------------------------------------------------------------------------------
 

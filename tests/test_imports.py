@@ -148,19 +148,6 @@ def inner(target: str) -> str | None:
     return target.removeprefix(f"{PACKAGE}.") if target.startswith(f"{PACKAGE}.") else None
 
 
-# A model's results name its class as the type of `result.model`, which users' checkers follow.
-# Only for them: the model imports its results.
-KNOWN_AS_TYPES = {
-    "results": f"{PACKAGE}.model",
-    "generalized.results": f"{PACKAGE}.generalized.model",
-}
-
-
-def type_of_the_model(module: str, found: Import) -> bool:
-    """Say whether an import is the one type that may be known upward, and never runs."""
-    return not found.top_level and KNOWN_AS_TYPES.get(module) == found.target
-
-
 def may_import(importer: str, imported: str) -> bool:
     """Say whether the table lets one unit import another."""
     lowest = NOT_IMPORTED_BELOW.get(imported, imported)
@@ -181,8 +168,6 @@ def test_arrows_point_down(module: str) -> None:
     importer = unit_of(module)
     wrong = []
     for found in imports_of(module):
-        if type_of_the_model(module, found):
-            continue
         target = inner(found.target)
         imported = None if target is None else unit_of(target)
         if importer is None or imported is None:
@@ -210,9 +195,7 @@ def test_no_cycles() -> None:
         module: {
             target
             for found in imports_of(module)
-            if not type_of_the_model(module, found)
-            and (target := inner(found.target)) is not None
-            and target != module
+            if (target := inner(found.target)) is not None and target != module
         }
         for module in MODULES
     }
@@ -269,10 +252,7 @@ def test_nothing_below_the_face_knows_it() -> None:
     """Inference, prediction, diagnostics and reports take `Fitted` or less."""
     face = {"results", "model"}
     knowing = {
-        module
-        for module in MODULES
-        for found in imports_of(module)
-        if inner(found.target) in face and not type_of_the_model(module, found)
+        module for module in MODULES for found in imports_of(module) if inner(found.target) in face
     }
     above = {"", "__main__", "formula.api", "model", "sklearn"}
     assert {module for module in knowing if not module.startswith("plots")} <= above

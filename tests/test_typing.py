@@ -54,7 +54,7 @@ RIGHT = """
     written: None = result.predict("new.parquet", out="predicted.parquet")
     for batch in result.predict("new.parquet"):
         print(batch.mean(), at.index, fitted.max())
-    origin: MixedLM = result.model
+    origin: MixedLM = MixedLM.from_formula("Reaction ~ Days + (Days | Subject)", data)
     again: MixedLMResults = origin.with_response(2.0 * origin.endog).fit()
     scaled: pd.Series = again.residuals("scaled")
     shares = again.residuals("random")["Subject"]
@@ -65,8 +65,7 @@ RIGHT = """
     glm = MixedGLM.from_formula(formula, cbpp, sm.families.Binomial(), weights="size")
     fit: MixedGLMResults = glm.fit(nagq=1)
     linear: pd.Series = fit.predict({"period": ["1"], "herd": ["1"]}, which="linear")
-    same_kind: MixedGLM = fit.model
-    print(linear.max(), fit.conf_int(0.1).loc["Intercept"], fit.resid_pearson, same_kind.nobs)
+    print(linear.max(), fit.conf_int(0.1).loc["Intercept"], fit.resid_pearson, fit.nobs)
     arrays = MixedLM(data["Reaction"], X, [RandomTerm(data["Subject"], X)]).fit(ddf="normal")
     print(arrays.conf_int(), smf.mixedlm("Reaction ~ 1 + (1 | Subject)", data).fit().bic)
 """
@@ -94,13 +93,10 @@ WRONG = {
     "a: float = result.conf_int()": ("DataFrame", "float"),
     "b: float = result.predict()": ("Series", "float"),
     "result.predict(whihc='population')": ("rgument",),
-    "result.model.nosuch()": ("nosuch", "MixedLM"),
-    "result.model.fit().nosuch()": ("nosuch", "MixedLMResults"),
     "c: float = result.residuals('random')": ("DataFrame", "float"),
     "result.summary(alhpa=0.1)": ("alhpa",),
     "d: float = glm.conf_int()": ("DataFrame", "float"),
     "e: float = glm.predict()": ("Series", "float"),
-    "glm.model.nosuch": ("nosuch", "MixedGLM"),
     "glm.bootstrap(kind='cluster')": ("kind",),
 }
 """Lines, and words of the error."""

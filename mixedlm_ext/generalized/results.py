@@ -23,6 +23,7 @@ from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.estimation.generalized import GeneralizedFit
 from mixedlm_ext.families.choose import with_extra
 from mixedlm_ext.generalized import (
+    all_fit,
     check,
     frames,
     intervals,
@@ -33,7 +34,9 @@ from mixedlm_ext.generalized import (
     report,
     residuals,
     robust,
+    shares,
     simulation,
+    step,
     tests,
     update,
 )
@@ -47,9 +50,6 @@ from mixedlm_ext.method import as_method, of_fit, of_fitted
 from mixedlm_ext.mixed_results import MixedResults
 from mixedlm_ext.report import tidy
 from mixedlm_ext.report.model_line import headline
-
-if TYPE_CHECKING:
-    from mixedlm_ext.generalized.model import MixedGLM
 
 Array = NDArray[np.float64]
 P = ParamSpec("P")
@@ -112,10 +112,10 @@ class MixedGLMResults(absent.NotOfResults, MixedResults):
     0  herd  Intercept     0.412    0.642
     """
 
-    model: MixedGLM
-    """The model."""
+    model: Any
+    """The model, a `MixedGLM`."""
 
-    def __init__(self, model: MixedGLM, fitted: Fitted) -> None:
+    def __init__(self, model: Any, fitted: Fitted) -> None:
         super().__init__(model, fitted, scale=1.0, use_t=False)
         self.scale = generalized(fitted).dispersion
 
@@ -209,6 +209,7 @@ class MixedGLMResults(absent.NotOfResults, MixedResults):
     anova = of_fitted(tests.anova)
     drop1 = of_fitted(tests.drop1)
     ranova = of_fitted(tests.ranova)
+    step = of_fitted(step.step)
     compare_lr_test = of_fitted(compare.compare_lr_test)
     compare = of_fitted(compare.compare)
     emmeans = of_fitted(marginal_means.emmeans)
@@ -218,6 +219,8 @@ class MixedGLMResults(absent.NotOfResults, MixedResults):
     # --- variances and random effects -------------------------------------------------------------
 
     varcorr = of_fit(varcorr.varcorr)
+    icc = of_fitted(shares.icc)
+    r2 = of_fitted(shares.r2)
     profile = of_fitted(profile.profile)
     group_coefs = of_fit(random_effects.group_coefs)
 
@@ -279,6 +282,7 @@ class MixedGLMResults(absent.NotOfResults, MixedResults):
     # --- reports ----------------------------------------------------------------------------------
 
     check = of_fitted(check.check)
+    all_fit = of_fitted(all_fit.all_fit)
     influence = of_fitted(refits.influence)
     summary = of_fitted(report.summary)
     glance = of_fitted(frames.glance)

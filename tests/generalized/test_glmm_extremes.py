@@ -62,8 +62,9 @@ def test_what_has_no_estimates_is_named(formula: str, named: str, nagq: int) -> 
 
 
 @pytest.mark.parametrize("link", [L.Probit(), L.CLogLog(), L.LogLog(), L.Cauchy()])
-def test_other_links_see_it_too(link: Any) -> None:
-    model = MixedGLM.from_formula("quasi ~ f + (1 | g)", table("separated"), F.Binomial(link))
+@pytest.mark.parametrize("formula", ["quasi ~ f + (1 | g)", "1 - quasi ~ f + (1 | g)"])
+def test_other_links_see_it_too(formula: str, link: Any) -> None:
+    model = MixedGLM.from_formula(formula, table("separated"), F.Binomial(link))
     result = quiet(model)
     assert not result.converged
     assert "f[T.b]" in result.optimization.message
