@@ -206,7 +206,7 @@ class MixedLMRegressor(RegressorMixin, BaseEstimator):
         data = self._table(X, groups, fitting=True)
         check_consistent_length(data, y)
         data[_RESPONSE] = np.asarray(y)
-        structure = {"correlation": self.correlation, "variance": self.variance}
+        structure: dict[str, Any] = {"correlation": self.correlation, "variance": self.variance}
         return MixedLM.from_formula(f"{_RESPONSE} ~ {self.formula}", data, **structure)
 
     def _table(self, X: Any, groups: Any, fitting: bool) -> pd.DataFrame:

@@ -106,7 +106,7 @@ def test_formula_with_groups_as_metadata(data: pd.DataFrame) -> None:
 def test_residuals_with_a_structure(data: pd.DataFrame) -> None:
     data = data.assign(w=np.linspace(1, 2, len(data)))
     X, y = data[["Days", "w"]], data["Reaction"]
-    structure = {"correlation": "ar1(Days | groups)", "variance": "power(w)"}
+    structure: dict[str, Any] = {"correlation": "ar1(Days | groups)", "variance": "power(w)"}
     regressor = MixedLMRegressor("Days + (1 | groups)", **structure)
     regressor.fit(X, y, groups=data["Subject"])
     model = MixedLM.from_formula(
