@@ -131,12 +131,44 @@ def fit_mixedlm_rs(task: Task, data: pd.DataFrame) -> tuple[Fit, Report]:
     return fit, report
 
 
+def fit_gpboost(task: Task, data: pd.DataFrame) -> tuple[Fit, Report]:
+    """Return the fit by gpboost, whose likelihood is not restricted, and what to report of it."""
+    import gpboost
+    import patsy
+
+    from mixedlm_ext import MixedLM
+    from mixedlm_ext.language import parse_formula
+
+    factors = [list(term.group) for term in parse_formula(task["formula"]).random]
+
+    def fit() -> Any:
+        y, X = (np.asarray(side) for side in patsy.dmatrices(task["fixed"], data))
+        groups = [data.groupby(own, observed=True).ngroup() for own in factors]
+        model = gpboost.GPModel(group_data=np.column_stack(groups), likelihood="gaussian")
+        model.fit(y=y.ravel(), X=X)
+        return model
+
+    def report(result: Any) -> dict[str, Any]:
+        residual, *variances = np.ravel(result.get_cov_pars())[: 1 + len(factors)]
+        model = MixedLM.from_formula(task["formula"], data)
+        # its own number belongs to other fixed effects than those of its last variances
+        return {
+            "objective": model.objective(np.sqrt(np.array(variances) / residual), reml=False),
+            "evaluations": None,
+            "criterion": "ML",
+            "optimum": model.fit(reml=False).objective,
+        }
+
+    return fit, report
+
+
 PACKAGES = {
     "mixedlm_ext": fit_mixedlm_ext,
     "statsmodels": fit_statsmodels,
     "mixedlm": fit_mixedlm,
     "lme_python": fit_lme_python,
     "mixedlm_rs": fit_mixedlm_rs,
+    "gpboost": fit_gpboost,
 }
 
 

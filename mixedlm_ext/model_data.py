@@ -38,7 +38,7 @@ class _DesignData(ModelData):
 
     def __init__(self, design: Design, hasconst: bool | None) -> None:
         self._design = design
-        self.endog, self.exog = self._convert_endog_exog(design.y, design.X)
+        self.endog, self.exog = design.y, design.X
         self._handle_constant(hasconst)
         self._cache: dict[str, Any] = {}
         if design.x_names and design.endog_name:
@@ -46,7 +46,6 @@ class _DesignData(ModelData):
         _ = self.xnames, self.ynames  # kept, whatever becomes of the rows
         if design.formula is not None:
             self.formula = design.formula.fixed
-            self.frame = design.frame
 
     def attach_rows(self, result: Any) -> Any:
         """Label values for the rows; those of all rows of the data with ``missing="exclude"``."""
@@ -59,8 +58,13 @@ class _DesignData(ModelData):
         """Keep only what a design without rows has."""
         self._design = design
         self._cache = {k: v for k, v in vars(self)["_cache"].items() if k != "row_labels"}
-        if design.formula is not None:
-            self.frame = design.frame
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The columns of the data that the formula uses; a model of arrays has no such thing."""
+        if self._design.formula is None or self._design.frame is None:
+            raise AttributeError("frame")
+        return self._design.frame
 
     @property
     def model_spec(self) -> patsy.DesignInfo | None:

@@ -52,6 +52,9 @@ class MixedLMRegressor(RegressorMixin, BaseEstimator):
         The criterion, as of `MixedLM.fit`.
     new_levels : {"population", "error", "nan"}
         What to predict for groups that the fit has not seen.
+    correlation, variance : str, optional
+        With `formula`, the structure of the residuals as `MixedLM.from_formula` takes it:
+        ``"ar1(week | groups)"``, ``"sex"``.
 
     Attributes
     ----------
@@ -98,11 +101,15 @@ class MixedLMRegressor(RegressorMixin, BaseEstimator):
         slopes: Sequence[str | int] | None = None,
         reml: bool = True,
         new_levels: str = "population",
+        correlation: str | None = None,
+        variance: str | None = None,
     ) -> None:
         self.formula = formula
         self.slopes = slopes
         self.reml = reml
         self.new_levels = new_levels
+        self.correlation = correlation
+        self.variance = variance
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> MixedLMRegressor:
         """Fit the model.
@@ -164,6 +171,11 @@ class MixedLMRegressor(RegressorMixin, BaseEstimator):
 
     def _from_arrays(self, X: Any, y: Any, groups: Any) -> MixedLM:
         """Return the model of numeric columns and one grouping factor."""
+        if self.correlation is not None or self.variance is not None:
+            raise DesignError(
+                "correlation= and variance= name columns, which is what a formula is for: write "
+                "MixedLMRegressor('x + (1 | groups)', correlation='ar1(week | groups)')."
+            )
         X, y = validate_data(self, X, y, y_numeric=True, ensure_min_samples=2)
         if groups is None:
             raise DesignError(
@@ -194,7 +206,8 @@ class MixedLMRegressor(RegressorMixin, BaseEstimator):
         data = self._table(X, groups, fitting=True)
         check_consistent_length(data, y)
         data[_RESPONSE] = np.asarray(y)
-        return MixedLM.from_formula(f"{_RESPONSE} ~ {self.formula}", data)
+        structure: dict[str, Any] = {"correlation": self.correlation, "variance": self.variance}
+        return MixedLM.from_formula(f"{_RESPONSE} ~ {self.formula}", data, **structure)
 
     def _table(self, X: Any, groups: Any, fitting: bool) -> pd.DataFrame:
         """Return the columns that a formula may name."""

@@ -15,6 +15,7 @@ from mixedlm_ext.batches.reading import Reader, Tally
 from mixedlm_ext.design.design import Design
 from mixedlm_ext.design.rows import Rows
 from mixedlm_ext.design.spec import Spec
+from mixedlm_ext.design.used import UsedColumns
 
 __all__ = ["SourcePasses"]
 
@@ -72,7 +73,7 @@ class SourcePasses:
             n_data=self._tally.n_data,
             n_missing=self._tally.n_missing,
             n_zero_weight=self._tally.n_zero_weight,
-            frame=frame,
+            used=UsedColumns.of(frame),
         )
 
     def gather(self) -> Design:
@@ -99,7 +100,7 @@ class SourcePasses:
             offset=joined("offset"),
             index=pd.Index(joined("positions")),
             positions=joined("positions"),
-            frame=stacked(frames),
+            used=UsedColumns.of(stacked(frames)),
             full_index=self.full_index,
         )
         return Design(self._spec, rows)

@@ -23,6 +23,7 @@ from mixedlm_ext.design.records import TermSpec
 from mixedlm_ext.design.row_arguments import OFFSET, WEIGHTS
 from mixedlm_ext.design.rows import Rows
 from mixedlm_ext.design.spec import Spec
+from mixedlm_ext.design.used import UsedColumns
 from mixedlm_ext.products.moves import kept_columns, settled
 from mixedlm_ext.products.products import CrossProducts
 
@@ -134,7 +135,7 @@ def _no_rows(learnt: Learnt, fixed: FixedPart, specs: Sequence[TermSpec], facts:
         n_data=tally.n_data,
         n_missing=tally.n_missing,
         n_zero_weight=tally.n_zero_weight,
-        frame=learnt.sample.iloc[:0],
+        used=UsedColumns.of(learnt.sample.iloc[:0]),
     )
     return whole.none()
 

@@ -17,6 +17,7 @@ directions D of Γ of their own in place of pairs of entries:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,14 +126,9 @@ def traces_of_dense(covariance: Covariance, theta: Array, W: Array, shapes: Shap
 
 def _by_blocks(W: Array, shapes: Shapes) -> list[list[Array]]:
     """Cut W (q, q) into its blocks, each (k_i, levels_i, k_j, levels_j)."""
-    stops = np.cumsum([k * levels for k, levels in shapes])[:-1]
-    return [
-        [
-            block.reshape(*rows, *columns)
-            for block, columns in zip(np.split(strip, stops, 1), shapes)
-        ]
-        for strip, rows in zip(np.split(W, stops), shapes)
-    ]
+    stops = list(accumulate(k * levels for k, levels in shapes))
+    parts = [(slice(stop - k * n, stop), (k, n)) for stop, (k, n) in zip(stops, shapes)]
+    return [[W[a, b].reshape(*rows, *columns) for b, columns in parts] for a, rows in parts]
 
 
 def traces_by_differences(
@@ -191,5 +187,8 @@ def _paired(covariance: Covariance, products: Callable[[int, int], Array]) -> Ar
         for j, columns in enumerate(covariance.of_block):
             b, d = covariance.rows[columns], covariance.columns[columns]
             M = products(i, j)
-            out[np.ix_(rows, columns)] = 2.0 * (M[a, b, c, d] + M[a, d, c, b])
+            if M.size == 1:
+                out[rows[0], columns[0]] = 4.0 * M.item()
+            else:
+                out[rows[:, None], columns] = 2.0 * (M[a, b, c, d] + M[a, d, c, b])
     return out

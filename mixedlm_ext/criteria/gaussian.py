@@ -23,7 +23,7 @@ from mixedlm_ext.criteria.expected_information import (
 )
 from mixedlm_ext.criteria.pls import PenalizedLeastSquares, Problem, solve
 from mixedlm_ext.criteria.working_vectors import working_vectors
-from mixedlm_ext.linalg.blas import inner, matmul
+from mixedlm_ext.linalg.blas import eigvalsh, inner, matmul
 from mixedlm_ext.linalg.small import large_directions
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.structures.covariance import Covariance
@@ -328,8 +328,15 @@ class GaussianEvaluation:
         """
         e, steps = self if self._aligned is None else self._aligned[1], self._steps
         second = e._gamma_hessian if exact else e._gamma_information
-        hessian = steps.hessian(second, e._gamma_gradient)
-        return steps.gradient(e._template_gradient, e._gamma_gradient), hessian
+        gradient, curvature = self._along_steps
+        return gradient, curvature + steps.carry_both(second)
+
+    @cached_property
+    def _along_steps(self) -> tuple[Array, Array]:
+        """The gradient and the curvature of Γ along those directions, in both Hessians the same."""
+        e, steps = self if self._aligned is None else self._aligned[1], self._steps
+        gradient = steps.gradient(e._template_gradient, e._gamma_gradient)
+        return gradient, steps.curvature(e._gamma_gradient)
 
     @property
     def room(self) -> tuple[Array, Array] | None:
@@ -392,4 +399,4 @@ def _condition(T: Array, D: Array) -> float:
         return 1.0
     M = T.T @ D @ T + np.eye(len(T))
     scale = 1.0 / np.sqrt(np.diag(M))
-    return 1.0 / max(float(np.linalg.eigvalsh(M * np.outer(scale, scale))[0]), 1e-15)
+    return 1.0 / max(float(eigvalsh(scale[:, None] * M * scale)[0]), 1e-15)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.linalg.blas import matmul
+from mixedlm_ext.linalg.blas import cholesky, matmul
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.residual_sums import ResidualSums
@@ -140,7 +140,7 @@ def solve(problem: Problem, theta: Array) -> PenalizedLeastSquares:
     """
     cp = problem.cp
     L = _factor(problem, theta)  #                         LL' = Λ'Z'WZΛ + I              (18)
-    C, N = L.solve(np.column_stack([cp.Zy, cp.ZX]))  #     [c_u R_ZX]'[c_u R_ZX]          (48, 49)
+    C, N = L.solve(cp.Zyx)  #                              [c_u R_ZX]'[c_u R_ZX]          (48, 49)
     RX = _cholesky(cp.XX - C[1:, 1:])  #                   R_X'R_X = X'WX - R_ZX'R_ZX     (50)
     Xy = cp.Xy - C[1:, 0]
     cbeta = solve_upper(RX, Xy, transpose=True)  #         R_X'c_β = X'Wy - R_ZX'c_u      (51)
@@ -164,7 +164,7 @@ def _factor(problem: Problem, theta: Array) -> FactorProtocol:
 def _cholesky(M: Array) -> Array:
     """Return the upper-triangular Cholesky factor."""
     try:
-        return np.asarray(np.linalg.cholesky(M).T, dtype=float)
+        return cholesky(M).T
     except np.linalg.LinAlgError:
         raise degenerate() from None
 

@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 _SMALLEST = 1e-290
+_ROUNDING = 2.0 * float(np.finfo(float).eps)
 
 Floats = npt.NDArray[np.float64]
 
@@ -43,6 +44,8 @@ def number_vector(values: Any, what: str, n: int) -> Floats:
         If they are not numbers (text, categories, booleans, dates, complex numbers), have several
         columns, or another length. `what` opens the message: ``"response 'y'"``.
     """
+    if isinstance(values, np.ndarray) and values.dtype == np.float64 and values.shape == (n,):
+        return np.ascontiguousarray(values)
     if hasattr(values, "contrast") and hasattr(values, "data"):  # patsy's C()
         values = pd.Categorical(values.data)
     values = plain_values(one_column(values, what))
@@ -108,16 +111,25 @@ def check_response_values(y: Floats, name: str, residual: Floats | None, n: int)
 def _is_constant(values: Floats, size: float) -> bool:
     """Whether values differ by no more than the rounding error of numbers as large as `size`."""
     with np.errstate(over="ignore"):
-        return bool(np.ptp(values) <= 2.0 * np.finfo(float).eps * size)
+        return bool(np.ptp(values) <= _ROUNDING * size)
 
 
 def check_size(values: Floats, what: str) -> None:
     """Refuse values whose products with others leave the range of floating point."""
     largest = float(np.abs(values).max(initial=0.0))
-    if largest == 0.0 or _SMALLEST < largest < 1.0 / _SMALLEST:
-        return
+    if not _has_usual_size(largest):
+        raise _unusual_size(largest, what)
+
+
+def _has_usual_size(largest: float) -> bool:
+    """Whether products of values up to this one stay in the range of floating point."""
+    return largest == 0.0 or _SMALLEST < largest < 1.0 / _SMALLEST
+
+
+def _unusual_size(largest: float, what: str) -> DesignError:
+    """Return the error for values up to this one."""
     size = "small" if largest < 1.0 else "large"
-    raise DesignError(
+    return DesignError(
         f"{what} has values too {size} to compute with: up to {largest:.3g}. Give it another unit."
     )
 
@@ -125,8 +137,9 @@ def check_size(values: Floats, what: str) -> None:
 def check_matrix(X: Floats, names: Sequence[str], place: str, index: pd.Index) -> None:
     """Refuse infinite or undefined values in a matrix, naming the first such column and row."""
     if np.isfinite(X).all():
-        for name, column in zip(names, X.T, strict=True):
-            check_size(column, f"{name!r} in {place}")
+        for name, largest in zip(names, np.abs(X).max(axis=0, initial=0.0).tolist(), strict=True):
+            if not _has_usual_size(largest):
+                raise _unusual_size(largest, f"{name!r} in {place}")
         return
     j = int(np.flatnonzero(~np.isfinite(X).all(axis=0))[0])
     _check_finite(X[:, j], f"{names[j]!r} in {place}", index)

@@ -14,6 +14,8 @@ from mixedlm_ext.errors import DesignError
 
 __all__ = ["is_labelled", "is_polars", "one_column", "without_values"]
 
+_READY = frozenset(map(np.dtype, (np.float64, np.int64, np.bool_, object)))
+"""Types of which columns are what they should be."""
 _NESTED = ("list", "large_list", "fixed_size_list", "struct", "map")
 
 
@@ -43,6 +45,8 @@ def one_column(values: Any, what: str) -> pd.Series:
     >>> one_column([[1.0], [2.0]], "weights").tolist()
     [1.0, 2.0]
     """
+    if type(values) is pd.Series and _is_ready(values.dtype):
+        return values
     values = _of_one_column(values, what)
     if isinstance(values, pd.MultiIndex):
         raise DesignError(
@@ -79,6 +83,13 @@ def one_column(values: Any, what: str) -> pd.Series:
                 "each row."
             )
     return column
+
+
+def _is_ready(dtype: Any) -> bool:
+    """Tell the types of most columns, in which there is nothing to convert or to refuse."""
+    return (
+        dtype in _READY if isinstance(dtype, np.dtype) else isinstance(dtype, pd.CategoricalDtype)
+    )
 
 
 def _series(values: Any, what: str) -> pd.Series:

@@ -11,17 +11,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import patsy
 
 from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.design.scope import Scope
+from mixedlm_ext.design.used import Columns
 from mixedlm_ext.language.mixed_formula import MixedFormula, RandomTermSpec
 
 __all__ = ["settle_components"]
 
 
-def settle_components(formula: MixedFormula, frame: pd.DataFrame, scope: Scope) -> MixedFormula:
+def settle_components(formula: MixedFormula, frame: Columns, scope: Scope) -> MixedFormula:
     """Write the variance components of a formula as random terms.
 
     Parameters

@@ -15,6 +15,7 @@ from mixedlm_ext.design.grouping import level_codes
 from mixedlm_ext.design.keys import convert_key, key_kinds, match_keys
 from mixedlm_ext.design.messages import list_names, odd_one, quoted
 from mixedlm_ext.design.times import TIMES, has_time_zone, in_days, time_kind
+from mixedlm_ext.design.used import Columns
 from mixedlm_ext.design.values import plain_values, wide
 from mixedlm_ext.errors import DesignError, did_you_mean
 
@@ -205,7 +206,7 @@ def _type_of(values: Any, dtype: str) -> ColumnType:
 
 
 def evaluation_columns_like(
-    frame: pd.DataFrame,
+    frame: Columns,
     uses: Mapping[str, str],
     types: Mapping[str, ColumnType],
     keys: Collection[str] = (),

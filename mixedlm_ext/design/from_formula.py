@@ -33,6 +33,7 @@ from mixedlm_ext.design.row_choice import RowChoice, choose_rows, subset_rows
 from mixedlm_ext.design.scope import Scope, resolve_names
 from mixedlm_ext.design.spec import Spec
 from mixedlm_ext.design.term_checks import check_term, repeated_column
+from mixedlm_ext.design.used import UsedColumns
 from mixedlm_ext.errors import DesignError, DesignWarning, FormulaError, did_you_mean, warn_caller
 from mixedlm_ext.language.mixed_formula import MixedFormula
 
@@ -128,7 +129,7 @@ def design_from_formula(
         weights_name=used.weights.label,
         missing=missing,
     )
-    frame = used.frame(choice)
+    frame = used.rows(choice)
     formula = settle_components(formula, frame, used.scope)
     matrices = FormulaMatrices(formula, frame, used.scope)
     prepared = matrices.training_data()
@@ -142,13 +143,13 @@ def design_from_formula(
     check_one_level(matrices.without_columns(0), checks)
     warn_of_times(matrices)
     fixed = keep_columns(X, matrices.names(0), choice.weights, drop_cols, checks)
-    structure, residual = residual_of(text, frame, used.scope) if text else (None, None)
+    structure, residual = residual_of(text, frame.frame, used.scope) if text else (None, None)
     spec = Spec(
         endog_name=formula.shown(formula.response),
         **fixed.told(),
         terms=tuple(term.spec for term in terms),
         formula=formula,
-        columns=tuple(frame.columns),
+        columns=frame.columns,
         scope=used.scope,
         weights=WEIGHTS.given_as(used.weights.column, weights),
         offset=OFFSET.given_as(used.offset.column, offset),
@@ -158,7 +159,7 @@ def design_from_formula(
     )
     columns = [(term.X, term.codes) for term in terms]
     rows = choice.rows_of(y, fixed.X, columns, total, table.index, missing)
-    return Design(spec, replace(rows, frame=frame, at_hand=DataAtHand(table), residual=residual))
+    return Design(spec, replace(rows, used=frame, at_hand=DataAtHand(table), residual=residual))
 
 
 class _Argument(NamedTuple):
@@ -201,10 +202,10 @@ class _Used:
         columns = {**self.columns, **{name: table.column(name) for name in names}}
         return replace(self, columns=columns, scope=Scope({**self.scope.values, **scope}))
 
-    def frame(self, choice: RowChoice) -> pd.DataFrame:
+    def rows(self, choice: RowChoice) -> UsedColumns:
         """Return the used rows of the columns."""
-        columns = {name: choice.take(column).array for name, column in self.columns.items()}
-        return pd.DataFrame(columns, index=choice.index, copy=False)
+        columns = {name: choice.take(column) for name, column in self.columns.items()}
+        return UsedColumns(columns, choice.index)
 
 
 def _look_up(
@@ -239,7 +240,7 @@ def _argument(table: Table, given: Any, name: str) -> _Argument:
 def _total_offset(
     matrices: FormulaMatrices,
     prepared: Mapping[str, Any],
-    frame: pd.DataFrame,
+    frame: UsedColumns,
     choice: RowChoice,
     offset: _Argument,
 ) -> Floats | None:
@@ -256,7 +257,7 @@ def _total_offset(
 def _response(
     matrices: FormulaMatrices,
     prepared: Mapping[str, Any],
-    frame: pd.DataFrame,
+    frame: UsedColumns,
     offset: Floats | None,
 ) -> Floats:
     """The checked response."""
@@ -270,7 +271,7 @@ def _response(
 def _terms(
     matrices: FormulaMatrices,
     prepared: Mapping[str, Any],
-    frame: pd.DataFrame,
+    frame: UsedColumns,
     lefts: Sequence[Floats],
     known: Sequence[KnownMatrix | None],
 ) -> tuple[TermDesign, ...]:
@@ -312,7 +313,7 @@ def _terms(
 def _groupings(
     matrices: FormulaMatrices,
     prepared: Mapping[str, Any],
-    frame: pd.DataFrame,
+    frame: UsedColumns,
     known: Sequence[KnownMatrix | None],
 ) -> list[tuple[npt.NDArray[np.intp], pd.Index, KnownMatrix | None]]:
     """Level codes and levels of each random term, and what joins them; each factor coded once."""

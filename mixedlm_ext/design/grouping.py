@@ -51,14 +51,26 @@ def level_codes(values: Any, name: str = "group") -> tuple[Codes, pd.Index]:
     values, order = _unbox(values)
     series = one_column(values, f"grouping factor {name!r}")
     if isinstance(series.dtype, pd.CategoricalDtype):
-        codes, levels = _compress(series.cat.codes.to_numpy(), series.cat.categories)
+        values = series.array
+        codes, levels = _compress(np.asarray(values.codes), values.categories)
     elif isinstance(series.dtype, np.dtype) and series.dtype.kind in "iu" and len(series):
         codes, levels = _integer_codes(series.to_numpy())
     else:
         codes, levels = _other_codes(series, name)
     if order is not None:
         codes, levels = _reorder(codes, levels, order, name)
-    return codes, levels.rename(name)
+    return codes, _named(levels, name)
+
+
+def _named(levels: pd.Index, name: str) -> pd.Index:
+    """Return levels by this name."""
+    if levels.name == name:
+        return levels
+    if isinstance(levels, pd.MultiIndex):
+        return levels.rename(name)
+    named = levels.view()
+    named.name = name
+    return named
 
 
 def _unbox(values: Any) -> tuple[Any, pd.Index | None]:
@@ -177,7 +189,7 @@ def combine_codes(
     """
     codes, levels = factors[0]
     if len(factors) == 1:
-        return codes, levels.rename(name)
+        return codes, _named(levels, name)
     parts = [np.arange(len(levels))]  # for each combination so far, the level of each factor
     for next_codes, next_levels in factors[1:]:
         # both counts are at most n after compression, so the key cannot overflow

@@ -15,6 +15,7 @@ import patsy
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design.expression import Chunks, Expression
+from mixedlm_ext.design.factor_sides import FactorSide, factor_side
 from mixedlm_ext.design.formula_code import Piece, code_names, read_formula
 from mixedlm_ext.design.frame import ColumnType, evaluation_columns, evaluation_columns_like
 from mixedlm_ext.design.memory import ExpressionMemory, SideMemory
@@ -24,6 +25,7 @@ from mixedlm_ext.design.plain_sides import plain_side
 from mixedlm_ext.design.positions import check_places
 from mixedlm_ext.design.scope import Scope
 from mixedlm_ext.design.times import TIMES, time_kind
+from mixedlm_ext.design.used import Columns
 from mixedlm_ext.errors import DesignError, FormulaError, MixedLMError
 from mixedlm_ext.language.mixed_formula import MixedFormula
 from mixedlm_ext.structures import structure_of
@@ -94,7 +96,7 @@ class FormulaMatrices:
     def __init__(
         self,
         formula: MixedFormula,
-        frame: pd.DataFrame,
+        frame: Columns,
         scope: Scope,
         batches: Callable[[], Iterator[pd.DataFrame]] | None = None,
     ) -> None:
@@ -112,7 +114,7 @@ class FormulaMatrices:
         env = scope.environment()
         sides = (self.code.fixed, *self.code.lefts)
         self._scope = scope
-        self._plain = [plain_side(side, data) for side in sides]
+        self._plain = [plain_side(side, data) or factor_side(side, data) for side in sides]
 
         def whole() -> Iterator[Mapping[str, Any]]:
             return iter([data])
@@ -203,7 +205,7 @@ class FormulaMatrices:
         data, self._training = self._training, None
         return data or {}
 
-    def new_data(self, frame: pd.DataFrame, pieces: Sequence[Piece]) -> dict[str, Any]:
+    def new_data(self, frame: Columns, pieces: Sequence[Piece]) -> dict[str, Any]:
         """Prepare columns of new data for `pieces` of the formula, as those of the fit were."""
         names = _column_uses(pieces, frame)
         wanted = {name: self._uses[name] for name in names}
@@ -271,13 +273,13 @@ class FormulaMatrices:
         plain = self._plain[side]
         return tuple(self.infos[side].column_names) if plain is None else plain.names
 
-    def value(self, piece: Piece, data: Mapping[str, Any], frame: pd.DataFrame) -> Any:
+    def value(self, piece: Piece, data: Mapping[str, Any], frame: Columns) -> Any:
         """Value of any expression, those of the matrices among them."""
         if piece.role in ("fixed", "left"):
             return self._value(piece.code, self.infos, data)
         return self.evaluate(piece, data, frame)
 
-    def evaluate(self, piece: Piece, data: Mapping[str, Any], frame: pd.DataFrame) -> Any:
+    def evaluate(self, piece: Piece, data: Mapping[str, Any], frame: Columns) -> Any:
         """Value of the response, an offset or a grouping factor: raw, whatever its type."""
         if piece.code in self._expressions:
             with self._errors(piece):
@@ -367,7 +369,8 @@ class FormulaMatrices:
 
     def without_columns(self, side: int) -> list[str]:
         """Terms of a side that add no column: their factor has one level."""
-        if self._plain[side] is not None:
+        plain = self._plain[side]
+        if plain is not None and not (isinstance(plain, FactorSide) and plain.has_empty_terms):
             return []
         slices = self.infos[side].term_slices or {}
         return [term.name() for term, at in slices.items() if at.stop == at.start]
@@ -381,7 +384,7 @@ class FormulaMatrices:
         )
 
 
-def _column_uses(pieces: Sequence[Piece], frame: pd.DataFrame) -> dict[str, str]:
+def _column_uses(pieces: Sequence[Piece], frame: Columns) -> dict[str, str]:
     """How the pieces use each column: as an "array", a "factor" in C(), or within expressions."""
     uses: dict[str, str] = {}
     columns = set(frame.columns)

@@ -13,6 +13,7 @@ from mixedlm_ext.design.formula_code import code_names, read_formula
 from mixedlm_ext.design.known import KnownMatrix
 from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.design.members import MemberRows, member_rows, membership
+from mixedlm_ext.design.used import Columns
 from mixedlm_ext.language.mixed_formula import MixedFormula, RandomTermSpec
 
 __all__ = ["has_members", "members_of", "members_of_rows", "only_of_members"]
@@ -37,7 +38,7 @@ def _values(
     i: int,
     matrices: FormulaMatrices,
     prepared: Mapping[str, Any],
-    frame: pd.DataFrame,
+    frame: Columns,
 ) -> tuple[list[Any], list[Any], list[str]]:
     """Return members, weights, and the names of the members."""
     pieces = [piece for piece in matrices.pieces("group") if piece.term == i]
@@ -51,7 +52,7 @@ def members_of(
     i: int,
     matrices: FormulaMatrices,
     prepared: Mapping[str, Any],
-    frame: pd.DataFrame,
+    frame: Columns,
 ) -> tuple[npt.NDArray[np.intp], KnownMatrix]:
     """Return the pattern of each row of the fit, and the members of the patterns."""
     assert spec.call is not None
@@ -65,7 +66,7 @@ def members_of_rows(
     levels: pd.Index,
     matrices: FormulaMatrices,
     prepared: Mapping[str, Any],
-    frame: pd.DataFrame,
+    frame: Columns,
 ) -> tuple[MemberRows, pd.Index]:
     """Return the members of new rows, and those that the fit has not seen."""
     assert spec.call is not None

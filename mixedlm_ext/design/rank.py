@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixedlm_ext.linalg.blas import matmul
+from mixedlm_ext.linalg.blas import eigvalsh, inner, matmul
 
 __all__ = ["NullSpace", "independent_columns", "left_out", "null_space"]
 
@@ -17,6 +17,8 @@ Floats = npt.NDArray[np.float64]
 # Full rank for certain when the correlation-like Gram matrix is this far from singular; its
 # rounding error is about n * 1e-16.
 _GRAM_SAFE = 1e-7
+_LEAST = 1e-280
+"""A sum of squares in which digits are lost, or that of a zero column."""
 # Below this share of its length what is left of a column is rounding error. R's 1e-7 would drop
 # a cubic in calendar years (1e-8 left), which is estimable; errors of QR stay near 1e-15 * sqrt(p).
 _TOLERANCE = 1e-10
@@ -82,13 +84,14 @@ def _is_well_conditioned(X: Floats) -> bool:
     """Whether the Gram matrix of the unit-length columns is clearly positive definite."""
     if X.shape[1] == 0:
         return True
-    with np.errstate(over="ignore", invalid="ignore"):
-        gram = matmul(X.T, X)
+    if X.shape[1] == 1:
+        return _LEAST < inner(X, X) < 1.0 / _LEAST
+    gram = matmul(X.T, X)  # by a BLAS that does not speak of overflow
     squares = np.diag(gram)
-    if not (squares.min() > 1e-280 and squares.max() < 1e280):  # digits are lost, or a zero column
+    if not (squares.min() > _LEAST and squares.max() < 1.0 / _LEAST):
         return False
-    lengths = np.sqrt(squares)
-    return bool(np.linalg.eigvalsh(gram / np.outer(lengths, lengths))[0] > _GRAM_SAFE)
+    units = 1.0 / np.sqrt(squares)
+    return bool(eigvalsh(units[:, None] * gram * units)[0] > _GRAM_SAFE)
 
 
 @dataclass(frozen=True, eq=False)

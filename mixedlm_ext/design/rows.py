@@ -10,6 +10,7 @@ import pandas as pd
 
 from mixedlm_ext.design.at_hand import DataAtHand
 from mixedlm_ext.design.elsewhere import Elsewhere
+from mixedlm_ext.design.used import UsedColumns
 from mixedlm_ext.residual.structure import ResidualRows
 
 __all__ = ["Rows"]
@@ -39,7 +40,7 @@ class Rows:
         Rows of the user's data, those outside a subset among them.
     n_missing, n_zero_weight : int
         Rows left out.
-    frame : DataFrame or None
+    used : UsedColumns or None
         The used columns of the data; None for arrays.
     full_index : Index or None
         Labels of all rows of the user's data, if values for the rows are to be aligned with them.
@@ -61,7 +62,7 @@ class Rows:
     n_data: int
     n_missing: int
     n_zero_weight: int
-    frame: pd.DataFrame | None = None
+    used: UsedColumns | None = None
     full_index: pd.Index | None = None
     at_hand: DataAtHand | None = field(default=None, repr=False)
     residual: ResidualRows | None = None
@@ -69,6 +70,11 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @property
+    def frame(self) -> pd.DataFrame | None:
+        """The used columns of the data; None for arrays."""
+        return None if self.used is None else self.used.frame
 
     def __getstate__(self) -> dict[str, object]:
         return {**vars(self), "at_hand": None}
@@ -84,16 +90,16 @@ class Rows:
             offset=None if self.offset is None else self.offset[mask],
             index=self.index[mask],
             positions=self.positions[mask],
-            frame=None if self.frame is None else self.frame.iloc[mask],
+            used=None if self.used is None else self.used.take(mask),
             residual=None if self.residual is None else self.residual.take(mask),
         )
 
     def none(self) -> Rows:
         """Return no rows: shapes and types of columns, without labels, categories or data."""
-        frame = self.frame
-        if frame is not None:
-            frame = pd.DataFrame({name: _empty(column) for name, column in frame.items()})
-        gone = replace(self.take(np.empty(0, dtype=np.intp)), index=pd.RangeIndex(0), frame=frame)
+        used, empty = self.used, pd.RangeIndex(0)
+        if used is not None:
+            used = UsedColumns({name: _empty(used[name]) for name in used}, empty)
+        gone = replace(self.take(np.empty(0, dtype=np.intp)), index=empty, used=used)
         return replace(gone, full_index=None, at_hand=None)
 
     def within(self, whole: Rows) -> Rows:

@@ -60,7 +60,7 @@ def plain_values(column: pd.Series) -> Any:
     """Values as a plain numpy array, or a Categorical without unused categories."""
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype):
-        return column.array.remove_unused_categories()
+        return _used_categories(column.array)
     if isinstance(dtype, np.dtype) and dtype.kind in "biufcmM":
         return column.to_numpy()
     if getattr(dtype, "kind", "O") in "biuf" and not isinstance(dtype, np.dtype):
@@ -78,6 +78,13 @@ def plain_values(column: pd.Series) -> Any:
     if inferred == "integer" or (inferred.startswith("mixed") and all(map(_is_real, values))):
         return np.array([_as_float(value) for value in values])
     return values
+
+
+def _used_categories(values: Any) -> Any:
+    """A Categorical without unused categories: the same one if there are none."""
+    present = np.zeros(len(values.categories) + 1, dtype=bool)
+    present[values.codes] = True  # of missing values the last
+    return values if present[:-1].all() else values.remove_unused_categories()
 
 
 def _is_real(value: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.criteria.laplace import LaplaceEvaluation
+from mixedlm_ext.criteria.laplace import LEAST_DISPERSION, LaplaceEvaluation
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.errors import FitError
@@ -32,6 +32,8 @@ _AT_END = 1.0
 """How near to the lower end of its range the logarithm of a dispersion is no estimate."""
 _LARGE = 15.0
 """One beyond which the likelihood may only level off."""
+_EARLY = 5.0
+"""Times earlier it is asked after a search of many responses, which may end before it is far."""
 
 
 class Endless:
@@ -124,7 +126,9 @@ class Endless:
         )
 
 
-def may_be_endless(likelihood: Conditional, X: Array, fixed: Array, sd: Array) -> Mask:
+def may_be_endless(
+    likelihood: Conditional, X: Array, fixed: Array, offset: Array, sd: Array, omega: Array
+) -> Mask:
     """Say which of many responses have to be asked, one by one, whether they have a maximum.
 
     Parameters
@@ -133,10 +137,15 @@ def may_be_endless(likelihood: Conditional, X: Array, fixed: Array, sd: Array) -
         Of many responses.
     X : ndarray (n, p)
     fixed : ndarray (n, r)
-        The fixed part of η.
+        The fixed part of η without its offset.
+    offset : ndarray (n,)
     sd : ndarray (r,)
         The largest standard deviation of random effects.
+    omega : ndarray (0 or 1, r)
     """
+    if likelihood.extra == "dispersion":
+        least = likelihood.omega_centre + LEAST_DISPERSION + _EARLY * _AT_END
+        return np.asarray(omega[0] < least)
     ends = ends_of_range(likelihood)
     if ends is None:
         return np.zeros(len(sd), dtype=bool)
@@ -148,9 +157,10 @@ def may_be_endless(likelihood: Conditional, X: Array, fixed: Array, sd: Array) -
     free = values.min(axis=1, initial=np.inf) <= 1e-10 * np.maximum(
         values.max(axis=1, initial=0.0), 1.0
     )
-    # a search of all responses together may end before its estimates are far
-    far = np.ptp(fixed, axis=0) + np.abs(fixed.mean(axis=0)) > 0.5 * _FAR
-    free &= far | (ends == 0).any(axis=0)
+    far = np.ptp(fixed, axis=0) + np.abs(fixed.mean(axis=0)) > _FAR / _EARLY
+    mu = likelihood.given(omega)(fixed + offset[:, None]).mu
+    near = np.abs(mu - (ends > 0)) < _EARLY * _NEAR
+    free &= far | (near & (ends != 0)).any(axis=0) | (ends == 0).any(axis=0)
     two_sided = (ends > 0).any(axis=0) & (ends < 0).any(axis=0)
     return free | (two_sided & (sd > _WIDE)) | (sd > _LARGE)
 

@@ -220,8 +220,9 @@ class _Task:
         problem = self.model.problem()
         criteria = ManyLaplace.of(problem, Y)
         found = minima_of(criteria)
+        X = self.model.data.design.X
         doubtful = may_be_endless(
-            criteria.likelihood, self.model.data.design.X, found.fixed, found.sd
+            criteria.likelihood, X, found.fixed, problem.offset, found.sd, found.omega
         )
         sure = found.converged & ~doubtful
         r = at[sure]

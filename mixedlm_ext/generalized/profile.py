@@ -319,7 +319,7 @@ class _Held:
             jac=gradient,
             method="SLSQP",
             constraints=[constraint],
-            options={"ftol": 1e-9, "maxiter": 200},
+            options={"ftol": 1e-7, "maxiter": 200},
         )
         e = at(np.asarray(found.x))
         if e is None or not found.success:

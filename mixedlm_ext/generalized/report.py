@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from statsmodels.genmod import families
+from statsmodels.genmod.families import links
 from statsmodels.iolib.summary import Summary
 
 from mixedlm_ext.estimation.fitted import Fitted
@@ -85,7 +87,7 @@ def _items(fitted: Fitted, fit: GeneralizedFit) -> tuple[list[Any], list[Any]]:
 
 def _notes(fit: GeneralizedFit) -> list[str]:
     """Return remarks that only generalized models have."""
-    notes = []
+    notes = _scale_notes(fit)
     if fit.nagq == 0:
         notes.append(
             "Fast fit (nagq=0): fixed effects maximize the penalized likelihood, and their "
@@ -96,4 +98,22 @@ def _notes(fit: GeneralizedFit) -> list[str]:
         notes.append("alpha is estimated as zero: the counts vary no more than Poisson counts.")
     elif fit.size is not None and fit.extra_estimated:
         notes.append(f"Variance of the response: mean + alpha mean^2; size 1/alpha {fit.size:.4g}.")
+    return notes
+
+
+_READ = {
+    links.Logit: "Coefficients are log-odds: exp(coef) is an odds ratio.",
+    links.Log: "Coefficients are logarithms: exp(coef) is a ratio of means.",
+}
+
+
+def _scale_notes(fit: GeneralizedFit) -> list[str]:
+    """Say how coefficients and the scale are to be read."""
+    notes = []
+    if type(fit.family.link) in _READ:
+        notes.append(_READ[type(fit.family.link)])
+    if isinstance(fit.family, families.Gamma):
+        notes.append("Variance of the response: scale mean^2.")
+    elif isinstance(fit.family, families.InverseGaussian):
+        notes.append("Variance of the response: scale mean^3.")
     return notes

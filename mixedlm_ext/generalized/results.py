@@ -23,6 +23,7 @@ from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.estimation.generalized import GeneralizedFit
 from mixedlm_ext.families.choose import with_extra
 from mixedlm_ext.generalized import (
+    all_fit,
     check,
     frames,
     intervals,
@@ -33,7 +34,9 @@ from mixedlm_ext.generalized import (
     report,
     residuals,
     robust,
+    shares,
     simulation,
+    step,
     tests,
     update,
 )
@@ -206,6 +209,7 @@ class MixedGLMResults(absent.NotOfResults, MixedResults):
     anova = of_fitted(tests.anova)
     drop1 = of_fitted(tests.drop1)
     ranova = of_fitted(tests.ranova)
+    step = of_fitted(step.step)
     compare_lr_test = of_fitted(compare.compare_lr_test)
     compare = of_fitted(compare.compare)
     emmeans = of_fitted(marginal_means.emmeans)
@@ -215,6 +219,8 @@ class MixedGLMResults(absent.NotOfResults, MixedResults):
     # --- variances and random effects -------------------------------------------------------------
 
     varcorr = of_fit(varcorr.varcorr)
+    icc = of_fitted(shares.icc)
+    r2 = of_fitted(shares.r2)
     profile = of_fitted(profile.profile)
     group_coefs = of_fit(random_effects.group_coefs)
 
@@ -276,6 +282,7 @@ class MixedGLMResults(absent.NotOfResults, MixedResults):
     # --- reports ----------------------------------------------------------------------------------
 
     check = of_fitted(check.check)
+    all_fit = of_fitted(all_fit.all_fit)
     influence = of_fitted(refits.influence)
     summary = of_fitted(report.summary)
     glance = of_fitted(frames.glance)

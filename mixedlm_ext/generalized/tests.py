@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.linalg import null_space
 
 from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.estimation.fitted import Fitted
@@ -36,8 +37,8 @@ __all__ = ["anova", "drop1", "ranova"]
 _TESTS = ("LRT", "Wald")
 
 
-def anova(fitted: Fitted, type: int | str = 3) -> pd.DataFrame:
-    """Test every term of the fixed part by Wald's chi-squared.
+def anova(fitted: Fitted, type: int | str = 3, test: str = "Wald") -> pd.DataFrame:
+    """Test every term of the fixed part.
 
     Parameters
     ----------
@@ -45,6 +46,9 @@ def anova(fitted: Fitted, type: int | str = 3) -> pd.DataFrame:
         As `MixedLMResults.anova`: 1 each term given those before it, 2 given all terms that do not
         contain it, 3 main effects averaged over what they interact with. "marginal" tests the
         term's own coefficients.
+    test : {"Wald", "LRT"}
+        Wald's chi-squared, or the likelihood ratio of a fit that fulfils the hypothesis, for type 3
+        and "marginal".
 
     Returns
     -------
@@ -54,11 +58,11 @@ def anova(fitted: Fitted, type: int | str = 3) -> pd.DataFrame:
     Raises
     ------
     FitError
-        If there is no such type.
+        If there is no such type, or the test has none.
 
     See Also
     --------
-    drop1 : likelihood-ratio tests.
+    drop1 : terms that can be left out alone.
 
     Examples
     --------
@@ -71,11 +75,41 @@ def anova(fitted: Fitted, type: int | str = 3) -> pd.DataFrame:
     >>> result.anova().round(3)
              chisq  df  pvalue
     period  24.948   3     0.0
+    >>> result.anova(test="LRT").round(3)
+            chisq  df  pvalue
+    period  25.61   3     0.0
     """
+    check_choice("test", test, _TESTS, FitError)
     kind, terms, hypotheses = hypotheses_of(fitted, type)
     tested = {term.name: L for term, L in zip(terms, hypotheses) if term.factors}
     title = f"Type {kind}" if kind != "marginal" else "Marginal"
+    if test == "LRT":
+        if kind not in ("III", "marginal"):
+            raise FitError(
+                f"likelihood-ratio tests of type {type} compare fits of several models. Use "
+                'type=3 or type="marginal", drop1(), or compare() of the fits.'
+            )
+        return _ratio_table(fitted, tested, f"{title} tests by likelihood ratios")
     return _wald_table(fitted, tested, f"{title} tests by Wald's chi-squared")
+
+
+def _ratio_table(fitted: Fitted, hypotheses: Mapping[str, Array], title: str) -> pd.DataFrame:
+    """Return one likelihood-ratio test for each named hypothesis Lβ = 0."""
+    fit = generalized(fitted)
+    fitted.rows("the fits under the hypotheses")
+    own = {name: full_rank_rows(L) for name, L in hypotheses.items()}
+    free = {name: null_space(L) for name, L in own.items() if len(L)}
+    found = deletion_table(
+        Likelihood.of_fit(fit), {name: with_fixed(fit, C) for name, C in free.items()}
+    )
+    rows = [
+        [*found.loc[name, ["chisq", "df", "pvalue"]]] if name in free else [np.nan, 0, np.nan]
+        for name in own
+    ]
+    table = Table(rows, index=list(own), columns=["chisq", "df", "pvalue"])
+    table["df"] = table["df"].astype(int)
+    table.attrs["title"] = title
+    return table
 
 
 def _wald_table(fitted: Fitted, hypotheses: Mapping[str, Array], title: str) -> pd.DataFrame:

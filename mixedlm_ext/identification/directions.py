@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.criteria.pls import Problem
-from mixedlm_ext.linalg.blas import matmul
+from mixedlm_ext.linalg.blas import eigh, matmul, singular_values, triangle
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.structures.derivatives import parameter_directions
 
@@ -36,6 +36,7 @@ _CLEARLY_SEEN = 1e-4
 """Singular value above which further random vectors are not worth their time."""
 _LEAST = 1e-2
 """Size of a column, relative to the largest, up to which columns are scaled to one size."""
+_TINY = float(np.finfo(float).tiny)
 _INSIDE = 1e-10
 """Share of a column's sum of squares below which the fixed part leaves nothing of it."""
 
@@ -60,11 +61,11 @@ def inside_fixed(problem: Problem, t: int) -> Array:
     total = cp.A.total(place.block)[place.own, place.own]
     F = F.reshape(len(F), -1)
     left = total - matmul(F, F.T)
-    scale = 1.0 / np.sqrt(np.maximum(np.diag(total), np.finfo(float).tiny))
+    scale = 1.0 / np.sqrt(np.maximum(total.diagonal(), _TINY))
     if own.structure.whitening != "triangular" and not own.structure.one_variance:
         inside = np.flatnonzero(np.diag(left) * scale**2 < _INSIDE)
         return np.asarray(np.eye(own.k)[:, inside])
-    values, vectors = np.linalg.eigh(scale[:, None] * left * scale)
+    values, vectors = eigh(scale[:, None] * left * scale)
     if values[0] >= _INSIDE:
         return np.zeros((own.k, 0))
     W = np.linalg.solve(place.whitening, scale[:, None] * vectors[:, values < _INSIDE])
@@ -88,10 +89,11 @@ class Image:
         self._rng = np.random.default_rng(0)
         self._share = _shares(problem.cp)
         self._changes = parameter_directions(problem.covariance)
+        self._moved = [np.flatnonzero(E.any(axis=1)) for _, E in self._changes]
         self.m = len(self._changes) + residual
         vector = self._vector()
         self._scale, self._size = self._sizes(vector)
-        self._triangle = _triangle(self._columns(vector))
+        self._triangle = triangle(self._columns(vector))
 
     def null_space(self, part: slice = slice(None)) -> Array:
         """Return a basis of the directions that are not seen.
@@ -106,7 +108,10 @@ class Image:
         ndarray (m', d)
             m' the number of parameters in `part`.
         """
-        _, values, vectors = np.linalg.svd(self._columns_of(part))
+        columns, values = self._columns_of(part)
+        if 0 < columns.shape[1] == len(values) and values[-1] > _MOST_UNSEEN:
+            return np.zeros((columns.shape[1], 0))
+        _, values, vectors = np.linalg.svd(columns)
         seen = np.zeros(len(vectors), dtype=np.bool_)
         seen[: len(values)] = values > _MOST_UNSEEN
         if not seen.all():
@@ -114,20 +119,24 @@ class Image:
             seen[: len(values)] = values > limit
         return np.asarray(vectors[~seen].T / self._scale[part, None])
 
-    def _columns_of(self, part: slice) -> Array:
+    def _columns_of(self, part: slice) -> tuple[Array, Array]:
         """Return the scaled columns of some parameters, their rows reduced to a triangle.
+
+        Their singular values as well.
 
         Vectors are added until the columns are clearly independent, or one for each parameter was
         used: a matrix that is not zero is not zero at a random vector.
         """
+        chosen = self._triangle[:, part]
+        values = singular_values(chosen)
         for _ in range(self.m):
-            chosen = self._triangle[:, part]
-            values = np.linalg.svd(chosen, compute_uv=False)
             if len(values) == chosen.shape[1] and values[-1] > _CLEARLY_SEEN:
                 break
             columns = self._columns(self._vector())
-            self._triangle = _triangle(np.vstack([self._triangle, columns]))
-        return self._triangle[:, part]
+            self._triangle = triangle(np.vstack([self._triangle, columns]))
+            chosen = self._triangle[:, part]
+            values = singular_values(chosen)
+        return chosen, values
 
     def _condition(self, part: slice) -> float:
         """Return the largest condition of a term's columns, at unit length, of the terms there."""
@@ -146,7 +155,7 @@ class Image:
         cp = self._problem.cp
         Sr = cp.A.times(vector)
         whole = np.column_stack([cp.A.times(self._patterns(Sr)), Sr]) * self._share[:, None]
-        sizes = np.maximum(np.linalg.norm(whole, axis=0), np.finfo(float).tiny)
+        sizes = np.maximum(np.linalg.norm(whole, axis=0), _TINY)
         # what is nothing but rounding must not be scaled up to look like something
         return np.maximum(sizes, _LEAST * sizes.max())[: self.m], float(sizes[-1])
 
@@ -177,8 +186,7 @@ class Image:
         """Return (E_i ⊗ K)v for each parameter of Γ, (q, m)."""
         cp = self._problem.cp
         out = np.zeros((cp.q, len(self._changes)))
-        for j, (i, E) in enumerate(self._changes):
-            rows = np.flatnonzero(E.any(axis=1))
+        for j, ((i, E), rows) in enumerate(zip(self._changes, self._moved)):
             cp.block(out[:, j], i)[rows] = cp.spread(i, E[rows] @ cp.block(vector, i))
         return out
 
@@ -199,8 +207,3 @@ def _shares(cp: CrossProducts) -> Array:
     sizes = [np.tile(cp.A.sizes(i), k) for i, (k, _) in enumerate(cp.shapes)]
     whole = np.concatenate([np.zeros(0), *sizes])
     return 1.0 / np.where(whole > 0, whole, 1.0)
-
-
-def _triangle(columns: Array) -> Array:
-    """Return a matrix with the same inner products of its columns, and few rows."""
-    return np.asarray(np.linalg.qr(columns, mode="r"))

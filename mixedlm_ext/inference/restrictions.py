@@ -79,6 +79,8 @@ def read_restrictions(
     FitError
         If a name is none of a parameter, or a value is none that it can have.
     """
+    if fix is None and equal is None:
+        return None, sigma
     names = _names(design)
     values = _read_fix(fix, names, design)
     sets = _read_equal(equal, names)

@@ -11,9 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import blas, lapack
 
+from mixedlm_ext.linalg.threads import ONE_THREAD, one_thread_for
+
 Array = NDArray[np.float64]
 
-__all__ = ["eigh", "inner", "matmul"]
+__all__ = [
+    "cholesky",
+    "eigh",
+    "eigvalsh",
+    "inner",
+    "matmul",
+    "singular_values",
+    "solve",
+    "triangle",
+]
+
+_ALONE, _WORTH = 64**3, 400**3
+"""Products of numbers that OpenBLAS computes in one thread, and from which on another is worth
+waking."""
 
 
 def matmul(A: Array, B: Array) -> Array:
@@ -23,14 +38,12 @@ def matmul(A: Array, B: Array) -> Array:
     if A.size == 0 or B.size == 0:
         return A @ B
     by_rows_a, by_rows_b = A.flags.c_contiguous, B.flags.c_contiguous
-    product = blas.dgemm(
-        1.0,
-        A.T if by_rows_a else A,
-        B.T if by_rows_b else B,
-        trans_a=int(by_rows_a),
-        trans_b=int(by_rows_b),
-    )
-    return np.asarray(product)
+    one, two = A.T if by_rows_a else A, B.T if by_rows_b else B
+    how = {"trans_a": int(by_rows_a), "trans_b": int(by_rows_b)}
+    if _ALONE < A.size * B.shape[1] < _WORTH:
+        with ONE_THREAD:
+            return np.asarray(blas.dgemm(1.0, one, two, **how))
+    return np.asarray(blas.dgemm(1.0, one, two, **how))
 
 
 def inner(x: Array, y: Array) -> float:
@@ -38,9 +51,62 @@ def inner(x: Array, y: Array) -> float:
     return float(blas.ddot(x.ravel(order="K"), y.ravel(order="K"))) if x.size else 0.0
 
 
+def cholesky(S: Array) -> Array:
+    """Return the lower-triangular L of a symmetric positive definite S = LL'."""
+    if not len(S):
+        return np.zeros((0, 0))
+    L, info = lapack.dpotrf(S, lower=1)
+    if info != 0:
+        raise np.linalg.LinAlgError("the matrix is not positive definite")
+    return np.asarray(L)
+
+
+def solve(A: Array, b: Array) -> Array:
+    """Return A⁻¹b for a vector b."""
+    if len(A) < 2:
+        return np.asarray(b / A[0, 0]) if len(A) else b
+    _, _, x, info = lapack.dgesv(A, b)
+    if info != 0:
+        raise np.linalg.LinAlgError("the matrix is singular")
+    return np.asarray(x).reshape(b.shape)
+
+
+def triangle(A: Array) -> Array:
+    """Return an upper-triangular matrix with the inner products of the columns of A (n, k)."""
+    if not len(A):
+        return np.zeros((0, A.shape[1]))
+    packed, _, _, _ = lapack.dgeqrf(A)
+    return np.triu(packed[: A.shape[1]])
+
+
+def singular_values(A: Array) -> Array:
+    """Return the singular values of a matrix, decreasing."""
+    if A.shape == (1, 1):
+        return np.abs(A[0])
+    if not A.size:
+        return np.zeros(0)
+    _, values, _, info = lapack.dgesdd(A, compute_uv=0)
+    if info != 0:
+        raise np.linalg.LinAlgError("the singular values did not converge")
+    return np.asarray(values)
+
+
+def eigvalsh(S: Array) -> Array:
+    """Return the eigenvalues, increasing, of a symmetric matrix."""
+    if len(S) < 2:
+        return np.array(S).reshape(-1)
+    values, _, info = lapack.dsyevd(S, compute_v=0, lower=1)
+    if info != 0:
+        raise np.linalg.LinAlgError("the eigenvalues did not converge")
+    return np.asarray(values)
+
+
 def eigh(S: Array) -> tuple[Array, Array]:
     """Return the eigenvalues, increasing, and eigenvectors of a symmetric matrix."""
-    values, vectors, info = lapack.dsyevd(S, lower=1)
+    if len(S) < 2:
+        return np.array(S).reshape(-1), np.ones(S.shape)
+    with one_thread_for(len(S)):
+        values, vectors, info = lapack.dsyevd(S, lower=1)
     if info != 0:
         raise np.linalg.LinAlgError("the eigenvalues did not converge")
     return np.asarray(values), np.asarray(vectors)

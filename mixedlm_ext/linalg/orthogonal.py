@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.linalg.blas import matmul
+from mixedlm_ext.linalg.blas import cholesky, eigvalsh, matmul
 from mixedlm_ext.linalg.triangular import solve_upper
 
 Array = NDArray[np.float64]
@@ -42,12 +42,12 @@ def orthonormal_basis(X: Array) -> tuple[Array, Array]:
     norms = _norms(X)
     Q = X / norms
     G = matmul(Q.T, Q)
-    if np.linalg.eigvalsh(G)[0] < _WELL_CONDITIONED:
+    if eigvalsh(G)[0] < _WELL_CONDITIONED:
         Q, U = np.linalg.qr(Q)
         return Q, U * norms
     R: Array = np.eye(p)
     for _ in range(2):
-        U = np.asarray(np.linalg.cholesky(G).T, dtype=float)
+        U = cholesky(G).T
         Q = matmul(Q, solve_upper(U, np.eye(p)))
         R = U @ R
         G = matmul(Q.T, Q)

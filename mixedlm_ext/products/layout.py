@@ -125,8 +125,11 @@ class Place:
     def modes(self, block: Array) -> Array:
         """Return R_t⁻¹b, in the user's units, from the block's b (k_block, ...)."""
         own = block[self.own]
-        flat = np.linalg.solve(self.whitening, own.reshape(self.k, -1))
-        effects = np.asarray(flat.reshape(own.shape), dtype=float)
+        if self.k == 1:
+            effects = own / self.whitening[0, 0]
+        else:
+            flat = np.linalg.solve(self.whitening, own.reshape(self.k, -1))
+            effects = np.asarray(flat.reshape(own.shape), dtype=float)
         return self.reported(effects)
 
     def reported(self, own: Array) -> Array:

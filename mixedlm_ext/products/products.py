@@ -9,7 +9,8 @@ nothing here needs it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +106,10 @@ class BlockMatrix:
     diagonal: Sequence[Array]
     couplings: dict[tuple[int, int], Coupling]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out other forms of the same numbers."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
     def squares(self, i: int) -> LevelSquares | None:
         """Return A_ii of the columns that each level has; None if it is kept whole."""
         if not isinstance(self.diagonal, Diagonal):
@@ -135,6 +140,12 @@ class BlockMatrix:
         return np.cumsum([0, *(k * levels for k, levels in self.shapes)])
 
     @cached_property
+    def own(self) -> list[tuple[slice, tuple[int, int]]]:
+        """The part of the columns of Z that is each block's, and its shape."""
+        ends = self.offsets.tolist()
+        return [(slice(a, b), shape) for a, b, shape in zip(ends, ends[1:], self.shapes)]
+
+    @cached_property
     def largest(self) -> list[Array]:
         """The largest diagonal entries over the levels, (k,) for each block."""
         return [self._largest(i) for i in range(len(self.shapes))]
@@ -149,7 +160,7 @@ class BlockMatrix:
     @cached_property
     def average(self) -> list[Array]:
         """The mean of A_ll over the levels, (k, k) for each block."""
-        return [self.total(i) / levels for i, (_, levels) in enumerate(self.shapes)]
+        return [self.total(i) / max(levels, 1) for i, (_, levels) in enumerate(self.shapes)]
 
     @property
     def pairs(self) -> dict[tuple[int, int], tuple[Index, Index]]:
@@ -335,6 +346,10 @@ class CrossProducts:
     yy: float
     logdet_W: float
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is put together of these."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
     @property
     def p(self) -> int:
         """Columns of X."""
@@ -369,6 +384,11 @@ class CrossProducts:
     def q(self) -> int:
         """Columns of Z."""
         return int(self.A.offsets[-1])
+
+    @cached_property
+    def Zyx(self) -> Array:
+        """Z'W[y Q], (q, 1 + p)."""
+        return np.column_stack([self.Zy, self.ZX])
 
     @property
     def ZZ(self) -> sparse.csr_array:
@@ -412,9 +432,8 @@ class CrossProducts:
 
     def block(self, stacked: Array, i: int) -> Array:
         """Return block i of a (q,) or (q, c) array as a (k, levels) or (k, levels, c) view."""
-        k, levels = self.shapes[i]
-        part = stacked[self.offsets[i] : self.offsets[i + 1]]
-        return part.reshape(k, levels, *stacked.shape[1:])
+        own, shape = self.A.own[i]
+        return stacked[own].reshape(*shape, *stacked.shape[1:])
 
     def __add__(self, other: CrossProducts) -> CrossProducts:
         """Return the products of the rows of both."""

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.criteria.pls import Problem
+from mixedlm_ext.linalg.blas import eigh, eigvalsh
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.search.pair_moments import pair_moments
 from mixedlm_ext.structures.covariance import Covariance
@@ -146,8 +147,8 @@ def _within_fixed(cp: CrossProducts, i: int) -> Array:
     """
     total = cp.A.total(i)
     inside = cp.block(cp.ZX, i).sum(axis=1)
-    values, vectors = np.linalg.eigh(total - inside @ inside.T)
-    return vectors[:, values < MISSING * np.diag(total).max()]
+    values, vectors = eigh(total - inside @ inside.T)
+    return vectors[:, values < MISSING * total.diagonal().max()]
 
 
 def _rank(
@@ -169,7 +170,7 @@ def _seen(cp: CrossProducts, i: int, W: Array) -> int:
     if len(W) == 1:
         return W.shape[1]
     total = cp.A.total(i)
-    return int((np.linalg.eigvalsh(W.T @ total @ W) > MISSING * np.diag(total).max()).sum())
+    return int((eigvalsh(W.T @ total @ W) > MISSING * total.diagonal().max()).sum())
 
 
 def _shares(inverse: Array, rank: NDArray[np.intp]) -> Array:
@@ -179,9 +180,10 @@ def _shares(inverse: Array, rank: NDArray[np.intp]) -> Array:
     not determine all their coefficients have none, unless nearly all are such.
     """
     k = inverse.shape[1]
-    w = 1.0 / (1.0 + np.einsum("laa->l", inverse) / k) ** 2
+    trace = inverse[:, 0, 0] if k == 1 else np.einsum("laa->l", inverse)
+    w = 1.0 / (1.0 + trace / k) ** 2
     determined = rank == k
-    if determined.sum() > k:
+    if np.count_nonzero(determined) > k:
         w = w * determined
     return np.asarray(w / w.sum())
 
@@ -251,7 +253,7 @@ def _added(
     """
     c = cp.couplings[inner, outer]
     W = np.einsum("cab,dbc->cad", inverse[c.columns], c.values)
-    values, vectors = np.linalg.eigh(Gamma)
+    values, vectors = eigh(Gamma)
     half = W @ (vectors * np.sqrt(np.maximum(values, 0.0)))  # of no negative variance
     return np.asarray(np.einsum("c,cad,cbd->ab", shares[c.columns], half, half))
 

@@ -61,6 +61,7 @@ examples:
   mixedlm predict model.json - --new-levels error < new.csv"""
 
 
+_STRUCTURE = re.compile(r"\b(correlation|variance)=('[^']*'|\"[^\"]*\")?")
 _KEYWORD = re.compile(r"\b(ddf|type|new_levels|offset|weights)=(['\"]?)([\w-]+)\2")
 
 
@@ -73,6 +74,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def in_options(message: str) -> str:
     """Write keyword arguments in a message as options: ``ddf='normal'`` as ``--ddf normal``."""
+    message = _STRUCTURE.sub(lambda found: f"--{found[1]} {found[2] or ''}".rstrip(), message)
     return _KEYWORD.sub(lambda found: f"--{found[1].replace('_', '-')} {found[3]}", message)
 
 
@@ -129,6 +131,17 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         help="column of precision weights; of trials, for a binomial proportion",
     )
     group.add_argument("--offset", metavar="COL", help="column added to the linear predictor")
+    group.add_argument(
+        "--correlation",
+        metavar="TEXT",
+        help='of the residuals of a group: "ar1(week | g)", "car1(time | g)" or "cs(1 | g)"',
+    )
+    group.add_argument(
+        "--variance",
+        metavar="TEXT",
+        help='of the residuals: "sex" (a standard deviation for each), "power(x)", "exp(x)" or a '
+        "product of these",
+    )
 
 
 def _add_generalized(parser: argparse.ArgumentParser) -> None:

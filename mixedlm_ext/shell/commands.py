@@ -145,6 +145,7 @@ def _fit(data: pd.DataFrame, options: argparse.Namespace) -> Any:
             options.formula, data, family, exposure=options.exposure, eval_env=names, **rows
         )
         return generalized.fit(nagq=1 if options.nagq is None else options.nagq)
+    rows |= {"correlation": options.correlation, "variance": options.variance}
     model = MixedLM.from_formula(options.formula or EXAMPLE, data, eval_env=names, **rows)
     return model.fit(reml=not options.ml, ddf=options.ddf or "satterthwaite")
 

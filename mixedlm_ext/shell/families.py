@@ -35,7 +35,7 @@ LINKS: dict[str, Any] = {
     "sqrt": links.Sqrt,
 }
 _ONLY_GENERALIZED = ("link", "nagq", "exposure")
-_ONLY_LINEAR = ("ml", "ddf")
+_ONLY_LINEAR = ("ml", "ddf", "correlation", "variance")
 
 
 def family_of(options: argparse.Namespace) -> Any:

@@ -130,7 +130,10 @@ def _read(given: Any) -> Summary:
     if isinstance(given, str | os.PathLike):
         return Summary.load(given)
     what = f"a {type(given).__name__}"
-    raise DataError(f"combine takes summaries or paths of their files, not {what}.")
+    way_out = (
+        " Pass each by itself: combine(*summaries)." if isinstance(given, list | tuple) else ""
+    )
+    raise DataError(f"combine takes summaries or paths of their files, not {what}.{way_out}")
 
 
 def _name(given: Any, i: int) -> str:

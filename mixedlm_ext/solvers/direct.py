@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.linalg.blas import matmul
+from mixedlm_ext.linalg.threads import one_thread_for
 from mixedlm_ext.products.products import BlockMatrix
 from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.elimination import Elimination, EliminationFactor
-from mixedlm_ext.solvers.memory import costs_of
+from mixedlm_ext.solvers.memory import costs_of, is_small
 from mixedlm_ext.solvers.plan import make_plan
-from mixedlm_ext.solvers.root import DenseFactor
-from mixedlm_ext.solvers.symbolic import Symbolic
+from mixedlm_ext.solvers.root import DenseFactor, DenseRoot
+from mixedlm_ext.solvers.symbolic import Numbers, Symbolic
 
 Array = NDArray[np.float64]
 
@@ -41,7 +44,7 @@ class DirectSolver:
 
     def __init__(self, symbolic: Symbolic, A: BlockMatrix) -> None:
         self.symbolic, self.A = symbolic, A
-        self._numbers = symbolic.load(A)
+        self._on_pattern = symbolic.on_pattern(A)
 
     @classmethod
     def of(cls, A: BlockMatrix, patient: bool = True) -> DirectSolver:
@@ -67,12 +70,36 @@ class DirectSolver:
     @classmethod
     def if_it_pays(cls, A: BlockMatrix) -> DirectSolver | None:
         """Return the same, or None where memory or patience do not hold it."""
+        if is_small(A):
+            return cls.of(A)
         costs = costs_of(A)
         # a plan that lists more is one to lose patience with, and takes long itself
         plan = make_plan(A.shapes, A.pairs, replace(costs, most_edges=_MOST_EDGES))
         if plan.memory(costs) > costs.memory or plan.seconds(costs) > costs.patience:
             return None
         return cls(Symbolic(A, plan, costs), A)
+
+    @property
+    def _whole(self) -> DenseRoot | None:
+        """The root, if it is all."""
+        top = self.symbolic.top
+        return top if isinstance(top, DenseRoot) else None
+
+    @cached_property
+    def _numbers(self) -> Numbers:
+        """Z'WZ where the first stage and what remains after it want it."""
+        return self.symbolic.load(self._on_pattern)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out numbers that are in A."""
+        return {k: v for k, v in vars(self).items() if k not in ("_numbers", "_dense")}
+
+    @cached_property
+    def _dense(self) -> Array:
+        """Z'WZ (q, q) in the order of elimination."""
+        order = self.symbolic.order
+        dense = self._on_pattern.dense
+        return dense if order is None else dense[np.ix_(order, order)]
 
     def load(self, A: BlockMatrix) -> DirectSolver:
         """Return the solver of other numbers on the same pattern."""
@@ -95,14 +122,20 @@ class DirectSolver:
 
     def factor(self, templates: Sequence[Array]) -> Factor:
         """Factor M at the given templates, one for each block."""
+        with one_thread_for(self.root_size):
+            return Factor(self.symbolic, self._stages(templates), templates)
+
+    def _stages(self, templates: Sequence[Array]) -> EliminationFactor | DenseFactor:
+        """Eliminate."""
+        if self._whole is not None:
+            return self._whole.of(self._dense, templates)
         top, numbers, places = self.symbolic.top, self._numbers, self.symbolic.places
+        assert isinstance(top, Elimination)
         if self.symbolic.in_cells:
             cells = np.zeros(top.n_cells)
             cells[places] = numbers.values
-            return Factor(self.symbolic, top.factor(cells, templates), templates)
-        assert isinstance(top, Elimination)
-        stages = EliminationFactor(top, numbers.D, numbers.C, places, numbers.values, templates)
-        return Factor(self.symbolic, stages, templates)
+            return top.factor(cells, templates)
+        return EliminationFactor(top, numbers.D, numbers.C, places, numbers.values, templates)
 
 
 class Factor:
@@ -125,6 +158,7 @@ class Factor:
         self._symbolic, self._stages = symbolic, stages
         self.templates = templates
         self.logdet = stages.logdet
+        self._threads = one_thread_for(symbolic.plan.root_size)
 
     def release(self) -> None:
         """Free the memory; solves are no longer possible."""
@@ -153,12 +187,14 @@ class Factor:
     def half_solve(self, r: Array) -> Array:
         """Return L⁻¹Λ'r for r (q, c), rows in the order of elimination."""
         order = self._symbolic.order
-        return self._stages.half_solve(r if order is None else r[order])
+        with self._threads:
+            return self._stages.half_solve(r if order is None else r[order])
 
     def back_solve(self, c: Array) -> Array:
         """Return ΛL⁻ᵀc for c (q, c) in the order of elimination, as `half_solve` gives it."""
         order = self._symbolic.order
-        b = self._stages.back_solve(c)
+        with self._threads:
+            b = self._stages.back_solve(c)
         if order is None:
             return b
         out = np.empty_like(b)
@@ -170,7 +206,8 @@ class Factor:
         sizes = [k for k, _ in self._symbolic.shapes]
         K = [np.zeros((k, k)) for k in sizes]
         KT = [np.zeros((k, k)) for k in sizes]
-        self._stages.add_information(K, KT)
+        with self._threads:
+            self._stages.add_information(K, KT)
         return K, KT
 
     def information_by_probe(self) -> None:
@@ -189,15 +226,17 @@ class Factor:
     def diagonal_blocks(self) -> list[Array]:
         """Return the diagonal blocks of ΛM⁻¹Λ', (k, k, levels) for every block."""
         out = [np.empty((k, k, levels)) for k, levels in self._symbolic.shapes]
-        self._stages.diagonal_blocks(out)
+        with self._threads:
+            self._stages.diagonal_blocks(out)
         return out
 
     def inverse(self) -> BlockMatrix:
         """Return the entries of ΛM⁻¹Λ' on the pattern of Z'WZ."""
         symbolic, stages = self._symbolic, self._stages
-        if symbolic.in_cells:
-            values = stages.inverse_at(symbolic.places)
-            return symbolic.unload(np.zeros((0, 0, 0)), np.zeros((0, 0)), values)
-        assert isinstance(stages, EliminationFactor)
-        D, C, rest = stages.inverse_entries(symbolic.places)
+        with self._threads:
+            if symbolic.in_cells:
+                values = stages.inverse_at(symbolic.places)
+                return symbolic.unload(np.zeros((0, 0, 0)), np.zeros((0, 0)), values)
+            assert isinstance(stages, EliminationFactor)
+            D, C, rest = stages.inverse_entries(symbolic.places)
         return symbolic.unload(D, C, rest)

@@ -16,11 +16,12 @@ import numpy as np
 from mixedlm_ext.products.products import BlockMatrix
 from mixedlm_ext.solvers.costs import Costs
 
-__all__ = ["available_memory", "costs_of", "in_words"]
+__all__ = ["available_memory", "costs_of", "in_words", "is_small"]
 
 _SMALL = 1000
-"""Columns of Z up to which nobody asks how much memory is free: 32 MB are."""
+"""Columns of Z up to which nobody asks how much memory is free, 32 MB are, or how long it takes."""
 
+_USUAL = Costs()
 _SHARE = 0.9
 """Share of the memory that is free now that a fit may plan with."""
 
@@ -41,7 +42,12 @@ def available_memory() -> float:
 
 def costs_of(A: BlockMatrix) -> Costs:
     """Return what operations cost, and the memory that there is for a plan of this matrix."""
-    return Costs() if A.offsets[-1] <= _SMALL else Costs(memory=available_memory())
+    return _USUAL if is_small(A) else Costs(memory=available_memory())
+
+
+def is_small(A: BlockMatrix) -> bool:
+    """Say whether any solver will do for a matrix."""
+    return bool(A.offsets[-1] <= _SMALL)
 
 
 def _limits(system: Path = Path("/")) -> Iterator[float]:

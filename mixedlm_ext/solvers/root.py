@@ -49,6 +49,10 @@ class DenseRoot:
         """Factor the root whose lower triangle is in the cells `lower`, which is overwritten."""
         B = lower.reshape(self.size, self.size)
         _mirror(B)
+        return self.of(B, templates)
+
+    def of(self, B: Array, templates: Sequence[Array]) -> DenseFactor:
+        """Factor the root with all of B (size, size), which is kept and not written to."""
         return DenseFactor(self, B, [templates[i] for i in self.blocks])
 
 
@@ -121,12 +125,12 @@ class DenseFactor:
     def add_information(self, K: list[Array], KT: list[Array]) -> None:
         """Add Σ_l [Z'V⁻¹Z]_ll to K and its product with T to KT, for each block of the root."""
         for i, part, k, T in zip(self.root.blocks, self.root.slices, self.root.k, self.T):
-            values = np.linalg.svd(T, compute_uv=False)
+            values = np.abs(T[0]) if k == 1 else np.linalg.svd(T, compute_uv=False)
             if values[-1] > _WELL_CONDITIONED * max(1.0, values[0]):
                 levels = (part.stop - part.start) // k
                 TKT = levels * np.eye(k) - self._S_inverse_of(part, k)  # Λ'Z'V⁻¹ZΛ = I - S⁻¹
-                own_T = np.linalg.solve(T.T, TKT)
-                own = np.linalg.solve(T.T, own_T.T).T
+                own_T = TKT / T if k == 1 else np.linalg.solve(T.T, TKT)
+                own = own_T / T if k == 1 else np.linalg.solve(T.T, own_T.T).T
             else:
                 own = self._information_of(part, k)
                 own_T = own @ T

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.caching import cached_property
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.linalg.keys import distinct_keys
 from mixedlm_ext.products.products import BlockMatrix, Coupling
@@ -61,10 +63,6 @@ class Symbolic:
     order : ndarray (q,) or None
         For each column in the order of elimination, its index in the order of `A`; None when the
         two orders are the same.
-    top : Elimination or DenseRoot
-        The first stage, or the root if it is all.
-    places : ndarray
-        Cells of what remains after the first stage (of the root, if it is all).
     """
 
     def __init__(
@@ -87,31 +85,73 @@ class Symbolic:
             ]
         )
         self.order = None if np.array_equal(order, np.arange(self.q)) else order
-        self._first, self._stride, self._count = self.plan.node_columns()
-        self.top = self._build(in_cells or self.plan.joined)
-        self.places: Index = np.zeros(0, np.intp)
-        self._taken = _Take([np.zeros(0, np.intp)] * len(self.shapes), {})
+        self._all_in_cells = in_cells or self.plan.joined
+
+    @cached_property
+    def top(self) -> Elimination | DenseRoot:
+        """The first stage, or the root if it is all."""
+        return self._build()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what the plan says: the pairs of neighbours take ten times its memory."""
+        made = ("top", "_node_columns", "_constants", "_take_coupling")
+        return {name: value for name, value in vars(self).items() if name not in made}
+
+    @cached_property
+    def _node_columns(self) -> tuple[Index, Index, Index]:
+        """Of every node its first column, their stride, and their number."""
+        return self.plan.node_columns()
+
+    @property
+    def _first(self) -> Index:
+        return self._node_columns[0]
+
+    @property
+    def _stride(self) -> Index:
+        return self._node_columns[1]
+
+    @property
+    def _count(self) -> Index:
+        return self._node_columns[2]
+
+    @cached_property
+    def _constants(self) -> tuple[Index, _Take]:
+        """The cells of A in what remains after the first stage, and what takes their values."""
         if self.in_cells:
-            self.places, self._taken = self._constant_cells(self.top, 0)
-        else:
-            assert isinstance(self.top, Elimination)
-            self._take_coupling = self._first_coupling(self.top)
-            if self.top.rest is not None:
-                start = self.top.part.stop
-                self.places, self._taken = self._constant_cells(self.top.rest, start)
+            return self._constant_cells(self.top, 0)
+        assert isinstance(self.top, Elimination)
+        if self.top.rest is None:
+            return np.zeros(0, np.intp), _Take([np.zeros(0, np.intp)] * len(self.shapes), {})
+        return self._constant_cells(self.top.rest, self.top.part.stop)
+
+    @property
+    def places(self) -> Index:
+        """Cells of what remains after the first stage."""
+        return self._constants[0]
+
+    @property
+    def _taken(self) -> _Take:
+        """What takes the values of these cells from a matrix, and puts them there."""
+        return self._constants[1]
+
+    @cached_property
+    def _take_coupling(self) -> dict[tuple[int, int], list[Index]]:
+        """Where the entries of each coupling with the first stage's block go."""
+        assert isinstance(self.top, Elimination)
+        return self._first_coupling(self.top)
 
     @property
     def in_cells(self) -> bool:
         """Whether all numbers go to cells, none to a first stage that reads them as they are."""
         return isinstance(self.top, DenseRoot) or self.top.storage is not None
 
-    def _build(self, in_cells: bool) -> Elimination | DenseRoot:
+    def _build(self) -> Elimination | DenseRoot:
         """Build the structures from the root up."""
         plan = self.plan
         rest: Elimination | DenseRoot | None = DenseRoot(plan.root) if plan.root else None
         for number in range(len(plan.stages) - 1, -1, -1):
             stage = plan.stages[number]
-            storage = self._storage(number) if number or in_cells else None
+            storage = self._storage(number) if number or self._all_in_cells else None
             rows, columns = self._coupling(stage)
             rest = Elimination(stage.part, rows, columns, rest, self.costs, storage)
         assert rest is not None
@@ -269,6 +309,8 @@ class Symbolic:
             couplings[i, j] = c
         if any(len(c.rows) for key, c in A.couplings.items() if key not in couplings):
             raise _new_pairs()
+        if all(c is A.couplings.get(key) for key, c in couplings.items()):
+            return A
         return BlockMatrix(A.shapes, A.diagonal, couplings)
 
 
@@ -285,6 +327,8 @@ def _check_memory(plan: Plan, costs: Costs, known: bool) -> None:
 
     Levels with a known precision have no other solver.
     """
+    if costs.memory == np.inf:
+        return
     needed, size = plan.memory(costs), plan.root_size
     if needed <= costs.memory:
         return

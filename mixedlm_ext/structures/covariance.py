@@ -25,9 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.linalg.blas import solve
 from mixedlm_ext.structures import LinearStructure, Structure
 
 Array = NDArray[np.float64]
+Index = NDArray[np.intp]
 
 __all__ = ["Covariance", "TermCovariance"]
 
@@ -227,8 +229,8 @@ class Covariance:
     def templates(self, theta: Array) -> list[Array]:
         """Return the template of each block."""
         out = [np.zeros((k, k)) for k in self.block_sizes]
-        for template, index in zip(out, self.of_block):
-            template[self.rows[index], self.columns[index]] = theta[self.owners[index]]
+        for template, (_, rows, columns, owners) in zip(out, self._entries):
+            template[rows, columns] = theta[owners]
         for term, part, _ in self.shaped:
             out[term.block][term.own, term.own] = term.structure.template(theta[part])
         return out
@@ -241,9 +243,14 @@ class Covariance:
     def free_entries(self, matrices: Sequence[Array]) -> Array:
         """Pick from one matrix per block the entries that are coordinates; 0 for shaped terms."""
         out = np.zeros(self.n_coordinates)
-        for matrix, index in zip(matrices, self.of_block):
-            out[index] = matrix[self.rows[index], self.columns[index]]
+        for matrix, (index, rows, columns, _) in zip(matrices, self._entries):
+            out[index] = matrix[rows, columns]
         return out
+
+    @cached_property
+    def _entries(self) -> list[tuple[Index, Index, Index, Index]]:
+        """Of each block: its coordinates that are entries, rows and columns of these, their θ."""
+        return [(at, self.rows[at], self.columns[at], self.owners[at]) for at in self.of_block]
 
     def theta_of(self, templates: Sequence[Array]) -> Array:
         """Return the theta of one template per block."""
@@ -253,11 +260,18 @@ class Covariance:
 
     def canonical(self, theta: Array) -> Array:
         """Flip signs of template columns so that every diagonal entry is non-negative."""
+        if not (theta[self._diagonal] < 0).any():
+            return theta + 0.0
         sign = np.ones((len(self.block_sizes), max(self.block_sizes, default=1)))
         flip = (self.rows == self.columns) & (theta[self.owners] < 0)
         sign[self.blocks[flip], self.columns[flip]] = -1.0
         signs = np.where(self.rows >= 0, sign[self.blocks, self.columns], 1.0)
         return theta * signs[self._first] + 0.0
+
+    @cached_property
+    def _diagonal(self) -> Index:
+        """The θ of the diagonal entries of the templates."""
+        return self.owners[self.rows == self.columns]
 
     @cached_property
     def jacobian(self) -> Array:
@@ -277,7 +291,7 @@ class Covariance:
 
     def unstandardize(self, theta_std: Array) -> Array:
         """Return theta = J⁻¹ theta_std."""
-        return np.asarray(np.linalg.solve(self.jacobian, theta_std))
+        return solve(self.jacobian, theta_std)
 
     def singular_terms(self, theta_std: Array, tol: float = 1e-5) -> list[bool]:
         """Say of each term whether its covariance is at the boundary, relative to its scale."""

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.linalg.blas import cholesky, eigh
 from mixedlm_ext.linalg.triangular import lower_root
 from mixedlm_ext.structures.base import LEAST_SD, MOST_SD, Structure
 
@@ -53,18 +54,20 @@ class LinearStructure(Structure):
         """Which θ each of the entries is."""
         return np.arange(len(self.entries[0]))
 
-    @property
+    @cached_property
     def n_theta(self) -> int:
         """Number of covariance parameters."""
         return int(self.owners[-1]) + 1
 
-    @property
+    @cached_property
     def n_coordinates(self) -> int:
         """Number of free entries."""
         return len(self.entries[0])
 
     def template(self, theta: Array) -> Array:
         """Return T."""
+        if self.k == 1:
+            return np.array(theta, dtype=float).reshape(1, 1)
         out = np.zeros((self.k, self.k))
         out[self.entries] = theta[self.owners]
         return out
@@ -75,9 +78,11 @@ class LinearStructure(Structure):
 
     def nearest(self, Gamma: Array) -> Array:
         """Return θ of the matrix with eigenvalues in the range of good starts."""
-        values, vectors = np.linalg.eigh(self._projected(Gamma))
-        sd = np.sqrt(np.clip(values, LEAST_SD**2, MOST_SD**2))
-        return self.theta_of(np.linalg.cholesky((vectors * sd**2) @ vectors.T))
+        if self.k == 1:
+            return np.sqrt(np.clip(Gamma[0], LEAST_SD**2, MOST_SD**2))
+        values, vectors = eigh(self._projected(Gamma))
+        variances = np.clip(values, LEAST_SD**2, MOST_SD**2)
+        return self.theta_of(cholesky((vectors * variances) @ vectors.T))
 
     def _projected(self, Gamma: Array) -> Array:
         """Return the entries of Γ that the structure has."""
@@ -92,6 +97,8 @@ class LinearStructure(Structure):
 
     def parameter_directions(self) -> Array:
         """Return e_ae_c' + e_ce_a' (e_ae_a' once), summed over the entries of each θ."""
+        if self.k == 1:
+            return np.ones((1, 1, 1))
         out = np.zeros((self.n_theta, self.k, self.k))
         rows, columns = self.entries
         out[self.owners, rows, columns] = out[self.owners, columns, rows] = 1.0
@@ -99,15 +106,11 @@ class LinearStructure(Structure):
 
     def curvature(self, theta: Array, G: Array) -> Array:
         """Return C_(ab),(cd) = 2 G_ac δ_bd."""
-        rows, columns = self.entries
-        same_column = columns[:, None] == columns[None, :]
-        return np.asarray(2.0 * same_column * G[np.ix_(rows, rows)])
+        return _same_column(G, *self.entries, 2.0)
 
     def standardizer(self, R: Array) -> Array:
         """Return J, from column b of T_std = RT."""
-        rows, columns = self.entries
-        same_column = columns[:, None] == columns[None, :]
-        return np.where(same_column, R[np.ix_(rows, rows)], 0.0)
+        return _same_column(R, *self.entries)
 
     @property
     def domain(self) -> tuple[Array, Array]:
@@ -125,12 +128,18 @@ class LinearStructure(Structure):
 
     def is_singular(self, theta: Array, tol: float) -> bool:
         """Say whether T has deficient rank, relative to its scale."""
-        values = np.linalg.svd(self.template(theta), compute_uv=False)
+        T = self.template(theta)
+        if _is_clearly_regular(T, tol):
+            return False
+        values = np.linalg.svd(T, compute_uv=False)
         return bool(values[-1] <= tol * max(1.0, values[0]))
 
     def at_zero(self, theta: Array, near: float) -> Array:
         """Make singular values of T that are next to zero exactly zero."""
-        U, values, _ = np.linalg.svd(self.template(theta))
+        T = self.template(theta)
+        if _is_clearly_regular(T, near):
+            return theta
+        U, values, _ = np.linalg.svd(T)
         small = values <= near * max(1.0, values[0])
         if not (small & (values > _EXACT * values[0])).any():
             return theta
@@ -166,24 +175,30 @@ class LinearStructure(Structure):
 
     def chain(self, theta: Array, rows: Index, columns: Index) -> Array:
         """Return ∂Γ_(ac)/∂T_(ab) for given entries ab; pairs off the diagonal count once."""
+        if self.k == 1:
+            return theta.reshape(1, 1)
         T = self.template(theta)
-        pair = np.zeros((self.k, self.k), np.intp)
-        pair[self.entries] = np.arange(self.n_coordinates)
-        pair = np.maximum(pair, pair.T)
         out = np.zeros((len(rows), self.n_coordinates))
         others = np.arange(self.k) if self.correlated else rows[:, None]
-        c = np.broadcast_to(others, (len(rows), np.shape(others)[-1]))
-        out[np.arange(len(rows))[:, None], pair[rows[:, None], c]] = T[c, columns[:, None]]
+        pairs = self._pairs[rows[:, None], others]
+        out[np.arange(len(rows))[:, None], pairs] = T[others, columns[:, None]]
         return out
+
+    @cached_property
+    def _pairs(self) -> Index:
+        """The coordinate of each pair of columns, (k, k)."""
+        out = np.zeros((self.k, self.k), np.intp)
+        out[self.entries] = np.arange(self.n_coordinates)
+        return np.maximum(out, out.T)
 
     def step_curvature(self, theta: Array, G: Array) -> Array:
         """Return 2 G_ac δ_bd of the moving entries."""
-        rows, columns = self._moving
-        same = columns[:, None] == columns[None, :]
-        return np.asarray(2.0 * same * G[np.ix_(rows, rows)])
+        return _same_column(G, *self._moving, 2.0)
 
     def stepped(self, theta: Array, changes: Array) -> Array:
         """Return θ after the changes: lower triangular, diagonals non-negative."""
+        if self.k == 1:
+            return np.abs(theta + changes)
         moved = self.template(theta)
         moved[self._moving] += changes
         return self.theta_of(lower_root(moved))
@@ -191,3 +206,20 @@ class LinearStructure(Structure):
     def correlations(self, columns: Sequence[str]) -> list[tuple[str, tuple[int, int]]]:
         """Return none: columns are independent."""
         return []
+
+
+def _same_column(M: Array, rows: Index, columns: Index, factor: float = 1.0) -> Array:
+    """Return factor · M_ac δ_bd for entries ab and cd."""
+    if len(rows) == 1:
+        return factor * M[rows, rows][:, None]
+    same = columns[:, None] == columns
+    return np.asarray(factor * same * M[rows[:, None], rows])
+
+
+def _is_clearly_regular(T: Array, tol: float) -> bool:
+    """Say so of a triangular T whose least singular value is far above tol max(1, the largest).
+
+    It is at least |T| over the Frobenius norm to the power of k - 1.
+    """
+    size = float(np.sqrt((T * T).sum()))
+    return bool(abs(T.diagonal().prod()) > 2.0 * tol * max(1.0, size) * size ** (len(T) - 1))

@@ -99,10 +99,15 @@ class TemplateSteps:
 
     def carry(self, derivatives: Array) -> Array:
         """Return derivatives (coordinates, c) in the coordinates of Γ along the basis, (d, c)."""
+        return matmul(self._chain, derivatives)
+
+    @cached_property
+    def _chain(self) -> Array:
+        """∂Γ along the basis, (d, coordinates)."""
         chain = np.zeros((self._total, self._covariance.n_coordinates))
         for own, (term, theta, coordinates) in zip(self._changes, self._terms):
             chain[own, coordinates] = term.structure.step_chain(theta)
-        return matmul(self._basis.T, matmul(chain, derivatives))
+        return matmul(self._basis.T, chain)
 
     def hessian(self, information: Array, G: Sequence[Array]) -> Array:
         """Return the Hessian along the basis.
@@ -114,13 +119,18 @@ class TemplateSteps:
         G : sequence of ndarray
             ∂d/∂Γ_i of each block, for the curvature of Γ.
         """
-        chain = np.zeros((self._total, self._covariance.n_coordinates))
-        H = np.zeros((len(chain), len(chain)))
-        for own, (term, theta, coordinates) in zip(self._changes, self._terms):
-            chain[own, coordinates] = term.structure.step_chain(theta)
-            H[own, own] = term.structure.step_curvature(theta, G[term.block][term.own, term.own])
-        H += matmul(matmul(chain, information), chain.T)
-        return matmul(matmul(self._basis.T, H), self._basis)
+        return self.curvature(G) + self.carry_both(information)
+
+    def carry_both(self, information: Array) -> Array:
+        """Return second derivatives in the coordinates of Γ along the basis, (d, d)."""
+        return matmul(matmul(self._chain, information), self._chain.T)
+
+    def curvature(self, G: Sequence[Array]) -> Array:
+        """Return what ∂d/∂Γ_i of each block and the curvature of Γ add to the Hessian."""
+        C = np.zeros((self._total, self._total))
+        for own, (term, theta, _) in zip(self._changes, self._terms):
+            C[own, own] = term.structure.step_curvature(theta, G[term.block][term.own, term.own])
+        return matmul(matmul(self._basis.T, C), self._basis)
 
     @property
     def count(self) -> int:

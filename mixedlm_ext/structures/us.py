@@ -33,7 +33,7 @@ class Unstructured(LinearStructure):
         columns, rows = np.triu_indices(self.k)
         return rows, columns
 
-    @property
+    @cached_property
     def _moving(self) -> tuple[Index, Index]:
         rows, columns = np.divmod(np.arange(self.k**2), self.k)
         return rows, columns

@@ -165,3 +165,35 @@ def test_a_poisson_gene_has_the_poisson_fit(cells: pd.DataFrame) -> None:
     assert one.llf == pytest.approx(poisson.llf, abs=1e-5)
     np.testing.assert_allclose(many.bse.loc["y"], poisson.bse, rtol=1e-5)
     np.testing.assert_allclose(one.bse, poisson.bse, rtol=1e-5)
+
+
+@pytest.mark.parametrize("link", [F.links.Logit(), F.links.CLogLog(), F.links.Probit()])
+def test_separated_answers_are_said(link: Any) -> None:
+    """A column without a failure where x is one, beside one that has estimates."""
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame({"g": np.repeat(np.arange(10), 12), "x": np.tile([0, 1], 60)})
+    Y = pd.DataFrame({"fine": rng.integers(0, 2, 120), "all": rng.integers(0, 2, 120)})
+    Y["all"] = Y["all"].where(frame["x"] == 0, 1)
+    model = MixedGLM.from_formula("fine ~ x + (1 | g)", frame.join(Y), F.Binomial(link))
+    with pytest.warns(ConvergenceWarning, match="1 of 2 responses"):
+        many = model.fit_many(Y)
+    assert "'x' separates the response" in many.failures["all"]
+    assert many.converged["fine"]
+    assert np.isnan(many.bse.loc["all", "x"])
+
+
+def test_a_response_that_the_means_reproduce_is_said() -> None:
+    """Without noise the dispersion goes to zero: no fit of many may call that converged."""
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame({"g": np.repeat(np.arange(10), 12), "x": rng.normal(size=120)})
+    exact = np.exp(0.3 + 0.5 * frame["x"] + 0.4 * rng.normal(size=10)[frame["g"]])
+    Y = pd.DataFrame({"exact": exact, "fine": exact * rng.gamma(4.0, 0.25, 120)})
+    family = F.Gamma(F.links.Log())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        many = MixedGLM.from_formula("fine ~ x + (1 | g)", frame.join(Y), family).fit_many(Y)
+        one = MixedGLM.from_formula("exact ~ x + (1 | g)", frame.join(Y), family).fit()
+    assert not one.converged
+    assert not many.converged["exact"]
+    assert many.failures["exact"].startswith(one.optimization.message[:40])
+    assert many.converged["fine"]

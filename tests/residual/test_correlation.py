@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from mixedlm_ext.residual.correlation import CorrelatedRows, correlated_rows
-from mixedlm_ext.residual.kinds import KINDS
+from mixedlm_ext.residual.kinds import (
+    KINDS,
+    Autoregressive,
+    ContinuousAutoregressive,
+    CorrelationKind,
+    Exchangeable,
+)
 
 Array = np.ndarray
 
@@ -120,3 +126,17 @@ def test_gaps_that_differ_by_rounding_are_one() -> None:
     at = np.arange(12) * 0.1
     rows = correlated_rows(KINDS["car1"](0.1, 12), 12, np.zeros(12, int), at)
     assert len(rows.coefficients(0.5)[0]) == 3
+
+
+@pytest.mark.parametrize("kind", [Autoregressive(), ContinuousAutoregressive(0.5), Exchangeable()])
+def test_slopes_of_correlations(kind: CorrelationKind) -> None:
+    """First and second derivatives in r against differences."""
+    h, distance = 1e-5, np.array([1.0, 2.0, 3.0])
+    for r in (0.3, 0.7):
+        first, second = kind.slopes_between(r, distance)
+        ends = kind.between(r + h, distance), kind.between(r - h, distance)
+        assert_allclose(first, (ends[0] - ends[1]) / (2 * h), rtol=1e-6, atol=1e-9)
+        slopes = (kind.slopes_between(r + sign * h, distance)[0] for sign in (1, -1))
+        ahead, behind = slopes
+        assert_allclose(second, (ahead - behind) / (2 * h), rtol=1e-6, atol=1e-9)
+    assert np.isfinite(kind.slopes_between(0.0, distance)).all()

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from places import ROOT
 
-from mixedlm_ext import __version__, datasets
+from mixedlm_ext import MixedLM, __version__, datasets
 from mixedlm_ext.__main__ import main
 from mixedlm_ext.prediction.predictor import Predictor
 
@@ -37,6 +37,17 @@ def data() -> pd.DataFrame:
 def csv(data: pd.DataFrame, tmp_path: Path) -> str:
     data.to_csv(tmp_path / "data.csv", index=False)
     return str(tmp_path / "data.csv")
+
+
+def test_residuals_with_a_structure(csv: str, data: pd.DataFrame, capsys: Capture) -> None:
+    structure = {"correlation": "ar1(Days | Subject)", "variance": "power(w)"}
+    options = [text for name, own in structure.items() for text in (f"--{name}", own)]
+    formula = "Reaction ~ Days + (1 | Subject)"
+    assert main([formula, csv, *options]) == 0
+    out, _ = capsys.readouterr()
+    assert "Residuals: ar1(Days | Subject), variance by power(w)." in out
+    result = MixedLM.from_formula(formula, data, **structure).fit()
+    assert f"{result.objective:.3f}" in out
 
 
 def test_without_arguments_in_a_process_of_its_own() -> None:
@@ -104,6 +115,9 @@ def test_notes_go_to_stderr(data: pd.DataFrame, tmp_path: Path, capsys: Capture)
         ([FORMULA, "BAD.csv"], "cannot read 'BAD.csv': it is no text. Save it as CSV or Parquet."),
         ([FORMULA, "EMPTY.csv"], "cannot read 'EMPTY.csv': there is nothing in it."),
         ([FORMULA, "CSV", "--ddf", "kenward"], "Did you mean 'kenward-roger'?"),
+        ([FORMULA, "CSV", "--correlation", "ar1(Dayz | Subject)"], "in --correlation"),
+        ([FORMULA, "CSV", "--variance", "w"], "--variance 'power(w)'"),
+        ([FORMULA, "CSV", "--family", "poisson", "--variance", "w"], "--variance is of linear"),
         ([FORMULA, "CSV", "--type", "4"], "Use 1, 2, 3 or 'marginal'."),
         (["predict", "nowhere.json", "CSV"], "there is no file 'nowhere.json'"),
         (["predict", "BAD.csv", "CSV"], "'BAD.csv' holds no predictor"),

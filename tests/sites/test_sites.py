@@ -284,3 +284,8 @@ def test_files_of_other_kinds(site: Summary, tmp_path: Path) -> None:
         file.writestr("a.txt", "hello")
     with pytest.raises(DataError, match="no summary"):
         Summary.load(path)
+
+
+def test_a_list_of_summaries_is_told_how_to_pass_them() -> None:
+    with pytest.raises(DataError, match=r"Pass each by itself: combine\(\*summaries\)"):
+        combine(["a.npz", "b.npz"])

@@ -6,6 +6,7 @@ the plan take stages, chains of stages and unjoined subsets too.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -365,3 +366,36 @@ def test_cross_products(weighted: bool) -> None:
     assert_allclose(cp.Zy, Z.T @ (w * (y - X @ beta)), rtol=1e-8)
     assert_allclose(cp.yy, np.sum(w * (y - X @ beta) ** 2), rtol=1e-12)
     assert_allclose(cp.logdet_W, np.log(w).sum(), atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["ordinary", "column zero"])
+def test_pickles_hold_the_plan_and_no_pairs(name: str, kind: str, symbolic: Symbolic) -> None:
+    """What is made of the plan again is the same to the last digit."""
+    cp = design(name)
+    templates = templates_of(cp, kind)
+    solver = DirectSolver(symbolic, cp.A)
+    before = solver.factor(templates)
+    again = pickle.loads(pickle.dumps(solver))
+    assert not {"top", "_constants", "_take_coupling"} & set(vars(again.symbolic))
+    assert not {"_numbers", "_dense"} & set(vars(again))
+    after = again.factor(templates)
+    assert after.logdet == before.logdet
+    for one, other in zip(before.diagonal_blocks(), after.diagonal_blocks(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    H = np.random.default_rng(3).standard_normal((cp.q, 2))
+    np.testing.assert_array_equal(before.apply(H), after.apply(H))
+    np.testing.assert_array_equal(before.inverse().dense, after.inverse().dense)
+    loaded = again.load(cp.A.scaled(2.0)).factor(templates)
+    np.testing.assert_array_equal(
+        loaded.apply(H), solver.load(cp.A.scaled(2.0)).factor(templates).apply(H)
+    )
+
+
+def test_pickles_of_products_hold_their_numbers_once() -> None:
+    cp = design(next(iter(WAYS)))
+    size = len(pickle.dumps(replace(cp)))
+    _ = cp.A.dense, cp.A.sparse, cp.Zyx
+    assert len(pickle.dumps(cp)) <= size
+    again = pickle.loads(pickle.dumps(cp))
+    np.testing.assert_array_equal(again.A.dense, cp.A.dense)
+    np.testing.assert_array_equal(again.Zyx, cp.Zyx)

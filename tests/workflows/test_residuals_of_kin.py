@@ -230,6 +230,16 @@ def test_independent_levels_are_the_plain_model() -> None:
     assert_allclose(one, two, atol=1e-4)
 
 
+def test_relatives_are_told_from_equal_correlations() -> None:
+    """As many levels as groups of the correlation, but relatives are alike beyond these."""
+    names = sorted(set(frame()["animal"]))
+    own = MixedLM.from_formula(
+        "y ~ sex + (1 | gr(animal, cov=B))", frame(), correlation="cs(1 | animal)",
+        eval_env={"B": kin().loc[names, names]},
+    )  # fmt: skip
+    assert quietly(own).converged
+
+
 def test_a_matrix_its_inverse_and_a_pedigree_are_one_model() -> None:
     formula, structure = MODELS["pedigree"]
     inverse = pd.DataFrame(np.linalg.inv(kin()), kin().index, kin().index)

@@ -103,6 +103,23 @@ def test_formula_with_groups_as_metadata(data: pd.DataFrame) -> None:
     assert_allclose(found.predict(X), result.predict(data, which="population"), rtol=1e-6)
 
 
+def test_residuals_with_a_structure(data: pd.DataFrame) -> None:
+    data = data.assign(w=np.linspace(1, 2, len(data)))
+    X, y = data[["Days", "w"]], data["Reaction"]
+    structure: dict[str, Any] = {"correlation": "ar1(Days | groups)", "variance": "power(w)"}
+    regressor = MixedLMRegressor("Days + (1 | groups)", **structure)
+    regressor.fit(X, y, groups=data["Subject"])
+    model = MixedLM.from_formula(
+        "Reaction ~ Days + (1 | Subject)", data, correlation="ar1(Days | Subject)",
+        variance="power(w)",
+    )  # fmt: skip
+    result = model.fit()
+    assert_allclose(regressor.result_.objective, result.objective, atol=1e-6)
+    assert_allclose(regressor.predict(X, groups=data["Subject"]), result.fittedvalues, rtol=1e-4)
+    with pytest.raises(DesignError, match="which is what a formula is for"):
+        MixedLMRegressor(correlation="ar1(Days | groups)").fit(X, y, groups=data["Subject"])
+
+
 def test_score_uses_the_groups(data: pd.DataFrame, fitted: MixedLMRegressor) -> None:
     X, y = data[["Days"]], data["Reaction"]
     r2 = 1 - np.sum((y - fitted.predict(X, data["Subject"])) ** 2) / np.sum((y - y.mean()) ** 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from mixedlm_ext.inference.fixed.fixed_terms import fixed_terms
 from mixedlm_ext.inference.update import updated
 from mixedlm_ext.language.mixed_formula import RandomTermSpec
 
-__all__ = ["StepResults", "step"]
+__all__ = ["Elimination", "StepResults", "eliminate", "step"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +61,26 @@ class StepResults:
     def _repr_html_(self) -> str:
         heading = f"Backward elimination. Model found: {self.formula}"
         return page(heading, [self.random, self.fixed], [self.note])
+
+
+@dataclass(frozen=True)
+class Elimination:
+    """How terms of one kind of model are tested and left out.
+
+    Attributes
+    ----------
+    random, fixed : callable
+        From a fit to the table of its random terms, ``<none>`` first, and of its fixed ones.
+    update : callable
+        From a fit and a change of its formula to another fit.
+    plain : str
+        What fits a model without random terms.
+    """
+
+    random: Callable[[Fitted], pd.DataFrame]
+    fixed: Callable[[Fitted], pd.DataFrame]
+    update: Callable[[Fitted, str], Fitted]
+    plain: str
 
 
 def step(
@@ -121,6 +141,25 @@ def step(
     I(Days ** 2)           1   1.656
     Days                   0  45.853
     """
+    ways = Elimination(
+        random=lambda own: ranova(own, True, "chi2"),
+        fixed=lambda own: drop1(own, None, "F"),
+        update=updated,
+        plain="OLS",
+    )
+    return eliminate(fitted, ways, alpha_random, alpha_fixed, reduce_random, reduce_fixed, keep)
+
+
+def eliminate(
+    fitted: Fitted,
+    ways: Elimination,
+    alpha_random: float,
+    alpha_fixed: float,
+    reduce_random: bool,
+    reduce_fixed: bool,
+    keep: str | Sequence[str] | None,
+) -> StepResults:
+    """Eliminate terms backwards; arguments are those of `step`."""
     for name, alpha in (("alpha_random", alpha_random), ("alpha_fixed", alpha_fixed)):
         number = isinstance(alpha, (int, float, np.number)) and not isinstance(alpha, bool)
         if not (number and 0 <= alpha <= 1):
@@ -133,12 +172,13 @@ def step(
     kept = [] if keep is None else _kept(fitted, keep)
     note = ""
     if reduce_random:
-        fitted, random, note = _random(fitted, alpha_random, kept)
+        fitted, random, note = _random(fitted, ways, alpha_random, kept)
     else:
-        random = _with_order([], ranova(fitted, True, "chi2"))
-    fixed = _with_order([], drop1(fitted, None, "F"))
+        random = _with_order([], ways.random(fitted))
     if reduce_fixed:
-        fitted, fixed = _fixed(fitted, alpha_fixed, kept)
+        fitted, fixed = _fixed(fitted, ways, alpha_fixed, kept)
+    else:
+        fixed = _with_order([], ways.fixed(fitted))
     assert fitted.design.formula is not None
     return StepResults(fitted.result(), random, fixed, note, fitted.design.formula.text)
 
@@ -166,11 +206,13 @@ def _kept(fitted: Fitted, keep: Any) -> list[str]:
     return out
 
 
-def _random(fitted: Fitted, alpha: float, keep: list[str]) -> tuple[Fitted, pd.DataFrame, str]:
+def _random(
+    fitted: Fitted, ways: Elimination, alpha: float, keep: list[str]
+) -> tuple[Fitted, pd.DataFrame, str]:
     """Leave out or reduce the random term with the largest p-value until all are below alpha."""
     gone: list[pd.DataFrame] = []
     while True:
-        table = ranova(fitted, True, "chi2")
+        table = ways.random(fitted)
         terms = deletion_terms(fitted.design)
         worst, p = _largest(table["pvalue"].iloc[1:], keep)
         if p <= alpha:
@@ -180,12 +222,12 @@ def _random(fitted: Fitted, alpha: float, keep: list[str]) -> tuple[Fitted, pd.D
         if reduced is None and len(fitted.design.terms) == 1:
             note = (
                 f"{worst} is not needed (p = {p:.3g}), but a mixed model has a random term: "
-                "it was kept. Without it, fit statsmodels' OLS."
+                f"it was kept. Without it, fit statsmodels' {ways.plain}."
             )
             return fitted, _with_order(gone, table), note
         change = f"~ . - {spec.written}" + (f" + {reduced}" if reduced else "")
         gone.append(table.loc[["<none>", worst]] if not gone else table.loc[[worst]])
-        fitted = updated(fitted, change)
+        fitted = ways.update(fitted, change)
 
 
 def _largest(p: pd.Series, keep: list[str]) -> tuple[str, float]:
@@ -209,16 +251,18 @@ def _reduced(spec: RandomTermSpec, effect: str) -> str:
     return replace(spec, expr=" + ".join(names) or "1").text
 
 
-def _fixed(fitted: Fitted, alpha: float, keep: list[str]) -> tuple[Fitted, pd.DataFrame]:
+def _fixed(
+    fitted: Fitted, ways: Elimination, alpha: float, keep: list[str]
+) -> tuple[Fitted, pd.DataFrame]:
     """Leave out the fixed term with the largest p-value until all are below alpha."""
     gone: list[pd.DataFrame] = []
     while True:
-        table = drop1(fitted, None, "F")
+        table = ways.fixed(fitted)
         worst, p = _largest(table["pvalue"], keep)
         if p <= alpha:
             return fitted, _with_order(gone, table)
         gone.append(table.loc[[worst]])
-        fitted = updated(fitted, f"~ . - {worst}")
+        fitted = ways.update(fitted, f"~ . - {worst}")
 
 
 def _with_order(gone: list[pd.DataFrame], last: pd.DataFrame) -> pd.DataFrame:
