@@ -174,7 +174,7 @@ def _gram(Y: Array, k: int) -> Array:
 
 
 def _mirror(M: Array) -> None:
-    """Copy the lower triangle of a square matrix onto the upper one, by blocks that stay in the cache."""
+    """Copy the lower triangle of a square matrix onto the upper one, by blocks of the cache."""
     n, step = len(M), 64
     for start in range(0, n, step):
         stop = min(start + step, n)
