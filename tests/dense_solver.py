@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mixedlm_ext.products.products import BlockMatrix, Coupling
+from mixedlm_ext.products.block_matrix import BlockMatrix, Coupling
 from mixedlm_ext.solvers.costs import Costs
 
 Array = np.ndarray

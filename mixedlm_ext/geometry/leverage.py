@@ -20,8 +20,8 @@ from mixedlm_ext.caching import cached_property
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.linalg.triangular import solve_upper
+from mixedlm_ext.products.block_matrix import BlockMatrix
 from mixedlm_ext.products.noise import noise_of
-from mixedlm_ext.products.products import BlockMatrix
 from mixedlm_ext.products.responses import Reduction, columns_of_Z
 
 Array = NDArray[np.float64]

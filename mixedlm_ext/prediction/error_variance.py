@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,10 +91,13 @@ class PredictionErrors:
         Only complete rows.
     chosen : Chosen
         The random effects of the prediction; the others do not enter.
+    less : csr_array (m, q), optional
+        What is taken from each z, in the engine's columns.
     """
 
-    def __init__(self, fit: Fit, new: NewData, chosen: Chosen) -> None:
+    def __init__(self, fit: Fit, new: NewData, chosen: Chosen, less: Any = None) -> None:
         self._fit, self._cp, self._pls = fit, fit.problem.cp, fit.engine.pls
+        self._less = less
         self._X = new.X
         self._parts = list(_parts(fit, new, chosen))
 
@@ -115,8 +119,8 @@ class PredictionErrors:
         Factors that grouped the rows of the fit in the same way may differ in others.
         """
         first = self._parts[0] if self._parts else None
-        if any(part.beyond is not None for part in self._parts):  # rows of several members
-            return False
+        if self._less is not None or any(part.beyond is not None for part in self._parts):
+            return False  # rows of several members, or of several levels by what is taken from them
         return first is not None and all(
             part.block == first.block
             and np.array_equal(part.codes, first.codes)
@@ -135,7 +139,7 @@ class PredictionErrors:
             block = part.place.levels(self._cp.block(B, part.block)[part.columns])
             for z, b in zip(part.known.T, block):
                 a -= z[:, None] * effects_of_rows(part.codes, b)
-        return a
+        return a if self._less is None else a + self._less @ B
 
     @cached_property
     def _given_beta(self) -> Array:
@@ -180,9 +184,9 @@ class PredictionErrors:
     def _template(self, part: _Part) -> Array:
         return self._pls.factor.templates[part.block][part.columns, part.columns]
 
-    def _chunks(self) -> Iterator[slice]:
-        """Return runs of rows whose right-hand sides fit into memory."""
-        step = max(1, _CELLS // max(1, self._cp.q))
+    def _chunks(self, length: int = 1) -> Iterator[slice]:
+        """Return runs of rows whose right-hand sides, and others of a length, fit into memory."""
+        step = max(1, _CELLS // max(length, self._cp.q))
         return (slice(i, i + step) for i in range(0, len(self._X), step))
 
     def _z(self, rows: slice) -> Array:
@@ -196,7 +200,7 @@ class PredictionErrors:
                     column[part.codes[rows], at] = values
                 else:
                     column += _rows_of(part.place.root, part.codes[rows]).T * values
-        return z
+        return z if self._less is None else z - self._less[rows].T.toarray()
 
     def gradient(self) -> Array:
         """Return the derivatives of the relative variances in theta_std, (m, n_theta), by (2).
@@ -205,7 +209,7 @@ class PredictionErrors:
         """
         w = solve_upper(self._cp.R, self._a.T, transpose=True)
         w = solve_upper(self._pls.RX, w, transpose=True)  # R_X⁻ᵀR⁻ᵀa
-        if not any(part.seen.any() for part in self._parts):
+        if self._less is None and not any(part.seen.any() for part in self._parts):
             out = self._fixed_gradient(w)
         elif self.one_level:
             out = self._fixed_gradient(w) + self._own_gradient(w)
@@ -224,20 +228,27 @@ class PredictionErrors:
 
         They are -t'(∂A)t for t = H⁻¹(x, z).
         """
-        fit = self._fit
-        joint, R = fit.joint, self._cp.R
-        w = solve_upper(self._pls.RX, solve_upper(R, self._a.T, transpose=True), transpose=True)
-        gamma = solve_upper(self._pls.RX, w)  # in this basis of X
-        other = joint.problem.cp.R @ solve_upper(R, gamma)  # in that of the derivatives
+        joint = self._fit.joint
         out = np.empty((len(self._X), len(joint.products.derivatives)))
-        for rows in self._chunks():
-            g, h = gamma[:, rows], other[:, rows]
-            t = self._pls.factor.apply(self._z(rows)) - self._pls.NZX @ g
+        for rows, gamma, t in self.solutions():
+            h = joint.problem.cp.R @ gamma  # in the basis of X of the derivatives
             for k, dA in enumerate(joint.products.derivatives):
                 own = np.einsum("qm,qm->m", t, dA.ZZ @ t)
                 across = np.einsum("qm,qm->m", t, dA.ZX @ h)
                 out[rows, k] = -own - 2.0 * across - np.einsum("pm,pm->m", h, dA.XX @ h)
         return out
+
+    def solutions(self, length: int = 1) -> Iterator[tuple[slice, Array, Array]]:
+        """Return (γ, t) = H⁻¹(x, z) of runs of rows, γ (p, rows) in the user's columns of X.
+
+        Runs are so short that columns of a given length fit into memory, too.
+        """
+        R = self._cp.R
+        w = solve_upper(self._pls.RX, solve_upper(R, self._a.T, transpose=True), transpose=True)
+        gamma = solve_upper(self._pls.RX, w)  # in the basis of X
+        for rows in self._chunks(length):
+            t = self._pls.factor.apply(self._z(rows)) - self._pls.NZX @ gamma[:, rows]
+            yield rows, solve_upper(R, gamma[:, rows]), t
 
     def _along_theta(self, s: Array) -> Array:
         """Return s'dΓs for each theta, s (q, m)."""

@@ -22,6 +22,7 @@ from mixedlm_ext.prediction.batches import (
     over_partitions,
     write_predictions,
 )
+from mixedlm_ext.prediction.known_residuals import known_residuals
 from mixedlm_ext.prediction.means import (
     check_random_only,
     mark_not_estimable,
@@ -33,7 +34,7 @@ from mixedlm_ext.prediction.new_levels import warn_of_new_levels
 from mixedlm_ext.prediction.places import with_chosen_places, with_places
 from mixedlm_ext.prediction.predictor import Predictor
 from mixedlm_ext.prediction.record import predictor_record
-from mixedlm_ext.prediction.residual_rows import check_errors, predicted_errors
+from mixedlm_ext.prediction.residual_rows import check_errors, weights_of_rows
 from mixedlm_ext.prediction.results import PredictionResults, prediction_results
 from mixedlm_ext.prediction.terms import Chosen, choose_terms
 from mixedlm_ext.simulation.simulate import fit_parameters
@@ -199,7 +200,9 @@ def predict(
     new = asked.matrices(exog)
     predicted = asked.mean(new)
     if with_errors:
-        predicted = predicted + predicted_errors(fitted.fit, exog, new.complete)
+        weights = weights_of_rows(fitted.fit, new, exog, None)
+        known = known_residuals(fitted.fit, exog, new.complete, weights)
+        predicted = predicted + known.mean
     if new_levels == "population":
         warn_of_new_levels(fitted.design, new, chosen)
     return fitted.labelled(predicted, new.index, isinstance(getattr(exog, "index", None), pd.Index))
@@ -274,6 +277,7 @@ def get_prediction(
     random: Sequence[RandomTerm] | None = None,
     weights: Any = None,
     random_only: bool = False,
+    errors: bool = False,
 ) -> PredictionResults:
     """Predict with standard errors, confidence intervals and intervals for new observations.
 
@@ -288,6 +292,10 @@ def get_prediction(
         be given if the fit had an array.
     random_only : bool
         As for `predict`.
+    errors : bool
+        Where residuals are correlated, predict each new row's residual from those of its group in
+        the fit, as `predict` does. Standard errors then are those of the mean given the residuals
+        of the group, and a new observation has the variance that is left to it.
 
     Returns
     -------
@@ -333,10 +341,13 @@ def get_prediction(
     chosen = choose_terms(fitted.design, which, terms)
     check_random_only(random_only, chosen)
     exog = _as_data(fitted, exog)
+    with_errors = check_errors(fitted.fit, errors, exog, chosen)
     new = _rows(fitted, exog, chosen, offset, random, random_only)
     placed = replace(fitted, fit=with_places(fitted.fit, new)) if new.places else fitted
     chosen = with_chosen_places(chosen, new)
-    out = prediction_results(placed, new, chosen, new_levels, exog, weights, random_only)
+    out = prediction_results(
+        placed, new, chosen, new_levels, exog, weights, random_only, with_errors
+    )
     if new_levels == "population":
         warn_of_new_levels(fitted.design, new, chosen)
     return out if exog is not None else out.aligned(fitted.design)

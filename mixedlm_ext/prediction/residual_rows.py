@@ -8,22 +8,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mixedlm_ext.design import Design
+from mixedlm_ext.design import Design, NewData
 from mixedlm_ext.design.formula_code import code_names
 from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.design.residual_rows import new_residual_rows
+from mixedlm_ext.design.row_arguments import new_weights
 from mixedlm_ext.errors import DesignError, did_you_mean
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.prediction.terms import Chosen
-from mixedlm_ext.products.noise import noise_of, noise_of_weights
+from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.products.structured_noise import StructuredNoise
 from mixedlm_ext.residual.structure import ResidualRows, ResidualStructure
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-__all__ = ["check_errors", "new_noise", "new_variances", "predicted_errors", "residual_rows_of"]
+__all__ = ["check_errors", "new_noise", "new_variances", "residual_rows_of", "weights_of_rows"]
 
 
 def residual_rows_of(
@@ -126,64 +127,32 @@ def new_noise(design: Design, data: Any, w: Array) -> StructuredNoise:
     return StructuredNoise(structure, rows, structure.z_of(structure.values), w)
 
 
-def predicted_errors(fit: Fit, data: Any, complete: Mask) -> Array:
-    """Return the best prediction of the residuals of other rows from those of the fit.
+def weights_of_rows(fit: Fit, new: NewData, data: Any, weights: Any) -> Array:
+    """Return the precision weights of rows; nan where one is missing.
 
     Parameters
     ----------
     fit : Fit
+    new : NewData (m rows)
     data : object
-        As for `predict`.
-    complete : ndarray of bool (m,)
-
-    Returns
-    -------
-    ndarray (m,)
-        Zero in groups that the fit has not seen; nan in rows without group or position.
-
-    Notes
-    -----
-    Cov(e_new, e) W (y - Xβ - Zb): with e = W⁻¹Py this is Cov(e_new, y) V⁻¹(y - Xβ), the best
-    linear prediction (Goldberger 1962, JASA 57).
+        As for `predict`; None for the rows of the fit.
+    weights : str, array-like or None
+        As for `get_prediction`.
     """
     design = fit.design
-    structure = _structure(design)
-    assert structure.values is not None and design.residual_rows is not None
-    rows, present = residual_rows_of(design, data, complete)
-    weighed = noise_of(design).times(design.y - fit.fitted())
-    own, z = design.residual_rows, structure.z_of(structure.values)
-    out = np.full(len(complete), np.nan)
-    weights = 1.0 / noise_of_weights(design).variances
-    out[present] = _between(structure, rows, own, z, weights, weighed)
-    return out
+    if data is None and weights is None:
+        return 1.0 / noise_of(design).variances
+    data = design.frame if data is None else data
+    table = None if design.formula is None else read_table(data)
+    labelled = table is not None or isinstance(data, pd.DataFrame | pd.Series)
+    return new_weights(
+        design.spec.weights, weights, new.index, new.index if labelled else None, table, False
+    )
 
 
-def _between(
-    structure: ResidualStructure,
-    new: ResidualRows,
-    old: ResidualRows,
-    z: Array,
-    weights: Array,
-    v: Array,
-) -> Array:
-    """Return Cov(e_new, e)v/σ²; new rows have the weight one."""
-    assert structure.kind is not None and new.codes is not None and old.codes is not None
-    r, eta = structure.r_of(z)[0], structure.eta_of(z)
-    sd_new, sd_old = np.exp(new.x @ eta), np.exp(old.x @ eta) / np.sqrt(weights)
-    out = np.empty(len(sd_new))
-    for i, code in enumerate(new.codes):
-        same = np.flatnonzero(old.codes == code)
-        distance = np.zeros(len(same))
-        if new.positions is not None and old.positions is not None:
-            distance = np.abs(old.positions[same] - new.positions[i])
-        correlation = structure.kind.between(r, distance)
-        if new.positions is not None:
-            correlation = np.where(distance == 0, 1.0, correlation)
-        out[i] = sd_new[i] * float((correlation * sd_old[same]) @ v[same])
-    return out
-
-
-def check_errors(fit: Fit, errors: object, data: Any, chosen: Chosen, newparams: object) -> bool:
+def check_errors(
+    fit: Fit, errors: object, data: Any, chosen: Chosen, newparams: object = None
+) -> bool:
     """Return whether residuals are to be predicted, or say why they cannot be."""
     if not isinstance(errors, bool | np.bool_):
         raise DesignError(f"errors={errors!r} is neither True nor False.")

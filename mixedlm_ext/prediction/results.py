@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,18 +11,21 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mixedlm_ext.design import Design, NewData
-from mixedlm_ext.design.frame import read_table
-from mixedlm_ext.design.row_arguments import new_weights
 from mixedlm_ext.display import page
 from mixedlm_ext.errors import check_probability
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.fixed.satterthwaite import Satterthwaite
 from mixedlm_ext.prediction.error_variance import PredictionErrors
+from mixedlm_ext.prediction.known_residuals import KnownResiduals, known_residuals
 from mixedlm_ext.prediction.means import predict_rows
-from mixedlm_ext.prediction.residual_rows import new_variances, residual_rows_of
+from mixedlm_ext.prediction.residual_rows import (
+    new_variances,
+    residual_rows_of,
+    weights_of_rows,
+)
 from mixedlm_ext.prediction.terms import Chosen
-from mixedlm_ext.products.noise import noise_of
+from mixedlm_ext.products.residual_matrices import count_pairs
 from mixedlm_ext.tables import Table
 
 Array = NDArray[np.float64]
@@ -31,6 +34,8 @@ __all__ = ["PredictionResults", "prediction_results"]
 
 _MOST_CELLS = 1_000_000_000
 """Rows times columns of Z up to which degrees of freedom of each row's own are reasonable."""
+_MOST_PAIRS = 20_000_000
+"""Pairs of rows of one group up to which the derivatives of their covariances are reasonable."""
 _EXACT = 1e-20
 """A variance whose own variance is smaller than this, relatively, counts as known."""
 
@@ -152,23 +157,63 @@ def prediction_results(
     data: Any = None,
     weights: Any = None,
     random_only: bool = False,
+    with_errors: bool = False,
 ) -> PredictionResults:
     """Predict rows with standard errors (see `MixedLMResults.get_prediction`)."""
-    fit = fitted.fit
+    fit, known = fitted.fit, None
     mean = predict_rows(fit, new, chosen, new_levels, random_only)
+    if with_errors:
+        known = known_residuals(fit, data, new.complete, weights_of_rows(fit, new, data, weights))
+        mean = mean + known.mean
     used = np.isfinite(mean)
     rows = new if used.all() else new.take(used)
     fixed = np.zeros_like(rows.X) if random_only else rows.X
-    errors = PredictionErrors(fit, replace(rows, X=fixed), chosen)
+    own = None if known is None else known.take(used)
+    if own is None:
+        errors = PredictionErrors(fit, replace(rows, X=fixed), chosen)
+    else:
+        errors = PredictionErrors(fit, replace(rows, X=fixed - own.X), chosen, own.Z)
     variance = errors.variance(fitted.method.cov())
     with np.errstate(divide="ignore"):
-        residual = fit.sigma**2 * _variances(fit, new, data, weights)
-    rates = _residual_rates(fit, new, data, weights, residual)
-    df, df_obs = _degrees(
-        fitted, rows.X, errors, variance, residual[used], rates[used], bool(chosen)
-    )
+        relative = _variances(fit, new, data, weights) if known is None else known.variance
+        residual = fit.sigma**2 * relative
+    rates = _Rates(errors, own, _residual_rates(fit, new, data, weights, residual)[used])
+    df, df_obs = _degrees(fitted, rows.X, rates, variance, residual[used], bool(chosen))
     variance, df, df_obs = (_spread(part, used) for part in (variance, df, df_obs))
     return PredictionResults(mean, variance, residual, df, df_obs, new.index)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rates:
+    """Error variances of means, with the derivatives of all variances in the parameters.
+
+    Attributes
+    ----------
+    errors : PredictionErrors
+    known : KnownResiduals or None
+        What is known of the rows' residuals.
+    marginal : ndarray (m, K)
+        Derivatives in z of the residuals' variances where nothing is known of them.
+    """
+
+    errors: PredictionErrors
+    known: KnownResiduals | None
+    marginal: Array
+
+    def too_many(self, fit: Fit, m: int) -> bool:
+        """Whether they are too many to be computed."""
+        cells = m * fit.problem.cp.q
+        if self.known is not None:
+            own = fit.design.residual_rows
+            pairs = count_pairs(None if own is None else own.codes)
+            return max(cells, m * len(fit.design.y)) > _MOST_CELLS or pairs > _MOST_PAIRS
+        return not self.errors.one_level and cells > _MOST_CELLS
+
+    def in_z(self, scale: float) -> tuple[Array, Array]:
+        """Return the derivatives in z of the variances of means and of residuals, (m, K)."""
+        if self.known is None:
+            return scale * self.errors.residual_gradient(), self.marginal
+        return scale * self.known.mean_rates(self.errors), scale * self.known.own_rates
 
 
 def _spread(values: Array, used: NDArray[np.bool_]) -> Array:
@@ -181,46 +226,32 @@ def _spread(values: Array, used: NDArray[np.bool_]) -> Array:
 def _variances(fit: Fit, new: NewData, data: Any, weights: Any) -> Array:
     """Return the variances of the residuals over σ²; nan where they are not known."""
     with np.errstate(divide="ignore"):
-        out = 1.0 / _weights(fit, new, data, weights)
+        out = 1.0 / weights_of_rows(fit, new, data, weights)
     if data is None and weights is None:
         return out
     return np.asarray(out * new_variances(fit.design, data, new.complete))
 
 
-def _weights(fit: Fit, new: NewData, data: Any, weights: Any) -> Array:
-    """Return the precision weights of the rows; nan where one is missing."""
-    design = fit.design
-    if data is None and weights is None:
-        return 1.0 / noise_of(design).variances
-    data = design.frame if data is None else data
-    table = None if design.formula is None else read_table(data)
-    labelled = table is not None or isinstance(data, pd.DataFrame | pd.Series)
-    return new_weights(
-        design.spec.weights, weights, new.index, new.index if labelled else None, table, False
-    )
-
-
 def _degrees(
     fitted: Fitted,
     X: Array,
-    errors: PredictionErrors,
+    rates: _Rates,
     variance: Array,
     residual: Array,
-    rates: Array,
     conditional: bool,
 ) -> tuple[Array, Array]:
     """Return the degrees of freedom of predicted means and of predicted observations."""
     method, fit = fitted.method, fitted.fit
-    large = conditional and not errors.one_level and len(X) * fit.problem.cp.q > _MOST_CELLS
+    large = conditional and rates.too_many(fit, len(X))
     if not isinstance(method, Satterthwaite) or large:
         df = _of_distinct_rows(method, X)
         return df, df
-    gradient = fit.sigma**2 * errors.gradient()
+    gradient = fit.sigma**2 * rates.errors.gradient()
     if fit.z is None:
         of_obs = gradient
     else:
-        in_z = fit.sigma**2 * errors.residual_gradient()
-        gradient, of_obs = (np.column_stack([gradient, part]) for part in (in_z, in_z + rates))
+        of_mean, own = rates.in_z(fit.sigma**2)
+        gradient, of_obs = (np.column_stack([gradient, z]) for z in (of_mean, of_mean + own))
     return (
         _satterthwaite(fit, method, variance, gradient),
         _satterthwaite(fit, method, variance + residual, of_obs),

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from mixedlm_ext.design import TermDesign
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.keys import distinct_keys
+from mixedlm_ext.products.block_matrix import BlockMatrix, Coupling
 from mixedlm_ext.products.layout import BlockData, Layout
 from mixedlm_ext.products.noise import Noise
-from mixedlm_ext.products.products import BlockMatrix, Coupling, CrossProducts
+from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.rows import (
     diagonal_sums,
     level_sums,

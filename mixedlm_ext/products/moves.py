@@ -13,8 +13,9 @@ from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.orthogonal import whiten
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.products.basis import Basis
+from mixedlm_ext.products.block_matrix import BlockMatrix, Coupling
 from mixedlm_ext.products.layout import Layout
-from mixedlm_ext.products.products import BlockMatrix, Coupling, CrossProducts
+from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.transform import orthonormal, with_random_columns
 
 Array = NDArray[np.float64]

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mixedlm_ext.linalg.semidefinite import Root
+from mixedlm_ext.products.block_matrix import BlockMatrix, Coupling
 from mixedlm_ext.products.layout import Layout
-from mixedlm_ext.products.products import BlockMatrix, Coupling, CrossProducts
+from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.roots import in_roots, stacked_in_roots
 from mixedlm_ext.residual.pieces import Piece
 

@@ -16,7 +16,7 @@ from scipy.linalg import blas
 
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.semidefinite import Root
-from mixedlm_ext.products.products import BlockMatrix, Coupling
+from mixedlm_ext.products.block_matrix import BlockMatrix, Coupling
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]

@@ -13,9 +13,10 @@ from mixedlm_ext.design import TermDesign
 from mixedlm_ext.linalg.keys import number_keys
 from mixedlm_ext.linalg.orthogonal import constant_coefficients, project
 from mixedlm_ext.products.basis import column_basis, term_basis
+from mixedlm_ext.products.block_matrix import BlockMatrix, Coupling
 from mixedlm_ext.products.layout import BlockData, Layout, Place
 from mixedlm_ext.products.noise import Noise
-from mixedlm_ext.products.products import BlockMatrix, Coupling, CrossProducts
+from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.roots import in_roots, stacked_in_roots
 from mixedlm_ext.products.supports import LevelSquares, diagonal_of, squares_of_rows
 

@@ -14,8 +14,8 @@ from scipy import sparse
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.linalg.keys import number_keys
+from mixedlm_ext.products.block_matrix import BlockMatrix, Coupling
 from mixedlm_ext.products.layout import BlockData
-from mixedlm_ext.products.products import BlockMatrix, Coupling
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.products.block_matrix import BlockMatrix, Coupling
 from mixedlm_ext.products.layout import BlockData
-from mixedlm_ext.products.products import BlockMatrix, Coupling
 from mixedlm_ext.products.working import WorkingRows
 
 Array = NDArray[np.float64]

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mixedlm_ext.linalg.semidefinite import Root
+from mixedlm_ext.products.block_matrix import BlockMatrix
 from mixedlm_ext.products.layout import BlockData
-from mixedlm_ext.products.products import BlockMatrix
 from mixedlm_ext.products.roots import in_roots, stacked_in_roots
 from mixedlm_ext.products.working import WorkingRows
 from mixedlm_ext.products.working_members import MemberRows

@@ -25,8 +25,9 @@ from mixedlm_ext.errors import DataError
 from mixedlm_ext.prediction.portable import decode, encode_keys
 from mixedlm_ext.products.basis import Basis
 from mixedlm_ext.products.batches import Counts
+from mixedlm_ext.products.block_matrix import BlockMatrix, Coupling
 from mixedlm_ext.products.layout import Layout, Place
-from mixedlm_ext.products.products import BlockMatrix, Coupling, CrossProducts
+from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.sites.coding import parsed
 from mixedlm_ext.sites.sums import SiteSums, specs_of
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.products.products import BlockMatrix
+from mixedlm_ext.products.block_matrix import BlockMatrix
 from mixedlm_ext.products.supports import LevelSquares
 from mixedlm_ext.solvers.costs import Costs
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mixedlm_ext.errors import FitError, check_choice
 from mixedlm_ext.linalg.precision import SparsePrecision
-from mixedlm_ext.products.products import BlockMatrix
+from mixedlm_ext.products.block_matrix import BlockMatrix
 from mixedlm_ext.solvers.base import SolverProtocol
 from mixedlm_ext.solvers.direct import DirectSolver
 from mixedlm_ext.solvers.empty import EmptySolver

@@ -19,7 +19,7 @@ from scipy import sparse
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.linalg import small
-from mixedlm_ext.products.products import BlockMatrix, Coupling
+from mixedlm_ext.products.block_matrix import BlockMatrix, Coupling
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.threads import one_thread_for
-from mixedlm_ext.products.products import BlockMatrix
+from mixedlm_ext.products.block_matrix import BlockMatrix
 from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.elimination import Elimination, EliminationFactor
 from mixedlm_ext.solvers.memory import costs_of, is_small

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.products.products import BlockMatrix, Coupling
+from mixedlm_ext.products.block_matrix import BlockMatrix, Coupling
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]

@@ -25,7 +25,7 @@ from mixedlm_ext.errors import FitError
 from mixedlm_ext.linalg import small
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.krylov import Logarithms
-from mixedlm_ext.products.products import BlockMatrix
+from mixedlm_ext.products.block_matrix import BlockMatrix
 from mixedlm_ext.solvers.complement import Complement, Couplings
 from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.entries import entries_by_columns

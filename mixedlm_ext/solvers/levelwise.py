@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.linalg import small
-from mixedlm_ext.products.products import BlockMatrix
+from mixedlm_ext.products.block_matrix import BlockMatrix
 from mixedlm_ext.products.supports import LevelSquares
 from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.direct import DirectSolver

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mixedlm_ext.products.products import BlockMatrix
+from mixedlm_ext.products.block_matrix import BlockMatrix
 from mixedlm_ext.solvers.costs import Costs
 
 __all__ = ["available_memory", "costs_of", "in_words", "is_small"]

@@ -23,7 +23,7 @@ from scipy import sparse
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.linalg.precision import SparsePrecision
-from mixedlm_ext.products.products import BlockMatrix, Coupling
+from mixedlm_ext.products.block_matrix import BlockMatrix, Coupling
 from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.direct import DirectSolver, Factor
 from mixedlm_ext.solvers.memory import costs_of

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.linalg.keys import distinct_keys
-from mixedlm_ext.products.products import BlockMatrix, Coupling
+from mixedlm_ext.products.block_matrix import BlockMatrix, Coupling
 from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.elimination import Elimination, Storage
 from mixedlm_ext.solvers.memory import in_words

@@ -17,11 +17,12 @@ from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.products import products
+from mixedlm_ext.products import block_matrix
 from mixedlm_ext.products.basis import Basis, column_basis, term_basis
+from mixedlm_ext.products.block_matrix import BlockMatrix, Coupling
 from mixedlm_ext.products.layout import Layout
 from mixedlm_ext.products.noise import EqualVariances, Precisions, noise_of
-from mixedlm_ext.products.products import BlockMatrix, Coupling, CrossProducts
+from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.rows import RowSums, learn, shared_groups
 from mixedlm_ext.products.transform import orthonormal
 from mixedlm_ext.search import optimize
@@ -286,7 +287,7 @@ def test_products_of_many_pairs_are_those_of_the_dense_matrix(
         values = rng.standard_normal((shapes[i][0], shapes[j][0], len(rows)))
         couplings[i, j] = Coupling(rows, columns, values)
     A = BlockMatrix(shapes, [D + D.transpose(1, 0, 2) for D in half], couplings)
-    monkeypatch.setattr(products, "_MANY", 0)
+    monkeypatch.setattr(block_matrix, "_MANY", 0)
     for M in (
         rng.standard_normal((250, 4)),
         rng.standard_normal(250),

@@ -15,9 +15,9 @@ from numpy.testing import assert_allclose
 from mixedlm_ext import MixedLM
 from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.errors import FitError
+from mixedlm_ext.products.block_matrix import BlockMatrix
 from mixedlm_ext.products.layout import BlockData
 from mixedlm_ext.products.noise import Precisions
-from mixedlm_ext.products.products import BlockMatrix
 from mixedlm_ext.products.rows import cross_products
 from mixedlm_ext.search import optimize, sampled
 from mixedlm_ext.solvers import complement, direct, iterative, memory

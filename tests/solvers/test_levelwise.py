@@ -20,7 +20,7 @@ from numpy.testing import assert_allclose
 from mixedlm_ext import MixedLM
 from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.criteria.pls import Problem
-from mixedlm_ext.products.products import BlockMatrix
+from mixedlm_ext.products.block_matrix import BlockMatrix
 from mixedlm_ext.products.supports import Diagonal, LevelSquares, squares_of_rows
 from mixedlm_ext.search.pair_moments import pair_moments
 from mixedlm_ext.solvers.direct import DirectSolver

@@ -11,9 +11,9 @@ import pytest
 
 from mixedlm_ext import MixedLM, RandomTerm
 from mixedlm_ext.errors import FitError
+from mixedlm_ext.products.block_matrix import BlockMatrix
 from mixedlm_ext.products.layout import BlockData
 from mixedlm_ext.products.noise import EqualVariances
-from mixedlm_ext.products.products import BlockMatrix
 from mixedlm_ext.products.rows import cross_products
 from mixedlm_ext.solvers import memory, plan
 from mixedlm_ext.solvers.costs import Costs

@@ -12,7 +12,7 @@ from test_solver_contract import Pattern, templates_of
 
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.linalg.precision import SparsePrecision
-from mixedlm_ext.products.products import BlockMatrix
+from mixedlm_ext.products.block_matrix import BlockMatrix
 from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.prior import PriorFactor, PriorSolver
 

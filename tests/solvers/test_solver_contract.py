@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from mixedlm_ext.errors import FitError
+from mixedlm_ext.products.block_matrix import BlockMatrix, Coupling
 from mixedlm_ext.products.layout import BlockData
 from mixedlm_ext.products.noise import Precisions
-from mixedlm_ext.products.products import BlockMatrix, Coupling
 from mixedlm_ext.products.rows import cross_products
 from mixedlm_ext.solvers.base import FactorProtocol, SolverProtocol
 from mixedlm_ext.solvers.costs import Costs

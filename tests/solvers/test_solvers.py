@@ -14,7 +14,7 @@ from simulation import Example, example, thetas
 from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.errors import FitError
-from mixedlm_ext.products.products import BlockMatrix
+from mixedlm_ext.products.block_matrix import BlockMatrix
 from mixedlm_ext.search import optimize
 from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.direct import DirectSolver

@@ -276,6 +276,104 @@ def test_the_next_observation(name: str, results: dict[str, Any]) -> None:
     assert found[0] != plain[0]
 
 
+def variances_of_the_next(
+    result: Any, together: Any, theta: Array, values: Array
+) -> tuple[Array, Array]:
+    """Variances over σ² of y_new - ŷ and of what correlated residuals leave of it."""
+    n, dense = len(result.fit_record.design.y), Dense(together)
+    V, R = dense.V(theta, values), dense_covariance(together, values)
+    X, new = together.X[:n], together.X[n:]
+    C = np.linalg.inv(X.T @ np.linalg.solve(V[:n, :n], X))
+    whole = np.diag(V[n:, n:] - V[n:, :n] @ np.linalg.solve(V[:n, :n], V[:n, n:]))
+    a = new - V[n:, :n] @ np.linalg.solve(V[:n, :n], X)
+    left = np.diag(R[n:, n:] - R[n:, :n] @ np.linalg.solve(R[:n, :n], R[:n, n:]))
+    return whole + np.einsum("mp,pq,mq->m", a, C, a), left
+
+
+@pytest.mark.parametrize("name", ["ar1", "car1", "cs", "both", "power", "weighted"])
+def test_errors_of_the_next_observation(name: str) -> None:
+    kind = {
+        **KINDS,
+        "car1": {"correlation": "car1(week | g)"},
+        "power": {"correlation": "ar1(week | g)", "variance": "power(z)"},
+        "weighted": {"correlation": "ar1(week | g)", "variance": "sex", "weights": "w"},
+    }[name]
+    data = DATA.assign(w=0.5 + DATA["z"])
+    result = MixedLM.from_formula(FORMULA, data, **kind).fit()
+    new = data.iloc[:5].assign(week=[9, 8, 7, 7, 12], g=[data["g"][0], 3, 4, 77, 3])
+    new = new.assign(h=[data["h"][0], data["h"][5], 12345, data["h"][7], data["h"][0]])
+    new["item"] = [0, 1, 2, 3, 99]
+    found = result.get_prediction(new, errors=True)
+    assert_allclose(found.predicted_mean, result.predict(new, errors=True), rtol=1e-12)
+    fit = result.fit_record
+    structure = fit.design.residual
+    together = MixedLM.from_formula(FORMULA, pd.concat([data, new], ignore_index=True), **kind)
+    both = together.design
+    whole, left = variances_of_the_next(result, both, result.theta, structure.values)
+    assert_allclose(found.se_obs**2, result.scale * whole, rtol=1e-7)
+    assert_allclose(found.var_resid, result.scale * left, rtol=1e-7)
+    assert_allclose(found.se_mean**2, result.scale * (whole - left), rtol=1e-6)
+    standardized = fit.problem.covariance.standardize(result.theta)
+    size, point = result.theta / standardized, np.concatenate([standardized, fit.z])
+    slopes = []
+    for k in range(len(point)):
+        ends = []
+        for h in (1e-5, -1e-5):
+            moved = point.copy()
+            moved[k] += h
+            theta, z = size * moved[: len(size)], moved[len(size) :]
+            ends.append(variances_of_the_next(result, both, theta, structure.values_of(z)))
+        slopes.append((np.array(ends[0]) - np.array(ends[1])) / 2e-5)
+    for df, value, own in (
+        (found.df_obs, whole, [s[0] for s in slopes]),
+        (found.df, whole - left, [s[0] - s[1] for s in slopes]),
+    ):
+        g = np.column_stack([*own, 2.0 * value])
+        expected = 2.0 * value**2 / np.einsum("mj,jk,mk->m", g, result.ddf_method.A, g)
+        assert_allclose(df, expected, rtol=2e-5)
+    lower, upper = found.conf_int(obs=True).T
+    assert_allclose(upper - lower, 2 * stats.t.ppf(0.975, found.df_obs) * found.se_obs)
+
+
+def test_where_little_or_all_is_known_of_the_next_observation(
+    results: dict[str, Any],
+) -> None:
+    result = results["ar1"]
+    new = DATA.iloc[:3].assign(week=[9, 8, 7], g=[DATA["g"][0], 3, 77])
+    adjusted = MixedLM.from_formula(FORMULA, DATA, **KINDS["ar1"]).fit(ddf="kenward-roger")
+    found, plain = adjusted.get_prediction(new, errors=True), result.get_prediction(new)
+    assert_allclose(found.df, adjusted.get_prediction(new, which="population").df)
+    assert found.se_obs[0] < plain.se_obs[0]
+    # nothing is known of the residuals of a new group
+    assert_allclose(result.get_prediction(new, errors=True).se_obs[2], plain.se_obs[2])
+    assert_allclose(result.get_prediction(new, errors=True).df_obs[2], plain.df_obs[2])
+    there = result.get_prediction(DATA.head(3), errors=True)
+    assert_allclose(there.predicted_mean, DATA["y"].head(3))
+    assert_allclose(there.conf_int(obs=True).T, [DATA["y"].head(3)] * 2, atol=1e-9)
+    missing = result.get_prediction(new.assign(week=[np.nan, 8, 7]), errors=True)
+    assert np.isnan(missing.summary_frame().iloc[0]).all()
+    part = result.get_prediction(new, errors=True, random_only=True)
+    assert_allclose(part.predicted_mean, result.predict(new, errors=True, random_only=True))
+    for which in ({"which": "population"}, {"terms": "g"}):
+        with pytest.raises(DesignError, match="all random effects"):
+            result.get_prediction(new, errors=True, **which)
+    with pytest.raises(DesignError, match="independent: nothing is known"):
+        results["strata"].get_prediction(new, errors=True)
+
+
+def test_weights_of_the_next_observation() -> None:
+    data = DATA.assign(w=0.5 + DATA["z"])
+    result = MixedLM.from_formula(FORMULA, data, correlation="ar1(week | g)", weights="w").fit()
+    new = data.iloc[:1].assign(week=9, w=4.0)
+    known = result.predict(new, errors=True) - result.predict(new)
+    light = new.drop(columns="w")
+    assert_allclose(2.0 * known, result.predict(light, errors=True) - result.predict(light))
+    found = result.get_prediction(light, errors=True, weights=4.0)
+    assert_allclose(found.predicted_mean, result.predict(new, errors=True))
+    with pytest.raises(DesignError, match="where their weights are zero"):
+        result.get_prediction(new.assign(w=0.0), errors=True)
+
+
 def test_what_errors_cannot_be(results: dict[str, Any]) -> None:
     with pytest.raises(DesignError, match="independent: nothing is known"):
         results["strata"].predict(DATA.head(2), errors=True)

@@ -53,12 +53,24 @@ def directions(fit: Fit, keep_zeros: bool) -> Iterator[Direction]:
     ----------
     fit : Fit
     keep_zeros : bool
-        Whether variances estimated as zero count; correlations at the ends of their ranges do not.
+        Whether variances estimated as zero count.
+
+    Notes
+    -----
+    A correlation at an end of its range counts where each column has a variance of its own, as in a
+    singular us, which for two columns is the same model. Where all have one variance it goes with
+    variances of zero: cs(0 + f | g, hom=True) at a correlation of one is (1 | g) + (1 | g:f)
+    without variance of g:f.
     """
     zero = zero_columns(fit)
     for i, term in enumerate(fit.problem.covariance.terms):
-        of = _linear if term.structure.linear else _shaped
-        for own, D, phi in of(fit, i, zero[i] & (not keep_zeros)):
+        left_out = zero[i] & (not keep_zeros)
+        if term.structure.linear:
+            found = _linear(fit, i, left_out)
+        else:
+            ends = keep_zeros or not term.structure.one_variance
+            found = _shaped(fit, i, left_out, ends)
+        for own, D, phi in found:
             yield Direction(_pattern(fit, i, D), phi, i, own)
 
 
@@ -72,11 +84,13 @@ def _linear(fit: Fit, i: int, left_out: NDArray[np.bool_]) -> Iterator[tuple[int
             yield own, D, fit.sigma**2 * float(Gamma[a, b])
 
 
-def _shaped(fit: Fit, i: int, left_out: NDArray[np.bool_]) -> Iterator[tuple[int, Array, float]]:
-    """Yield the same of standard deviations and correlations."""
+def _shaped(
+    fit: Fit, i: int, left_out: NDArray[np.bool_], ends: bool
+) -> Iterator[tuple[int, Array, float]]:
+    """Yield the same of standard deviations and correlations; `ends`: those at their ends, too."""
     structure, theta = fit.problem.covariance.terms[i].structure, _absolute(fit, i)
     low, high = structure.domain
-    inside = (theta > low) & (theta < high)
+    inside = ((theta > low) & (theta < high)) | ends
     deviations = np.isinf(high)  # correlations have two ends
     size = fit.sigma**2 * float(np.trace(fit.templates[i] @ fit.templates[i].T))
     for own, D in enumerate(structure.gamma_derivatives(theta)):

@@ -64,6 +64,52 @@ EQUAL = [
 ]  # fmt: skip
 
 
+def proportional() -> pd.DataFrame:
+    """Effects of two columns that go together: y has them with a correlation of 1, z of -1."""
+    rng = np.random.default_rng(1)
+    g, b = np.repeat(np.arange(10), 6), rng.normal(size=10)
+    x = np.tile(np.arange(6.0), 10) + 0.3 * rng.normal(size=60)
+    e = 1.2 * rng.normal(size=(3, 60))
+    f = np.where(x > 2.5, "a", "b")
+    data = pd.DataFrame({"g": g, "x": x, "f": f, "y": 1 + 0.3 * x + b[g] * (1 + 0.5 * x) + e[0]})
+    data["z"] = 1 + b[g] * np.where(f == "a", 2.0, -1.5) + e[1]
+    data["same"] = 1 + 1.5 * b[g] + e[2] - pd.Series(e[2]).groupby([g, f]).transform("mean")
+    return data.drop(index=[1, 2, 17, 33, 34, 35, 50])
+
+
+AT_AN_END = [
+    # the last of each: pbkrtest 0.5 for the first model
+    ("y ~ x + ", ["(x | g)", "cs(x | g)"], [8.840419572, 8.411181470]),
+    (
+        "z ~ f + ",
+        ["(0 + f | g)", "cs(0 + f | g)", "ar1(0 + f | g, hom=False)", "toep(0 + f | g)"],
+        [8.484255476, 8.882574843],
+    ),
+    (
+        "same ~ f + ",
+        ["(1 | g/f)", "cs(0 + f | g, hom=True)", "ar1(0 + f | g)"],
+        [12.619378415, 7.857988582],
+    ),
+]
+
+
+@pytest.mark.parametrize(("fixed", "random", "reference"), AT_AN_END)
+@pytest.mark.parametrize("ddf", ["kenward-roger", "kenward-roger-full"])
+def test_correlations_at_an_end(
+    fixed: str, random: list[str], reference: list[float], ddf: str
+) -> None:
+    """Counted where columns have variances of their own, as in a singular us."""
+    first, *others = [fit(fixed + part, proportional(), ddf) for part in random]
+    assert first.singular
+    if ddf == "kenward-roger-full" or random[0] != "(1 | g/f)":
+        assert_allclose(first.df_resid_inference, reference, rtol=1e-5)
+    for other in others:
+        assert abs(other.theta[-1]) == 1.0
+        assert_allclose(other.objective, first.objective, atol=1e-6)
+        assert_allclose(other.bse, first.bse, rtol=1e-6)
+        assert_allclose(other.df_resid_inference, first.df_resid_inference, rtol=1e-5)
+
+
 @pytest.mark.parametrize(("fixed", "data", "weights", "random"), EQUAL)
 def test_equal_models_have_equal_tests(
     fixed: str, data: Any, weights: str | None, random: list[str]
