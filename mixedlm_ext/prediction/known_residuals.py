@@ -28,7 +28,7 @@ from mixedlm_ext.errors import DesignError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.prediction.error_variance import PredictionErrors
 from mixedlm_ext.prediction.residual_rows import residual_rows_of
-from mixedlm_ext.products.noise import noise_of
+from mixedlm_ext.products.noise import noise_of, structured_noise
 from mixedlm_ext.products.residual_matrices import ResidualMatrices
 from mixedlm_ext.products.responses import columns_of_Z
 from mixedlm_ext.residual.structure import ResidualRows
@@ -122,7 +122,7 @@ class KnownResiduals:
         """∂W⁻¹ in each z, (n, n)."""
         design, structure, z = self.fit.design, self.fit.design.residual, self.fit.z
         assert structure is not None and design.residual_rows is not None and z is not None
-        matrices = ResidualMatrices(structure, design.residual_rows, design.weights)
+        matrices = ResidualMatrices(structure, design.residual_rows, structured_noise(design, z))
         rates = structure.slopes_of_all.copy()
         rates[: structure.n_rho] = structure.r_of(z)[1]
         return [matrices.combined(rate * own) for rate, own in zip(rates, matrices.first)]

@@ -32,16 +32,16 @@ class ResidualMatrices:
     structure : ResidualStructure
         With its values.
     rows : ResidualRows
-    weights : ndarray (n,), optional
+    noise : StructuredNoise
+        Of these rows at those values.
     """
 
     def __init__(
-        self, structure: ResidualStructure, rows: ResidualRows, weights: Array | None
+        self, structure: ResidualStructure, rows: ResidualRows, noise: StructuredNoise
     ) -> None:
         assert structure.values is not None
         self._structure, self._rows, self._n = structure, rows, len(rows.x)
-        z = structure.z_of(structure.values)
-        self._noise = StructuredNoise(structure, rows, z, weights)
+        self._noise, z = noise, structure.z_of(structure.values)
         self._i, self._j = _pairs(rows.codes if structure.kind is not None else None, self._n)
         root = np.sqrt(self._noise.variances)
         self._sd = root[self._i] * root[self._j]

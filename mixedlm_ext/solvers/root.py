@@ -174,8 +174,8 @@ def _gram(Y: Array, k: int) -> Array:
 
 
 def _mirror(M: Array) -> None:
-    """Copy the lower triangle of a square matrix onto the upper one, by blocks to spare memory."""
-    n, step = len(M), 512
+    """Copy the lower triangle of a square matrix onto the upper one, by blocks of the cache."""
+    n, step = len(M), 64
     for start in range(0, n, step):
         stop = min(start + step, n)
         M[start:stop, stop:] = M[stop:, start:stop].T

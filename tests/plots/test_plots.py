@@ -50,6 +50,14 @@ def fit(formula: str = SLEEPSTUDY, name: str = "sleepstudy", **arguments: Any) -
 
 
 @lru_cache
+def spread() -> Any:
+    """A fit whose residuals have a variance in each stratum."""
+    return MixedLM.from_formula(
+        "angle ~ temp + (1 | replicate)", load("cake"), variance="recipe"
+    ).fit()
+
+
+@lru_cache
 def profile(formula: str = DYESTUFF, name: str = "dyestuff") -> Any:
     return fit(formula, name).profile()
 
@@ -109,6 +117,7 @@ DRAWN: dict[str, Callable[..., Any]] = {
     "caterpillar": lambda **k: plots.caterpillar(fit(DYESTUFF, "dyestuff"), **k),
     "mode_quantiles": lambda **k: plots.mode_quantiles(fit(DYESTUFF, "dyestuff"), **k),
     "residuals": lambda **k: plots.residuals(fit(), **k),
+    "residual_spread": lambda **k: plots.residual_spread(spread(), **k),
     "scale_location": lambda **k: plots.scale_location(fit(), **k),
     "residual_quantiles": lambda **k: plots.residual_quantiles(fit(), **k),
     "coefficients": lambda **k: plots.coefficients(fit(CAKE, "cake"), **k),

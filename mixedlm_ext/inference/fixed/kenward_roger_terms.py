@@ -24,6 +24,7 @@ from mixedlm_ext.criteria.restricted import RestrictedCriterion
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.fixed.changes import Changes
 from mixedlm_ext.inference.fixed.directions import bent, directions, pattern
+from mixedlm_ext.products.noise import structured_noise
 from mixedlm_ext.products.residual_matrices import ResidualMatrices
 from mixedlm_ext.structures.derivatives import gamma_derivatives
 from mixedlm_ext.structures.parameter_point import Jet
@@ -59,8 +60,9 @@ class _Rows:
         self._scale = fit.sigma**2
         if structure is None or fit.z is None:
             return
-        assert design.residual_rows is not None
-        self.matrices = ResidualMatrices(structure, design.residual_rows, design.weights)
+        assert design.residual_rows is not None and structure.values is not None
+        noise = structured_noise(design, structure.z_of(structure.values))
+        self.matrices = ResidualMatrices(structure, design.residual_rows, noise)
         low, high = structure.z_range
         self.own = [int(k) for k in np.flatnonzero((low < fit.z) & (fit.z < high))]
 
