@@ -345,6 +345,28 @@ def test_profile_of_heritability(name: str, stratum: str | None) -> None:
         assert_allclose(best.fun - result.objective, chi2.ppf(0.95, 1), atol=2e-4)
 
 
+def test_profile_of_heritability_with_weights() -> None:
+    """The estimate by hand, σ² standing for its mean over the data, and the limits' criterion."""
+    data = frame().assign(w=1.0 + frame()["pen"])
+    formula, structure = MODELS["pedigree"]
+    weighted = MixedLM.from_formula(
+        formula, data, weights="w", eval_env={"family": family()}, **structure
+    )
+    result = quietly(weighted, reml=False)
+    own = Dense(result.fit_record.design, dense("pedigree").between)
+    c, sizes = float(np.mean(1.0 / data["w"])), result.theta**2
+    row = result.heritability(method="profile").iloc[0]
+    assert_allclose(row["estimate"], sizes[0] / (sizes.sum() + c), rtol=1e-5)
+    for end in (row["ci_lower"], row["ci_upper"]):
+
+        def at(x: Array, end: float = end) -> float:
+            theta = np.array([np.sqrt(end / (1 - end) * (c + x[0] ** 2)), abs(x[0])])
+            return own.criterion(theta, np.tanh(x[1:]), False, None)
+
+        best = minimize(at, [result.theta[1], 0.3], method="Nelder-Mead")
+        assert_allclose(best.fun - result.objective, chi2.ppf(0.95, 1), atol=5e-4)
+
+
 def test_no_heritability_where_there_are_several() -> None:
     two = fitted("matrix")
     with pytest.raises(FitError, match=r"Name one: stratum='f' \(there are f, m\)"):
