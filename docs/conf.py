@@ -36,7 +36,7 @@ numpydoc_class_members_toctree = False
 toc_object_entries = False
 python_use_unqualified_type_names = True
 
-pygments_style = "friendly"
+pygments_style = "default"  # colours of enough contrast, comments among them
 pygments_dark_style = "github-dark"
 html_theme = "furo"
 html_title = f"mixedlm_ext {release}"

@@ -52,4 +52,4 @@ figure
 # %%
 # The share of features for which the variance between animals is estimated as exactly zero:
 
-(many.theta.iloc[:, 0] == 0).mean()
+print((many.theta.iloc[:, 0] == 0).mean())

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import linalg
 
 Array = NDArray[np.float64]
 Apply = Callable[[Array], Array]
@@ -43,15 +44,20 @@ class NotConverged(Exception):
 def conjugate_gradients(apply: Apply, B: Array, tol: float = 1e-10, limit: int = 1000) -> Array:
     """Return C⁻¹B.
 
+    Without rounding n steps are enough. What is not there by then has lost its directions to
+    rounding, many small eigenvalues of C next to one another, and would take many times n; n more
+    products form C, for its Cholesky factor.
+
     Parameters
     ----------
     apply : callable
         Returns CX for X (n, c).
     B : ndarray (n, c)
+        Columns that are not finite have a solution of NaN.
     tol : float
         Length of a residual, relative to that of its column of B.
     limit : int
-        Steps at most.
+        Steps at most, and rows up to which C is formed.
 
     Returns
     -------
@@ -60,29 +66,47 @@ def conjugate_gradients(apply: Apply, B: Array, tol: float = 1e-10, limit: int =
     Raises
     ------
     NotConverged
+        Also where C is not positive definite along a direction that a step takes.
     """
-    X = np.zeros(B.shape)
-    R = np.array(B, dtype=float)
-    rr = np.einsum("nc,nc->c", R, R)
+    size = np.abs(B).max(axis=0, initial=0.0)  # squares of very small numbers are zero
+    X = np.where(np.isfinite(size), 0.0, np.full(B.shape, np.nan))
+    active = np.flatnonzero((size > 0) & np.isfinite(size))
+    R = B[:, active] / size[active]
+    P, rr = R.copy(), np.einsum("nc,nc->c", R, R)
     goal = tol**2 * rr
-    active = np.flatnonzero(rr > 0)
-    R, P, rr = R[:, active], R[:, active].copy(), rr[active]
-    for _ in range(limit):
+    for _ in range(min(limit, len(B))):
         if not len(active):
-            return X
+            return X * size
         CP = apply(P)
-        step = rr / np.einsum("nc,nc->c", P, CP)
+        curvature = np.einsum("nc,nc->c", P, CP)
+        if not (curvature > 0).all():
+            raise NotConverged
+        step = rr / curvature
         X[:, active] += step * P
         R -= step * CP
         before, rr = rr, np.einsum("nc,nc->c", R, R)
         P *= rr / before
         P += R
-        going = rr > goal[active]
+        going = rr > goal
         if not going.all():
-            active, R, P, rr = active[going], R[:, going], P[:, going], rr[going]
-    if not len(active):
-        return X
-    raise NotConverged
+            active, goal = active[going], goal[going]
+            R, P, rr = R[:, going], P[:, going], rr[going]
+    if len(active):
+        if len(B) > limit:
+            raise NotConverged
+        X[:, active] = _by_forming(apply, B[:, active] / size[active])
+    return X * size
+
+
+def _by_forming(apply: Apply, B: Array) -> Array:
+    """Return C⁻¹B by Cholesky's factor of C, formed by as many columns at a time as B has."""
+    n, c = B.shape
+    unit = np.eye(n)
+    C = np.hstack([apply(unit[:, start : start + c]) for start in range(0, n, c)])
+    try:
+        return np.asarray(linalg.cho_solve(linalg.cho_factor(0.5 * (C + C.T)), B))
+    except np.linalg.LinAlgError:
+        raise NotConverged from None
 
 
 @dataclass(frozen=True, eq=False)

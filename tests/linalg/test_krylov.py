@@ -38,6 +38,55 @@ def test_conjugate_gradients(smallest: float) -> None:
     assert not conjugate_gradients(lambda x: C @ x, B[:, 3:]).any()
 
 
+def test_more_steps_than_rows_are_not_taken() -> None:
+    """Rounding makes of n steps many times n where many small eigenvalues are close together."""
+    n = 120
+    rng = np.random.default_rng(5)
+    Q = np.linalg.qr(rng.standard_normal((n, n)))[0]
+    values = np.concatenate([np.geomspace(1e-6, 1e-5, 40), rng.uniform(0.1, 5.0, n - 40)])
+    C = (Q * values) @ Q.T
+    C = 0.5 * (C + C.T)
+    B = np.column_stack([rng.standard_normal((n, 3)), C[:, 0]])
+    taken = []
+
+    def apply(x: Array) -> Array:
+        taken.append(x.shape[1])
+        return np.asarray(C @ x)
+
+    X = conjugate_gradients(apply, B, 1e-12)
+    assert len(taken) <= n + n // 3
+    expected = (Q / values) @ Q.T @ B
+    size = np.abs(expected).max(axis=0)
+    assert_allclose(X / size, expected / size, rtol=0, atol=1e-8)  # some digits of the condition
+    with pytest.raises(NotConverged):  # what is too large to be formed is refused
+        conjugate_gradients(apply, B, 1e-12, limit=n - 1)
+
+
+@pytest.mark.parametrize("least", [-1e-3, 0.0, np.nan])
+def test_what_is_not_positive_definite_is_refused(least: float) -> None:
+    """Along a step's direction (no solution of NaN is given for one), or where it is formed."""
+    with pytest.raises(NotConverged):
+        conjugate_gradients(lambda x: least * x, np.ones((3, 1)))
+    C = np.diag([2.0, 1.0, least])
+    with pytest.raises(NotConverged):
+        conjugate_gradients(lambda x: C @ x, np.array([[1.0], [1.0], [1e-3]]), 1e-15)
+
+
+def test_sizes_of_right_sides() -> None:
+    """A factor that squares do not hold changes nothing; what is no number has no solution."""
+    C = matrix(50, 0.3)
+    b = np.random.default_rng(6).standard_normal((50, 1))
+    expected = np.linalg.solve(C, b)
+    for size in (1e-250, 1e-160, 1e200):
+        X = conjugate_gradients(lambda x: C @ x, size * b, 1e-13)
+        assert_allclose(X / size, expected, rtol=0, atol=1e-11)
+    B = np.column_stack([b, np.where(np.arange(50)[:, None] == 7, [np.nan, np.inf], b)])
+    X = conjugate_gradients(lambda x: C @ x, B, 1e-13)
+    assert_allclose(X[:, :1], expected, rtol=0, atol=1e-11)
+    assert np.isnan(X[:, 1:]).all()
+    assert conjugate_gradients(lambda x: C @ x, B[:, :0]).shape == (50, 0)
+
+
 def test_too_few_steps() -> None:
     C = matrix(50, 1e-3)
     z = np.ones((50, 1))

@@ -11,9 +11,13 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from oracle_residual import Dense, dense_covariance, relationships
+from scipy.optimize import minimize
+from scipy.special import expit, logit
+from scipy.stats import chi2
 from simulation import quietly
 
 from mixedlm_ext import MixedLM, pedigree
+from mixedlm_ext.errors import FitError
 
 Array = np.ndarray
 MODELS: dict[str, tuple[str, dict[str, str]]] = {
@@ -277,6 +281,101 @@ def test_other_responses_and_other_rows(name: str) -> None:
     if name == "matrix":
         refitted = result.influence("animal", refit=True).objective.loc["d2"]
         assert_allclose(refitted, quietly(model(name, rest)).objective, atol=2e-5)
+
+
+def hessian(f: Any, point: Array, h: float = 2e-4) -> Array:
+    m = len(point)
+    out, steps = np.zeros((m, m)), h * np.eye(m)
+    for i in range(m):
+        for j in range(i + 1):
+            out[i, j] = out[j, i] = sum(
+                a * b * f(point + a * steps[i] + b * steps[j]) for a in (1, -1) for b in (1, -1)
+            ) / (4.0 * h * h)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("name", "stratum"), [("pedigree", None), ("matrix", "f"), ("matrix", "m")]
+)
+def test_heritability(name: str, stratum: str | None) -> None:
+    """σ_a²/(Σσ_t² + σ_s²) by hand, its error from the Hessian of the dense criterion."""
+    result, own = fitted(name), dense(name)
+    values = result.fit_record.design.residual.values
+
+    def share(point: Array) -> float:
+        ratio = point[3] if stratum == "m" else 1.0
+        return float(point[0] ** 2 / (point[0] ** 2 + point[1] ** 2 + ratio**2))
+
+    def at(point: Array) -> float:
+        return own.criterion(point[:2], point[2:], True, None)
+
+    point = np.concatenate([result.theta, values])
+    frame = result.varcorr()
+    assert_allclose(frame["variance"].iloc[:2], result.scale * point[:2] ** 2, rtol=1e-9)
+    h2 = share(point)
+    g = np.array([(share(point + s) - share(point - s)) / 2e-6 for s in 1e-6 * np.eye(len(point))])
+    se = np.sqrt(g @ np.linalg.solve(hessian(at, point), g) * 2.0)
+    row = result.heritability(stratum=stratum).iloc[0]
+    assert_allclose(row["estimate"], h2, rtol=1e-8)
+    assert_allclose(row["se"], se, rtol=2e-4)
+    half = 1.959963984540054 * se / (h2 * (1 - h2))
+    limits = expit(logit(h2) + np.array([-half, half]))
+    assert_allclose(row[["ci_lower", "ci_upper"]], limits, rtol=5e-4)
+
+
+@pytest.mark.parametrize(("name", "stratum"), [("pedigree", None), ("matrix", "f")])
+def test_profile_of_heritability(name: str, stratum: str | None) -> None:
+    """At its ends the likelihood is 3.84 below the largest, by a search of SciPy."""
+    result, own = fitted(name, False), dense(name)
+    values = result.fit_record.design.residual.values
+    row = result.heritability(method="profile", stratum=stratum).iloc[0]
+    a, other = result.theta**2
+    assert_allclose(row["estimate"], a / (a + other + 1.0), rtol=1e-5)
+    for end in (row["ci_lower"], row["ci_upper"]):
+
+        def at(x: Array, end: float = end) -> float:
+            theta = np.array([np.sqrt(end / (1 - end) * (1 + x[0] ** 2)), abs(x[0])])
+            rest = np.array([np.tanh(x[1]), *np.exp(x[2:])])
+            positive = np.linalg.eigvalsh(dense_covariance(own.design, rest))[0] > 0
+            return own.criterion(theta, rest, False, None) if positive else 1e6
+
+        start = [max(result.theta[1], 0.3), np.arctanh(values[0]), *np.log(values[1:])]
+        options = {"xatol": 1e-5, "fatol": 1e-7, "maxiter": 2000}
+        best = minimize(at, start, method="Nelder-Mead", options=options)
+        assert_allclose(best.fun - result.objective, chi2.ppf(0.95, 1), atol=2e-4)
+
+
+def test_no_heritability_where_there_are_several() -> None:
+    two = fitted("matrix")
+    with pytest.raises(FitError, match=r"Name one: stratum='f' \(there are f, m\)"):
+        two.heritability()
+    with pytest.raises(FitError, match="'x' is no stratum of variance='sex'"):
+        two.heritability(stratum="x")
+    with pytest.raises(FitError, match="names a stratum of variance="):
+        fitted("pedigree").heritability(stratum="f")
+    with pytest.raises(FitError, match="variance is not that of the first"):
+        two.heritability(method="profile", stratum="m")
+    formula, scope = MODELS["pedigree"][0], {"family": family()}
+    data = frame().assign(w=1.0 + frame()["visit"])
+    grown = MixedLM.from_formula(formula, data, variance="power(w)", eval_env=scope)
+    with pytest.raises(FitError, match=r"goes with power\(w\)"):
+        quietly(grown).heritability()
+    with pytest.raises(FitError, match="without a structure"):
+        fitted("pedigree").icc()
+
+
+def test_heritability_in_strata_of_two_factors() -> None:
+    formula, scope = MODELS["pedigree"][0], {"family": family()}
+    data = frame().assign(late=np.where(frame()["visit"] > 2, "yes", "no"), w=1.0 + frame()["pen"])
+    result = quietly(
+        MixedLM.from_formula(formula, data, variance="sex * late", weights="w", eval_env=scope)
+    )
+    ratios = dict(result.fit_record.design.residual.strata_ratios())
+    sizes = result.theta**2
+    for stratum, ratio in ratios.items():
+        c = ratio**2 * np.mean(1.0 / data["w"])
+        found = result.heritability(stratum=stratum)["estimate"].iloc[0]
+        assert_allclose(found, sizes[0] / (sizes.sum() + c), rtol=1e-8)
 
 
 @every

@@ -20,6 +20,7 @@ from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.profile.coordinates import TotalHeld
 from mixedlm_ext.inference.profile.points import maximum
+from mixedlm_ext.inference.profile.residual_share import residual_variance
 from mixedlm_ext.inference.profile.shares import (
     Choice,
     Parts,
@@ -92,7 +93,9 @@ def _of_group(group: str) -> Choice:
     return lambda term: term.group == group
 
 
-def heritability(fit: Fit, alpha: float = 0.05, method: str = "delta") -> pd.DataFrame:
+def heritability(
+    fit: Fit, alpha: float = 0.05, method: str = "delta", stratum: str | None = None
+) -> pd.DataFrame:
     """Heritability: the share of the variance that effects of known relationships have.
 
     Parameters
@@ -102,6 +105,9 @@ def heritability(fit: Fit, alpha: float = 0.05, method: str = "delta") -> pd.Dat
     method : {"delta", "profile"}
         Intervals by the delta method on the logit scale, or by profile likelihood (and then
         estimates by maximum likelihood).
+    stratum : str, optional
+        Where residuals have a variance in each stratum (``variance="sex"``): the stratum whose
+        residual variance counts, by its name in `varcorr`. Profiles know the first one only.
 
     Returns
     -------
@@ -112,7 +118,8 @@ def heritability(fit: Fit, alpha: float = 0.05, method: str = "delta") -> pd.Dat
     Raises
     ------
     FitError
-        If no term has a known covariance, or an argument makes no sense.
+        If no term has a known covariance, an argument makes no sense, or the residual variance is
+        no single number: strata of which none is named, or ``variance="power(x)"``.
 
     Notes
     -----
@@ -124,6 +131,7 @@ def heritability(fit: Fit, alpha: float = 0.05, method: str = "delta") -> pd.Dat
     as it was given, and the inbreeding of the animals does not count. `icc` is the share of a
     grouping factor in the data, where an animal's variance is (1 + F)σ_a², with all terms of the
     factor: of ``(1 | gr(animal, cov=A)) + (1 | animal)`` it is the repeatability.
+    Correlations of residuals do not count: σ² is the variance of one of them.
 
     Examples
     --------
@@ -147,7 +155,8 @@ def heritability(fit: Fit, alpha: float = 0.05, method: str = "delta") -> pd.Dat
             "no random term has a known covariance, so that there is no heritability. Write "
             "(1 | gr(id, cov=A)) for the additive effects; shares of factors are icc()."
         )
-    return shares_of(Parts(fit, base=True), {name: _named(name) for name in known}, alpha, method)
+    parts = Parts(fit, base=True, residual=residual_variance(fit, stratum))
+    return shares_of(parts, {name: _named(name) for name in known}, alpha, method)
 
 
 def _named(name: str) -> Choice:

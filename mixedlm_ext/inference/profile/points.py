@@ -26,7 +26,9 @@ from mixedlm_ext.inference.profile.coordinates import (
     ThetaHeld,
 )
 from mixedlm_ext.inference.profile.residual_points import (
+    HeldWithResiduals,
     ResidualModel,
+    coordinates_held,
     held_with_residuals,
     residual_estimates,
 )
@@ -35,7 +37,16 @@ from mixedlm_ext.inference.profile.search import minimize
 
 Array = NDArray[np.float64]
 
-__all__ = ["Held", "Maximum", "QuantityHeld", "Refit", "estimates_at", "held", "maximum"]
+__all__ = [
+    "Held",
+    "Maximum",
+    "QuantityHeld",
+    "Refit",
+    "estimates_at",
+    "held",
+    "maximum",
+    "quantity_held",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +102,8 @@ def _maximum_with_residuals(fit: Fit) -> Maximum:
 class _WithResiduals:
     """What is held in a model whose residuals have a structure."""
 
-    def __init__(self, parameter: Parameter, model: ResidualModel) -> None:
-        self._held = held_with_residuals(parameter, model)
+    def __init__(self, held: HeldWithResiduals) -> None:
+        self._held = held
 
     def start(self, top: Maximum) -> Array:
         """Return the free coordinates at the maximum."""
@@ -139,7 +150,7 @@ def held(parameter: Parameter, top: Maximum) -> Held:
     """Return what holds one of the model's parameters."""
     problem, fixed_sigma = top.problem, top.fixed_sigma
     if top.model is not None:
-        return _WithResiduals(parameter, top.model)
+        return _WithResiduals(held_with_residuals(parameter, top.model))
     if parameter.kind == "sigma":
         return _SigmaHeld(problem)
     if parameter.kind == "beta":
@@ -160,6 +171,13 @@ def held(parameter: Parameter, top: Maximum) -> Held:
     column = 0 if place is None else parameter.columns[0]
     scale = float(own.whitening[column, column])
     return QuantityHeld(turned, SdHeld(entry, scale, m, fixed_sigma), fixed_sigma)
+
+
+def quantity_held(coordinates: Coordinates, top: Maximum) -> Held:
+    """Return what holds a function of (θ, σ), in coordinates of the model's own columns."""
+    if top.model is not None:
+        return _WithResiduals(coordinates_held(coordinates, top.model))
+    return QuantityHeld(TermReordered.of(top.problem, 0, ()), coordinates, top.fixed_sigma)
 
 
 class _SigmaHeld:

@@ -32,7 +32,13 @@ from mixedlm_ext.linalg.triangular import lower_root
 Array = NDArray[np.float64]
 Ends = tuple[Array, Array]
 
-__all__ = ["ResidualModel", "held_with_residuals", "residual_estimates"]
+__all__ = [
+    "HeldWithResiduals",
+    "ResidualModel",
+    "coordinates_held",
+    "held_with_residuals",
+    "residual_estimates",
+]
 
 
 class ResidualModel:
@@ -317,9 +323,17 @@ class _Turn:
         return [C[np.ix_(back, back)] if i == self._term else C for i, C in enumerate(covs)]
 
 
-def held_with_residuals(
-    parameter: Parameter, model: ResidualModel
-) -> SigmaHeld | BetaHeld | ParameterHeld | QuantityHeld:
+HeldWithResiduals = SigmaHeld | BetaHeld | ParameterHeld | QuantityHeld
+
+
+def coordinates_held(coordinates: Coordinates, model: ResidualModel) -> QuantityHeld:
+    """Return what holds a function of (θ, σ), in coordinates of the model's own columns."""
+    problem = model.problem
+    own = np.arange(problem.covariance.terms[0].k)
+    return QuantityHeld(model, coordinates, _Turn(problem, problem, 0, own))
+
+
+def held_with_residuals(parameter: Parameter, model: ResidualModel) -> HeldWithResiduals:
     """Return what holds one parameter of a model whose residuals have a structure."""
     if parameter.kind == "sigma":
         return SigmaHeld(model)

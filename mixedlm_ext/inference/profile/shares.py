@@ -6,7 +6,7 @@ See derived.py, which offers them to users.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -23,10 +23,9 @@ from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.fixed.satterthwaite import Satterthwaite
 from mixedlm_ext.inference.profile.coordinates import Coordinates, ShareHeld
 from mixedlm_ext.inference.profile.path import trace
-from mixedlm_ext.inference.profile.points import Maximum, QuantityHeld, maximum
+from mixedlm_ext.inference.profile.points import Maximum, maximum, quantity_held
 from mixedlm_ext.inference.profile.profile import check_level, cutoff
 from mixedlm_ext.inference.profile.profiling import better_maximum, profile_note, warn_of_better
-from mixedlm_ext.inference.profile.restricted import TermReordered
 from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.structures.derivatives import curvature, gamma_derivatives
 from mixedlm_ext.tables import Table
@@ -67,18 +66,27 @@ def shares_of(parts: Parts, chosen: dict[str, Choice], alpha: float, method: str
         rows = [share(parts, parts.N_of(own)).interval(parts, alpha) for own in chosen.values()]
         return interval_table(rows, list(chosen))
     check_linear(fit)
+    if parts.c_slope.any():
+        raise FitError(
+            "this has no profile where the stratum's variance is not that of the first. Use "
+            "method='delta'."
+        )
     top = maximum(fit)
+    parts = parts.of(top)
+    theta = top.theta[: len(parts.theta)]  # parameters of residuals are behind them
     quantities: list[tuple[float, Coordinates]] = []
     for choice in chosen.values():
         A = parts.A_of(choice)
-        own, every = (parts.average(top.theta, N) for N in (parts.N_of(choice), parts.N))
+        own, every = (parts.average(theta, N) for N in (parts.N_of(choice), parts.N))
         held = ShareHeld(parts.A, np.any(A != 0.0, axis=1), parts.c)
         quantities.append((own / (parts.c + every), held))
     return by_profile(fit, top, "share", list(chosen), quantities, alpha)
 
 
 class Parts:
-    """What the quantities are made of: functions of ψ = (θ, log σ, β), θ standardized.
+    """What the quantities are made of: functions of ψ = (θ, z, log σ, β), θ standardized.
+
+    z are the parameters of residuals, if these have a structure.
 
     Parameters
     ----------
@@ -86,10 +94,14 @@ class Parts:
     base : bool
         Whether levels of a known covariance K count with the variance of the term, as founders do,
         not with K_ll times it.
+    residual : (float, ndarray (K,)), optional
+        Where residuals have a structure: the variance of one over σ², and its derivatives in z.
     """
 
-    def __init__(self, fit: Fit, base: bool = False) -> None:
-        if fit.design.residual is not None:
+    def __init__(
+        self, fit: Fit, base: bool = False, residual: tuple[float, Array] | None = None
+    ) -> None:
+        if fit.design.residual is not None and residual is None:
             raise FitError(
                 "shares of the variance and their intervals are for residuals without a structure; "
                 f"those of this model have {fit.design.residual.text}. Take them from varcorr(), "
@@ -99,7 +111,15 @@ class Parts:
         self.fit, self.base = fit, base
         self.theta = fit.problem.covariance.standardize(fit.theta)
         # the mean residual variance of an observation over σ²
-        self.c = float(noise_of(fit.design).variances.mean())
+        mean = float(noise_of(fit.design).variances.mean())
+        self.c, self.c_slope = (mean, np.zeros(0)) if residual is None else residual
+
+    def of(self, top: Maximum) -> Parts:
+        """Return the same for the columns in which a maximum was found."""
+        if top.model is None:
+            return self
+        fit = replace(self.fit, problem=top.problem)
+        return Parts(fit, self.base, (self.c, self.c_slope))
 
     @cached_property
     def N(self) -> list[Array]:
@@ -161,8 +181,11 @@ class Parts:
         out[m:, m:] = self.fit.sigma**2 * self.fit.unscaled_cov
         return out
 
-    def gradient(self, theta: Array, log_sigma: float, beta: Array | None = None) -> Array:
+    def gradient(
+        self, theta: Array, log_sigma: float, beta: Array | None = None, z: Array | None = None
+    ) -> Array:
         """Put the parts of a gradient in ψ together."""
+        theta = theta if z is None else np.concatenate([theta, z])
         sigma = [] if self.fit.fixed_sigma is not None else [log_sigma]
         return np.concatenate(
             [theta, sigma, np.zeros(len(self.fit.beta)) if beta is None else beta]
@@ -197,7 +220,7 @@ def share(parts: Parts, N: list[Array]) -> Quantity:
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = parts.slope(theta, N) / own - parts.slope(theta, others) / rest
     value = float(logit(own / (own + rest)))
-    return Quantity(value, parts.gradient(slope, 0.0), share=True)
+    return Quantity(value, parts.gradient(slope, 0.0, z=-parts.c_slope / rest), share=True)
 
 
 def total(parts: Parts) -> Quantity:
@@ -232,11 +255,10 @@ def by_profile(
     alpha: float,
 ) -> pd.DataFrame:
     """Return maximum likelihood estimates, no standard errors, and the profiles' limits."""
-    unturned = TermReordered.of(top.problem, 0, ())
     z = cutoff(alpha)
     rows, better = [], better_maximum(fit, top)
     for name, (estimate, coordinates) in zip(names, quantities):
-        held = QuantityHeld(unturned, coordinates, top.fixed_sigma)
+        held = quantity_held(coordinates, top)
         path, best = trace(held, kind, estimate, top, lambda _: np.zeros(0), z, first_step=0.1)
         rows.append([estimate, np.nan, path.value_at(-z), path.value_at(z)])
         if best is not None:
