@@ -178,7 +178,7 @@ NO_NOISE = {
     "inference/compare/regression.py",
     "inference/means/multivariate_t.py",
     "inference/update.py",
-    "prediction/results.py",
+    "prediction/residual_rows.py",
     "products/noise.py",
     "simulation/new_rows.py",
 }
