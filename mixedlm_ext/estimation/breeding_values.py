@@ -63,7 +63,8 @@ def breeding_values(fit: Fit, term: str | None = None) -> pd.DataFrame:
     T = fit.templates[t]
     prior = level_variances(fit.problem, place.block)[:, None] * np.diag(T @ T.T)
     with np.errstate(divide="ignore", invalid="ignore"):
-        reliability = np.where(prior > 0, 1.0 - pev / prior, np.nan)
+        # a squared correlation: below zero by rounding only
+        reliability = np.where(prior > 0, np.maximum(1.0 - pev / prior, 0.0), np.nan)
     columns = {
         "estimate": fit.b[t].ravel(),
         "se": fit.sigma * np.sqrt(np.maximum(pev, 0.0)).ravel(),

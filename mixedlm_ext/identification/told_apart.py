@@ -23,6 +23,7 @@ from mixedlm_ext.identification.parameters import (
     parameters,
 )
 from mixedlm_ext.linalg.orthogonal import constant_coefficients
+from mixedlm_ext.structures.base import Structure
 
 Array = NDArray[np.float64]
 
@@ -109,14 +110,28 @@ def _check_alike_twice(design: Design) -> None:
     for term in design.terms:
         if term.related is not None:  # relatives are alike beyond one level
             continue
-        alike = len(term.levels) == groups and same_partition(term.codes, rows.codes, groups)
-        if alike and constant_coefficients(term.X) is not None:
+        if len(term.levels) != groups or not same_partition(term.codes, rows.codes, groups):
+            continue
+        c = constant_coefficients(term.X)
+        if c is not None and _may_grow_along(term.kind, c):
             _report(
                 design,
                 f"the random intercept of {term.text} and {structure.correlation.text} of the "
                 f"residuals both say that rows of one {term.group} are alike, so that the data "
                 "cannot tell them apart.\nLeave one of them out.",
             )
+
+
+def _may_grow_along(structure: Structure, c: Array) -> bool:
+    """Say whether Γ + εcc' is a covariance of the structure, to the first order in ε."""
+    low, high = structure.domain
+    generic = structure.start() + 0.05 * np.arange(1.0, structure.n_theta + 1) / structure.n_theta
+    changes = structure.gamma_derivatives(np.clip(generic, low, high))
+    columns = changes.reshape(len(changes), -1).T
+    wanted = np.outer(c, c).ravel()
+    found, *_ = np.linalg.lstsq(columns, wanted, rcond=None)
+    left = columns @ found - wanted
+    return float(np.linalg.norm(left)) < 1e-6 * float(np.linalg.norm(wanted))
 
 
 def redundant_parameters(design: Design, problem: Problem) -> str:
