@@ -299,12 +299,12 @@ class RestrictedEvaluation:
         unit, theta = np.ones(n), self.pls.theta
         unit[: len(theta)] = np.sqrt(1.0 + theta**2)
         parts = [np.diag(unit)[:, ~touched]]
+        low, high = self._criterion.ends
+        at_end = (self.point <= low) | (self.point >= high)
         for rows, columns in _components(self._A):
-            A = self._A[np.ix_(rows, columns)]
-            _, values, Vt = np.linalg.svd(A)
-            rank = int((values > _FLAT * max(values[0], 1e-300)).sum())
-            whole = np.zeros((n, len(columns) - rank))
-            whole[columns] = Vt[rank:].T
+            own = _directions_left(self._A[np.ix_(rows, columns)], at_end[columns])
+            whole = np.zeros((n, own.shape[1]))
+            whole[columns] = own
             parts.append(whole)
         return np.hstack(parts)
 
@@ -358,6 +358,18 @@ class RestrictedEvaluation:
         """Free the factor; what is computed stays."""
         _ = self.gradient
         self.inner.release()
+
+
+def _directions_left(A: Array, at_end: NDArray[np.bool_]) -> Array:
+    """Return an orthonormal basis of Ax = 0, as many as can be without what is at an end.
+
+    Else a step away from the end and one along it would share their directions, and have no room.
+    """
+    _, values, Vt = np.linalg.svd(A)
+    out = Vt[int((values > _FLAT * max(values[0], 1e-300)).sum()) :].T
+    if at_end.any() and out.shape[1]:
+        out = out @ np.linalg.svd(out[at_end])[2].T
+    return np.where(np.abs(out) > _ROUNDING, out, 0.0)
 
 
 def _components(A: Array) -> list[tuple[Index, Index]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from hypothesis import assume, event, given, settings
+from hypothesis import assume, event, example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
@@ -98,6 +98,7 @@ def outcome(predict: Any, *arguments: Any, **options: Any) -> Any:
 
 
 @settings(deadline=None, max_examples=60)
+@example("y ~ 1 + x + I(x ** 2) + bs(x, df=4) + (1 | g)", 249, 0.0, "population")
 @given(
     formula=formulas(),
     seed=st.integers(0, 10_000),
