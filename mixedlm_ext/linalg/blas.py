@@ -20,12 +20,15 @@ __all__ = [
     "eigh",
     "eigvalsh",
     "inner",
+    "is_full",
     "matmul",
     "singular_values",
     "solve",
     "triangle",
 ]
 
+_FULL = 4
+"""A matrix with one of so many entries is multiplied faster as a dense one."""
 _ALONE, _WORTH = 64**3, 400**3
 """Products of numbers that OpenBLAS computes in one thread, and from which on another is worth
 waking."""
@@ -49,6 +52,11 @@ def matmul(A: Array, B: Array) -> Array:
 def inner(x: Array, y: Array) -> float:
     """Return the sum of products of two arrays of the same shape and order."""
     return float(blas.ddot(x.ravel(order="K"), y.ravel(order="K"))) if x.size else 0.0
+
+
+def is_full(entries: int, cells: int) -> bool:
+    """Say whether a matrix with so many entries is multiplied faster as a dense one."""
+    return _FULL * entries >= cells
 
 
 def cholesky(S: Array) -> Array:

@@ -121,8 +121,8 @@ class KnownResiduals:
     def _changes(self) -> list[Any]:
         """∂W⁻¹ in each z, (n, n)."""
         design, structure, z = self.fit.design, self.fit.design.residual, self.fit.z
-        assert structure is not None and design.residual_rows is not None and z is not None
-        matrices = ResidualMatrices(structure, design.residual_rows, structured_noise(design, z))
+        assert structure is not None and z is not None
+        matrices = ResidualMatrices(structured_noise(design, z))
         rates = structure.slopes_of_all.copy()
         rates[: structure.n_rho] = structure.r_of(z)[1]
         return [matrices.combined(rate * own) for rate, own in zip(rates, matrices.first)]

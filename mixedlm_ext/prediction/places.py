@@ -27,7 +27,7 @@ from mixedlm_ext.structures.covariance import Covariance, TermCovariance
 
 Array = NDArray[np.float64]
 
-__all__ = ["with_chosen_places", "with_places"]
+__all__ = ["place_in_words", "with_chosen_places", "with_places"]
 
 
 def with_places(fit: Fit, new: NewData) -> Fit:
@@ -50,7 +50,7 @@ def with_places(fit: Fit, new: NewData) -> Fit:
         if term.name in new.places and not term.kind.one_variance:
             raise DesignError(
                 f"{term.text} has a variance for each place of the fit, and none for the others "
-                f"(the first: {_shown(new.places[term.name][0])}). Fit with one variance, "
+                f"(the first: {place_in_words(new.places[term.name][0])}). Fit with one variance, "
                 "hom=True, to predict there."
             )
     design = _with_columns(fit.design, new.places)
@@ -77,7 +77,7 @@ def with_chosen_places(chosen: Chosen, new: NewData) -> Chosen:
     }
 
 
-def _shown(place: Array) -> str:
+def place_in_words(place: Array) -> str:
     """Return coordinates in words."""
     return ", ".join(f"{c:g}" for c in place)
 
@@ -88,7 +88,7 @@ def _with_columns(design: Design, places: Mapping[str, Array]) -> Design:
     for term, (X, codes) in zip(design.spec.terms, design.rows.terms, strict=True):
         added = places.get(term.name)
         if added is not None and term.positions is not None:
-            names = (f"{term.variances[0]}[{_shown(place)}]" for place in added)
+            names = (f"{term.variances[0]}[{place_in_words(place)}]" for place in added)
             term = replace(
                 term,
                 columns=(*term.columns, *names),

@@ -19,6 +19,7 @@ from mixedlm_ext.inference.fixed.satterthwaite import Satterthwaite
 from mixedlm_ext.prediction.error_variance import PredictionErrors
 from mixedlm_ext.prediction.known_residuals import KnownResiduals, known_residuals
 from mixedlm_ext.prediction.means import predict_rows
+from mixedlm_ext.prediction.places import place_in_words
 from mixedlm_ext.prediction.residual_rows import (
     new_variances,
     residual_rows_of,
@@ -193,11 +194,10 @@ def _refuse_degrees_at_places(fitted: Fitted, new: NewData) -> None:
     if not new.places or not structured or not isinstance(fitted.method, Satterthwaite):
         return
     term, places = next(iter(new.places.items()))
-    first = ", ".join(f"{c:g}" for c in places[0])
     raise FitError(
         f"degrees of freedom of predictions at places that the fit has not seen (of {term}, the "
-        f"first: {first}) are not there beside residuals with a structure. Fit with ddf='normal' "
-        "for standard errors and intervals, or use predict() for the values."
+        f"first: {place_in_words(places[0])}) are not there beside residuals with a structure. "
+        "Fit with ddf='normal' for standard errors and intervals, or use predict() for the values."
     )
 
 

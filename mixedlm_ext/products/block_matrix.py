@@ -12,7 +12,7 @@ from scipy import sparse
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.linalg import small
-from mixedlm_ext.linalg.blas import matmul
+from mixedlm_ext.linalg.blas import is_full, matmul
 from mixedlm_ext.linalg.keys import distinct_keys
 from mixedlm_ext.products.pieces import BlockProducts
 from mixedlm_ext.products.supports import Diagonal, LevelSquares, diagonal_of
@@ -185,9 +185,9 @@ class BlockMatrix:
 
     @property
     def _is_full(self) -> bool:
-        """Whether at least a quarter of the entries are there."""
+        """Whether so many entries are there that a dense matrix is multiplied faster."""
         pairs = sum(c.values.size for c in self.couplings.values())
-        return 8 * pairs >= int(self.offsets[-1]) ** 2
+        return is_full(2 * pairs, int(self.offsets[-1]) ** 2)
 
     @property
     def square(self) -> float:

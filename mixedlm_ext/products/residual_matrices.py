@@ -16,7 +16,6 @@ from scipy import sparse
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.products.structured_noise import StructuredNoise
-from mixedlm_ext.residual.structure import ResidualRows, ResidualStructure
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -29,24 +28,18 @@ class ResidualMatrices:
 
     Parameters
     ----------
-    structure : ResidualStructure
-        With its values.
-    rows : ResidualRows
     noise : StructuredNoise
-        Of these rows at those values.
+        Of the rows at those parameters.
     """
 
-    def __init__(
-        self, structure: ResidualStructure, rows: ResidualRows, noise: StructuredNoise
-    ) -> None:
-        assert structure.values is not None
-        self._structure, self._rows, self._n = structure, rows, len(rows.x)
-        self._noise, z = noise, structure.z_of(structure.values)
+    def __init__(self, noise: StructuredNoise) -> None:
+        structure, rows = noise.structure, noise.rows
+        self._noise, self._structure, self._rows, self._n = noise, structure, rows, len(rows.x)
         self._i, self._j = _pairs(rows.codes if structure.kind is not None else None, self._n)
         root = np.sqrt(self._noise.variances)
         self._sd = root[self._i] * root[self._j]
         self._x = rows.x[self._i] + rows.x[self._j]
-        self._r = structure.r_of(z)[0]
+        self._r = structure.r_of(noise.z)[0]
 
     def combined(self, values: Array) -> Any:
         """Return the sparse matrix (n, n) of some values on the pattern of R."""

@@ -35,7 +35,7 @@ class StructuredNoise:
         z: Array,
         weights: Array | None = None,
     ) -> None:
-        self._structure, self._rows, self._z, self._weights = structure, rows, z, weights
+        self.structure, self.rows, self.z, self._weights = structure, rows, z, weights
         self._r = structure.r_of(z)[0]
         self._log_sd = rows.x @ structure.eta_of(z)
         self._precision = np.exp(-self._log_sd)  # √w / D
@@ -89,7 +89,7 @@ class StructuredNoise:
     def take(self, rows: slice | Index) -> StructuredNoise:
         """Return the noise of some rows by themselves, whatever the others are."""
         weights = None if self._weights is None else self._weights[rows]
-        return StructuredNoise(self._structure, self._rows.take(rows), self._z, weights)
+        return StructuredNoise(self.structure, self.rows.take(rows), self.z, weights)
 
     def covariance(self, rows: Index) -> Array:
         """Return the blocks of W⁻¹ of rows (..., m): (..., m, m)."""
@@ -104,7 +104,7 @@ class StructuredNoise:
     @property
     def groups(self) -> Index | None:
         """Groups of rows that W joins, (n,); None if it joins none."""
-        return self._rows.codes if self.mixes else None
+        return self.rows.codes if self.mixes else None
 
 
 def _along(values: Array, H: Array) -> Array:

@@ -17,7 +17,7 @@ from mixedlm_ext.products.block_matrix import BlockMatrix
 from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.elimination import Elimination, EliminationFactor
 from mixedlm_ext.solvers.memory import costs_of, is_small
-from mixedlm_ext.solvers.plan import make_plan
+from mixedlm_ext.solvers.plan import Plan, make_plan
 from mixedlm_ext.solvers.root import DenseFactor, DenseRoot
 from mixedlm_ext.solvers.symbolic import Numbers, Symbolic
 
@@ -64,8 +64,7 @@ class DirectSolver:
         costs = costs_of(A)
         if patient:
             return cls(Symbolic(A, costs=costs), A)
-        plan = make_plan(A.shapes, A.pairs, replace(costs, most_edges=_MOST_EDGES))
-        return cls(Symbolic(A, plan, costs), A)
+        return cls(Symbolic(A, _hasty_plan(A, costs), costs), A)
 
     @classmethod
     def if_it_pays(cls, A: BlockMatrix) -> DirectSolver | None:
@@ -73,8 +72,7 @@ class DirectSolver:
         if is_small(A):
             return cls.of(A)
         costs = costs_of(A)
-        # a plan that lists more is one to lose patience with, and takes long itself
-        plan = make_plan(A.shapes, A.pairs, replace(costs, most_edges=_MOST_EDGES))
+        plan = _hasty_plan(A, costs)
         if plan.memory(costs) > costs.memory or plan.seconds(costs) > costs.patience:
             return None
         return cls(Symbolic(A, plan, costs), A)
@@ -136,6 +134,11 @@ class DirectSolver:
             cells[places] = numbers.values
             return top.factor(cells, templates)
         return EliminationFactor(top, numbers.D, numbers.C, places, numbers.values, templates)
+
+
+def _hasty_plan(A: BlockMatrix, costs: Costs) -> Plan:
+    """Return a plan that ends before it lists what takes long itself, and patience to factor."""
+    return make_plan(A.shapes, A.pairs, replace(costs, most_edges=_MOST_EDGES))
 
 
 class Factor:

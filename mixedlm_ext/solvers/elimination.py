@@ -20,7 +20,7 @@ from scipy import sparse
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.linalg import small
-from mixedlm_ext.linalg.blas import matmul
+from mixedlm_ext.linalg.blas import is_full, matmul
 from mixedlm_ext.solvers.costs import Costs
 from mixedlm_ext.solvers.gram import DenseGram, Gram, PairGram, prefer_pairs
 from mixedlm_ext.solvers.plan import Part, pairs_in_rows
@@ -28,9 +28,6 @@ from mixedlm_ext.solvers.root import DenseFactor, DenseRoot
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
-
-_FULL = 4
-"""A matrix with one of so many entries is multiplied faster as a dense one."""
 
 __all__ = ["Elimination", "EliminationFactor", "Storage"]
 
@@ -198,7 +195,7 @@ class EliminationFactor:
         """H as one matrix, (k·levels, rest); dense if much of it is there."""
         stage, k = self.stage, len(self.T)
         entries = len(stage.rows)
-        if _FULL * entries >= stage.part.n * stage.n_rest:
+        if is_full(entries, stage.part.n * stage.n_rest):
             out = np.zeros((k, stage.part.n, stage.n_rest))
             out[:, stage.rows, stage.columns] = self.H
             return out.reshape(-1, stage.n_rest)

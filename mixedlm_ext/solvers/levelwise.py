@@ -150,12 +150,16 @@ class LevelwiseFactor:
     def apply(self, H: Array) -> Array:
         """Return NH for H (q, c)."""
         _, y, rest = self._split(H)
+        return self._applied(H, y, rest)
+
+    def _applied(self, H: Array, y: Array, rest: Array | None) -> Array:
+        """Return NH of the parts of H."""
         return self._covered(self._weighed(y, rest)).reshape(H.shape)
 
     def solve(self, H: Array) -> tuple[Array, Array]:
         """Return H'NH and NH for H (q, c)."""
         z, y, rest = self._split(H)
-        NH = self._covered(self._weighed(y, rest)).reshape(H.shape)
+        NH = self._applied(H, y, rest)
         return self._inner(H, z, y, NH if rest is not None else None), NH
 
     def _inner(self, H: Array, z: Array, y: Array, NH: Array | None) -> Array:
@@ -175,7 +179,7 @@ class LevelwiseFactor:
     def quadratic(self, H: Array) -> Array:
         """Return H'NH for H (q, c)."""
         z, y, rest = self._split(H)
-        return self.solve(H)[0] if rest is not None else self._inner(H, z, y, None)
+        return self._inner(H, z, y, None if rest is None else self._applied(H, y, rest))
 
     def quadratic_diagonal(self, H: Array) -> Array:
         """Return the diagonal of H'NH, (c,)."""

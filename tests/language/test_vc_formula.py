@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels
 import statsmodels.formula.api as statsmodels_smf
 from numpy.testing import assert_allclose
+from packaging.version import Version
 from statsmodels.regression.mixed_linear_model import MixedLMParams
 
 from mixedlm_ext import MixedLM, RandomTerm
@@ -73,8 +75,10 @@ def test_an_entry_has_one_variance_as_in_statsmodels(entry: str) -> None:
     at_ours = MixedLMParams.from_components(
         r.params.to_numpy(), cov_re=cov_re[:, None], vcomp=vcomp
     )
-    best = theirs.fit(method=["lbfgs", "powell"])  # before 0.15 it may stop short
+    best = theirs.fit(method=["lbfgs", "powell"])
     assert r.llf - best.llf > -1e-6
+    if Version(statsmodels.__version__) >= Version("0.15"):  # searches before may stop short
+        assert r.llf - best.llf < 0.01
     assert_allclose(theirs.loglike(at_ours, profile_fe=False), r.llf, rtol=1e-9)
     assert list(r.varcorr()["group"]) == ["g", "room", "Residual"]
     assert list(r.random_effects) == ["g", "room"]

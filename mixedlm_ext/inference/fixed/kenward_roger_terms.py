@@ -60,9 +60,7 @@ class _Rows:
         self._scale = fit.sigma**2
         if structure is None or fit.z is None:
             return
-        assert design.residual_rows is not None and structure.values is not None
-        noise = structured_noise(design, structure.z_of(structure.values))
-        self.matrices = ResidualMatrices(structure, design.residual_rows, noise)
+        self.matrices = ResidualMatrices(structured_noise(design, fit.z))
         low, high = structure.z_range
         self.own = [int(k) for k in np.flatnonzero((low < fit.z) & (fit.z < high))]
 
