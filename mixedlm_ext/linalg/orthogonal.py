@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.linalg.blas import cholesky, eigvalsh, inner, matmul
+from mixedlm_ext.linalg.blas import cholesky, eigvalsh, matmul
 from mixedlm_ext.linalg.triangular import solve_upper
 
 Array = NDArray[np.float64]
@@ -125,7 +125,7 @@ def whiten(X: Array, how: str) -> tuple[Array, Array]:
 
 def _norms(X: Array) -> Array:
     """Return the norms of the columns without overflow; 1 for a column of zeros."""
-    squares = np.array([inner(x, x) for x in X.T])
+    squares = np.einsum("ij,ij->j", X, X)
     if ((squares > _SAFE) & (squares < 1.0 / _SAFE)).all():
         return np.sqrt(squares)
     peaks = np.abs(X).max(axis=0, initial=0.0)
