@@ -2,7 +2,8 @@
 
 A factor of hundreds of times, of which each level has a few, has Γ of all pairs of times; the data
 see those of the times of one level. With Γ_l, K_l = Z_l'V⁻¹Z_l, v_l and U_l in the columns of the
-level (see solvers/levelwise.py), U = Z'V⁻¹X R_X⁻¹ (0 under ML) and G_l = K_l - U_lU_l' - v_lv_l'/σ²
+level (see solvers/levelwise.py), U = Z'V⁻¹X R_X⁻¹ and G_l = K_l - U_lU_l' - v_lv_l'/σ², under ML
+without U_lU_l',
 
     ∂d/∂θ_j = Σ_l <G_l, ∂Γ_l/∂θ_j>,        e_jl = (∂Γ_l/∂θ_j)v_l
     average information = [Σ_l e_jl'K_le_hl - (Σ_l U_l'e_jl)'(Σ_l U_l'e_hl)]/σ² - ss'/df
@@ -21,9 +22,7 @@ from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.criteria.linear import AnyCriterion
 from mixedlm_ext.criteria.pls import PenalizedLeastSquares, degenerate, fixed_part
 from mixedlm_ext.linalg import small
-from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.triangular import solve_upper
-from mixedlm_ext.products.supports import Support
 from mixedlm_ext.solvers.levelwise import LevelSystem, LevelwiseSolver
 from mixedlm_ext.structures.correlated import CorrelatedStructure
 from mixedlm_ext.structures.covariance import Covariance
@@ -54,7 +53,9 @@ def by_levels(criterion: AnyCriterion) -> AnyCriterion:
     z, rest = solver.split(criterion.problem.cp.Zyx)
     if rest is not None:
         return criterion
-    return LevelwiseCriterion(criterion, solver, structure.of_pairs(*solver.squares.support.pairs), z)
+    return LevelwiseCriterion(
+        criterion, solver, structure.of_pairs(*solver.squares.support.pairs), z
+    )
 
 
 class LevelwiseCriterion:
@@ -126,7 +127,12 @@ class LevelwiseEvaluation:
         self._v = ZVyX[:, :, 0] - ZVyX[:, :, 1:] @ beta
         m, levels, _ = ZVyX.shape
         U = solve_upper(RX, ZVyX[:, :, 1:].reshape(m * levels, -1).T, transpose=True)
-        self._U = U.T.reshape(m, levels, -1) if criterion.reml else np.zeros((m, levels, 0))
+        self._U = U.T.reshape(m, levels, -1)
+
+    @property
+    def _U_of_K(self) -> Array:
+        """U as far as K_l is less of it: under REML."""
+        return self._U if self._criterion.reml else self._U[:, :, :0]
 
     @property
     def most_noise(self) -> float:
@@ -156,7 +162,7 @@ class LevelwiseEvaluation:
     @cached_property
     def _G(self) -> Array:
         """∂d/∂Γ_l, (m, m, levels)."""
-        U, v = np.ascontiguousarray(self._U.transpose(0, 2, 1)), self._v
+        U, v = np.ascontiguousarray(self._U_of_K.transpose(0, 2, 1)), self._v
         UU = small.product(U, U.transpose(1, 0, 2)) if U.shape[1] else 0.0
         return np.asarray(self._system.K - UU - v[:, None] * v / self.scale)
 
@@ -180,7 +186,7 @@ class LevelwiseEvaluation:
     @cached_property
     def _traces(self) -> Array:
         """tr(P ∂V P ∂V) of pairs of θ; V⁻¹ for P under ML."""
-        return traces_along(self._derivatives, self._system.K, self._U)
+        return traces_along([*self._derivatives], self._system.K, self._U_of_K)
 
     def _hessian(self, exact: bool) -> Array:
         """Return the second derivatives in theta, or their average-information model."""
@@ -212,8 +218,8 @@ class LevelwiseEvaluation:
         return self._criterion.at(self.after(step))
 
     def again(self) -> LevelwiseEvaluation:
-        """Return it: nothing was released."""
-        return self
+        """Evaluate here once more."""
+        return self._criterion.at(self.theta)
 
     def release(self) -> None:
         """Do nothing: it takes no more memory than the matrix."""

@@ -97,7 +97,7 @@ def read_table(data: Any) -> Table:
     if isinstance(data, Mapping) and not data:
         raise DesignError("the data have no columns.")
     if isinstance(data, pd.DataFrame):
-        return Table(data, tuple(data.columns), data.index, data)
+        return Table(data, tuple(data.columns.tolist()), data.index, data)
     if is_polars(data) and hasattr(data, "get_column"):
         return Table(data, tuple(data.columns), pd.RangeIndex(len(data)), data)
     if isinstance(data, np.ndarray) and data.dtype.names:
