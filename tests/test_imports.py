@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 # inference.all_fit is not part of inference. The empty name is the package's own __init__.
 LAYERS: list[list[str]] = [
     ["bases", "caching", "compat", "errors", "datasets", "tables"],
-    ["absent", "display", "linalg", "parallel"],
+    ["absent", "display", "keywords", "linalg", "parallel"],
     ["families", "structures"],
     ["language", "residual"],
     ["design"],
