@@ -87,11 +87,11 @@ class Parts:
     Parameters
     ----------
     fit : Fit
+    residual : (float, ndarray (K,))
+        The residual variance of an observation over σ², and its derivatives in z.
     base : bool
         Whether levels of a known covariance K count with the variance of the term, as founders do,
         not with K_ll times it.
-    residual : (float, ndarray (K,))
-        The residual variance of an observation over σ², and its derivatives in z.
     """
 
     def __init__(self, fit: Fit, residual: tuple[float, Array], base: bool = False) -> None:
