@@ -92,7 +92,7 @@ class ResidualSums:
         self._logdet_weights = 2.0 * float(np.log(root_weights).sum())
         joined = joined_levels(layout, nodes, self._correlated.pieces)
         self._levels = Cells(layout.level_shapes, layout.p, joined)
-        self._roots = CellsOfRoots(self._levels, layout.every_root)
+        self._roots = CellsOfRoots(self._levels, layout)
         classes, self._class = np.unique(self._rows.x, axis=0, return_inverse=True)
         self._class = np.asarray(self._class, dtype=np.intp).ravel()
         self._classes = classes
