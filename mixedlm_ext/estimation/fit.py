@@ -18,7 +18,9 @@ from mixedlm_ext.criteria.residual import ResidualCriterion, ResidualEvaluation
 from mixedlm_ext.criteria.restricted import RestrictedCriterion, RestrictedEvaluation
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.removed import require_rows
+from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.products.noise import noise_of
+from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.responses import Reduction
 from mixedlm_ext.products.transform import orthonormal
 from mixedlm_ext.search import Optimization, Sampling
@@ -29,8 +31,10 @@ Array = NDArray[np.float64]
 
 __all__ = ["Fit", "by_term", "modes_by_term"]
 
-_CACHED = ("engine", "joint", "conditional_cov", "rows_problem")
+_CACHED = ("engine", "joint", "noise_changes", "conditional_cov", "rows_problem")
 """Shared properties of `Fit` that can be computed again without rows."""
+_OF_ROWS = ("joint", "noise_changes")
+"""Those that hold what the rows of a residual structure were summed to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +117,7 @@ class Fit:
         u = by_term(
             problem,
             [
-                T.T @ cp.spread(i, cp.block(evaluation.v, i))
+                matmul(T.T, cp.spread(i, cp.block(evaluation.v, i)))
                 for i, T in enumerate(pls.factor.templates)
             ],
         )
@@ -176,7 +180,7 @@ class Fit:
             design = design.with_residual(own.values)
         if not len(design.rows):  # the sums of a residual structure have rows
             problem = replace(problem, residual=None)
-            shared = {name: value for name, value in shared.items() if name != "joint"}
+            shared = {name: value for name, value in shared.items() if name not in _OF_ROWS}
         same = replace(self, design=design, problem=problem)
         same.shared.update(shared)
         return same
@@ -269,6 +273,11 @@ class Fit:
         own = criterion.in_user_scale()
         theta = self.problem.covariance.standardize(self.theta)
         return own.at(own.space.join(theta, self.z))
+
+    @shared_property
+    def noise_changes(self) -> list[CrossProducts]:
+        """∂A/∂z of the products in each parameter of the residuals, in the user's scale."""
+        return self.joint.products.derivatives
 
     @property
     def templates(self) -> list[Array]:
