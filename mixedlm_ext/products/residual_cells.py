@@ -94,6 +94,13 @@ class Cells:
         couplings = [A.couplings[key].values for key in self.pairs]
         return np.concatenate([part.ravel() for part in (*A.diagonal, *couplings, ZH, HH)])
 
+    def products_of(self, c: Array) -> Array:
+        """Return what numbers are to be multiplied by to give c'[Z X y]'W[Z X y]c."""
+        inner = [k * k * levels for k, levels in self.shapes]
+        counts = [*inner, len(self.rows) - sum(inner) - (self.p + 1) ** 2, (self.p + 1) ** 2]
+        once = np.repeat([1.0] * len(inner) + [2.0, 1.0], counts)
+        return np.asarray(once * c[self.rows] * c[self.columns])
+
     def products(self, layout: Layout, numbers: Array, n: int, logdet_W: float) -> CrossProducts:
         """Return the cross-products that have these numbers."""
         A, ZH, HH = self.parts(numbers)
