@@ -22,7 +22,7 @@ Index = NDArray[np.intp]
 Matrix = Any
 """A sparse array of scipy."""
 
-__all__ = ["Cells", "CellsOfRoots", "joined_levels"]
+__all__ = ["Cells", "CellsOfRoots", "by_blocks", "joined_levels"]
 
 Shapes = Sequence[tuple[int, int]]
 Pairs = Mapping[tuple[int, int], tuple[Index, Index]]
@@ -150,12 +150,17 @@ def joined_levels(
 
     So do the precisions K⁻¹ of levels: numbers, then, have the pattern of both.
     """
-    shapes = layout.level_shapes
     met = _of_priors(layout)
     for piece in pieces:
         left, right = abs(piece.L) @ nodes, abs(piece.R) @ nodes
         half = left.T @ right
         met = met + half + half.T
+    return by_blocks(met, layout)
+
+
+def by_blocks(met: Matrix, layout: Layout) -> dict[tuple[int, int], tuple[Index, Index]]:
+    """Return the pairs of levels of blocks i <= j that a symmetric matrix of all levels has."""
+    shapes = layout.level_shapes
     found = sparse.coo_array(met)
     starts = np.cumsum([0, *(levels for _, levels in shapes)])
     row, column = found.row.astype(np.intp), found.col.astype(np.intp)
