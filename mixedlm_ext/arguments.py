@@ -19,7 +19,8 @@ from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.design.named_checks import read_checks
 from mixedlm_ext.design.statsmodels_arrays import is_groups, terms_of_groups
-from mixedlm_ext.errors import DesignError, FitError, did_you_mean, outside_frame, shown
+from mixedlm_ext.errors import DesignError, FitError, outside_frame, shown
+from mixedlm_ext.keywords import refuse_unknown
 from mixedlm_ext.language import MixedFormula, parse_formula, translate_statsmodels
 from mixedlm_ext.language.parser import check_is_text
 from mixedlm_ext.sites.partitions import design_from_partitions
@@ -34,7 +35,6 @@ __all__ = [
     "caller_scope",
     "random_terms",
     "read_formula",
-    "refuse_unknown",
     "scope_of_caller",
     "translate_groups",
 ]
@@ -51,19 +51,6 @@ ARRAY_ARGUMENTS = (
 UNUSED_BY_FORMULAS = ("use_sparse", "use_sqrt")
 UNUSED_BY_ARRAYS = ("formula", "use_sqrt")
 """What statsmodels passes that changes no estimate: accepted and not used."""
-
-
-def refuse_unknown(
-    function: str, kwargs: Mapping[str, Any], known: Sequence[str], ignored: Sequence[str] = ()
-) -> None:
-    """Raise TypeError for keyword arguments that do not exist, naming the nearest that does."""
-    for name in kwargs:
-        if name in ignored:
-            continue
-        raise TypeError(
-            f"{function}() got an unexpected keyword argument {name!r}."
-            f"{did_you_mean(name, known)} It takes {', '.join(known)}."
-        )
 
 
 def random_terms(

@@ -179,6 +179,8 @@ def group_values(
         raise DesignError(
             f"grouping factor {piece.text!r} has {len(plain)} values for {len(frame)} rows."
         )
+    if isinstance(plain, pd.Series) and _whole_numbers(plain):
+        return values
     missing = np.asarray(pd.isna(plain))
     if missing.any():
         row = frame.index[int(np.flatnonzero(missing)[0])]
@@ -186,3 +188,8 @@ def group_values(
             f"grouping factor {piece.text!r} is undefined (missing) at row {quoted(row)}."
         )
     return values
+
+
+def _whole_numbers(values: pd.Series) -> bool:
+    """Whether values are numpy's whole numbers, of which none can be missing."""
+    return isinstance(values.dtype, np.dtype) and values.dtype.kind in "iub"

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mixedlm_ext.batches.facts import RowFacts
+from mixedlm_ext.batches.facts import Ends, RowFacts
 from mixedlm_ext.batches.learning import Learnt
 from mixedlm_ext.batches.matrices import BatchMatrices, BatchRows
 from mixedlm_ext.batches.reading import Reader, Tally
@@ -85,13 +85,15 @@ def sum_rows(
     total, tally = RunningSum(layout, counted), Tally()
     for used in reader.rows(tally, progress):
         rows = matrices(used)
-        if not facts.are_finite(rows):
+        ends = Ends.of(rows)
+        if not ends.finite:
+            facts.note_not_finite(rows)
             continue
         y = response_of(rows)
         noise = noise_of_batch(rows)
         Q, columns = total.add(y, rows.X, rows.terms, noise)
         own = [columns[place.block][place.own] for place in layout.places]
-        facts.see(rows, y, None if noise.equal else (Q, own))
+        facts.see(rows, ends, y, None if noise.equal else (Q, own))
         if residual is not None:
             residual.add(rows, y, noise)
     facts.not_finite.check()

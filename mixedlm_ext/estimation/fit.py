@@ -19,6 +19,7 @@ from mixedlm_ext.criteria.restricted import RestrictedCriterion, RestrictedEvalu
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.products.noise import equally_precise
+from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.responses import Reduction
 from mixedlm_ext.products.transform import orthonormal
 from mixedlm_ext.search import Optimization, Sampling
@@ -29,8 +30,10 @@ Array = NDArray[np.float64]
 
 __all__ = ["Fit", "by_term", "modes_by_term"]
 
-_CACHED = ("engine", "joint", "conditional_cov", "rows_problem")
+_CACHED = ("engine", "joint", "noise_changes", "conditional_cov", "rows_problem")
 """Shared properties of `Fit` that can be computed again without rows."""
+_OF_ROWS = ("joint", "noise_changes")
+"""Those that hold what the rows of a residual structure were summed to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +179,7 @@ class Fit:
             design = design.with_residual(own.values)
         if problem.residual is not None:
             problem = self._with_sums_of(design)
-            shared = {name: value for name, value in shared.items() if name != "joint"}
+            shared = {name: value for name, value in shared.items() if name not in _OF_ROWS}
         same = replace(self, design=design, problem=problem)
         same.shared.update(shared)
         return same
@@ -288,6 +291,11 @@ class Fit:
         own = criterion.in_user_scale()
         theta = self.problem.covariance.standardize(self.theta)
         return own.at(own.space.join(theta, self.z))
+
+    @shared_property
+    def noise_changes(self) -> list[CrossProducts]:
+        """∂A/∂z of the products in each parameter of the residuals, in the user's scale."""
+        return self.joint.products.derivatives
 
     @property
     def templates(self) -> list[Array]:

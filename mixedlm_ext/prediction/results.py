@@ -12,14 +12,13 @@ from scipy import stats
 
 from mixedlm_ext.design import Design, NewData
 from mixedlm_ext.display import page
-from mixedlm_ext.errors import FitError, check_probability
+from mixedlm_ext.errors import check_probability
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.fixed.satterthwaite import Satterthwaite
 from mixedlm_ext.prediction.error_variance import PredictionErrors
 from mixedlm_ext.prediction.known_residuals import KnownResiduals, known_residuals
 from mixedlm_ext.prediction.means import predict_rows
-from mixedlm_ext.prediction.places import place_in_words
 from mixedlm_ext.prediction.residual_rows import (
     new_variances,
     residual_rows_of,
@@ -162,7 +161,6 @@ def prediction_results(
 ) -> PredictionResults:
     """Predict rows with standard errors (see `MixedLMResults.get_prediction`)."""
     fit, known = fitted.fit, None
-    _refuse_degrees_at_places(fitted, new)
     mean = predict_rows(fit, new, chosen, new_levels, random_only)
     if with_errors:
         known = known_residuals(fit, data, new.complete, weights_of_rows(fit, new, data, weights))
@@ -183,22 +181,6 @@ def prediction_results(
     df, df_obs = _degrees(fitted, rows.X, rates, variance, residual[used], bool(chosen))
     variance, df, df_obs = (_spread(part, used) for part in (variance, df, df_obs))
     return PredictionResults(mean, variance, residual, df, df_obs, new.index)
-
-
-def _refuse_degrees_at_places(fitted: Fitted, new: NewData) -> None:
-    """Raise FitError where degrees of freedom at unseen places need what is not computed there.
-
-    They depend on how a prediction's variance changes with the structure of the residuals.
-    """
-    structured = fitted.fit.design.residual is not None
-    if not new.places or not structured or not isinstance(fitted.method, Satterthwaite):
-        return
-    term, places = next(iter(new.places.items()))
-    raise FitError(
-        f"degrees of freedom of predictions at places that the fit has not seen (of {term}, the "
-        f"first: {place_in_words(places[0])}) are not there beside residuals with a structure. "
-        "Fit with ddf='normal' for standard errors and intervals, or use predict() for the values."
-    )
 
 
 @dataclass(frozen=True, eq=False)
