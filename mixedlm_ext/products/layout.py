@@ -86,15 +86,16 @@ class Place:
         Its R is lower triangular: the whitening factor R_t.
     root : Root, optional
         C (levels, r) of effects Cb, where the block holds b.
-    members : bool
-        Whether b are effects of members, which are reported, and Cb those of patterns of them.
+    shown : Root, optional
+        What takes b to the effects that are reported: C, but of rows with several members what
+        takes it to those of the members.
     """
 
     block: int
     first: int
     basis: Basis
     root: Root | None = None
-    members: bool = False
+    shown: Root | None = None
 
     @property
     def k(self) -> int:
@@ -133,18 +134,22 @@ class Place:
         return self.reported(effects)
 
     def reported(self, own: Array) -> Array:
-        """Return the effects that users see, of levels or of members."""
-        return own if self.members else self.levels(own)
+        """Return the effects that users see, of levels or of members, from b (k, r, ...)."""
+        return _times(self.shown, own)
 
     def levels(self, own: Array) -> Array:
         """Return (I ⊗ C)b, the effects of levels or patterns, from b (k, r, ...)."""
-        C = self.root
-        return own if C is None else np.stack([np.asarray(C @ part) for part in own])
+        return _times(self.root, own)
 
     def covariance(self, blocks: Array) -> Array:
         """Return R_t⁻¹NR_t⁻ᵀ of each level from the block's N (k_block, k_block, ...)."""
         own, inverse = blocks[self.own, self.own], np.linalg.inv(self.whitening)
         return np.einsum("ab,bc...,dc->ad...", inverse, own, inverse, optimize=True)
+
+
+def _times(C: Root | None, own: Array) -> Array:
+    """Return (I ⊗ C)b from b (k, r, ...); None stands for I."""
+    return own if C is None else np.stack([np.asarray(C @ part) for part in own])
 
 
 @dataclass(frozen=True, eq=False)

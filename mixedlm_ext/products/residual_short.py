@@ -114,7 +114,7 @@ class ShortSums:
         self._classes = classes - self.center
         self._total = rows @ self._classes
         self._terms, self._levels = terms, cells
-        self._roots = CellsOfRoots(cells, layout.every_root)
+        self._roots = CellsOfRoots(cells, layout)
 
     def in_user_scale(self: Sums) -> Sums:
         """Return the sums with standard deviations as users see them: `level` is always zero."""
