@@ -19,7 +19,7 @@ from mixedlm_ext.design import TermDesign
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.precision import SparsePrecision
 from mixedlm_ext.linalg.semidefinite import Root
-from mixedlm_ext.linalg.triangular import solve_upper
+from mixedlm_ext.linalg.triangular import solve_triangular, solve_upper
 from mixedlm_ext.products.basis import Basis
 
 Array = NDArray[np.float64]
@@ -129,8 +129,8 @@ class Place:
         if self.k == 1:
             effects = own / self.whitening[0, 0]
         else:
-            flat = np.linalg.solve(self.whitening, own.reshape(self.k, -1))
-            effects = np.asarray(flat.reshape(own.shape), dtype=float)
+            flat = solve_triangular(self.whitening, own.reshape(self.k, -1), lower=True)
+            effects = flat.reshape(own.shape)
         return self.reported(effects)
 
     def reported(self, own: Array) -> Array:

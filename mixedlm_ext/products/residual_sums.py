@@ -121,16 +121,17 @@ class ResidualSums(ShortSums):
             return None
         of_roots = count * len(self._roots.cells) <= _MOST_NUMBERS
         splits = [split(piece, self._class) for piece in self._correlated.pieces]
-        numbers, which, one, two = [], [], [], []
-        for own in splits:
-            for part in own:
-                part_of = self._levels.take(symmetric_part(part.L @ self._H, part.R @ self._H))
-                numbers.append(self._roots.numbers(part_of) if of_roots else part_of)
-                which.append(part.which)
-                one.append(part.one)
-                two.append(part.two)
-        where = np.array(which), np.array(one), np.array(two)
-        return Terms(np.array(numbers), *where, of_roots)
+        levels, roots = self._levels, self._roots
+        numbers = np.concatenate(
+            [parts.numbers(self._H, levels.rows, levels.columns) for parts in splits]
+        )
+        if of_roots and not roots.same:
+            numbers = np.array([roots.numbers(own) for own in numbers])
+        which, one, two = (
+            np.concatenate([getattr(parts, name) for parts in splits])
+            for name in ("which", "one", "two")
+        )
+        return Terms(numbers, which, one, two, of_roots)
 
     # --- element by element -----------------------------------------------------------------------
 
