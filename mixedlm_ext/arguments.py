@@ -162,7 +162,7 @@ def read_formula(
         ``"power(x)"``, ``"exp(x)"``, or a product, ``"sex * power(x)"``.
     cov : mapping of str to DataFrame, tuple (matrix, labels) or pedigree, optional
         Known covariances of the levels of grouping factors, by the name of the factor or by the
-        name that ``gr(id, cov=name)`` has for it.
+        name that ``gr(id, cov=name)``, or ``mm(g1, g2, cov=name)``, has for it.
     progress : bool
         Show a bar of the rows (tqdm) while batches are read.
 

@@ -158,7 +158,7 @@ class ResidualEvaluation(GaussianEvaluation):
         b, beta = self.pls.b, self.pls.beta
         Z, X, square = [], [], []
         for dA in self.products.derivatives:
-            Ze = dA.Zy - dA.ZZ @ b - matmul(dA.ZX, beta)
+            Ze = dA.Zy - dA.A.times(b) - matmul(dA.ZX, beta)
             Xe = dA.Xy - matmul(dA.ZX.T, b) - matmul(dA.XX, beta)
             ye = dA.yy - dA.Zy @ b - dA.Xy @ beta
             Z.append(Ze)
@@ -208,7 +208,7 @@ class ResidualEvaluation(GaussianEvaluation):
         NZX, out = self.pls.NZX, []
         for dA in self.products.derivatives:
             across = matmul(dA.ZX.T, NZX)
-            out.append(dA.XX - across - across.T + matmul(NZX.T, dA.ZZ @ NZX))
+            out.append(dA.XX - across - across.T + matmul(NZX.T, dA.A.times(NZX)))
         return out
 
     def _whitened(self, K: Array) -> Array:
@@ -226,7 +226,7 @@ class ResidualEvaluation(GaussianEvaluation):
         problem = self._criterion.problem
         cp = problem.cp
         E = working_vectors(problem.covariance, cp, pls.theta, self.v)
-        AE = cp.ZZ @ E
+        AE = cp.A.times(E)
         XE = matmul(cp.ZX.T, E) - matmul(pls.NZX.T, AE)
         Xf = -(Xe - matmul(pls.NZX.T, Ze))
         f = self._joint.sums.working(self.z, self._coefficients)

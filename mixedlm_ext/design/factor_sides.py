@@ -58,7 +58,7 @@ class FactorSide:
 
     def build(self, data: Mapping[str, Any], n: int) -> Floats:
         """Return the matrix (n, k)."""
-        out = np.ones((n, len(self.names)))
+        out = np.ones((n, len(self.names)), order="F")
         first = 0
         for _, products in self.coding.terms:
             for product in products:

@@ -334,7 +334,7 @@ def _groupings(
         if has_members(spec):
             key = (spec.group, spec.call)
             if key not in shared:
-                shared[key] = members_of(spec, i, matrices, prepared, frame)
+                shared[key] = members_of(spec, i, matrices, prepared, frame, own)
             codes, own = shared[key]
             levels = own.labels
         else:

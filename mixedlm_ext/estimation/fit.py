@@ -18,6 +18,7 @@ from mixedlm_ext.criteria.residual import ResidualCriterion, ResidualEvaluation
 from mixedlm_ext.criteria.restricted import RestrictedCriterion, RestrictedEvaluation
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.removed import require_rows
+from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.responses import Reduction
@@ -116,7 +117,7 @@ class Fit:
         u = by_term(
             problem,
             [
-                T.T @ cp.spread(i, cp.block(evaluation.v, i))
+                matmul(T.T, cp.spread(i, cp.block(evaluation.v, i)))
                 for i, T in enumerate(pls.factor.templates)
             ],
         )

@@ -106,7 +106,8 @@ def cholesky(S: Array) -> Array:
     """Return the lower-triangular L of a symmetric positive definite S = LL'."""
     if not len(S):
         return np.zeros((0, 0))
-    L, info = lapack.dpotrf(S, lower=1)
+    with one_thread_for(len(S)):
+        L, info = lapack.dpotrf(S, lower=1)
     if info != 0:
         raise np.linalg.LinAlgError("the matrix is not positive definite")
     return np.asarray(L)

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mixedlm_ext.linalg.semidefinite import Root
 from mixedlm_ext.products.block_matrix import BlockMatrix, Coupling
 from mixedlm_ext.products.layout import Layout
 from mixedlm_ext.products.products import CrossProducts
@@ -117,14 +116,16 @@ class CellsOfRoots:
     Parameters
     ----------
     levels : Cells
-    roots : sequence of Root or None
-        C of each block whose levels have the effects Cb (see products/roots.py).
+    layout : Layout
+        It has C of each block whose levels have the effects Cb (see products/roots.py).
     """
 
-    def __init__(self, levels: Cells, roots: Sequence[Root | None]) -> None:
-        self._levels, self._roots = levels, roots
-        self.same = all(root is None for root in roots)
-        pattern = in_roots(levels.parts(np.ones(len(levels)))[0], roots)
+    def __init__(self, levels: Cells, layout: Layout) -> None:
+        self._levels, self._roots = levels, layout.every_root
+        self.same = all(root is None for root in self._roots)
+        pattern = in_roots(levels.parts(np.ones(len(levels)))[0], self._roots)
+        self._joined = _of_members(layout, pattern.shapes)
+        pattern = pattern.plus(self._joined, 1.0)
         self.cells = levels if self.same else Cells(pattern.shapes, levels.p, pattern.pairs)
 
     def numbers(self, own: Array) -> Array:
@@ -133,7 +134,7 @@ class CellsOfRoots:
             return own
         A, ZH, HH = self._levels.parts(own)
         stacked = stacked_in_roots(ZH, self._levels.shapes, self._roots)
-        return self.cells.numbers(in_roots(A, self._roots), stacked, HH)
+        return self.cells.numbers(in_roots(A, self._roots).plus(self._joined, 1.0), stacked, HH)
 
 
 def joined_levels(
@@ -173,5 +174,22 @@ def _of_priors(layout: Layout) -> sparse.csr_array:
     if not layout.priors:
         return sparse.csr_array((total, total))
     empty = [sparse.csr_array((levels, levels)) for _, levels in layout.level_shapes]
-    own = [none if K is None else abs(K.Q) for K, none in zip(layout.priors, empty)]
+    own = [
+        none if K is None or C is not None else abs(K.Q)
+        for K, C, none in zip(layout.priors, layout.every_root, empty)
+    ]
     return sparse.csr_array(sparse.block_diag(own))
+
+
+def _of_members(layout: Layout, shapes: Shapes) -> BlockMatrix:
+    """Return zeros on the pattern of the precisions of members, whose rows come by a root."""
+    couplings = {}
+    for i, (k, _) in enumerate(shapes):
+        prior = layout.prior(i)
+        if prior is not None and layout.root_of(i) is not None:
+            found = sparse.coo_array(sparse.tril(prior.Q, -1))
+            order = np.lexsort((found.col, found.row))
+            rows, columns = (at[order].astype(np.intp) for at in (found.row, found.col))
+            couplings[i, i] = Coupling(rows, columns, np.zeros((k, k, len(rows))))
+    diagonal = [np.zeros((k, k, levels)) for k, levels in shapes]
+    return BlockMatrix(tuple(shapes), diagonal, couplings)

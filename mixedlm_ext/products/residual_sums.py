@@ -92,7 +92,7 @@ class ResidualSums:
         self._logdet_weights = 2.0 * float(np.log(root_weights).sum())
         joined = joined_levels(layout, nodes, self._correlated.pieces)
         self._levels = Cells(layout.level_shapes, layout.p, joined)
-        self._roots = CellsOfRoots(self._levels, layout.every_root)
+        self._roots = CellsOfRoots(self._levels, layout)
         classes, self._class = np.unique(self._rows.x, axis=0, return_inverse=True)
         self._class = np.asarray(self._class, dtype=np.intp).ravel()
         self._classes = classes
@@ -177,16 +177,17 @@ class ResidualSums:
             return None
         of_roots = count * len(self._roots.cells) <= _MOST_NUMBERS
         splits = [split(piece, self._class) for piece in self._correlated.pieces]
-        numbers, which, one, two = [], [], [], []
-        for own in splits:
-            for part in own:
-                part_of = self._levels.take(symmetric_part(part.L @ self._H, part.R @ self._H))
-                numbers.append(self._roots.numbers(part_of) if of_roots else part_of)
-                which.append(part.which)
-                one.append(part.one)
-                two.append(part.two)
-        where = np.array(which), np.array(one), np.array(two)
-        return _Terms(np.array(numbers), *where, of_roots)
+        levels, roots = self._levels, self._roots
+        numbers = np.concatenate(
+            [parts.numbers(self._H, levels.rows, levels.columns) for parts in splits]
+        )
+        if of_roots and not roots.same:
+            numbers = np.array([roots.numbers(own) for own in numbers])
+        which, one, two = (
+            np.concatenate([getattr(parts, name) for parts in splits])
+            for name in ("which", "one", "two")
+        )
+        return _Terms(numbers, which, one, two, of_roots)
 
     def _summed(self, z: Array) -> tuple[Array, list[Array]]:
         """Return the numbers and their derivatives by the short sum."""

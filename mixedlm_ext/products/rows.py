@@ -85,7 +85,8 @@ def lay_out(
         columns: list[Array | None] = []
         for i in members:
             own, basis = term_basis(terms[i].X, noise, terms[i].kind.whitening, dependent)
-            places[i] = Place(block, len(columns), basis, terms[i].root, terms[i].has_members)
+            roots = terms[i].root, terms[i].root_of_levels
+            places[i] = Place(block, len(columns), basis, *roots)
             columns += _columns(own)
         first = terms[members[0]]
         blocks.append(BlockData(first.codes, columns, first.n_codes, first.root, first.precision))
