@@ -5,6 +5,8 @@ The error is an AttributeError, so that ``hasattr`` goes on saying no.
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
@@ -31,11 +33,19 @@ _REGRESSION = (
     "get_prediction() and get_influence()"
 )
 _FIT_QUALITY = (
-    "has no single meaning in a mixed model. Use sigma and varcorr() for what is left, icc(), "
-    "and compare() or anova() for tests"
+    "has no single meaning in a mixed model. Use r2() for its marginal and its conditional kind, "
+    "varcorr() and icc() for what is left, and compare() or anova() for tests"
 )
 _NESTED = "compares sums of squares. Use compare_lr_test(other), compare(other) or anova()"
 _NO_TEST_OF_ROWS = "has no formula in a mixed model. Use residuals('scaled') or get_influence()"
+_LIKELIHOOD = (
+    "is of models whose rows are independent: statsmodels' MLEInfluence cannot use a mixed model. "
+    "Use influence(groups=...) of the results, and get_influence() for rows of linear models"
+)
+_OF_PARAMS = (
+    "is a function of params alone in statsmodels; the likelihood of a mixed model is one of the "
+    "variances, too. Use llf, cov_params() and profile() of the results"
+)
 RESULTS = {
     "rsquared": _FIT_QUALITY,
     "rsquared_adj": _FIT_QUALITY,
@@ -53,7 +63,18 @@ RESULTS = {
     "profile_re": "is statsmodels' profile of one variance. Use profile()",
     "params_object": "is statsmodels' packed vector. Use params, theta, sigma and varcorr()",
     "hist": "is statsmodels' log. Use optimization",
+    "score_obs": _LIKELIHOOD,
+    "score": "is of the model. Use model.score(result.theta)",
+    "hessian": "is of the model. Use model.hessian(result.theta)",
 }
+_ML = "is of linear mixed models. Generalized ones are fitted by maximum likelihood"
+_NO_DDF = (
+    "is of linear mixed models. Tests of generalized ones are those of large samples: use "
+    "wald_test(), compare_lr_test(other) or bootstrap()"
+)
+_OF_LINEAR_ROWS = (
+    "is of linear mixed models. Use residuals() for rows and influence(groups=...) for groups"
+)
 GLM_RESULTS = {
     "rsquared": _FIT_QUALITY,
     "pseudo_rsquared": _FIT_QUALITY,
@@ -62,19 +83,33 @@ GLM_RESULTS = {
         "is of linear mixed models. The dispersion of a family that has one is scale, alpha of the "
         "negative binomial family.alpha"
     ),
-    "reml": "is of linear mixed models. Generalized ones are fitted by maximum likelihood",
-    "refit_ml": "is of linear mixed models. Generalized ones are fitted by maximum likelihood",
+    "reml": _ML,
+    "refit_ml": _ML,
     "bse_re": "would be standard errors of variances, which mislead. Use profile().conf_int()",
+    "profile_re": "is statsmodels' profile of one variance. Use profile()",
     "hist": "is statsmodels' log. Use optimization",
+    "score_obs": _LIKELIHOOD,
+    "score": _OF_PARAMS,
+    "hessian": _OF_PARAMS,
+    "summary2": "is of linear mixed models. Use summary()",
+    "method": _ML,
+    "with_ddf": _NO_DDF,
+    "ddf": _NO_DDF,
+    "ddf_method": _NO_DDF,
+    "get_influence": _OF_LINEAR_ROWS,
+    "leverage": _OF_LINEAR_ROWS,
+    "compare_bootstrap": (
+        "is of linear mixed models. Use compare_lr_test(other), or simulate() and refit() of both"
+    ),
+    "total_variance": "is of linear mixed models. Use varcorr() and icc()",
+    "re_pca": "is of linear mixed models. Use singular, varcorr() and check()",
+    "breeding_values": "is of linear mixed models. Use random_effects and random_effects_sd",
+    "heritability": "is of linear mixed models. Use varcorr() and icc()",
 }
 INHERITED = frozenset(
     ["bsejac", "bsejhj", "covjac", "covjhj", "get_nlfun", "hessv", "score_obsv", "ssr"]
 )
 """What results inherit from statsmodels and cannot answer: left out of ``dir(result)``."""
-_LIKELIHOOD = (
-    "is of models whose rows are independent: statsmodels' MLEInfluence cannot use a mixed model. "
-    "Use get_influence() for rows and influence(groups=...) for groups"
-)
 MODEL = {
     "score_obs": _LIKELIHOOD,
     "score_factor": _LIKELIHOOD,
@@ -95,22 +130,44 @@ INFLUENCE = {
 
 
 R_RESULTS = {
-    "fixef": "params", "fixedeffects": "params", "vcov": "cov_params()",
+    # lme4, stats
+    "fixef": "params", "fixedeffects": "params", "fixed": "params", "vcov": "cov_params()",
     "coef": "'params', or 'group_coefs()' for each group", "ranef": "random_effects",
-    "confint": "conf_int()", "loglik": "llf", "remlcrit": "objective", "isreml": "reml",
-    "issingular": "singular", "ngrps": "n_groups", "fitted": "fittedvalues",
-    "dfresidual": "df_resid", "formula": "model.formula_full", "modelmatrix": "model.exog",
+    "random": "random_effects", "confint": "conf_int()", "loglik": "llf", "extractaic": "aic",
+    "remlcrit": "objective", "isreml": "reml", "issingular": "singular", "ngrps": "n_groups",
+    "fitted": "fittedvalues", "dfresidual": "df_resid", "sigma2": "scale",
+    "formula": "model.formula_full", "terms": "model.formula_full", "modelmatrix": "model.exog",
+    "modelframe": "model.data.frame", "getdata": "model.data.frame",
     "getme": "'theta', 'model.Z', 'model.exog' or another attribute", "weights": "model.weights",
-    "offset": "model.offset", "hatvalues": "leverage()", "rstudent": "get_influence()",
-    "cooksdistance": "get_influence()", "dfbetas": "get_influence()", "bootmer": "bootstrap()",
-    "allfit": "all_fit()", "refitml": "refit_ml()", "rand": "ranova()", "lrtest": "compare()",
-    "contest": "'t_test()' or 'wald_test()'", "contest1d": "t_test()", "contestmd": "wald_test()",
-    "lsmeans": "emmeans()", "lsmeanslt": "emmeans()", "emm": "emmeans()", "lstrends": "emtrends()",
-    "difflsmeans": "emmeans(...).contrasts()", "pairs": "emmeans(...).contrasts()",
-    "krmodcomp": "with_ddf('kenward-roger')", "satmodcomp": "with_ddf('satterthwaite')",
-    "pbmodcomp": "compare_bootstrap()", "predictinterval": "get_prediction()",
-    "rsquaredglmm": "r2()", "plot": "mixedlm_ext.plots", "qqmath": "mixedlm_ext.plots",
-    "dotplot": "mixedlm_ext.plots",
+    "offset": "model.offset", "devfun": "model.objective(theta)", "hatvalues": "leverage()",
+    "rstudent": "get_influence()", "rstandard": "get_influence()",
+    "cooksdistance": "get_influence()", "dfbeta": "get_influence()", "dfbetas": "get_influence()",
+    "bootmer": "bootstrap()", "repca": "re_pca", "allfit": "all_fit()", "refitml": "refit_ml()",
+    "lrtest": "compare()", "plot": "mixedlm_ext.plots", "qqmath": "mixedlm_ext.plots",
+    "dotplot": "mixedlm_ext.plots", "xyplot": "mixedlm_ext.plots", "splom": "mixedlm_ext.plots",
+    "densityplot": "mixedlm_ext.plots",
+    # nlme
+    "intervals": "conf_int()", "getvarcov": "'cov_re', or 'varcorr()' of several factors",
+    "acf": "residuals('whitened')", "variogram": "residuals('whitened')",
+    "augpred": "mixedlm_ext.plots", "comparepred": "mixedlm_ext.plots",
+    # lmerTest, pbkrtest
+    "rand": "ranova()", "contest": "'t_test()' or 'wald_test()'", "contest1d": "t_test()",
+    "contestmd": "wald_test()", "difflsmeans": "emmeans(...).contrasts()", "lsmeans": "emmeans()",
+    "lsmeanslt": "emmeans()", "krmodcomp": "with_ddf('kenward-roger')",
+    "satmodcomp": "with_ddf('satterthwaite')", "getkr": "with_ddf('kenward-roger')",
+    "vcovadj": "with_ddf('kenward-roger').cov_params()", "pbmodcomp": "compare_bootstrap()",
+    # emmeans, marginaleffects
+    "emm": "emmeans()", "refgrid": "emmeans()", "emmip": "emmeans()", "lstrends": "emtrends()",
+    "contrast": "emmeans(...).contrasts()", "pairs": "emmeans(...).contrasts()",
+    "cld": "emmeans(...).contrasts()", "effsize": "emmeans(...).contrasts()",
+    "regrid": "emmeans(..., type='response')", "jointtests": "anova()",
+    "marginalmeans": "emmeans()", "slopes": "emtrends()", "avgslopes": "emtrends()",
+    "comparisons": "emmeans(...).contrasts()", "avgcomparisons": "emmeans(...).contrasts()",
+    "predictions": "get_prediction()",
+    # merTools, MuMIn, performance, glmmTMB
+    "predictinterval": "get_prediction()", "rsquaredglmm": "r2()", "rsquared": "r2()",
+    "r2nakagawa": "r2()", "checkmodel": "check()", "diagnose": "check()",
+    "checksingularity": "singular", "checkcollinearity": "vif()",
 }  # fmt: skip
 """Names of R's functions, without case, dots and underscores, and what stands for them here.
 
@@ -139,7 +196,34 @@ def attribute_again(
     if name in sentences:
         raise AttributeError(f"{name} {sentences[name]}.")
     what = f"{type(owner).__name__!r} object"
-    raise no_attribute(what, name, {*dir(type(owner)), *vars(owner)}, r_names or {})
+    known = {n for n in {*dir(type(owner)), *vars(owner)} if not _refused(type(owner), n)}
+    ways = {
+        plain: way
+        for plain, way in (r_names or {}).items()
+        if way.startswith(("'", "mixedlm_ext")) or _first(way) in known
+    }
+    way = (r_names or {}).get(_plain(name), "")
+    if _plain(name) not in ways and _first(way) in sentences:
+        raise AttributeError(
+            f"{what} has no attribute {name!r}, which is a name of R's. What stands for it, "
+            f"{_first(way)}, {sentences[_first(way)]}."
+        )
+    raise no_attribute(what, name, known, ways)
+
+
+def _plain(name: str) -> str:
+    """Return a name without case and underscores."""
+    return name.replace("_", "").lower()
+
+
+def _first(way: str) -> str:
+    """Return the attribute that a way begins with."""
+    return re.split(r"\W", way, maxsplit=1)[0]
+
+
+def _refused(kind: type, name: str) -> bool:
+    """Tell whether a class has an attribute only to say that it has none."""
+    return name in INHERITED or isinstance(inspect.getattr_static(kind, name, None), _NotHere)
 
 
 def no_attribute(
@@ -147,9 +231,8 @@ def no_attribute(
 ) -> AttributeError:
     """Return the error for an attribute that is not there, with the name that may be meant."""
     message = f"{what} has no attribute {name!r}"
-    plain = name.replace("_", "").lower()
-    if plain in r_names:
-        meant = r_names[plain] if r_names[plain].startswith("'") else repr(r_names[plain])
+    if way := r_names.get(_plain(name)):
+        meant = way if way.startswith("'") else repr(way)
         message += f", which is a name of R's. Did you mean {meant}?"
     elif not name.startswith("_"):  # what the language itself asks for is no slip
         near = did_you_mean(name, (n for n in known if not n.startswith("_")))
@@ -219,12 +302,6 @@ class NotOfModels:
         "is of models whose likelihood is a function of params. Use hessian(theta), "
         "or cov_params() of the results"
     )
-
-
-_OF_PARAMS = (
-    "is a function of params alone in statsmodels; the likelihood of a mixed model is one of the "
-    "variances, too. Use llf, cov_params() and profile() of the results"
-)
 
 
 class NotOfGeneralizedModels:

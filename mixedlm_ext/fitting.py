@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mixedlm_ext.arguments import refuse_unknown
 from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.criteria.linear import criterion_of
 from mixedlm_ext.criteria.residual import ResidualCriterion
@@ -36,6 +35,7 @@ from mixedlm_ext.inference.fixed.ddf import (
 )
 from mixedlm_ext.inference.fixed.robust import check_cov_type, get_robustcov_results
 from mixedlm_ext.inference.restrictions import read_restrictions
+from mixedlm_ext.keywords import refuse_unknown
 from mixedlm_ext.solvers.choice import check_solver
 from mixedlm_ext.structures.given_theta import read_theta
 

@@ -14,6 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from mixedlm_ext.errors import RowsRemovedError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
+from mixedlm_ext.keywords import check_keywords
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -78,6 +79,9 @@ def as_method(
             read = _with_rows_read(own)
             if read is None:
                 raise
+        except TypeError:
+            check_keywords(call.__name__, function, kwargs)
+            raise
         if read is not None:
             found = function(read, *args, **kwargs)
         return found if shown is None else shown(self, found)

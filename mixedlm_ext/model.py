@@ -21,7 +21,6 @@ from mixedlm_ext.arguments import (
     caller_scope,
     random_terms,
     read_formula,
-    refuse_unknown,
 )
 from mixedlm_ext.bases import LikelihoodModel
 from mixedlm_ext.caching import cached_property
@@ -33,6 +32,7 @@ from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Face, Fitted
 from mixedlm_ext.inference.bootstrap import power
+from mixedlm_ext.keywords import refuse_unknown
 from mixedlm_ext.method import as_method, described_by
 from mixedlm_ext.model_copies import ModelFormula, OwnTerms
 from mixedlm_ext.model_data import model_data
@@ -285,7 +285,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
                 t.columns,
                 t.structure,
                 None if t.positions is None else t.positions.coordinates,
-                cov=None if t.has_members else t.related,
+                cov=t.related.among if t.has_members and t.related else t.related,
                 Z=t.member_rows.W if t.has_members else None,
                 names=t.levels if t.has_members else None,
             )

@@ -40,6 +40,9 @@ from mixedlm_ext.report.model_line import headline
 from mixedlm_ext.report.summary import summary_notes
 from mixedlm_ext.simulation import new_rows
 
+if TYPE_CHECKING:
+    from mixedlm_ext.model import MixedLM
+
 Array = NDArray[np.float64]
 P = ParamSpec("P")
 
@@ -102,10 +105,10 @@ class MixedLMResults(absent.NotOfResults, MixedResults):
     1  Residual              2451.25    49.51
     """
 
-    model: Any
-    """The model, a `MixedLM`."""
+    model: MixedLM
+    """The model that was fitted."""
 
-    def __init__(self, model: Any, fitted: Fitted) -> None:
+    def __init__(self, model: MixedLM, fitted: Fitted) -> None:
         super().__init__(model, fitted, scale=fitted.fit.sigma**2, use_t=fitted.use_t)
         model.serve(self)
 

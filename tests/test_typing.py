@@ -59,12 +59,16 @@ RIGHT = """
     scaled: pd.Series = again.residuals("scaled")
     shares = again.residuals("random")["Subject"]
     hat: pd.Series = again.leverage()
+    fitted_model: MixedLM = again.model
+    refitted: MixedLMResults = result.model.fit(reml=False).model.fit()
+    print(fitted_model.exog_names, refitted.model.formula_full, result.model.design.n)
     print(written, scaled.std(), shares, hat.max())
     cbpp = datasets.cbpp.load_pandas().data
     formula = "incidence / size ~ period + (1 | herd)"
     glm = MixedGLM.from_formula(formula, cbpp, sm.families.Binomial(), weights="size")
     fit: MixedGLMResults = glm.fit(nagq=1)
     linear: pd.Series = fit.predict({"period": ["1"], "herd": ["1"]}, which="linear")
+    print(fit.model.fit(nagq=9).model.family, fit.model.exog_names)
     print(linear.max(), fit.conf_int(0.1).loc["Intercept"], fit.resid_pearson, fit.nobs)
     arrays = MixedLM(data["Reaction"], X, [RandomTerm(data["Subject"], X)]).fit(ddf="normal")
     print(arrays.conf_int(), smf.mixedlm("Reaction ~ 1 + (1 | Subject)", data).fit().bic)
@@ -87,6 +91,9 @@ WRONG = {
     "model.fit().nosuch()": ("nosuch", "MixedLMResults"),
     "result.fixef": ("fixef", "MixedLMResults"),
     "model.nosuch": ("nosuch", "MixedLM"),
+    "result.model.nosuch()": ("nosuch", "MixedLM"),
+    "f: MixedLM = glm.model": ("MixedGLM", "MixedLM"),
+    "result.model.fit().nosuch": ("nosuch", "MixedLMResults"),
     "model.fit(tol='small')": ("float",),
     "plots.caterpillar(model)": ("MixedLM", "MixedLMResults"),
     "result.conf_int(alpha='small')": ("rgument",),

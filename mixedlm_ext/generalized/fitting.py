@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mixedlm_ext.arguments import refuse_unknown
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.generalized import GeneralizedProblem, generalized_problem
 from mixedlm_ext.criteria.laplace import LaplaceCriterion
@@ -28,6 +27,7 @@ from mixedlm_ext.generalized.reading import GeneralizedDesign
 from mixedlm_ext.identification import check_identified
 from mixedlm_ext.identification.separation import ends_of_range
 from mixedlm_ext.inference.fixed.ddf import degrees_of_freedom
+from mixedlm_ext.keywords import refuse_unknown
 from mixedlm_ext.search.generalized import minimize_generalized
 from mixedlm_ext.search.minimum import check_maxiter
 from mixedlm_ext.structures.given_theta import read_theta

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from mixedlm_ext.errors import FitError, check_choice, check_probability
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.generalized.profile import profile
-from mixedlm_ext.inference.intervals import limits_by_errors, refuse_cols
+from mixedlm_ext.generalized.refits import bootstrap
+from mixedlm_ext.inference.intervals import limits_by_errors, read_method
 
 __all__ = ["conf_int"]
 
@@ -21,14 +21,14 @@ def conf_int(
     ----------
     alpha : float
         One minus the confidence level.
-    method : {None, "profile"}
+    method : {None, "profile", "bootstrap"}
         None: of the fixed effects, from their standard errors. "profile": of all parameters, from
-        the profile likelihood.
+        the profile likelihood. "bootstrap": of all parameters, from simulated responses.
     cols : sequence of int or str, optional
         Positions or names of the fixed effects wanted, all by default; also taken in the place
         of `method`, as in statsmodels. Limits are an array then.
     **options
-        For "profile" what `profile` takes.
+        For "profile" what `profile` takes, for "bootstrap" what `bootstrap` takes.
 
     Returns
     -------
@@ -40,13 +40,9 @@ def conf_int(
     FitError
         If there is no such method, or `cols` stands beside one.
     """
-    check_probability("alpha", alpha)
-    if method is not None and not isinstance(method, str):
-        method, cols = None, method
-    if method is None:
-        if options:
-            raise FitError(f"{', '.join(options)} needs method='profile'.")
-        return limits_by_errors(fitted, alpha, cols)
-    refuse_cols(cols, method)
-    check_choice("method", method, ("profile",), FitError, more="None is by standard errors.")
-    return profile(fitted, alpha_max=alpha, **options).conf_int(alpha)
+    method, cols = read_method(alpha, method, cols, options, profile=profile, bootstrap=bootstrap)
+    if method == "profile":
+        return profile(fitted, alpha_max=alpha, **options).conf_int(alpha)
+    if method == "bootstrap":
+        return bootstrap(fitted, **options).conf_int(alpha)
+    return limits_by_errors(fitted, alpha, cols)

@@ -11,7 +11,7 @@ from statsmodels.base.data import ModelData
 
 from mixedlm_ext import absent
 from mixedlm_ext.absent import attribute_again
-from mixedlm_ext.arguments import caller_scope, random_terms, refuse_unknown
+from mixedlm_ext.arguments import caller_scope, random_terms
 from mixedlm_ext.bases import LikelihoodModel
 from mixedlm_ext.design import Design, TermDesign
 from mixedlm_ext.estimation.fitted import Face, Fitted
@@ -20,6 +20,7 @@ from mixedlm_ext.generalized.fitting import AssembledGeneralized
 from mixedlm_ext.generalized.reading import GeneralizedDesign, read_arrays, read_generalized
 from mixedlm_ext.generalized.record import generalized
 from mixedlm_ext.generalized.results import MixedGLMResults
+from mixedlm_ext.keywords import refuse_unknown
 from mixedlm_ext.method import as_method
 from mixedlm_ext.model_data import model_data
 from mixedlm_ext.report.model_line import headline, model_page

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from statsmodels.genmod import families
 
-from mixedlm_ext.arguments import read_formula, refuse_unknown, translate_groups
+from mixedlm_ext.arguments import read_formula, translate_groups
 from mixedlm_ext.design import Design, design_from_arrays
 from mixedlm_ext.design.frame import Table, read_table
 from mixedlm_ext.design.named_checks import read_checks
@@ -31,6 +31,7 @@ from mixedlm_ext.generalized.weights import (
     numbers_per_row,
     weights_by_kind,
 )
+from mixedlm_ext.keywords import refuse_unknown
 from mixedlm_ext.language import MixedFormula, parse_formula
 
 Array = NDArray[np.float64]

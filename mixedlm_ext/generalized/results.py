@@ -51,6 +51,9 @@ from mixedlm_ext.mixed_results import MixedResults
 from mixedlm_ext.report import tidy
 from mixedlm_ext.report.model_line import headline
 
+if TYPE_CHECKING:
+    from mixedlm_ext.generalized.model import MixedGLM
+
 Array = NDArray[np.float64]
 P = ParamSpec("P")
 
@@ -112,10 +115,10 @@ class MixedGLMResults(absent.NotOfResults, MixedResults):
     0  herd  Intercept     0.412    0.642
     """
 
-    model: Any
-    """The model, a `MixedGLM`."""
+    model: MixedGLM
+    """The model that was fitted."""
 
-    def __init__(self, model: Any, fitted: Fitted) -> None:
+    def __init__(self, model: MixedGLM, fitted: Fitted) -> None:
         super().__init__(model, fitted, scale=1.0, use_t=False)
         self.scale = generalized(fitted).dispersion
 

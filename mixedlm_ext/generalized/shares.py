@@ -142,7 +142,7 @@ def _parts(fitted: Fitted, method: str) -> tuple[float, dict[str, float], float]
     check_choice("method", method, _METHODS, FitError)
     fit = generalized(fitted)
     design = fitted.rows("the variance of their means")
-    parts = Parts(fit)
+    parts = Parts(fit, (0.0, np.zeros(0)))  # residuals come from the family
     groups = dict.fromkeys(t.group for t in design.terms if not _of_each_row(t))
     effects = {g: parts.average(parts.theta, parts.N_of(_of_group(g))) for g in groups}
     rows = parts.average(parts.theta, parts.N_of(_of_each_row))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mixedlm_ext.arguments import refuse_unknown, scope_of_caller
+from mixedlm_ext.arguments import scope_of_caller
 from mixedlm_ext.design.frame import read_table
 from mixedlm_ext.design.known_terms import EarlierMatrices
 from mixedlm_ext.errors import DesignError
@@ -18,6 +18,7 @@ from mixedlm_ext.generalized.reading import (
 from mixedlm_ext.generalized.record import generalized
 from mixedlm_ext.generalized.responses import has_two_columns
 from mixedlm_ext.inference.update import known_columns, same_columns, same_rows, with_new_columns
+from mixedlm_ext.keywords import refuse_unknown
 from mixedlm_ext.language.update import update_formula
 
 __all__ = ["update"]

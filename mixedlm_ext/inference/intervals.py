@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, overload
 
 import numpy as np
@@ -15,10 +16,11 @@ from mixedlm_ext.inference.bootstrap.bootstrap import bootstrap
 from mixedlm_ext.inference.fixed.coefficients import Coefficients
 from mixedlm_ext.inference.profile.profile import check_level
 from mixedlm_ext.inference.profile.profiling import profile
+from mixedlm_ext.keywords import check_keywords, refuse_unknown
 
 Array = NDArray[np.float64]
 
-__all__ = ["Limits", "conf_int", "limits_by_errors", "refuse_cols"]
+__all__ = ["Limits", "conf_int", "limits_by_errors", "read_method"]
 
 
 class Limits(Protocol):
@@ -83,22 +85,42 @@ def conf_int(
     cor(Subject, Intercept, Days)  -0.48   0.69
     sigma                          22.90  28.86
     """
-    check_level("alpha", alpha)
-    if method is not None and not isinstance(method, str):
-        method, cols = None, method
-    if method is None:
-        if options:
-            raise FitError(f"{', '.join(options)} needs method='profile' or 'bootstrap'.")
-        return limits_by_errors(fitted, alpha, cols)
-    refuse_cols(cols, method)
+    method, cols = read_method(alpha, method, cols, options, profile=profile, bootstrap=bootstrap)
     if method == "profile":
         return profile(fitted.fit, alpha_max=alpha, **options).conf_int(alpha)
     if method == "bootstrap":
         return bootstrap(fitted, **options).conf_int(alpha)
-    check_choice(
-        "method", method, ("profile", "bootstrap"), FitError,
-        more="None gives intervals of the fixed effects by their standard errors.",
-    )  # fmt: skip
+    return limits_by_errors(fitted, alpha, cols)
+
+
+def read_method(
+    alpha: Any, method: Any, cols: Any, options: Mapping[str, Any], **others: Callable[..., Any]
+) -> tuple[str | None, Any]:
+    """Return the method and the fixed effects wanted, once they make sense with the options.
+
+    `others` are the functions of methods other than by standard errors, which take the options.
+    """
+    check_level("alpha", alpha)
+    if method is not None and not isinstance(method, str):
+        method, cols = None, method
+    if method is None:
+        _refuse_options(options, others)
+        return None, cols
+    more = "None gives intervals of the fixed effects by their standard errors."
+    check_choice("method", method, others, FitError, more=more)
+    if cols is not None:
+        raise FitError(f"cols chooses fixed effects; write which={cols!r} with {method!r}.")
+    check_keywords(method, others[method], options)
+    return method, None
+
+
+def _refuse_options(options: Mapping[str, Any], others: Mapping[str, Callable[..., Any]]) -> None:
+    """Refuse options where no method takes them: which are another's, and which nobody's."""
+    for option in options:
+        takers = [name for name, f in others.items() if option in inspect.signature(f).parameters]
+        if takers:
+            raise FitError(f"{option} needs method={' or '.join(map(repr, takers))}.")
+    refuse_unknown("conf_int", options, ("alpha", "method", "cols"))
 
 
 def limits_by_errors(fitted: Fitted, alpha: float, cols: Any) -> Any:
@@ -107,12 +129,6 @@ def limits_by_errors(fitted: Fitted, alpha: float, cols: Any) -> Any:
     if cols is not None:
         return limits[_positions(cols, list(fitted.x_names))]
     return pd.DataFrame(limits, index=fitted.x_names) if fitted.face.labelled else limits
-
-
-def refuse_cols(cols: Any, method: str) -> None:
-    """Refuse a choice of fixed effects where `which` chooses parameters."""
-    if cols is not None:
-        raise FitError(f"cols chooses fixed effects; write which={cols!r} with {method!r}.")
 
 
 def _positions(cols: Any, names: list[str]) -> list[int]:

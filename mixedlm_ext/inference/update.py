@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from mixedlm_ext.arguments import (
     FORMULA_ARGUMENTS,
     read_formula,
-    refuse_unknown,
     scope_of_caller,
 )
 from mixedlm_ext.design import Design
@@ -30,6 +29,7 @@ from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.fit_arguments import FIT_ARGUMENTS
 from mixedlm_ext.fitting import fit
+from mixedlm_ext.keywords import refuse_unknown
 from mixedlm_ext.language import MixedFormula
 from mixedlm_ext.language.update import update_formula
 

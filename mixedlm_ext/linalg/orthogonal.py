@@ -15,6 +15,8 @@ __all__ = ["constant_coefficients", "orthonormal_basis", "project", "whiten"]
 
 _WELL_CONDITIONED = 1e-6
 """Smallest eigenvalue of a correlation matrix for which two Cholesky passes reach full accuracy."""
+_SAFE = 1e-280
+"""A sum of squares in which digits are lost, or that of a zero column."""
 
 
 def orthonormal_basis(X: Array) -> tuple[Array, Array]:
@@ -46,13 +48,10 @@ def orthonormal_basis(X: Array) -> tuple[Array, Array]:
     if eigvalsh(G)[0] < _WELL_CONDITIONED:
         Q, U = np.linalg.qr(Q)
         return Q, U * norms
-    R: Array = np.eye(p)
-    for _ in range(2):
-        U = cholesky(G).T
-        Q = matmul(Q, solve_upper(U, np.eye(p)))
-        R = U @ R
-        G = matmul(Q.T, Q)
-    return Q, R * norms
+    once = cholesky(G).T
+    Q = matmul(Q, solve_upper(once, np.eye(p)))
+    twice = cholesky(matmul(Q.T, Q)).T
+    return matmul(Q, solve_upper(twice, np.eye(p))), twice @ once * norms
 
 
 def constant_coefficients(X: Array) -> Array | None:
@@ -130,6 +129,9 @@ def whiten(X: Array, how: str) -> tuple[Array, Array]:
 
 def _norms(X: Array) -> Array:
     """Return the norms of the columns without overflow; 1 for a column of zeros."""
+    squares = np.einsum("ij,ij->j", X, X)
+    if ((squares > _SAFE) & (squares < 1.0 / _SAFE)).all():
+        return np.sqrt(squares)
     peaks = np.abs(X).max(axis=0, initial=0.0)
     peaks = np.where(peaks > 0, peaks, 1.0)
     scaled = X / peaks

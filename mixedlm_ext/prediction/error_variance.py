@@ -228,11 +228,11 @@ class PredictionErrors:
 
         They are -t'(∂A)t for t = H⁻¹(x, z).
         """
-        joint = self._fit.joint
-        out = np.empty((len(self._X), len(joint.products.derivatives)))
+        changes = self._fit.noise_changes
+        out = np.empty((len(self._X), len(changes)))
         for rows, gamma, t in self.solutions():
-            h = joint.problem.cp.R @ gamma  # in the basis of X of the derivatives
-            for k, dA in enumerate(joint.products.derivatives):
+            for k, dA in enumerate(changes):
+                h = dA.R @ gamma  # in the basis of X of the derivatives
                 own = np.einsum("qm,qm->m", t, dA.ZZ @ t)
                 across = np.einsum("qm,qm->m", t, dA.ZX @ h)
                 out[rows, k] = -own - 2.0 * across - np.einsum("pm,pm->m", h, dA.XX @ h)
@@ -313,7 +313,9 @@ def _parts(fit: Fit, new: NewData, chosen: Chosen) -> Iterator[_Part]:
             Z = place.columns(Z * chosen[term.name])
             if term.name in new.members:
                 rows = new.members[term.name]
-                own, every = replace(place, root=rows.W), np.ones(len(Z), dtype=bool)
+                among = None if term.related is None else term.related.among
+                root = rows.W if among is None else among.root_of_rows(rows.W)
+                own, every = replace(place, root=root), np.ones(len(Z), dtype=bool)
                 yield _Part(own, Z, np.arange(len(Z)), every, rows.squares)
                 continue
             yield _Part(place, Z, np.maximum(codes, 0), codes >= 0)

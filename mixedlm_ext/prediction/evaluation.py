@@ -25,7 +25,16 @@ from mixedlm_ext.prediction.vetting import parse_expression
 Array = NDArray[np.float64]
 Record = dict[str, Any]
 
-__all__ = ["PreparedRows", "Side", "Term", "number_levels", "prepare"]
+__all__ = [
+    "PreparedRows",
+    "Side",
+    "Term",
+    "decode_all",
+    "level_index",
+    "number_levels",
+    "prepare",
+    "report_unseen",
+]
 
 _PYTHON = "builtins."
 
@@ -84,7 +93,7 @@ class PreparedRows:
         known, values = self._categories[code], _plain_list(value)
         found = _look_up(known, values)
         if -1 in found or _have_truth(values) != _have_truth(known):
-            found = match_levels([values], _index([list(known)], [code])).tolist()
+            found = match_levels([values], level_index([list(known)], [code])).tolist()
         if -1 in found:
             odd = values[found.index(-1)]
             raise DesignError(
@@ -113,8 +122,8 @@ class Term:
         self.name, self.groups = record["name"], record["groups"]
         self.side = Side(record["side"])
         self.levels = number_levels(record["levels"])
-        self.parts = [_decode_all(part) for part in record["levels"]]
-        self.index = _index(self.parts, self.groups if len(self.parts) > 1 else [self.name])
+        self.parts = [decode_all(part) for part in record["levels"]]
+        self.index = level_index(self.parts, self.groups if len(self.parts) > 1 else [self.name])
         self.places = np.array(record["places"]) if "places" in record else None
         found = record.get("range")
         self.range = np.inf if found is None else float(found)
@@ -155,14 +164,21 @@ class Term:
     def _report(self, values: list[list[Any]], codes: NDArray[np.intp], new_levels: str) -> None:
         """Raise or warn of levels that the fit has not seen."""
         unseen = unseen_levels(values, codes)
-        if new_levels == "error":
-            raise DesignError(
-                f"the fit has not seen the level {list_levels(unseen)} of {self.name!r}. Use "
-                "new_levels='population' to predict with a random effect of zero, or "
-                "new_levels='nan'."
-            )
-        if new_levels == "population":
-            warn_of_levels(self.name, unseen, bool((codes >= 0).any()), self.index)
+        report_unseen(self.name, unseen, bool((codes >= 0).any()), self.index, new_levels)
+
+
+def report_unseen(
+    name: str, unseen: pd.Index, seen: bool, levels: pd.Index, new_levels: str
+) -> None:
+    """Raise or warn of levels of a term that the fit has not seen; `seen` says if it has others."""
+    if new_levels == "error":
+        raise DesignError(
+            f"the fit has not seen the level {list_levels(unseen)} of {name!r}. Use "
+            "new_levels='population' to predict with a random effect of zero, or "
+            "new_levels='nan'."
+        )
+    if new_levels == "population":
+        warn_of_levels(name, unseen, seen, levels)
 
 
 def _plain_list(values: Any) -> list[Any]:
@@ -176,7 +192,7 @@ def _plain_list(values: Any) -> list[Any]:
     return pd.Series(values).tolist()
 
 
-def _decode_all(values: list[Any]) -> list[Any]:
+def decode_all(values: list[Any]) -> list[Any]:
     """Return what was encoded one by one."""
     return [decode(value) for value in values]
 
@@ -195,7 +211,7 @@ def _have_truth(values: Iterable[Any]) -> bool:
     return bool in set(map(type, values))
 
 
-def _index(parts: list[list[Any]], names: list[str]) -> pd.Index:
+def level_index(parts: list[list[Any]], names: list[str]) -> pd.Index:
     """Return levels as an index: of values, or of the values of several factors."""
     columns = [pd.Index(part, name=name, tupleize_cols=False) for part, name in zip(parts, names)]
     return columns[0] if len(columns) == 1 else pd.MultiIndex.from_arrays(columns)
@@ -203,7 +219,7 @@ def _index(parts: list[list[Any]], names: list[str]) -> pd.Index:
 
 def number_levels(parts: list[list[Any]]) -> dict[Any, int]:
     """Number levels: each a value, or a tuple of the values of several factors."""
-    values = [_decode_all(part) for part in parts]
+    values = [decode_all(part) for part in parts]
     keys = values[0] if len(values) == 1 else zip(*values)
     return {key: i for i, key in enumerate(keys)}
 

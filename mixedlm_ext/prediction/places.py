@@ -9,7 +9,7 @@ model with more columns, at the same theta.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.prediction.terms import Chosen
 from mixedlm_ext.products.basis import Basis
 from mixedlm_ext.products.layout import Place
+from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.transform import with_random_columns
 from mixedlm_ext.structures.covariance import Covariance, TermCovariance
 
@@ -30,7 +31,7 @@ Array = NDArray[np.float64]
 __all__ = ["place_in_words", "with_chosen_places", "with_places"]
 
 
-def with_places(fit: Fit, new: NewData) -> Fit:
+def with_places(fit: Fit, new: NewData, with_changes: bool = False) -> Fit:
     """Return a fit with columns for the places of new rows that it has not seen.
 
     Parameters
@@ -38,6 +39,9 @@ def with_places(fit: Fit, new: NewData) -> Fit:
     fit : Fit
     new : NewData
         Its `places` are those of each term.
+    with_changes : bool
+        Have the derivatives of the products in the parameters of the residuals, too, if these have
+        a structure.
 
     Raises
     ------
@@ -54,19 +58,24 @@ def with_places(fit: Fit, new: NewData) -> Fit:
                 "hom=True, to predict there."
             )
     design = _with_columns(fit.design, new.places)
-    problem = _with_zeros(fit.problem, design)
+    columns = _Columns.of(fit.problem, design)
+    problem = Problem(columns.of_products(fit.problem.cp), columns.covariance)
     criterion = GaussianCriterion(problem, fit.reml, fit.held_sigma)
     evaluation = criterion.at(problem.covariance.standardize(fit.theta))
     more = Fit.from_evaluation(design, criterion, evaluation, fit.optimization)
     # σ, and what depends on it, belongs to the fit: another of its kind may have been asked for
-    return replace(
+    out = replace(
         more,
         fixed_sigma=fit.fixed_sigma,
         sigma=fit.sigma,
         beta=fit.beta,
         unscaled_cov=fit.unscaled_cov,
+        z=fit.z,
         restrictions=fit.restrictions,
     )
+    if with_changes and fit.z is not None:
+        out.shared["noise_changes"] = [columns.of_products(dA) for dA in fit.noise_changes]
+    return out
 
 
 def with_chosen_places(chosen: Chosen, new: NewData) -> Chosen:
@@ -101,20 +110,43 @@ def _with_columns(design: Design, places: Mapping[str, Array]) -> Design:
     return Design(spec, replace(design.rows, terms=tuple(rows)))
 
 
-def _with_zeros(problem: Problem, design: Design) -> Problem:
-    """Return the problem of that design, from the cross-products of the fit."""
-    old = problem.covariance
-    maps: list[Array] = [np.zeros((k, 0)) for k in old.block_sizes]
-    terms, places = [], []
-    for own, place, term in zip(old.terms, problem.cp.layout.places, design.spec.terms):
-        whole, k = maps[own.block], len(term.columns)
-        whitening = place.whitening
-        if k > own.k:
-            whitening = whitening[0, 0] * np.eye(k)
-        kept = np.zeros((len(whole), k))
-        kept[place.own, : own.k] = np.eye(own.k)
-        terms.append(TermCovariance(term.kind, own.block, whole.shape[1], whitening))
-        places.append(Place(own.block, whole.shape[1], Basis(whitening)))
-        maps[own.block] = np.column_stack([whole, kept])
-    cp = with_random_columns(problem.cp, dict(enumerate(maps)), places)
-    return Problem(cp, Covariance(terms, [k for k, _ in cp.shapes]))
+@dataclass(frozen=True, eq=False)
+class _Columns:
+    """What takes the cross-products of a fit to those of a design with columns of zeros.
+
+    Attributes
+    ----------
+    maps : list of ndarray (k, r)
+        Of the columns of each block.
+    places : list of Place
+        Where the terms are then.
+    covariance : Covariance
+        Of the templates then.
+    """
+
+    maps: list[Array]
+    places: list[Place]
+    covariance: Covariance
+
+    @classmethod
+    def of(cls, problem: Problem, design: Design) -> _Columns:
+        """Return the columns of a design that has those of a problem, and others."""
+        old = problem.covariance
+        maps: list[Array] = [np.zeros((k, 0)) for k in old.block_sizes]
+        terms, places = [], []
+        for own, place, term in zip(old.terms, problem.cp.layout.places, design.spec.terms):
+            whole, k = maps[own.block], len(term.columns)
+            whitening = place.whitening
+            if k > own.k:
+                whitening = whitening[0, 0] * np.eye(k)
+            kept = np.zeros((len(whole), k))
+            kept[place.own, : own.k] = np.eye(own.k)
+            terms.append(TermCovariance(term.kind, own.block, whole.shape[1], whitening))
+            first, basis = whole.shape[1], Basis(whitening)
+            places.append(replace(place, first=first, basis=basis))
+            maps[own.block] = np.column_stack([whole, kept])
+        return cls(maps, places, Covariance(terms, [M.shape[1] for M in maps]))
+
+    def of_products(self, cp: CrossProducts) -> CrossProducts:
+        """Return the products with columns of zeros."""
+        return with_random_columns(cp, dict(enumerate(self.maps)), self.places)

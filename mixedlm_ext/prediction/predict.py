@@ -16,6 +16,7 @@ from mixedlm_ext.design import NewData, RandomTerm
 from mixedlm_ext.errors import DesignError, FitError, did_you_mean
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
+from mixedlm_ext.inference.fixed.satterthwaite import Satterthwaite
 from mixedlm_ext.prediction.batches import (
     batches_of,
     is_partitioned,
@@ -343,7 +344,8 @@ def get_prediction(
     exog = _as_data(fitted, exog)
     with_errors = check_errors(fitted.fit, errors, exog, chosen)
     new = _rows(fitted, exog, chosen, offset, random, random_only)
-    placed = replace(fitted, fit=with_places(fitted.fit, new)) if new.places else fitted
+    rates = isinstance(fitted.method, Satterthwaite)
+    placed = replace(fitted, fit=with_places(fitted.fit, new, rates)) if new.places else fitted
     chosen = with_chosen_places(chosen, new)
     out = prediction_results(
         placed, new, chosen, new_levels, exog, weights, random_only, with_errors

@@ -20,6 +20,7 @@ from mixedlm_ext.errors import DesignError, check_choice, did_you_mean
 from mixedlm_ext.families.curves import Curve, read_link
 from mixedlm_ext.prediction.evaluation import PreparedRows, Side, Term, number_levels, prepare
 from mixedlm_ext.prediction.means import NEW_LEVELS, mark_not_estimable
+from mixedlm_ext.prediction.member_term import MemberTerm
 from mixedlm_ext.prediction.portable import decode
 from mixedlm_ext.prediction.terms import WHICH
 from mixedlm_ext.prediction.vetting import names_to_trust
@@ -90,10 +91,13 @@ class Predictor:
         self._code, self._globals = prepare(record, trusted)
         self._categories = {code: number_levels([v]) for code, v in record["factors"].items()}
         self._keys = frozenset(n for n, c in record["columns"].items() if c.get("key"))
+        self._may_miss = frozenset(n for n, c in record["columns"].items() if c.get("may_miss"))
         self._fixed = Side(record["fixed"]["sides"])
         self._beta = np.array(record["fixed"]["beta"])
         self._null = _null_space(record["fixed"].get("null"))
-        self._terms = [Term(term) for term in record["terms"]]
+        self._terms = [
+            MemberTerm(term) if "members" in term else Term(term) for term in record["terms"]
+        ]
         self._link = read_link(record.get("link"))
 
     def __repr__(self) -> str:
@@ -226,7 +230,7 @@ class Predictor:
             exog = {name: [value] for name, value in exog.items()}
             offset = [offset] if offset is not None and np.ndim(offset) == 0 else offset
         columns, index = self._read(exog, which, offset)
-        lost, _ = missing_rows(columns)
+        lost, _ = missing_rows({n: c for n, c in columns.items() if n not in self._may_miss})
         out = np.full(len(index), np.nan)
         complete = ~lost if len(lost) else np.ones(len(index), dtype=bool)
         if not complete.all():

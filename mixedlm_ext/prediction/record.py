@@ -16,6 +16,7 @@ import patsy
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.formula_code import Piece, code_names
 from mixedlm_ext.design.matrices import FormulaMatrices
+from mixedlm_ext.design.member_terms import has_members, only_of_members
 from mixedlm_ext.errors import DesignError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.prediction.portable import encode, encode_keys
@@ -50,12 +51,6 @@ def predictor_record(fit: Fit, chosen: Chosen, link: Record | None = None) -> Re
         raise DesignError(
             "a predictor needs a model made from a formula, which says how to read new data. "
             "Keep result.params and result.random_effects, or pickle the results."
-        )
-    several = [term.group for term in design.terms if term.has_members and term.name in chosen]
-    if several:
-        raise DesignError(
-            f"a predictor does not know the members of {several[0]}. Pickle the results, or leave "
-            "this term out with terms=."
         )
     matrices = design.matrices
     positions = [i for i, term in enumerate(design.terms) if term.name in chosen]
@@ -99,7 +94,9 @@ def _pieces(matrices: FormulaMatrices, positions: Sequence[int]) -> list[Piece]:
 def _columns(design: Design, pieces: Iterable[Piece]) -> Record:
     """Return for each column of the data where it stands, how it is used, and its type."""
     matrices = design.matrices
+    assert design.formula is not None
     out: dict[str, Record] = {}
+    free = only_of_members(design.formula)
     for piece in pieces:
         for name in sorted(code_names(piece.code).values & set(design.spec.columns)):
             entry = out.setdefault(name, {"place": piece.place, "random_only": True})
@@ -112,6 +109,7 @@ def _columns(design: Design, pieces: Iterable[Piece]) -> Record:
                 if kind.categories is not None:
                     entry["categories"] = encode_keys(kind.categories.tolist(), f"column {name!r}")
             entry["key"] = name in matrices.keys
+            entry |= {"may_miss": True} if name in free else {}
     return out
 
 
@@ -206,7 +204,20 @@ def _term(fit: Fit, i: int, chosen: Chosen) -> Record:
         "groups": codes,
         "levels": levels,
         "b": (fit.b[i] * chosen[term.name]).tolist(),
+        **_members(design, i),
     }
+
+
+def _members(design: Design, i: int) -> Record:
+    """Return how rows are read that belong to several levels of a term."""
+    assert design.formula is not None
+    spec = design.formula.random[i]
+    if not has_members(spec) or spec.call is None:
+        return {}
+    texts = [piece.text for piece in design.matrices.pieces("group") if piece.term == i]
+    count = len(spec.group)
+    own = {"text": spec.group_name, "names": texts[:count], "normalize": spec.call.normalize}
+    return {"members": own}
 
 
 def _placed(fit: Fit, i: int) -> Record:

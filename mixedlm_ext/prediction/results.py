@@ -12,14 +12,13 @@ from scipy import stats
 
 from mixedlm_ext.design import Design, NewData
 from mixedlm_ext.display import page
-from mixedlm_ext.errors import FitError, check_probability
+from mixedlm_ext.errors import check_probability
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.fixed.satterthwaite import Satterthwaite
 from mixedlm_ext.prediction.error_variance import PredictionErrors
 from mixedlm_ext.prediction.known_residuals import KnownResiduals, known_residuals
 from mixedlm_ext.prediction.means import predict_rows
-from mixedlm_ext.prediction.places import place_in_words
 from mixedlm_ext.prediction.residual_rows import (
     new_variances,
     residual_rows_of,
@@ -39,6 +38,8 @@ _MOST_PAIRS = 20_000_000
 """Pairs of rows of one group up to which the derivatives of their covariances are reasonable."""
 _EXACT = 1e-20
 """A variance whose own variance is smaller than this, relatively, counts as known."""
+_ROUNDING = 1e-24
+"""Variances, in that of the residuals, that are those of rounding: what they are of is known."""
 
 
 class PredictionResults:
@@ -162,7 +163,6 @@ def prediction_results(
 ) -> PredictionResults:
     """Predict rows with standard errors (see `MixedLMResults.get_prediction`)."""
     fit, known = fitted.fit, None
-    _refuse_degrees_at_places(fitted, new)
     mean = predict_rows(fit, new, chosen, new_levels, random_only)
     if with_errors:
         known = known_residuals(fit, data, new.complete, weights_of_rows(fit, new, data, weights))
@@ -183,22 +183,6 @@ def prediction_results(
     df, df_obs = _degrees(fitted, rows.X, rates, variance, residual[used], bool(chosen))
     variance, df, df_obs = (_spread(part, used) for part in (variance, df, df_obs))
     return PredictionResults(mean, variance, residual, df, df_obs, new.index)
-
-
-def _refuse_degrees_at_places(fitted: Fitted, new: NewData) -> None:
-    """Raise FitError where degrees of freedom at unseen places need what is not computed there.
-
-    They depend on how a prediction's variance changes with the structure of the residuals.
-    """
-    structured = fitted.fit.design.residual is not None
-    if not new.places or not structured or not isinstance(fitted.method, Satterthwaite):
-        return
-    term, places = next(iter(new.places.items()))
-    raise FitError(
-        f"degrees of freedom of predictions at places that the fit has not seen (of {term}, the "
-        f"first: {place_in_words(places[0])}) are not there beside residuals with a structure. "
-        "Fit with ddf='normal' for standard errors and intervals, or use predict() for the values."
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -306,5 +290,6 @@ def _satterthwaite(fit: Fit, method: Satterthwaite, f: Array, in_theta: Array) -
     in_sigma = [2.0 * f] if fit.fixed_sigma is None else []
     g = np.column_stack([in_theta, *in_sigma])
     spread = np.einsum("mj,jk,mk->m", g, method.A, g)
+    known = (spread <= _EXACT * f**2) | np.isinf(f) | (f <= _ROUNDING * fit.sigma**2)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where((spread <= _EXACT * f**2) | np.isinf(f), np.inf, 2.0 * f**2 / spread)
+        return np.where(known, np.inf, 2.0 * f**2 / spread)

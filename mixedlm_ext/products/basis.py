@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design.rank import independent_columns
-from mixedlm_ext.linalg.blas import matmul
+from mixedlm_ext.linalg.blas import matmul, narrow_product
 from mixedlm_ext.linalg.orthogonal import constant_coefficients, orthonormal_basis, whiten
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.products.noise import Noise
@@ -79,7 +79,7 @@ class Basis:
         if self.centring is not None:
             a, m, _ = self.centring
             X = X - np.outer(X @ a, m)
-        return matmul(X, self.inverse)
+        return narrow_product(X, self.inverse)
 
 
 def column_basis(X: Array, noise: Noise, dependent: bool = False) -> tuple[Array, Basis, Index]:

@@ -22,7 +22,7 @@ from mixedlm_ext.products.transform import orthonormal, with_random_columns
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-__all__ = ["kept_columns", "moved", "settled", "with_levels"]
+__all__ = ["kept_columns", "moved", "settled", "turn", "with_levels"]
 
 
 def kept_columns(cp: CrossProducts, columns: Index) -> CrossProducts:
@@ -83,7 +83,7 @@ def moved(
     Zr = [cp.block(np.column_stack([matmul(cp.ZX, M), Zy]), i) for i in order]
     whole = [np.zeros((k, n, layout.p + 1)) for k, n in layout.shapes]
     diagonal = [np.zeros((k, k, n)) for k, n in layout.shapes]
-    turns = [_turn(own, layout, i, block) for block, i in enumerate(order)]
+    turns = [turn(own, layout, i, block) for block, i in enumerate(order)]
     for block, i in enumerate(order):
         whole[block][:, levels[i]] = np.tensordot(turns[block], Zr[block], axes=(0, 0))
         diagonal[block][:, :, levels[i]] = small.congruence(turns[block], cp.diagonal[i])
@@ -107,7 +107,7 @@ def moved(
     )
 
 
-def _turn(own: Layout, layout: Layout, i: int, block: int) -> Array:
+def turn(own: Layout, layout: Layout, i: int, block: int) -> Array:
     """Return M of a block with Z₁ = ZM: terms stand where the layouts say."""
     M = np.zeros((own.shapes[i][0], layout.shapes[block][0]))
     for old, new in zip(own.places, layout.places, strict=True):

@@ -97,7 +97,8 @@ def combine(*summaries: Any) -> Summary:
     Parameters
     ----------
     *summaries : Summary or path
-        Of the same formula; paths are those of files that `Summary.save` wrote.
+        Of the same formula, each by itself or all in one list; paths are those of files that
+        `Summary.save` wrote.
 
     Returns
     -------
@@ -118,6 +119,8 @@ def combine(*summaries: Any) -> Summary:
     >>> combine(*parts)
     <Summary: Yield ~ 1 + (1 | Batch), 30 rows, 6 levels of Batch>
     """
+    if len(summaries) == 1 and isinstance(summaries[0], list | tuple):
+        summaries = tuple(summaries[0])
     if not summaries:
         raise DataError("there is no summary to combine. Pass those of the sites, or their files.")
     read = [s if isinstance(s, Summary) else _read(s) for s in summaries]
@@ -129,11 +132,10 @@ def _read(given: Any) -> Summary:
     """Read a summary from a file, or say that there is none."""
     if isinstance(given, str | os.PathLike):
         return Summary.load(given)
-    what = f"a {type(given).__name__}"
-    way_out = (
-        " Pass each by itself: combine(*summaries)." if isinstance(given, list | tuple) else ""
+    raise DataError(
+        f"combine takes summaries or paths of their files, not a {type(given).__name__}. Pass each "
+        "by itself, or all in one list: combine(summaries)."
     )
-    raise DataError(f"combine takes summaries or paths of their files, not {what}.{way_out}")
 
 
 def _name(given: Any, i: int) -> str:

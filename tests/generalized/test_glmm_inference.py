@@ -257,6 +257,8 @@ def test_bootstrap_agrees_with_wald(cbpp: Any) -> None:
     ratio = found.bse[cbpp.params.index] / cbpp.bse
     assert ((ratio > 0.75) & (ratio < 1.35)).all()
     assert (found.conf_int().loc["period[T.2]"] < 0).all()
+    limits = cbpp.conf_int(alpha=0.1, method="bootstrap", n=20, rng=1)
+    pd.testing.assert_frame_equal(limits, cbpp.bootstrap(20, rng=1).conf_int(0.1))
 
 
 def test_influence_by_refits(cbpp: Any) -> None:

@@ -286,9 +286,14 @@ def test_files_of_other_kinds(site: Summary, tmp_path: Path) -> None:
         Summary.load(path)
 
 
-def test_a_list_of_summaries_is_told_how_to_pass_them() -> None:
-    with pytest.raises(DataError, match=r"Pass each by itself: combine\(\*summaries\)"):
-        combine(["a.npz", "b.npz"])
+def test_summaries_may_come_in_one_list() -> None:
+    sums = [summarize(FORMULA, part, levels=WARDS) for part in by_site(hospitals())]
+    together, each = combine(sums), combine(*sums)
+    assert_same(pooled(together), pooled(each))
+    with pytest.raises(DataError, match="all in one list"):
+        combine(sums, sums)
+    with pytest.raises(DataError, match="no summary to combine"):
+        combine([])
 
 
 @pytest.mark.parametrize("c", [0, 500, 5000, 50_000])

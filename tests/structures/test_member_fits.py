@@ -266,8 +266,6 @@ def test_what_cannot_be_done_says_so() -> None:
     result = fitted("weighted")
     with pytest.raises(DesignError, match="belong to several levels"):
         result.influence("mm(t1, t2, t3)")
-    with pytest.raises(DesignError, match="a predictor does not know the members"):
-        result.to_predictor()
     with pytest.raises(FitError, match="kind='parametric'"):
         result.bootstrap(5, kind="wild")
     for draw in (plots.dotplot, plots.shrinkage):

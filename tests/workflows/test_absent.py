@@ -9,9 +9,10 @@ import re
 from typing import Any
 
 import pytest
+from statsmodels.genmod.families import Binomial
 
 import mixedlm_ext
-from mixedlm_ext import MixedLM, MixedLMResults, absent, datasets
+from mixedlm_ext import MixedGLM, MixedLM, MixedLMResults, absent, datasets
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +24,13 @@ def model() -> MixedLM:
 @pytest.fixture(scope="module")
 def result(model: MixedLM) -> Any:
     return model.fit()
+
+
+@pytest.fixture(scope="module")
+def generalized() -> Any:
+    data = datasets.cbpp.load_pandas().data
+    formula = "incidence / size ~ period + (1 | herd)"
+    return MixedGLM.from_formula(formula, data, Binomial(), weights="size").fit()
 
 
 def message(owner: Any, name: str) -> str:
@@ -57,7 +65,7 @@ def test_results_know_the_names_of_lme4(name: str, meant: str, result: Any) -> N
 
 @pytest.mark.parametrize("name", sorted(absent.R_RESULTS))
 def test_what_is_meant_is_there(name: str, result: Any) -> None:
-    if hasattr(result, name):
+    if hasattr(result, name) or name in absent.RESULTS:
         return
     said = message(result, name)
     way = absent.R_RESULTS[name]
@@ -68,6 +76,34 @@ def test_what_is_meant_is_there(name: str, result: Any) -> None:
             continue
         for part in first.split("."):
             owner = getattr(owner, part)
+
+
+@pytest.mark.parametrize("name", sorted(absent.R_RESULTS))
+def test_generalized_results_name_nothing_that_they_lack(name: str, generalized: Any) -> None:
+    if hasattr(generalized, name) or name in absent.GLM_RESULTS:
+        return
+    said, way = message(generalized, name), absent.R_RESULTS[name]
+    first = re.split(r"\W", way)[0]
+    if way.startswith(("'", "mixedlm_ext")) or hasattr(generalized, first):
+        assert said.endswith((f" {way}?", f" {way!r}?"))
+    else:
+        assert said.endswith(f"{first}, {absent.GLM_RESULTS[first]}.")
+
+
+def test_generalized_results_say_why_they_lack_what_linear_ones_have(generalized: Any) -> None:
+    lacking = {n for n in dir(MixedLMResults) if n[0] != "_"} - {
+        n for n in dir(generalized) if n[0] != "_"
+    }
+    own = {"fit_again", *absent.INHERITED}  # what only the package asks for, and what none has
+    assert lacking - own <= set(absent.GLM_RESULTS)
+    for sentence in absent.GLM_RESULTS.values():
+        for way in re.findall(r"(\w+)\(", sentence.partition("Use ")[2]):
+            assert way == "get_influence" or hasattr(generalized, way), sentence
+
+
+@pytest.mark.parametrize("name", ["jac", "covjak", "hessvv", "scoreobsv", "bsehjj", "nlfun"])
+def test_no_near_name_is_one_that_is_refused(name: str, result: Any) -> None:
+    assert not any(f"'{refused}'" in message(result, name) for refused in absent.INHERITED)
 
 
 @pytest.mark.parametrize(

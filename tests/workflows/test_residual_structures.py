@@ -614,9 +614,6 @@ def test_other_searches_end_there_too(name: str, results: dict[str, Any]) -> Non
 @pytest.mark.parametrize(
     "call",
     [
-        lambda r: r.icc(),
-        lambda r: r.r2(),
-        lambda r: r.total_variance(),
         lambda r: r.get_influence(),
         lambda r: r.model.power("x = 0", [0, 0, 0], covariances=[1.0, 1.0]),
         lambda r: r.robust_cov(cluster="item"),

@@ -347,6 +347,25 @@ def test_variables_of_the_callers_scope() -> None:
          "keyword argument 'weight'. Did you mean 'weights'?"),
         (lambda m: MixedLM(m.endog, m.exog, m.random, ofset=1), "MixedLM() got an unexpected "
          "keyword argument 'ofset'. Did you mean 'offset'?"),
+        (lambda m: MixedLM.from_formula(SLEEPSTUDY, load(), family="poisson"), "Other families are "
+         "those of MixedGLM.from_formula(formula, data, family=...)."),
+        (lambda m: MixedLM.from_formula(SLEEPSTUDY, load(), REML=False), "REML or ML is chosen by "
+         "fit(reml=...)."),
+        (lambda m: m.fit().bootstrap(nsim=9), "bootstrap() got an unexpected keyword argument "
+         "'nsim'. Did you mean 'n'? It takes n, kind, statistic, rng, n_jobs, progress, use_u."),
+        (lambda m: m.fit().simulate(seed=1), "Did you mean 'rng'?"),
+        (lambda m: m.fit().predict(load(), allow_new_levels=True), "Did you mean 'new_levels'?"),
+        (lambda m: m.fit().predict(load(), se_fit=True), "those of get_prediction(...)"),
+        (lambda m: m.fit().anova(ddf="kr"), "by with_ddf('kenward-roger') of a result. It takes "
+         "type."),
+        (lambda m: m.fit().residuals(type="pearson"), "Did you mean 'kind'?"),
+        (lambda m: m.fit().varcorr(x=1), "It takes none."),
+        (lambda m: m.fit().conf_int(level=0.9), "conf_int() got an unexpected keyword argument "
+         "'level'. Did you mean 'alpha'?"),
+        (lambda m: m.fit().conf_int(parm="Days"), "Did you mean 'cols'?"),
+        (lambda m: m.fit().conf_int(method="bootstrap", seed=1), "bootstrap() got an unexpected "
+         "keyword argument 'seed'. Did you mean 'rng'?"),
+        (lambda m: m.fit().get_prediction(load(), level=0.9), "Intervals take alpha="),
     ],
 )  # fmt: skip
 def test_unknown_keyword_arguments(call: Any, message: str) -> None:

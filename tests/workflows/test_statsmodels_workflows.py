@@ -94,14 +94,28 @@ def test_mediation(mixed: str) -> None:
 
 
 def test_mediated_effect_is_the_product_of_two_coefficients() -> None:
+    n_rep = 320  # a Monte Carlo error of some 2 % of the effects
     outcome = MixedLM.from_formula("y ~ med*t + x + f + (1 | g)", DATA)
     mediator = MixedLM.from_formula("med ~ x + t + (1 | g)", DATA)
     mediation = Mediation(outcome, mediator, "x", "med", moderators={"t": 1})
-    result = seeded(mediation.fit, 3, n_rep=80)
-    b, a = outcome.fit().params, mediator.fit().params
-    estimates = result.summary()["Estimate"]
-    assert_allclose(estimates["ACME (average)"], a["x"] * (b["med"] + b["med:t"]), atol=0.04)
-    assert_allclose(estimates["ADE (average)"], b["x"], atol=0.04)
+    simulated = seeded(mediation.fit, 3, n_rep=n_rep)
+    r, m = outcome.fit(), mediator.fit()
+    total = r.params.index.isin(["med", "med:t"]).astype(float)
+    slope, slope_var = total @ r.params, total @ r.cov_params() @ total
+    a, a_var = m.params["x"], m.cov_params().loc["x", "x"]
+    # A draw of the mediated effect is B(A + e): both coefficients from their sampling
+    # distributions, e the difference of two mean mediators, with effects of 60 groups of 4 rows.
+    e_var = 2 * (m.varcorr()["variance"] / [60, 240]).sum()
+    draw_var = {
+        "ACME": slope**2 * (a_var + e_var) + slope_var * (a**2 + a_var + e_var),
+        "ADE": r.cov_params().loc["x", "x"],
+    }
+    for name, expected in {"ACME": slope * a, "ADE": r.params["x"]}.items():
+        draws = getattr(simulated, f"{name}_avg")
+        # Means and deviations of n normal draws, within three of their own standard errors.
+        sd = np.sqrt(draw_var[name])
+        assert_allclose(draws.mean(), expected, rtol=0, atol=3 * sd / np.sqrt(n_rep))
+        assert_allclose(draws.std(ddof=1), sd, rtol=3 / np.sqrt(2 * n_rep))
 
 
 def test_mediation_with_a_boolean_exposure_and_arrays() -> None:

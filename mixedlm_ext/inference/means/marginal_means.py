@@ -11,7 +11,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from mixedlm_ext.arguments import refuse_unknown
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.display import page
 from mixedlm_ext.errors import FitError, check_choice, check_probability
@@ -22,6 +21,7 @@ from mixedlm_ext.inference.means.link_scale import scale_of
 from mixedlm_ext.inference.means.reference_grid import average_cells
 from mixedlm_ext.inference.means.response_scale import ResponseScale
 from mixedlm_ext.inference.means.specs import read_specs, refuse_later
+from mixedlm_ext.keywords import refuse_unknown
 from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.tables import Table
 

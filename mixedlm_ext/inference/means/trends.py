@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedlm_ext.arguments import refuse_unknown
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.errors import FitError, did_you_mean, shown
@@ -16,6 +15,7 @@ from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.inference.means.marginal_means import MarginalMeans
 from mixedlm_ext.inference.means.reference_grid import ReferenceGrid, average_cells, evaluate_cells
 from mixedlm_ext.inference.means.specs import read_specs, refuse_later
+from mixedlm_ext.keywords import refuse_unknown
 
 Array = NDArray[np.float64]
 

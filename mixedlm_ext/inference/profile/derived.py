@@ -20,12 +20,13 @@ from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.profile.coordinates import TotalHeld
 from mixedlm_ext.inference.profile.points import maximum
-from mixedlm_ext.inference.profile.residual_share import residual_variance
+from mixedlm_ext.inference.profile.residual_share import mean_residual_variance, residual_variance
 from mixedlm_ext.inference.profile.shares import (
     Choice,
     Parts,
     by_profile,
     check_arguments,
+    check_constant,
     check_linear,
     explained,
     interval_table,
@@ -38,7 +39,9 @@ Array = NDArray[np.float64]
 __all__ = ["heritability", "icc", "r2", "total_variance"]
 
 
-def icc(fit: Fit, alpha: float = 0.05, method: str = "delta") -> pd.DataFrame:
+def icc(
+    fit: Fit, alpha: float = 0.05, method: str = "delta", stratum: str | None = None
+) -> pd.DataFrame:
     """Intraclass correlations: each grouping factor's share of the variance.
 
     Parameters
@@ -48,6 +51,10 @@ def icc(fit: Fit, alpha: float = 0.05, method: str = "delta") -> pd.DataFrame:
     method : {"delta", "profile"}
         Intervals by the delta method on the logit scale, or by profile likelihood (and then
         estimates by maximum likelihood).
+    stratum : str, optional
+        Where residuals have a variance in each stratum (``variance="sex"``): the stratum whose
+        residual variance counts, by its name in `varcorr`; their mean over the data by default.
+        Profiles know the first one only.
 
     Returns
     -------
@@ -59,7 +66,7 @@ def icc(fit: Fit, alpha: float = 0.05, method: str = "delta") -> pd.DataFrame:
     Raises
     ------
     FitError
-        If an argument makes no sense.
+        If an argument makes no sense, or there is no such stratum.
 
     Notes
     -----
@@ -70,8 +77,9 @@ def icc(fit: Fit, alpha: float = 0.05, method: str = "delta") -> pd.DataFrame:
 
     X_t the columns of the terms t of g with covariance matrix Σ_t, which for an intercept is
     its variance (Johnson 2014, Methods in Ecology and Evolution 5, 944-946). With weights σ²
-    stands for its mean over the data, σ² mean(1/w). Variance of the fixed effects does not
-    count.
+    stands for its mean over the data, σ² mean(1/w), and with ``variance=`` for that of the
+    variances of the residuals, σ² mean(δ²/w). Correlations of residuals, and variance of the fixed
+    effects, do not count.
 
     Examples
     --------
@@ -85,7 +93,7 @@ def icc(fit: Fit, alpha: float = 0.05, method: str = "delta") -> pd.DataFrame:
     check_arguments(alpha, method)
     groups = dict.fromkeys(term.group for term in fit.design.terms)
     chosen = {group: _of_group(group) for group in groups}
-    return shares_of(Parts(fit), chosen, alpha, method)
+    return shares_of(Parts(fit, mean_residual_variance(fit, stratum)), chosen, alpha, method)
 
 
 def _of_group(group: str) -> Choice:
@@ -152,10 +160,10 @@ def heritability(
     known = [t.name for t in fit.design.terms if t.related is not None and not t.has_members]
     if not known:
         raise FitError(
-            "no random term has a known covariance, so that there is no heritability. Write "
-            "(1 | gr(id, cov=A)) for the additive effects; shares of factors are icc()."
+            "no random term has levels of a known covariance, so that there is no heritability. "
+            "Write (1 | gr(id, cov=A)) for the additive effects; shares of factors are icc()."
         )
-    parts = Parts(fit, base=True, residual=residual_variance(fit, stratum))
+    parts = Parts(fit, residual_variance(fit, stratum), base=True)
     return shares_of(parts, {name: _named(name) for name in known}, alpha, method)
 
 
@@ -164,7 +172,9 @@ def _named(name: str) -> Choice:
     return lambda term: term.name == name
 
 
-def total_variance(fit: Fit, alpha: float = 0.05, method: str = "delta") -> pd.DataFrame:
+def total_variance(
+    fit: Fit, alpha: float = 0.05, method: str = "delta", stratum: str | None = None
+) -> pd.DataFrame:
     """Variance of an observation about the fixed effects, on average over the data.
 
     Parameters
@@ -174,6 +184,8 @@ def total_variance(fit: Fit, alpha: float = 0.05, method: str = "delta") -> pd.D
     method : {"delta", "profile"}
         Interval by the delta method on the log scale, or by profile likelihood (and then the
         estimate by maximum likelihood).
+    stratum : str, optional
+        As for `icc`.
 
     Returns
     -------
@@ -199,25 +211,30 @@ def total_variance(fit: Fit, alpha: float = 0.05, method: str = "delta") -> pd.D
     total    4215.3  1534.0    2065.7    8601.9
     """
     check_arguments(alpha, method)
-    parts = Parts(fit)
+    parts = Parts(fit, mean_residual_variance(fit, stratum))
     if method == "delta":
         return interval_table([total(parts).interval(parts, alpha)], ["total"])
     if fit.fixed_sigma is not None:
         raise FitError("sigma is fixed, so the total variance has no profile. Use method='delta'.")
     check_linear(fit)
+    check_constant(parts)
     top = maximum(fit)
-    estimate = top.estimates.sigma**2 * (parts.c + parts.average(top.theta, parts.N))
+    parts = parts.of(top)
+    theta = top.theta[: len(parts.theta)]  # parameters of residuals are behind them
+    estimate = top.estimates.sigma**2 * (parts.c + parts.average(theta, parts.N))
     held = TotalHeld(parts.A, parts.c)
     return by_profile(fit, top, "total", ["total"], [(estimate, held)], alpha)
 
 
-def r2(fit: Fit, alpha: float = 0.05) -> pd.DataFrame:
+def r2(fit: Fit, alpha: float = 0.05, stratum: str | None = None) -> pd.DataFrame:
     """Nakagawa's R²: the variance explained by fixed effects, and by all effects.
 
     Parameters
     ----------
     alpha : float
         One minus the level of the intervals.
+    stratum : str, optional
+        As for `icc`.
 
     Returns
     -------
@@ -228,7 +245,7 @@ def r2(fit: Fit, alpha: float = 0.05) -> pd.DataFrame:
     Raises
     ------
     FitError
-        If alpha makes no sense.
+        If alpha makes no sense, or there is no such stratum.
 
     Notes
     -----
@@ -253,6 +270,6 @@ def r2(fit: Fit, alpha: float = 0.05) -> pd.DataFrame:
     conditional     0.799  0.044     0.700     0.871
     """
     check_arguments(alpha, "delta")
-    parts = Parts(fit)
+    parts = Parts(fit, mean_residual_variance(fit, stratum))
     rows = [explained(parts, random).interval(parts, alpha) for random in (False, True)]
     return interval_table(rows, ["marginal", "conditional"])

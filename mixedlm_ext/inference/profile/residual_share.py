@@ -1,4 +1,4 @@
-"""The residual variance of one observation, where residuals have a structure: one number."""
+"""The residual variance of an observation: of a stratum, or on average over the data."""
 
 from __future__ import annotations
 
@@ -7,18 +7,46 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.errors import FitError, did_you_mean
 from mixedlm_ext.estimation.fit import Fit
-from mixedlm_ext.products.noise import noise_of_weights
+from mixedlm_ext.products.noise import noise_of, noise_of_weights
 from mixedlm_ext.residual.structure import ResidualStructure
 
 Array = NDArray[np.float64]
 
-__all__ = ["residual_variance"]
+__all__ = ["mean_residual_variance", "residual_variance"]
 
 
-def residual_variance(fit: Fit, stratum: str | None) -> tuple[float, Array] | None:
-    """Return the variance of a residual over σ², and its derivatives in z; None without structure.
+def mean_residual_variance(fit: Fit, stratum: str | None = None) -> tuple[float, Array]:
+    """Return the mean variance of the residuals over σ², and its derivatives in z.
+
+    Parameters
+    ----------
+    fit : Fit
+    stratum : str, optional
+        That of one stratum of ``variance=``, by its name in varcorr(), in place of the mean.
+
+    Raises
+    ------
+    FitError
+        If there is no such stratum, or the variances are no strata.
+    """
+    if stratum is not None:
+        return residual_variance(fit, stratum)
+    require_rows(fit.design)
+    structure = fit.design.residual
+    variances = noise_of(fit.design).variances
+    slopes = np.zeros(0 if structure is None else len(structure.parameters))
+    if structure is not None and structure.variances:
+        rows = fit.design.residual_rows
+        assert rows is not None
+        slopes[structure.n_rho :] = 2.0 * structure.slopes_of_eta * (variances @ rows.x) / fit.n
+    return float(variances.mean()), slopes
+
+
+def residual_variance(fit: Fit, stratum: str | None) -> tuple[float, Array]:
+    """Return the one variance that residuals have, over σ², and its derivatives in z.
 
     Parameters
     ----------
@@ -29,7 +57,8 @@ def residual_variance(fit: Fit, stratum: str | None) -> tuple[float, Array] | No
     Raises
     ------
     FitError
-        If there is no such stratum, or the variances are no strata.
+        If there is no such stratum, the variances are no strata, or there are several and none is
+        named.
     """
     structure = fit.design.residual
     parts = () if structure is None else structure.variances
@@ -38,17 +67,17 @@ def residual_variance(fit: Fit, stratum: str | None) -> tuple[float, Array] | No
             f"stratum={stratum!r} names a stratum of variance=, which this model has not. Leave "
             "it out."
         )
-    if structure is None:
-        return None
     for part in parts:
         if part.levels is None:
             raise FitError(
                 f"the residual variance of this model goes with {part.text}: there is no one share "
-                "of it. Take variances from varcorr(), and intervals from bootstrap(statistic=...)."
+                "of it. Take variances from varcorr(), icc() for the mean over the data, and "
+                "intervals from bootstrap(statistic=...)."
             )
-    slopes = np.zeros(len(structure.parameters))
+    require_rows(fit.design)
+    slopes = np.zeros(0 if structure is None else len(structure.parameters))
     size = float(noise_of_weights(fit.design).variances.mean())
-    if not parts:
+    if structure is None or not parts:
         return size, slopes
     eta, slopes[structure.n_rho :] = _log_sd(structure, stratum)
     variance = size * float(np.exp(2.0 * eta))

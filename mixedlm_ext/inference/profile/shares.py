@@ -26,7 +26,6 @@ from mixedlm_ext.inference.profile.path import trace
 from mixedlm_ext.inference.profile.points import Maximum, maximum, quantity_held
 from mixedlm_ext.inference.profile.profile import check_level, cutoff
 from mixedlm_ext.inference.profile.profiling import better_maximum, profile_note, warn_of_better
-from mixedlm_ext.products.noise import noise_of
 from mixedlm_ext.structures.derivatives import curvature, gamma_derivatives
 from mixedlm_ext.tables import Table
 
@@ -37,6 +36,7 @@ __all__ = [
     "Parts",
     "by_profile",
     "check_arguments",
+    "check_constant",
     "check_linear",
     "explained",
     "interval_table",
@@ -66,11 +66,7 @@ def shares_of(parts: Parts, chosen: dict[str, Choice], alpha: float, method: str
         rows = [share(parts, parts.N_of(own)).interval(parts, alpha) for own in chosen.values()]
         return interval_table(rows, list(chosen))
     check_linear(fit)
-    if parts.c_slope.any():
-        raise FitError(
-            "this has no profile where the stratum's variance is not that of the first. Use "
-            "method='delta'."
-        )
+    check_constant(parts)
     top = maximum(fit)
     parts = parts.of(top)
     theta = top.theta[: len(parts.theta)]  # parameters of residuals are behind them
@@ -91,35 +87,25 @@ class Parts:
     Parameters
     ----------
     fit : Fit
+    residual : (float, ndarray (K,))
+        The residual variance of an observation over σ², and its derivatives in z.
     base : bool
         Whether levels of a known covariance K count with the variance of the term, as founders do,
         not with K_ll times it.
-    residual : (float, ndarray (K,)), optional
-        Where residuals have a structure: the variance of one over σ², and its derivatives in z.
     """
 
-    def __init__(
-        self, fit: Fit, base: bool = False, residual: tuple[float, Array] | None = None
-    ) -> None:
-        if fit.design.residual is not None and residual is None:
-            raise FitError(
-                "shares of the variance and their intervals are for residuals without a structure; "
-                f"those of this model have {fit.design.residual.text}. Take them from varcorr(), "
-                "and intervals from bootstrap(statistic=...)."
-            )
+    def __init__(self, fit: Fit, residual: tuple[float, Array], base: bool = False) -> None:
         require_rows(fit.design)
         self.fit, self.base = fit, base
         self.theta = fit.problem.covariance.standardize(fit.theta)
-        # the mean residual variance of an observation over σ²
-        mean = float(noise_of(fit.design).variances.mean())
-        self.c, self.c_slope = (mean, np.zeros(0)) if residual is None else residual
+        self.c, self.c_slope = residual
 
     def of(self, top: Maximum) -> Parts:
         """Return the same for the columns in which a maximum was found."""
         if top.model is None:
             return self
         fit = replace(self.fit, problem=top.problem)
-        return Parts(fit, self.base, (self.c, self.c_slope))
+        return Parts(fit, (self.c, self.c_slope), self.base)
 
     @cached_property
     def N(self) -> list[Array]:
@@ -147,7 +133,9 @@ class Parts:
                 if term.related is not None and not (self.base and not term.has_members):
                     # the variance of a level is K_ll times that of the term
                     own = term.related.diagonal
-                    if own is None:
+                    if own is None and term.related.weights is not None:
+                        own = term.related.variances_of_rows(term.related.weights)
+                    elif own is None:
                         own = level_variances(self.fit.problem, place.block)
                     X = X * np.sqrt(own[term.codes])[:, None]
                 N[place.block][place.own, place.own] = X.T @ X / len(X)
@@ -182,13 +170,12 @@ class Parts:
         return out
 
     def gradient(
-        self, theta: Array, log_sigma: float, beta: Array | None = None, z: Array | None = None
+        self, theta: Array, z: Array, log_sigma: float, beta: Array | None = None
     ) -> Array:
         """Put the parts of a gradient in ψ together."""
-        theta = theta if z is None else np.concatenate([theta, z])
         sigma = [] if self.fit.fixed_sigma is not None else [log_sigma]
         return np.concatenate(
-            [theta, sigma, np.zeros(len(self.fit.beta)) if beta is None else beta]
+            [theta, z, sigma, np.zeros(len(self.fit.beta)) if beta is None else beta]
         )
 
 
@@ -220,7 +207,7 @@ def share(parts: Parts, N: list[Array]) -> Quantity:
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = parts.slope(theta, N) / own - parts.slope(theta, others) / rest
     value = float(logit(own / (own + rest)))
-    return Quantity(value, parts.gradient(slope, 0.0, z=-parts.c_slope / rest), share=True)
+    return Quantity(value, parts.gradient(slope, -parts.c_slope / rest, 0.0), share=True)
 
 
 def total(parts: Parts) -> Quantity:
@@ -228,7 +215,7 @@ def total(parts: Parts) -> Quantity:
     relative = parts.c + parts.average(parts.theta, parts.N)
     value = float(np.log(parts.fit.sigma**2 * relative))
     slope = parts.slope(parts.theta, parts.N) / relative
-    return Quantity(value, parts.gradient(slope, 2.0), share=False)
+    return Quantity(value, parts.gradient(slope, parts.c_slope / relative, 2.0), share=False)
 
 
 def explained(parts: Parts, random: bool) -> Quantity:
@@ -241,7 +228,8 @@ def explained(parts: Parts, random: bool) -> Quantity:
     with np.errstate(divide="ignore", invalid="ignore"):
         theta = scale * q_slope / explained if random else -q_slope / (parts.c + q)
         log_sigma = 2.0 * scale * q / explained - 2.0 if random else -2.0
-        gradient = parts.gradient(theta, log_sigma, fixed_slope / explained)
+        z = -scale * parts.c_slope / unexplained
+        gradient = parts.gradient(theta, z, log_sigma, fixed_slope / explained)
     value = float(logit(explained / (explained + unexplained)))
     return Quantity(value, gradient, share=True)
 
@@ -286,6 +274,15 @@ def check_linear(fit: Fit) -> None:
         name = fit.problem.covariance.shaped[0].term.structure.name
         raise FitError(
             f"this has no profile in a model with a term of structure {name!r}. Use method='delta'."
+        )
+
+
+def check_constant(parts: Parts) -> None:
+    """Refuse a profile where the residual variance over σ² is a parameter."""
+    if parts.c_slope.any():
+        raise FitError(
+            "this has no profile where the residual variance is not that of the first stratum. "
+            "Use method='delta'."
         )
 
 
