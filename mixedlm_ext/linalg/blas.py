@@ -63,11 +63,14 @@ def narrow_product(X: Array, C: Array) -> Array:
     >>> narrow_product(np.array([[1.0, 2.0]]), np.array([[1.0, 3.0], [0.0, 4.0]]))
     array([[ 1., 11.]])
     """
-    if not _is_narrow(X) or C.shape[1] > _NARROW:
+    if not (X.size and _is_narrow(X)) or C.shape[1] > _NARROW:
         return matmul(X, C)
-    out = np.zeros((len(X), C.shape[1]), order="F")
-    for j, i in zip(*np.nonzero(C.T)):
-        out[:, j] += X[:, i] * C[i, j]
+    out = np.empty((len(X), C.shape[1]), order="F")
+    for j in range(C.shape[1]):
+        first, *others = np.flatnonzero(C[:, j]) if C[:, j].any() else (0,)
+        np.multiply(X[:, first], C[first, j], out=out[:, j])
+        for i in others:
+            out[:, j] += X[:, i] * C[i, j]
     return out
 
 

@@ -223,10 +223,10 @@ def _learn(
     dependent: bool = False,
 ) -> tuple[Layout, _Coordinates]:
     """Return a basis of X and y's coefficients on it, and the rows' coordinates."""
-    Q, basis, orthonormal = column_basis(X, noise, dependent)
+    Q, basis, kept = column_basis(X, noise, dependent)
     constant = constant_coefficients(X) if len(X) else None
     shift = 0.0 if constant is None else float(y.mean())
-    beta, residual = project(Q, basis.R, noise.root_times(y - shift), orthonormal)
+    beta, residual = project(Q, basis.R, noise.root_times(y - shift), kept)
     layout = Layout(
         shapes=tuple((b.k, b.effects) for b in blocks),
         places=tuple(places),
