@@ -14,7 +14,7 @@ def headline(design: Design, nobs: int) -> str:
     random = " + ".join(dict.fromkeys(f"({term.name})" for term in design.terms))
     arrays = f"{design.endog_name} ~ {' + '.join(design.x_names) or '0'} + {random}"
     levels = dict.fromkeys(f"{len(term.levels):,} levels of {term.group}" for term in design.terms)
-    text = arrays if design.formula is None else design.formula.text
+    text = arrays if design.formula is None else design.formula.written
     residuals = [] if design.residual is None else [f"residuals {design.residual.text}"]
     return ", ".join([text, *residuals, f"{nobs:,} observations", *levels])
 
