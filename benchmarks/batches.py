@@ -4,7 +4,8 @@
     python benchmarks/batches.py --rows 1e8 --dir /data
 
 The data are made with a seed: a hundred rows for each subject, with an intercept and a slope of its
-own, and ten items, ten times each, out of those around its place; N rows have N/10,000 items.
+own, and ten items, ten times each, out of those around its place; N rows have N/10,000 items. With
+--anywhere they are any of the items, so that a batch meets all of them.
 Memory is the largest that the process held.
 """
 
@@ -27,7 +28,7 @@ COLUMNS = ["y", "x", "subject", "item"]
 EACH = 100
 
 
-def make(path: Path, rows: int, items: int) -> None:
+def make(path: Path, rows: int, items: int, anywhere: bool = False) -> None:
     """Write the rows, subject by subject, in row groups of a million."""
     rng = np.random.default_rng(20261126)
     subjects = rows // EACH
@@ -35,7 +36,7 @@ def make(path: Path, rows: int, items: int) -> None:
     schema = pa.schema(
         [("y", pa.float64()), ("x", pa.float64()), ("subject", pa.int32()), ("item", pa.int32())]
     )
-    near = max(items // 100, 10)
+    near = items if anywhere else max(items // 100, 10)
     with pq.ParquetWriter(path, schema, compression="snappy") as file:
         for first in range(0, subjects, 10_000):
             own = np.arange(first, min(first + 10_000, subjects))
@@ -99,13 +100,15 @@ def main() -> None:
     parser.add_argument("--rows", type=float, default=1e6)
     parser.add_argument("--items", type=int)
     parser.add_argument("--dir", type=Path, default=Path("."))
+    parser.add_argument("--anywhere", action="store_true")
     parser.add_argument("--no-fit", action="store_true")
     given = parser.parse_args()
     rows = int(given.rows)
     items = given.items or max(rows // 10_000, 100)
-    path = given.dir / f"batches_{rows}_{items}.parquet"
+    where = "_anywhere" if given.anywhere else ""
+    path = given.dir / f"batches_{rows}_{items}{where}.parquet"
     if not path.exists():
-        make(path, rows, items)
+        make(path, rows, items, given.anywhere)
     print(f"{rows:,} rows, {rows // EACH:,} subjects, {items:,} items; "
           f"{path.stat().st_size / 1e9:.2f} GB of Parquet")  # fmt: skip
     one = min((scan(path) for _ in range(3)), key=lambda seconds: seconds[1])

@@ -285,7 +285,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
                 t.columns,
                 t.structure,
                 None if t.positions is None else t.positions.coordinates,
-                cov=None if t.has_members else t.related,
+                cov=t.related.among if t.has_members and t.related else t.related,
                 Z=t.member_rows.W if t.has_members else None,
                 names=t.levels if t.has_members else None,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,16 +12,17 @@ import pandas as pd
 from mixedlm_ext.batches.matrices import BatchRows
 from mixedlm_ext.design.checks import not_finite
 from mixedlm_ext.design.coefficients import same_column
-from mixedlm_ext.design.facts import KnownTerm, equal_columns, in_one_level
+from mixedlm_ext.design.facts import KnownTerm, in_one_level
 from mixedlm_ext.design.records import TermDesign, TermSpec
 from mixedlm_ext.linalg.blas import matmul
 
-__all__ = ["ColumnFacts", "NotFinite", "RowFacts", "SamePairs", "TermFacts", "VectorFacts"]
+__all__ = ["ColumnFacts", "Ends", "NotFinite", "RowFacts", "SamePairs", "TermFacts", "VectorFacts"]
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
 Truths = npt.NDArray[np.bool_]
-
+TwoEnds = tuple[Floats, Floats]
+"""The smallest and the largest values of columns."""
 
 _FEW_COLUMNS = 8
 
@@ -31,11 +33,11 @@ class VectorFacts:
     def __init__(self) -> None:
         self.n, self.low, self.high, self.total = 0, np.inf, -np.inf, 0.0
 
-    def see(self, values: Floats) -> None:
-        """Add the values of a batch."""
+    def see(self, values: Floats, ends: tuple[float, float] | None = None) -> None:
+        """Add the values of a batch, whose smallest and largest may be known."""
+        low, high = (values.min(), values.max()) if ends is None else ends
         self.n += len(values)
-        self.low = min(self.low, float(values.min()))
-        self.high = max(self.high, float(values.max()))
+        self.low, self.high = min(self.low, float(low)), max(self.high, float(high))
         self.total += float(values.sum())
 
     def absorb(self, other: VectorFacts, sign: int = 1) -> None:
@@ -69,10 +71,10 @@ class ColumnFacts:
         self.ones, self.gram = np.zeros(k), np.zeros((k, k))
         self.nonzero = np.zeros(k, np.intp)
 
-    def see(self, X: Floats) -> None:
-        """Add the rows of a batch."""
+    def see(self, X: Floats, ends: TwoEnds) -> None:
+        """Add the rows of a batch, the smallest and largest values of whose columns are known."""
         self.n += len(X)
-        low, high = _extremes(X)
+        low, high = ends
         self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
 
     def absorb(self, other: ColumnFacts, sign: int = 1) -> None:
@@ -91,7 +93,7 @@ class ColumnFacts:
             self.gram += matmul(stacked, stacked.T)
 
 
-def _extremes(X: Floats) -> tuple[Floats, Floats]:
+def _extremes(X: Floats) -> TwoEnds:
     """Return the smallest and largest values of columns; numpy is slow along few."""
     if X.shape[1] > _FEW_COLUMNS:
         return X.min(axis=0), X.max(axis=0)
@@ -116,9 +118,9 @@ class TermFacts(ColumnFacts):
         self.one_level = np.ones(k, dtype=bool)
         self.level = np.full(k, -1, dtype=np.intp)
 
-    def see_term(self, term: TermDesign) -> None:
+    def see_term(self, term: TermDesign, ends: TwoEnds) -> None:
         """Add the rows of a batch."""
-        self.see(term.X)
+        self.see(term.X, ends)
         if self._ordered and self.indicators:
             self.indicators = term.facts.indicators
         for j in np.flatnonzero(self.one_level):
@@ -164,21 +166,29 @@ class SamePairs:
         }
         self.equal = {key: value.copy() for key, value in self.near.items()}
 
-    def see(self, rows: BatchRows) -> None:
+    def see(self, rows: BatchRows, ends: Ends) -> None:
         """Compare the rows of a batch."""
         parts = [rows.X, *(term.X for term in rows.terms)]
         for (i, j), near in self.near.items():
-            for a, b in zip(*np.nonzero(near)):
-                near[a, b] = same_column(parts[i][:, a], parts[j][:, b])
             equal = self.equal[i, j]
-            if equal.any():
-                equal &= equal_columns(parts[i], parts[j])
+            for a, b in zip(*np.nonzero(equal)):
+                equal[a, b] = _is_equal(parts[i], ends.parts[i], a, parts[j], ends.parts[j], b)
+            for a, b in zip(*np.nonzero(near & ~equal)):  # what is equal is near
+                near[a, b] = same_column(parts[i][:, a], parts[j][:, b])
 
     def absorb(self, other: SamePairs) -> None:
         """Add the comparison of other rows."""
         for key in self.near:
             self.near[key] &= other.near[key]
             self.equal[key] &= other.equal[key]
+
+
+def _is_equal(A: Floats, ends: TwoEnds, a: int, B: Floats, others: TwoEnds, b: int) -> bool:
+    """Say whether two columns are equal in every row; their ends tell it of constants."""
+    (low, high), (low2, high2) = (e[a] for e in ends), (e[b] for e in others)
+    if not low == low2 <= high == high2:
+        return False
+    return low == high or np.array_equal(A[:, a], B[:, b])
 
 
 class NotFinite:
@@ -188,22 +198,47 @@ class NotFinite:
         self._first: dict[str, tuple[float, object]] = {}
         self._count: dict[str, int] = {}
 
-    def see(self, what: str, values: Floats, index: pd.Index) -> bool:
-        """Look at the values of a batch; say whether all are finite."""
-        if np.isfinite(values.sum()):
-            return True
+    def see(self, what: str, values: Floats, index: pd.Index) -> None:
+        """Look at the values of a batch, of which some may not be finite."""
         finite = np.isfinite(values)
         if finite.all():
-            return True
+            return
         row = int(np.flatnonzero(~finite)[0])
         self._first.setdefault(what, (float(values[row]), index[row]))
         self._count[what] = self._count.get(what, 0) + int(np.count_nonzero(~finite))
-        return False
 
     def check(self) -> None:
         """Raise for the first vector that has such values."""
         for what, (value, row) in self._first.items():
             raise not_finite(what, value, row, self._count[what] - 1)
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The smallest and largest values of a batch.
+
+    Attributes
+    ----------
+    y : tuple of float
+    parts : list of TwoEnds
+        Of the columns of X, and of each term.
+    """
+
+    y: tuple[float, float]
+    parts: list[TwoEnds]
+
+    @classmethod
+    def of(cls, rows: BatchRows) -> Ends:
+        """Look at all numbers: those that are undefined are both smallest and largest."""
+        parts = [rows.X, *(term.X for term in rows.terms)]
+        return cls((float(rows.y.min()), float(rows.y.max())), [_extremes(X) for X in parts])
+
+    @property
+    def finite(self) -> bool:
+        """Whether all numbers can be computed with."""
+        return bool(
+            np.isfinite(np.concatenate([self.y, *(e for own in self.parts for e in own)])).all()
+        )
 
 
 class RowFacts:
@@ -236,24 +271,21 @@ class RowFacts:
         self.not_finite = NotFinite()
         self._names, self._specs, self._response = names, specs, response
 
-    def are_finite(self, rows: BatchRows) -> bool:
-        """Say whether all numbers of a batch can be computed with."""
+    def note_not_finite(self, rows: BatchRows) -> None:
+        """Take note of the numbers of a batch that cannot be computed with."""
         index = rows.used.frame.index
-        fine = self.not_finite.see(f"response {self._response!r}", rows.y, index)
+        self.not_finite.see(f"response {self._response!r}", rows.y, index)
         places = ["the fixed part", *(f"the random term {spec.text}" for spec in self._specs)]
         names = [self._names, *(spec.columns for spec in self._specs)]
         parts = [rows.X, *(term.X for term in rows.terms)]
         for place, own, X in zip(places, names, parts, strict=True):
-            if np.isfinite(X.sum()) or np.isfinite(X).all():
-                continue
-            fine = False
             for j, name in enumerate(own):
                 self.not_finite.see(f"{name!r} in {place}", X[:, j], index)
-        return fine
 
     def see(
         self,
         rows: BatchRows,
+        ends: Ends,
         y: Floats,
         coordinates: tuple[Floats, Sequence[Sequence[Floats | None]]] | None,
     ) -> None:
@@ -262,25 +294,28 @@ class RowFacts:
         Parameters
         ----------
         rows : BatchRows
+        ends : Ends
+            Of the rows.
         y : ndarray (m,)
             Response less offset.
         coordinates : tuple of ndarray (m, p) and sequences of ndarray (m,), or None
             Those of X, and of the columns of each term; None if their inner products are those of
             the cross-products, as they are without weights.
         """
-        self.y.see(rows.y)
-        self.residual.see(y)
+        self.y.see(rows.y, ends.y)
+        self.residual.see(y, ends.y if rows.offset is None else None)
         if rows.offset is not None:
             self.offset.see(rows.offset)
         if rows.weights is not None:
             self.weights.see(rows.weights)
-        self.X.see(rows.X)
-        self.X.ones += np.ones(len(y)) @ rows.X
+        of_X, *of_terms = ends.parts
+        self.X.see(rows.X, of_X)
+        self.X.ones += rows.X.sum(axis=0)
         if self._counted:
             self.X.nonzero += np.count_nonzero(rows.X, axis=0)
-        for facts, term in zip(self.terms, rows.terms, strict=True):
-            facts.see_term(term)
-        self.pairs.see(rows)
+        for facts, term, own_ends in zip(self.terms, rows.terms, of_terms, strict=True):
+            facts.see_term(term, own_ends)
+        self.pairs.see(rows, ends)
         if coordinates is not None:
             Q, columns = coordinates
             self.X.see_coordinates(list(Q.T))

@@ -23,7 +23,7 @@ Bits = npt.NDArray[np.uint64]
 _MODULUS = 1 << 64
 _ODD = 0x9E3779B97F4A7C15
 """2⁶⁴ divided by the golden ratio: multiples of it are spread over all numbers."""
-_PIECE = 8192
+_PIECE = 1 << 15
 """Rows that are mixed at once: few enough for a processor's cache."""
 
 

@@ -201,6 +201,8 @@ class Coder:
             low, places = table
             if len(array) and low <= array.min() and array.max() < low + len(places):
                 shifted = array if low == 0 else array - low
+                if len(places) == len(self.levels):  # every number is a level: its own place
+                    return shifted.astype(np.intp, copy=False)
                 return places[shifted]
         return match_levels([values], self.levels)
 

@@ -33,7 +33,7 @@ Blocks = Sequence[Array]
 Directions = Sequence[tuple[int, Array]]
 Shapes = tuple[tuple[int, int], ...]
 
-__all__ = ["traces_by_differences", "traces_by_levels", "traces_of_dense"]
+__all__ = ["traces_along", "traces_by_differences", "traces_by_levels", "traces_of_dense"]
 
 _STEP = 1e-4
 """Step of the differences, relative to one plus the variances that it adds to."""
@@ -58,8 +58,8 @@ def traces_by_levels(
         changes = [change for _, change in coordinate_directions(covariance, theta)]
         if isinstance(D, LevelSquares):
             own = [D.support.squares(change) for change in changes]
-            return _along(own, D.values, D.support.take(U))
-        return _along([change[:, :, None] for change in changes], D, U)
+            return traces_along(own, D.values, D.support.take(U))
+        return traces_along([change[:, :, None] for change in changes], D, U)
     D = D.whole if isinstance(D, LevelSquares) else D
     UU = np.einsum("alp,blp->abl", U, U)
     across = np.einsum("alp,blq->abpq", U, U)
@@ -69,7 +69,7 @@ def traces_by_levels(
     return _paired(covariance, lambda i, j: products)
 
 
-def _along(directions: Sequence[Array], B: Array, U: Array) -> Array:
+def traces_along(directions: Sequence[Array], B: Array, U: Array) -> Array:
     """Return the traces of directions of one block, W̄ = blockdiag(B_l) - UU'.
 
     Directions are (k, k, levels), or (k, k, 1) where they are the same at all levels.

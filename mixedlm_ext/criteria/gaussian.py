@@ -71,6 +71,23 @@ class GaussianCriterion:
         """Evaluate at a standardized theta."""
         return GaussianEvaluation(self, solve(self.problem, theta))
 
+    def value_of(
+        self, logdet_L: float, logdet_RX: float, pwrss: float
+    ) -> tuple[float, float, float]:
+        """Return the criterion, the order of its rounding error, and σ² from log|M| and others."""
+        df, sigma = self.df, self.sigma
+        log_determinants = logdet_L + (logdet_RX if self.reml else 0.0)
+        if sigma is None:
+            scale = pwrss / df
+            rest = df * (1.0 + np.log(2.0 * np.pi * scale))
+        else:
+            scale = sigma**2
+            rest = df * np.log(2.0 * np.pi * scale) + pwrss / scale
+        value = float(log_determinants + self.constant + rest)
+        # r² is what is left of y'Wy, and log r² counts df times
+        lost = float(np.finfo(float).eps) * self.problem.cp.yy / pwrss
+        return value, 1e-13 * abs(value) + 10.0 * df * lost, scale
+
     def hessian(self, theta: Array) -> Array:
         """Return the Hessian: exact, or by differences of the gradient where that is cheaper."""
         e = self.at(theta)
@@ -111,22 +128,13 @@ class GaussianEvaluation:
     """
 
     has_exact = True
+    apart = None
 
     def __init__(self, criterion: GaussianCriterion, pls: PenalizedLeastSquares) -> None:
         self._criterion, self.pls = criterion, pls
         self.theta = pls.theta
-        df, sigma = criterion.df, criterion.sigma
-        log_determinants = pls.logdet_L + (pls.logdet_RX if criterion.reml else 0.0)
-        if sigma is None:
-            self.scale = pls.pwrss / df
-            rest = df * (1.0 + np.log(2.0 * np.pi * self.scale))
-        else:
-            self.scale = sigma**2
-            rest = df * np.log(2.0 * np.pi * self.scale) + pls.pwrss / self.scale
-        self.value = float(log_determinants + criterion.constant + rest)
-        # r² is what is left of y'Wy, and log r² counts df times
-        lost = float(np.finfo(float).eps) * criterion.problem.cp.yy / pls.pwrss
-        self.noise = 1e-13 * abs(self.value) + 10.0 * df * lost
+        parts = pls.logdet_L, pls.logdet_RX, pls.pwrss
+        self.value, self.noise, self.scale = criterion.value_of(*parts)
 
     @property
     def most_noise(self) -> float:

@@ -48,13 +48,12 @@ def level_blocks(cp: CrossProducts, factor: FactorProtocol, U: Array | None = No
 
 def _reported_root(cp: CrossProducts, i: int) -> Root | None:
     """Return the root of block i if effects Cb are reported, not b."""
-    members = any(place.members for place in cp.layout.places if place.block == i)
-    return None if members else cp.layout.root_of(i)
+    return next((place.shown for place in cp.layout.places if place.block == i), None)
 
 
 def _of_root(cp: CrossProducts, factor: FactorProtocol, i: int) -> Array:
     """Return the diagonal blocks of C ΛM⁻¹Λ' C'."""
-    C = cp.layout.root_of(i)
+    C = _reported_root(cp, i)
     assert C is not None
     k, levels = cp.shapes[i][0], int(C.shape[0])
     out = np.empty((k, k, levels))
@@ -84,7 +83,7 @@ def level_variances(problem: Problem, i: int) -> Array:
 def level_rows(cp: CrossProducts, i: int, levels: NDArray[np.intp]) -> Array:
     """Return what takes b to the effects of some levels of block i, dense (q, k, levels)."""
     k = cp.shapes[i][0]
-    C = cp.layout.root_of(i)
+    C = _reported_root(cp, i)
     out = np.zeros((cp.q, k, len(levels)))
     for a in range(k):
         own = cp.block(out[:, a], i)[a]

@@ -18,7 +18,7 @@ from mixedlm_ext.errors import FitError
 from mixedlm_ext.linalg.blas import cholesky, matmul
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.products.products import CrossProducts
-from mixedlm_ext.products.residual_sums import ResidualSums
+from mixedlm_ext.products.residual_short import ShortSums
 from mixedlm_ext.products.responses import Reduced, with_response
 from mixedlm_ext.solvers.base import FactorProtocol, SolverProtocol
 from mixedlm_ext.solvers.choice import solver_of
@@ -27,7 +27,7 @@ from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
 
-__all__ = ["PenalizedLeastSquares", "Problem", "degenerate", "problem_with", "solve"]
+__all__ = ["PenalizedLeastSquares", "Problem", "degenerate", "fixed_part", "problem_with", "solve"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Problem:
     cp: CrossProducts
     covariance: Covariance
     given: SolverProtocol | None = None
-    residual: ResidualSums | None = None
+    residual: ShortSums | None = None
     """What gives the cross-products where the residuals have a structure."""
 
     @cached_property
@@ -141,16 +141,27 @@ def solve(problem: Problem, theta: Array) -> PenalizedLeastSquares:
     cp = problem.cp
     L = _factor(problem, theta)  #                         LL' = Λ'Z'WZΛ + I              (18)
     C, N = L.solve(cp.Zyx)  #                              [c_u R_ZX]'[c_u R_ZX]          (48, 49)
+    RX, beta, pwrss, logdet_RX = fixed_part(cp, C)
+    b = N[:, 0] - matmul(N[:, 1:], beta)  #                b = ΛL⁻ᵀ(c_u - R_ZXβ)          (52)
+    return PenalizedLeastSquares(theta, L, N[:, 1:], RX, beta, b, pwrss, L.logdet, logdet_RX)
+
+
+def fixed_part(cp: CrossProducts, C: Array) -> tuple[Array, Array, float, float]:
+    """Return R_X, β, r² and log|R_X|² from C (1 + p, 1 + p), [c_u R_ZX]'[c_u R_ZX].
+
+    Raises
+    ------
+    FitError
+        If nothing of y or of X is left to the residual.
+    """
     RX = _cholesky(cp.XX - C[1:, 1:])  #                   R_X'R_X = X'WX - R_ZX'R_ZX     (50)
     Xy = cp.Xy - C[1:, 0]
     cbeta = solve_upper(RX, Xy, transpose=True)  #         R_X'c_β = X'Wy - R_ZX'c_u      (51)
     beta = solve_upper(RX, cbeta)  #                       R_Xβ = c_β                     (51)
-    b = N[:, 0] - matmul(N[:, 1:], beta)  #                b = ΛL⁻ᵀ(c_u - R_ZXβ)          (52)
     pwrss = cp.yy - C[0, 0] - cbeta @ cbeta  #             r² at the minimum
     if not pwrss > 0:
         raise degenerate()
-    logdet_RX = 2.0 * float(np.log(np.diag(RX)).sum())
-    return PenalizedLeastSquares(theta, L, N[:, 1:], RX, beta, b, float(pwrss), L.logdet, logdet_RX)
+    return RX, beta, float(pwrss), 2.0 * float(np.log(np.diag(RX)).sum())
 
 
 def _factor(problem: Problem, theta: Array) -> FactorProtocol:

@@ -161,7 +161,10 @@ class Design:
 
     @property
     def residual_rows(self) -> ResidualRows | None:
-        """What the rows have to do with it."""
+        """What the rows have to do with it; they must not be elsewhere."""
+        elsewhere = self.rows.elsewhere
+        if elsewhere is not None and self.residual is not None:
+            raise elsewhere.gone("what the structure of their residuals depends on")
         return self.rows.residual
 
     @property

@@ -97,7 +97,7 @@ def read_table(data: Any) -> Table:
     if isinstance(data, Mapping) and not data:
         raise DesignError("the data have no columns.")
     if isinstance(data, pd.DataFrame):
-        return Table(data, tuple(data.columns), data.index, data)
+        return Table(data, tuple(data.columns.tolist()), data.index, data)
     if is_polars(data) and hasattr(data, "get_column"):
         return Table(data, tuple(data.columns), pd.RangeIndex(len(data)), data)
     if isinstance(data, np.ndarray) and data.dtype.names:
@@ -183,15 +183,22 @@ def evaluation_columns(
             columns[name] = in_days(column, str(time))
             types[name] = ColumnType(str(time), f"{column.dtype}{zone}")
             continue
-        keeps = name in whole and isinstance(column.dtype, pd.CategoricalDtype)
-        values = column.array if keeps else plain_values(column)
-        as_factor = "OM" if use == "array" else "OMiuf" if use == "factor" else ""
-        if not isinstance(values, pd.Categorical) and values.dtype.kind in as_factor:
-            values = pd.Categorical.from_codes(*level_codes(values))
-        values = wide(values)
+        values = _prepared(column, use, name in whole)
         types[name] = _type_of(values, str(column.dtype))
         columns[name] = _as_used(values, use)
     return columns, types
+
+
+def _prepared(column: pd.Series, use: str, whole: bool) -> Any:
+    """An array in wide types, or a Categorical where that is what the column is used as."""
+    if use != "series" and isinstance(column.dtype, pd.StringDtype):
+        return pd.Categorical.from_codes(*level_codes(column))  # nothing there but text
+    keeps = whole and isinstance(column.dtype, pd.CategoricalDtype)
+    values = column.array if keeps else plain_values(column)
+    as_factor = "OM" if use == "array" else "OMiuf" if use == "factor" else ""
+    if not isinstance(values, pd.Categorical) and values.dtype.kind in as_factor:
+        values = pd.Categorical.from_codes(*level_codes(values))
+    return wide(values)
 
 
 def _as_used(values: Any, use: str) -> Any:

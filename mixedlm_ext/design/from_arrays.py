@@ -17,7 +17,7 @@ from mixedlm_ext.design.frame import one_per_row
 from mixedlm_ext.design.from_formula import unique_name
 from mixedlm_ext.design.grouping import combine_codes, level_codes
 from mixedlm_ext.design.known import KnownMatrix, places_of
-from mixedlm_ext.design.members import patterns
+from mixedlm_ext.design.members import at_columns, patterns
 from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.random_arrays import ArrayTerm, exog_columns, read_random_term
 from mixedlm_ext.design.records import RandomTerm, TermDesign
@@ -184,7 +184,11 @@ def _levels(
     """Return the codes of the used rows, the levels, and what these have in common."""
     if term.Z is not None and term.names is not None:
         rows = choice.take(term.factors[0]).to_numpy()
-        codes, related = patterns(sparse.csr_array(term.Z[rows]), term.names.rename(term.group))
+        Z, names, known = sparse.csr_array(term.Z[rows]), term.names, term.known
+        if known is not None:
+            place = places_of(names.rename(term.group), known, term.text)
+            Z, names = at_columns(Z, place, len(known.labels)), known.labels
+        codes, related = patterns(Z, names.rename(term.group), known)
         return codes, related.labels, related
     factors = [
         level_codes(choice.take(factor), name)

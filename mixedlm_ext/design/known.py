@@ -1,4 +1,4 @@
-"""Known covariances of the levels of a factor: a labelled matrix, its inverse, or a pedigree."""
+"""Known covariances of the levels of a factor, by a root or by the inverse."""
 
 from __future__ import annotations
 
@@ -10,68 +10,82 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from mixedlm_ext.design.column import is_polars
 from mixedlm_ext.design.keys import match_keys
 from mixedlm_ext.design.messages import quoted
-from mixedlm_ext.errors import DesignError, DesignWarning, warn_caller
+from mixedlm_ext.errors import DesignError
 from mixedlm_ext.linalg.precision import SparsePrecision
-from mixedlm_ext.linalg.semidefinite import Root, largest_part, root, sparse_root
+from mixedlm_ext.linalg.semidefinite import Root
 
-__all__ = ["KnownMatrix", "known_matrix", "places_of"]
+__all__ = ["KnownMatrix", "places_of"]
 
 Floats = npt.NDArray[np.float64]
 
 _ROUNDING = 1e-8
-"""Difference of K_lm and K_ml, relative to the largest entry, that is no more than rounding."""
-_SPARSE = 0.1
-"""Share of entries up to which a matrix is worth being treated as sparse."""
-_MOST = 15_000
-"""Levels of one dense matrix."""
-_LABELLED = (
-    "Pass a DataFrame whose index and columns are the levels, or a tuple (matrix, labels) for a "
-    "numpy array or a sparse matrix."
-)
+"""Relative difference of entries that is no more than rounding."""
+_CELLS = 4_000_000
+"""Numbers of K that are formed at once."""
 
 
 @dataclass(frozen=True, eq=False)
 class KnownMatrix:
     """The covariance K of the levels of a factor, up to the variance that is estimated.
 
-    Made by `mixedlm_ext.pedigree`, and by models from the matrices that they are given.
+    Made by `mixedlm_ext.pedigree`, and by models from the matrices that they are given. Where rows
+    have several members, what stands for levels are the patterns of members that occur, with the
+    effects Wb of those of the members, and K = WK_bW' is theirs.
 
     Attributes
     ----------
     labels : Index (l,)
-        The levels, in the order of K.
-    root : ndarray or sparse array (l, r), or None
-        C with K = CC', of the rank r of K.
+        The levels, in the order of K; the members.
+    root : ndarray or sparse array (patterns or l, r), or None
+        C with K = CC', of the rank r of K; W, where the precision of the members is known.
     precision : SparsePrecision or None
-        K⁻¹, where K has no root but this.
-    diagonal : ndarray (l,) or None
-        K_ll; None where only K⁻¹ is known.
-    members : bool
-        Whether the labels are those of the r columns of C, the members that make up the effects of
-        rows: C has a row for each pattern of members that occurs.
+        K⁻¹, or K_b⁻¹ of members, where there is no root but this.
+    diagonal : ndarray or None
+        K_ll; None where only a precision is known.
+    weights : csr_array (patterns, l), or None
+        W, where rows have several members.
+    among : KnownMatrix or None
+        K_b, where members are not independent.
     """
 
     labels: pd.Index
     root: Root | None = None
     precision: SparsePrecision | None = None
     diagonal: Floats | None = None
-    members: bool = False
+    weights: sparse.csr_array | None = None
+    among: KnownMatrix | None = None
+
+    @classmethod
+    def of_members(
+        cls, labels: pd.Index, weights: sparse.csr_array, among: KnownMatrix | None = None
+    ) -> KnownMatrix:
+        """Return the covariance of patterns of members from their weights (patterns, l)."""
+        root = weights if among is None else among.root_of_rows(weights)
+        precision = None if among is None else among.precision
+        diagonal = None if precision is not None else _squares(root)
+        return cls(labels, root, precision, diagonal, weights, among)
 
     def __len__(self) -> int:
         return len(self.labels) if self.root is None else int(self.root.shape[0])
 
     def __repr__(self) -> str:
-        what = "root" if self.precision is None else "precision"
         if self.members:
-            return f"<KnownMatrix of {len(self):,} patterns of {self.effects:,} members>"
+            return f"<KnownMatrix of {len(self):,} patterns of {len(self.labels):,} members>"
+        what = "root" if self.precision is None else "precision"
         return f"<KnownMatrix of {len(self):,} levels, by its {what}>"
+
+    @property
+    def members(self) -> bool:
+        """Whether rows have several members, by patterns."""
+        return self.weights is not None
 
     @property
     def is_identity(self) -> bool:
         """Whether levels are independent and have one variance, as without a matrix."""
+        if self.root is not None and self.precision is not None:
+            return False
         matrix: Any = self.root if self.precision is None else self.precision.Q
         rows, columns = matrix.nonzero()
         if len(rows) != len(self) or len(np.unique(columns)) != len(self):
@@ -84,25 +98,67 @@ class KnownMatrix:
         """The rank of K: as many independent effects make up those of the levels."""
         return len(self) if self.root is None else int(self.root.shape[1])
 
+    def root_of_rows(self, weights: sparse.csr_array) -> Root:
+        """Return what takes the engine's effects to Wb, for weights W (m, l) of the levels."""
+        if self.root is None:
+            return weights
+        product = weights @ self.root
+        dense = isinstance(product, np.ndarray)
+        return np.asarray(product) if dense else sparse.csr_array(product)
+
+    def variances_of_rows(self, weights: sparse.csr_array) -> Floats:
+        """Return the diagonal of WKW' for weights W (m, l) of the levels, or of the members."""
+        if self.members:
+            among = self.among
+            return _squares(weights) if among is None else among.variances_of_rows(weights)
+        if self.precision is None:
+            return _squares(self.root_of_rows(weights))
+        out = np.empty(weights.shape[0])
+        step = max(1, _CELLS // len(self))
+        for first in range(0, len(out), step):
+            own = weights[first : first + step]
+            KW = self.precision.solve(own.T.toarray())
+            out[first : first + step] = np.asarray(own.multiply(KW.T).sum(axis=1)).ravel()
+        return out
+
     def from_independent(self, Z: Floats) -> Floats:
         """Return effects (l, k) with the covariance K from independent ones, Z (effects, k)."""
-        if self.precision is not None:
-            return self.precision.root_times(Z)
-        assert self.root is not None
-        return np.asarray(self.root @ Z)
+        own = Z if self.precision is None else self.precision.root_times(Z)
+        return own if self.root is None else np.asarray(self.root @ own)
 
     def between(self, codes: npt.NDArray[np.intp]) -> Floats:
         """Return K_lm of some levels, (..., m, m) for codes (..., m)."""
         if self.precision is None:
-            C: Any = self.root[codes.ravel()] if self.root is not None else None
-            rows = np.asarray(C if isinstance(C, np.ndarray) else C.toarray())
-            rows = rows.reshape(*codes.shape, -1)
+            rows = _dense_rows(self.root, codes.ravel()).reshape(*codes.shape, -1)
             return np.asarray(rows @ rows.swapaxes(-1, -2))
         own, places = np.unique(codes, return_inverse=True)
-        E = np.zeros((len(self), len(own)))
-        E[own, np.arange(len(own))] = 1.0
-        K, places = self.precision.solve(E)[own], places.reshape(codes.shape)
+        K, places = self._rows_of_K(own)[:, own], places.reshape(codes.shape)
         return np.asarray(K[places[..., :, None], places[..., None, :]])
+
+    def entries(self, one: npt.NDArray[np.intp], two: npt.NDArray[np.intp]) -> Floats:
+        """Return K_lm of pairs of levels, (m,) for codes (m,) and (m,)."""
+        pairs, which = np.unique(one * len(self) + two, return_inverse=True)
+        first, second = np.divmod(pairs, len(self))
+        out = np.empty(len(pairs))
+        step = max(1, _CELLS // max(len(self), self.effects))
+        for start in range(0, len(pairs), step):
+            part = slice(start, start + step)
+            own, place = np.unique(first[part], return_inverse=True)
+            if self.precision is None:
+                left, right = (_dense_rows(self.root, at[part]) for at in (first, second))
+                out[part] = np.einsum("mr,mr->m", left, right)
+            else:
+                out[part] = self._rows_of_K(own)[place, second[part]]
+        return out[np.ravel(which)]
+
+    def _rows_of_K(self, levels: npt.NDArray[np.intp]) -> Floats:
+        """Return some rows of K, (m, l), of a precision."""
+        assert self.precision is not None
+        if self.root is None:
+            E = np.zeros((len(self), len(levels)))
+            E[levels, np.arange(len(levels))] = 1.0
+            return self.precision.solve(E).T
+        return np.asarray(self.root @ self.precision.solve(_dense_rows(self.root, levels).T)).T
 
     @property
     def edges(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], int]:
@@ -111,240 +167,32 @@ class KnownMatrix:
         Levels that hang together by nothing are independent.
         """
         matrix: Any = self.root if self.precision is None else self.precision.Q
+        if self.root is not None and self.precision is not None:
+            W: Any = abs(self.root)
+            matrix = W @ abs(self.precision.Q)
         rows, columns = (at.astype(np.intp) for at in matrix.nonzero())
         return rows, columns, int(matrix.shape[1])
 
     def times(self, V: Floats) -> Floats:
         """Return KV for V (l, c)."""
-        if self.precision is not None:
-            return self.precision.solve(V)
-        assert self.root is not None
-        return np.asarray(self.root @ (self.root.T @ V))
+        own = V if self.root is None else self.root.T @ V
+        known = own if self.precision is None else self.precision.solve(np.asarray(own))
+        return np.asarray(known if self.root is None else self.root @ known)
 
     def renamed(self, name: str) -> KnownMatrix:
         """Return the matrix with another name of its labels."""
         return replace(self, labels=self.labels.rename(name))
 
 
-def known_matrix(value: Any, what: str, *, inverse: bool = False) -> KnownMatrix:
-    """Read a labelled covariance matrix, or its inverse.
-
-    Parameters
-    ----------
-    value : DataFrame, tuple of matrix and labels, or KnownMatrix
-        Symmetric, positive semidefinite; positive definite if it is the inverse. The matrix of a
-        tuple is an array or a sparse one.
-    what : str
-        Its name for messages, ``"cov=A"``.
-    inverse : bool
-        Whether it is the precision K⁻¹.
-
-    Returns
-    -------
-    KnownMatrix
-
-    Raises
-    ------
-    DesignError
-        If it is not such a matrix.
-
-    Warns
-    -----
-    DesignWarning
-        If a covariance has the diagonal of coefficients of kinship, half of what relatives share.
-
-    Examples
-    --------
-    >>> A = pd.DataFrame([[1.0, 0.5], [0.5, 1.0]], ["ann", "bob"], ["ann", "bob"])
-    >>> known_matrix(A, "cov=A").diagonal.tolist()
-    [1.0, 1.0]
-    """
-    if isinstance(value, KnownMatrix):
-        if inverse:
-            raise DesignError(f"{what} is a known covariance, not its inverse. Write cov= for it.")
-        return value
-    matrix, labels = _labelled(value, what)
-    matrix = _checked(matrix, labels, what)
-    if inverse:
-        return _of_precision(matrix, labels, what)
-    _check_size(matrix, what)
-    diagonal = np.asarray(matrix.diagonal(), dtype=float)
-    _check_diagonal(diagonal, labels, what)
-    try:
-        C = sparse_root(matrix) if isinstance(matrix, sparse.csr_array) else root(matrix)
-    except np.linalg.LinAlgError:
-        raise _indefinite(what) from None
-    return KnownMatrix(labels, C, None, diagonal)
+def _squares(C: Any) -> Floats:
+    """Return the diagonal of CC'."""
+    squares = C * C if isinstance(C, np.ndarray) else C.multiply(C)
+    return np.asarray(squares.sum(axis=1), dtype=float).ravel()
 
 
-def _indefinite(what: str) -> DesignError:
-    """Return the error for a matrix that is no covariance."""
-    return DesignError(
-        f"{what} is no covariance matrix: it has a negative eigenvalue. Check how it was made; "
-        "rounding to few digits does it, and so do correlations that were estimated pair by pair."
-    )
-
-
-def _of_precision(matrix: Floats | sparse.csr_array, labels: pd.Index, what: str) -> KnownMatrix:
-    """Return the covariance of a precision; of a dense one by its root."""
-    try:
-        if isinstance(matrix, sparse.csr_array):
-            return KnownMatrix(labels, None, SparsePrecision(sparse.csc_array(matrix)))
-        L = np.linalg.cholesky(matrix)
-    except np.linalg.LinAlgError:
-        raise DesignError(
-            f"{what} is not positive definite, so that it is the inverse of no covariance matrix. "
-            "An intrinsic prior, whose rows sum to zero, becomes one with a small number added to "
-            "its diagonal."
-        ) from None
-    C = np.asarray(np.linalg.solve(L, np.eye(len(L))).T)
-    return KnownMatrix(labels, C, None, np.einsum("lr,lr->l", C, C))
-
-
-# --- reading --------------------------------------------------------------------------------------
-
-
-def _labelled(value: Any, what: str) -> tuple[Any, pd.Index]:
-    """Return a matrix and its labels."""
-    if isinstance(value, pd.DataFrame):
-        return _of_frame(value, what)
-    if isinstance(value, tuple | list) and len(value) == 2 and np.ndim(value[0]) == 2:
-        matrix, labels = value
-        return matrix, _index(labels, what)
-    if is_polars(value):
-        raise DesignError(f"{what} is a polars frame, whose rows have no labels. {_LABELLED}")
-    kind = type(value).__name__
-    if np.ndim(value) == 2:
-        raise DesignError(
-            f"{what} is a {kind}, which does not say which row is which level. {_LABELLED}"
-        )
-    raise DesignError(f"{what} is a {kind}, not a labelled matrix. {_LABELLED}")
-
-
-def _index(labels: Any, what: str) -> pd.Index:
-    """Return the labels of a tuple."""
-    try:
-        return pd.Index(list(labels), tupleize_cols=False)
-    except TypeError:
-        raise DesignError(
-            f"the labels of {what} are a {type(labels).__name__}. {_LABELLED}"
-        ) from None
-
-
-def _of_frame(frame: pd.DataFrame, what: str) -> tuple[Any, pd.Index]:
-    """Return the matrix of a frame, its columns in the order of its index."""
-    rows, columns = frame.index, frame.columns
-    if frame.shape[0] != frame.shape[1]:
-        raise DesignError(
-            f"{what} has {frame.shape[0]} rows and {frame.shape[1]} columns; a covariance of "
-            "levels is square. Is a column of labels to be its index: set_index?"
-        )
-    _check_labels(rows, what)
-    _check_labels(columns, f"the columns of {what}")
-    place = match_keys(rows, columns, f"the index of {what}")
-    if (place < 0).any():
-        lost = rows[int(np.flatnonzero(place < 0)[0])]
-        raise DesignError(f"{what} has the row {quoted(lost)} and no such column. {_LABELLED}")
-    kinds = [getattr(dtype, "subtype", dtype) for dtype in frame.dtypes]
-    if len(frame) and all(isinstance(dtype, pd.SparseDtype) for dtype in frame.dtypes):
-        accessor: Any = frame.sparse
-        matrix: Any = sparse.csc_array(accessor.to_coo())
-    elif all(getattr(kind, "kind", "O") in "biuf" for kind in kinds):
-        matrix = frame.to_numpy(dtype=float, na_value=np.nan)
-    else:
-        raise DesignError(f"{what} has columns that are no numbers.")
-    if not np.array_equal(place, np.arange(len(place))):
-        matrix = matrix[:, place]
-    return matrix, rows
-
-
-def _check_labels(labels: pd.Index, what: str) -> None:
-    """Refuse labels that name no level, or one twice."""
-    if isinstance(labels, pd.MultiIndex):
-        raise DesignError(f"{what} has labels of several parts; the levels of a factor have one.")
-    if labels.isna().any():
-        raise DesignError(f"{what} has a missing label.")
-    if labels.has_duplicates:
-        twice = labels[labels.duplicated()][0]
-        raise DesignError(f"{what} has the label {quoted(twice)} twice; each level stands once.")
-
-
-def _checked(matrix: Any, labels: pd.Index, what: str) -> Floats | sparse.csr_array:
-    """Return the matrix as numbers, symmetric to the last digit; sparse if it mostly is zero."""
-    is_sparse: bool = sparse.issparse(matrix)
-    matrix = matrix if is_sparse else np.asarray(matrix)
-    dtype = matrix.dtype
-    if dtype.kind not in "biuf":
-        raise DesignError(f"{what} has the type {dtype}; it needs numbers.")
-    n, m = matrix.shape
-    if n != m:
-        raise DesignError(f"{what} has {n} rows and {m} columns; a covariance of levels is square.")
-    if n != len(labels):
-        raise DesignError(f"{what} has {n} rows and {len(labels)} labels; each row needs one.")
-    if n == 0:
-        raise DesignError(f"{what} has no rows.")
-    _check_labels(labels, what)
-    known: Any = (
-        sparse.csr_array(matrix, dtype=float) if is_sparse else np.asarray(matrix, dtype=float)
-    )
-    numbers = known.data if is_sparse else known
-    if not np.isfinite(numbers).all():
-        raise DesignError(f"{what} has values that are missing or infinite.")
-    _check_symmetric(known, labels, what)
-    known = 0.5 * (known + known.T)
-    count = known.count_nonzero() if is_sparse else np.count_nonzero(known)
-    if count > _SPARSE * n**2:
-        return known.toarray() if is_sparse else known
-    return sparse.csr_array(known)
-
-
-def _check_symmetric(known: Any, labels: pd.Index, what: str) -> None:
-    """Refuse a matrix that is not symmetric, with the pair that differs most."""
-    difference: Any = abs(known - known.T)
-    largest = abs(known).max()
-    worst = difference.max()
-    if worst > _ROUNDING * largest:
-        if not isinstance(difference, np.ndarray):
-            entries: Any = difference.tocoo()
-            at = int(np.argmax(entries.data))
-            a, b = int(entries.row[at]), int(entries.col[at])
-        else:
-            a, b = (int(i) for i in np.unravel_index(np.argmax(difference), difference.shape))
-        raise DesignError(
-            f"{what} is not symmetric: {quoted(labels[a])} with {quoted(labels[b])} is "
-            f"{known[a, b]:g}, the other way round {known[b, a]:g}. A triangle alone is not enough."
-        )
-
-
-def _check_size(matrix: Any, what: str) -> None:
-    """Refuse a matrix whose dense root would take hours."""
-    joined = len(matrix) if isinstance(matrix, np.ndarray) else largest_part(matrix)
-    if joined > _MOST:
-        raise DesignError(
-            f"{what} joins {joined:,} levels, more than the {_MOST:,} that are treated as one "
-            "dense matrix. Pass its inverse as prec=, if that is sparse, or a pedigree."
-        )
-
-
-def _check_diagonal(diagonal: Floats, labels: pd.Index, what: str) -> None:
-    """Refuse variances that are not positive; warn of kinship in place of relationship."""
-    least = int(np.argmin(diagonal))
-    if not diagonal[least] > 0:
-        found = "negative" if diagonal[least] < 0 else "zero"
-        raise DesignError(
-            f"{what} has the variance {diagonal[least]:g} for {quoted(labels[least])}; a {found} "
-            "variance says nothing of a level. Leave the level out of the matrix and of the data."
-        )
-    if 0.45 <= float(np.median(diagonal)) <= 0.55 and diagonal.max() <= 1.0:
-        warn_caller(
-            f"the diagonal of {what} is near 0.5, as that of a kinship matrix. Variances are those "
-            "of relationships, twice the kinship: pass 2 * K, or the estimated standard deviation "
-            "is larger by the square root of 2.",
-            DesignWarning,
-        )
-
-
-# --- levels ---------------------------------------------------------------------------------------
+def _dense_rows(C: Any, rows: npt.NDArray[np.intp]) -> Floats:
+    """Return some rows of a root, dense."""
+    return np.asarray(C[rows] if isinstance(C, np.ndarray) else C[rows].toarray())
 
 
 def places_of(levels: pd.Index, known: KnownMatrix, term: str) -> npt.NDArray[np.intp]:

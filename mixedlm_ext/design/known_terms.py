@@ -6,9 +6,10 @@ import builtins
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mixedlm_ext.design.known import KnownMatrix, known_matrix
+from mixedlm_ext.design.known import KnownMatrix
 from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.design.pedigree import pedigree
+from mixedlm_ext.design.read_known import known_matrix
 from mixedlm_ext.design.records import TermSpec
 from mixedlm_ext.errors import DesignError, FormulaError, did_you_mean
 from mixedlm_ext.language.mixed_formula import MixedFormula, RandomTermSpec
@@ -59,14 +60,24 @@ class EarlierMatrices(dict[str, KnownMatrix]):
         """Return those of the terms of a formula, None if there are none."""
         out = cls()
         for spec, term in zip(formula.random, terms, strict=True):
-            if term.related is not None:
+            known = term.related
+            if known is not None and term.has_members:
+                known = known.among
+            if known is not None:
                 code = spec.call.known if spec.call is not None else ""
-                out[code or spec.group_name] = term.related
+                out[code or spec.group_name] = known
         return out or None
 
 
 def _is_known(spec: RandomTermSpec) -> bool:
-    return spec.call is not None and spec.call.name == "gr"
+    """Say whether a term names a matrix: ``gr(id)``, or ``mm(g1, g2, cov=A)``."""
+    return spec.call is not None and (spec.call.name == "gr" or bool(spec.call.known))
+
+
+def _with_matrix(spec: RandomTermSpec) -> str:
+    """Return the grouping factor of an ordinary term as one that has a matrix A."""
+    name = spec.group_name
+    return f"gr({name})" if spec.call is None else f"{name[:-1]}, cov=A)"
 
 
 class _Finder:
@@ -106,9 +117,9 @@ class _Finder:
         )
 
     def _of_plain(self, spec: RandomTermSpec) -> KnownMatrix | None:
-        """Return the matrix given for the factor of an ordinary term, if no gr() takes it."""
+        """Return the matrix given for the factor of another term, if none names it."""
         name = spec.group_name
-        if name not in self.given or spec.call is not None:
+        if name not in self.given:
             return None
         same = [other for other in self.formula.random if other.group_name == name]
         if any(_is_known(other) for other in same):
@@ -118,7 +129,7 @@ class _Finder:
                 f"cov[{name!r}] is given and {len(same)} random terms are of {name!r}",
                 self.formula.text,
                 spec.span,
-                f"Write (1 | gr({name})) for the term that has the matrix.",
+                f"Write (1 | {_with_matrix(spec)}) for the term that has the matrix.",
             )
         return self._known(name, f"cov[{name!r}]", spec)
 
@@ -129,7 +140,8 @@ class _Finder:
     def _matrix(self, of: tuple[str, RandomTermSpec], value: Any, what: str) -> KnownMatrix:
         """Read a matrix once for every factor."""
         code, spec = of
-        if len(spec.group) > 1:
+        members = spec.call is not None and spec.call.name == "mm"
+        if len(spec.group) > 1 and not members:
             raise FormulaError(
                 f"{what} is for the levels of one factor, not of {spec.group_name}",
                 self.formula.text,

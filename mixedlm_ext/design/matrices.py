@@ -15,7 +15,7 @@ import patsy
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.design.expression import Chunks, Expression
-from mixedlm_ext.design.factor_sides import FactorSide, factor_side
+from mixedlm_ext.design.factor_sides import FactorSide, check_names_of_levels, factor_side
 from mixedlm_ext.design.formula_code import Piece, code_names, read_formula
 from mixedlm_ext.design.frame import ColumnType, evaluation_columns, evaluation_columns_like
 from mixedlm_ext.design.memory import ExpressionMemory, SideMemory
@@ -176,6 +176,7 @@ class FormulaMatrices:
             name = code_names(piece.code).bare or ""
             if piece.role not in ("fixed", "left") or name not in data:
                 continue
+            check_names_of_levels(data[name], name, piece.place)
             if getattr(data[name].dtype, "kind", "") == "c":
                 raise DesignError(
                     f"column {name!r} in {piece.place} is complex. "

@@ -53,11 +53,12 @@ def members_of(
     matrices: FormulaMatrices,
     prepared: Mapping[str, Any],
     frame: Columns,
+    known: KnownMatrix | None,
 ) -> tuple[npt.NDArray[np.intp], KnownMatrix]:
-    """Return the pattern of each row of the fit, and the members of the patterns."""
+    """Return the pattern of each row of the fit, and what patterns of members have in common."""
     assert spec.call is not None
     factors, weights, names = _values(spec, i, matrices, prepared, frame)
-    return membership(factors, weights, names, spec.group_name, spec.call.normalize)
+    return membership(factors, weights, names, spec.group_name, spec.call.normalize, known)
 
 
 def members_of_rows(

@@ -17,11 +17,11 @@ import pandas as pd
 from scipy import sparse
 
 from mixedlm_ext.design.grouping import level_codes, match_levels
-from mixedlm_ext.design.known import KnownMatrix
+from mixedlm_ext.design.known import KnownMatrix, places_of
 from mixedlm_ext.design.messages import quoted
 from mixedlm_ext.errors import DesignError, DesignWarning, warn_caller
 
-__all__ = ["MemberRows", "member_rows", "membership", "named_columns", "patterns"]
+__all__ = ["MemberRows", "at_columns", "member_rows", "membership", "named_columns", "patterns"]
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
@@ -71,7 +71,12 @@ class MemberRows:
 
 
 def membership(
-    factors: Sequence[Any], weights: Sequence[Any], names: Sequence[str], text: str, normalize: bool
+    factors: Sequence[Any],
+    weights: Sequence[Any],
+    names: Sequence[str],
+    text: str,
+    normalize: bool,
+    known: KnownMatrix | None = None,
 ) -> tuple[Codes, KnownMatrix]:
     """Return the pattern of each row (n,), and what makes effects of patterns from members.
 
@@ -87,11 +92,14 @@ def membership(
         The call, which names the levels.
     normalize : bool
         Divide the weights of a row by their sum.
+    known : KnownMatrix, optional
+        The covariance of the members; they are independent by default.
 
     Raises
     ------
     DesignError
-        If a weight is negative, or missing though its member is there, or has no member.
+        If a weight is negative, or missing though its member is there, or has no member, or a
+        member is not in its matrix.
 
     Warns
     -----
@@ -104,7 +112,10 @@ def membership(
     codes = every.reshape(len(columns), n).T
     W = _weights(codes >= 0, weights, names, text, normalize)
     _warn_of_rows_without(W, text)
-    return patterns(_spread(codes, W, len(levels)), levels)
+    if known is not None:
+        place = np.append(places_of(levels, known, text), -1)
+        codes, levels = place[codes], known.labels
+    return patterns(_spread(codes, W, len(levels)), levels, known)
 
 
 def member_rows(
@@ -129,8 +140,10 @@ def member_rows(
     return MemberRows(known, _spread(beyond, W, len(unseen))), unseen
 
 
-def patterns(W: sparse.csr_array, levels: pd.Index) -> tuple[Codes, KnownMatrix]:
-    """Return the pattern of each row of W (n, levels), and the root of the patterns."""
+def patterns(
+    W: sparse.csr_array, levels: pd.Index, known: KnownMatrix | None = None
+) -> tuple[Codes, KnownMatrix]:
+    """Return the pattern of each row of W (n, levels), and the covariance of the patterns."""
     W.sum_duplicates()
     W.eliminate_zeros()
     W.sort_indices()
@@ -141,9 +154,15 @@ def patterns(W: sparse.csr_array, levels: pd.Index) -> tuple[Codes, KnownMatrix]
     at = np.arange(len(W.data)) - np.repeat(W.indptr[:-1], counts)
     table[rows, at], table[rows, width + at] = W.indices, W.data
     _, first, codes = np.unique(table, axis=0, return_index=True, return_inverse=True)
-    root = sparse.csr_array(W[first])
-    squares = np.asarray(root.multiply(root).sum(axis=1), dtype=float).ravel()
-    return codes.ravel().astype(np.intp), KnownMatrix(levels, root, None, squares, members=True)
+    own = KnownMatrix.of_members(levels, sparse.csr_array(W[first]), known)
+    return codes.ravel().astype(np.intp), own
+
+
+def at_columns(Z: sparse.csr_array, place: Codes, width: int) -> sparse.csr_array:
+    """Return the columns of Z at other places among so many."""
+    cells = sparse.coo_array(Z)
+    where = (cells.row, place[cells.col])
+    return sparse.csr_array((cells.data, where), shape=(Z.shape[0], width))
 
 
 def _plain(values: Any) -> Any:

@@ -14,9 +14,10 @@ from scipy import sparse
 from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.column import is_polars, one_column
 from mixedlm_ext.design.frame import one_per_row
-from mixedlm_ext.design.known import KnownMatrix, known_matrix
-from mixedlm_ext.design.members import named_columns
+from mixedlm_ext.design.known import KnownMatrix
+from mixedlm_ext.design.members import at_columns, named_columns
 from mixedlm_ext.design.positions import read_positions
+from mixedlm_ext.design.read_known import known_matrix
 from mixedlm_ext.design.records import RandomTerm
 from mixedlm_ext.design.values import row_shape
 from mixedlm_ext.errors import DesignError, check_choice
@@ -45,13 +46,16 @@ class ArrayTerm:
     def columns_like(self, names: pd.Index) -> sparse.csr_array:
         """Return Z with the columns that a fit had, by their labels if a DataFrame has them."""
         assert self.Z is not None and self.names is not None
-        if self.Z.shape[1] != len(names):
+        q = self.Z.shape[1]
+        place = names.get_indexer(self.names)
+        numbered = q != len(names) and self.names.equals(pd.RangeIndex(q))  # nobody named them
+        if (place >= 0).all() and not numbered:
+            return at_columns(self.Z, place, len(names))
+        if q != len(names):
             raise DesignError(
-                f"Z of random term {self.group!r} has {self.Z.shape[1]} columns; the fit had "
-                f"{len(names)}."
+                f"Z of random term {self.group!r} has {q} columns; the fit had {len(names)}."
             )
-        place = self.names.get_indexer(names)
-        return self.Z if (place < 0).any() else sparse.csr_array(self.Z[:, place])
+        return self.Z
 
     @property
     def text(self) -> str:
@@ -185,8 +189,8 @@ def _read_Z(term: RandomTerm, position: int) -> tuple[sparse.csr_array | None, p
         if term.names is not None:
             raise DesignError(f"names= of random[{position}] are those of the columns of Z=.")
         return None, None
-    if term.groups is not None or term.cov is not None or term.prec is not None:
-        raise DesignError(f"{what} stands in place of groups, cov and prec. Pass one of them.")
+    if term.groups is not None:
+        raise DesignError(f"{what} stands in place of groups. Pass one of them.")
     if isinstance(term.Z, list | tuple) and len(term.Z) and np.ndim(term.Z[0]) == 2:
         raise DesignError(
             f"{what} is a list of matrices; it needs one. Coefficients with a matrix each are not "

@@ -60,7 +60,7 @@ class RandomTerm:
         Where the columns of `exog` lie, in time or in space, for structures "exp" and "hetexp".
     cov, prec : DataFrame, tuple (matrix, labels) or KnownMatrix, optional
         The covariance of the levels, up to the variances that are estimated, or its inverse. Levels
-        are found by their labels; those without rows are predicted.
+        are found by their labels, columns of Z by their `names`; those without rows are predicted.
     Z : array-like, sparse array or DataFrame (n, q), optional
         In place of `groups`: how much of each of q effects, of one variance for each column of
         `exog`, a row has. Weights of members, or the columns of a spline.
@@ -135,6 +135,14 @@ class TermSpec:
         return None if self.related is None else self.related.root
 
     @property
+    def root_of_levels(self) -> Root | None:
+        """What takes the engine's effects to those of levels, or of members; None if they are."""
+        if not self.has_members:
+            return self.root
+        among = None if self.related is None else self.related.among
+        return None if among is None else among.root
+
+    @property
     def precision(self) -> SparsePrecision | None:
         """K⁻¹ of the levels, if their covariance is known by that."""
         return None if self.related is None else self.related.precision
@@ -153,8 +161,8 @@ class TermSpec:
         """Return the effects that `codes` number from those of levels, b (levels, k)."""
         if not self.has_members:
             return b
-        assert self.related is not None and self.related.root is not None
-        return np.asarray(self.related.root @ b)
+        assert self.related is not None and self.related.weights is not None
+        return np.asarray(self.related.weights @ b)
 
     def draw(self, rng: Any, T: Floats) -> Floats:
         """Return effects (codes, k), of covariance TT' where levels are independent."""
@@ -216,8 +224,8 @@ class TermDesign(TermSpec):
     @property
     def member_rows(self) -> MemberRows:
         """The members of each row."""
-        assert self.related is not None and self.related.root is not None
-        W = sparse.csr_array(self.related.root[self.codes])
+        assert self.related is not None and self.related.weights is not None
+        W = sparse.csr_array(self.related.weights[self.codes])
         return MemberRows(W, sparse.csr_array((len(self.codes), 0)))
 
     def sums(self, h: Floats) -> Floats:

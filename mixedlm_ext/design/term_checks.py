@@ -85,9 +85,9 @@ def _too_few(term: TermDesign, allow_saturated: bool) -> str:
             "a variance needs at least two.\n"
             f"Use another factor or drop {term.text}."
         )
-    related = term.related
+    related = term.related.among if term.has_members and term.related else term.related
     # what relatives share tells effects and residuals apart, however many levels there are
-    if related is not None and not (related.members or related.is_identity):
+    if related is not None and not related.is_identity:
         return ""
     if _one_level_a_column(term):
         return (

@@ -225,10 +225,12 @@ def random_variance(fit: Fit, new: NewData) -> Array:
 
 
 def _share(fit: Fit, name: str, block: int, codes: NDArray[np.intp], new: NewData) -> Array | float:
-    """Return what Γ is multiplied by: K_ll of a level, Σw² of members; one of a level not seen."""
+    """Return what Γ is multiplied by: K_ll of a level, w'Kw of members; one of a level not seen."""
     if name in new.members:
         members = new.members[name]
-        return np.asarray(members.W.multiply(members.W).sum(axis=1)).ravel() + members.squares
+        related = next(t.related for t in fit.design.terms if t.name == name)
+        assert related is not None
+        return related.variances_of_rows(members.W) + members.squares
     known = level_variances(fit.problem, block)
     return np.where(codes < 0, 1.0, known[np.maximum(codes, 0)])
 

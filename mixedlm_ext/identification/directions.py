@@ -44,6 +44,8 @@ _INSIDE = 1e-10
 def inside_fixed(problem: Problem, t: int) -> Array:
     """Find the combinations of a term's columns that the fixed part holds at every level.
 
+    Of columns with one variance it matters only whether it holds all: if not, none is returned.
+
     Parameters
     ----------
     problem : Problem
@@ -65,6 +67,8 @@ def inside_fixed(problem: Problem, t: int) -> Array:
     if own.structure.whitening != "triangular" and not own.structure.one_variance:
         inside = np.flatnonzero(np.diag(left) * scale**2 < _INSIDE)
         return np.asarray(np.eye(own.k)[:, inside])
+    if own.structure.one_variance and (np.diag(left) * scale**2).max() >= _INSIDE:
+        return np.zeros((own.k, 0))
     values, vectors = eigh(scale[:, None] * left * scale)
     if values[0] >= _INSIDE:
         return np.zeros((own.k, 0))
@@ -187,7 +191,7 @@ class Image:
         cp = self._problem.cp
         out = np.zeros((cp.q, len(self._changes)))
         for j, ((i, E), rows) in enumerate(zip(self._changes, self._moved)):
-            cp.block(out[:, j], i)[rows] = cp.spread(i, E[rows] @ cp.block(vector, i))
+            cp.block(out[:, j], i)[rows] = cp.spread(i, matmul(E[rows], cp.block(vector, i)))
         return out
 
     def _traces(self) -> Array:

@@ -12,12 +12,13 @@ from mixedlm_ext.language.tokens import Source, Span, Token, call_arguments, che
 
 __all__ = ["GroupCall", "group_call"]
 
-_OPTIONS = {"gr": ("cov", "prec"), "mm": ("weights", "normalize")}
+_OPTIONS = {"gr": ("cov", "prec"), "mm": ("weights", "normalize", "cov", "prec")}
 _EXAMPLES = {
     "gr": "Write gr(id, cov=A) for a known covariance A of the levels, gr(id, prec=P) for its "
     "inverse.",
     "mm": "Write mm(g1, g2) for members of equal weight, mm(g1, g2, weights=[w1, w2]) for weights "
-    "that are columns, and normalize=False to take them as they are.",
+    "that are columns, normalize=False to take them as they are, and cov=A, or prec=P, for a known "
+    "covariance of the members.",
 }
 _FLAGS = {"True": True, "TRUE": True, "False": False, "FALSE": False}
 
@@ -108,18 +109,25 @@ def _check_option(
 
 
 def _known(source: Source, node: Node, options: dict[str, Sequence[Token]]) -> GroupCall:
-    """Read ``cov=`` or ``prec=``."""
-    if len(options) > 1:
+    """Read the options of ``gr()``."""
+    code, inverse = _matrix(source, node, options)
+    return GroupCall("gr", code, inverse)
+
+
+def _matrix(source: Source, node: Node, options: dict[str, Sequence[Token]]) -> tuple[str, bool]:
+    """Return the code in ``cov=`` or ``prec=``, empty if there is none, and whether it is prec."""
+    if "cov" in options and "prec" in options:
         hint = "Keep the one that you know; each follows from the other."
         raise source.error("cov= and prec= are both given", node.span, hint)
-    code = {word: source.plain(_span(tokens)) for word, tokens in options.items()}
-    return GroupCall("gr", next(iter(code.values()), ""), "prec" in code)
+    inverse = "prec" in options
+    tokens = options.get("prec" if inverse else "cov")
+    return ("" if tokens is None else source.plain(_span(tokens))), inverse
 
 
 def _members(
     source: Source, node: Node, options: dict[str, Sequence[Token]], count: int
 ) -> GroupCall:
-    """Read ``weights=`` and ``normalize=``."""
+    """Read the options of ``mm()``."""
     normalize = True
     if "normalize" in options:
         tokens = options["normalize"]
@@ -133,7 +141,8 @@ def _members(
     if weights and len(weights) != count:
         problem = f"mm() has {count} members and {len(weights)} weights"
         raise source.error(problem, node.span, "Give one weight for each member, in their order.")
-    return GroupCall("mm", shares=weights, normalize=normalize)
+    code, inverse = _matrix(source, node, options)
+    return GroupCall("mm", code, inverse, weights, normalize)
 
 
 def _weights(source: Source, tokens: Sequence[Token]) -> tuple[str, ...]:

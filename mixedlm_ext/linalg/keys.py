@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 Index = NDArray[np.intp]
 
-__all__ = ["distinct_keys", "number_keys"]
+__all__ = ["distinct_keys", "number_keys", "sorted_keys"]
 
 
 def number_keys(keys: Index, possible: int) -> tuple[Index, Index]:
@@ -42,6 +42,32 @@ def number_keys(keys: Index, possible: int) -> tuple[Index, Index]:
     rank = np.empty(len(order), dtype=np.intp)
     rank[order] = np.arange(len(order))
     return rank[codes], distinct[order]
+
+
+def sorted_keys(keys: Index) -> tuple[Index, Index]:
+    """Return the keys in increasing order, and the places that they had; equal ones stay in order.
+
+    Where a key and its place fit into 64 bits they are sorted as one number, twice as fast as
+    places are by their keys.
+
+    Parameters
+    ----------
+    keys : ndarray (n,)
+        Not negative.
+
+    Examples
+    --------
+    >>> keys, places = sorted_keys(np.array([7, 2, 7]))
+    >>> keys.tolist(), places.tolist()
+    ([2, 7, 7], [1, 0, 2])
+    """
+    bits = len(keys).bit_length()
+    if not len(keys) or int(keys.max()) >= 1 << (63 - bits):
+        places = np.argsort(keys, kind="stable")
+        return keys[places], places
+    both = (keys.astype(np.int64) << bits) | np.arange(len(keys))
+    both.sort()
+    return (both >> bits).astype(np.intp, copy=False), (both & ((1 << bits) - 1)).astype(np.intp)
 
 
 def distinct_keys(keys: Index) -> Index:

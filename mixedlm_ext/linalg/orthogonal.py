@@ -9,11 +9,14 @@ from mixedlm_ext.linalg.blas import cholesky, eigvalsh, matmul
 from mixedlm_ext.linalg.triangular import solve_upper
 
 Array = NDArray[np.float64]
+Index = NDArray[np.intp]
 
 __all__ = ["constant_coefficients", "orthonormal_basis", "project", "whiten"]
 
 _WELL_CONDITIONED = 1e-6
 """Smallest eigenvalue of a correlation matrix for which two Cholesky passes reach full accuracy."""
+_SAFE = 1e-280
+"""A sum of squares in which digits are lost, or that of a zero column."""
 
 
 def orthonormal_basis(X: Array) -> tuple[Array, Array]:
@@ -45,13 +48,10 @@ def orthonormal_basis(X: Array) -> tuple[Array, Array]:
     if eigvalsh(G)[0] < _WELL_CONDITIONED:
         Q, U = np.linalg.qr(Q)
         return Q, U * norms
-    R: Array = np.eye(p)
-    for _ in range(2):
-        U = cholesky(G).T
-        Q = matmul(Q, solve_upper(U, np.eye(p)))
-        R = U @ R
-        G = matmul(Q.T, Q)
-    return Q, R * norms
+    once = cholesky(G).T
+    Q = matmul(Q, solve_upper(once, np.eye(p)))
+    twice = cholesky(matmul(Q.T, Q)).T
+    return matmul(Q, solve_upper(twice, np.eye(p))), twice @ once * norms
 
 
 def constant_coefficients(X: Array) -> Array | None:
@@ -65,13 +65,13 @@ def constant_coefficients(X: Array) -> Array | None:
     if len(constant):
         a = np.zeros(X.shape[1])
         a[constant[0]] = 1.0 / X[0, constant[0]]
-        return a if (X @ a == 1.0).all() else None
+        return a if (matmul(X, a) == 1.0).all() else None
     indicators = ((X == 0) | (X == 1)).all(axis=0)
     a = indicators.astype(float)
-    return a if (X @ a == 1.0).all() else None
+    return a if (matmul(X, a) == 1.0).all() else None
 
 
-def project(Q: Array, R: Array, Y: Array, orthonormal: bool = True) -> tuple[Array, Array]:
+def project(Q: Array, R: Array, Y: Array, kept: Index | None = None) -> tuple[Array, Array]:
     """Return least-squares coefficients (p,) or (p, r) of Y on X and its residuals.
 
     Parameters
@@ -79,15 +79,18 @@ def project(Q: Array, R: Array, Y: Array, orthonormal: bool = True) -> tuple[Arr
     Q, R : ndarray (n, p), (p, p)
         X = QR.
     Y : ndarray (n,) or (n, r)
-    orthonormal : bool
-        Whether the columns of Q are.
+    kept : ndarray of intp, optional
+        The columns of Q that are orthonormal, if not all: others follow from them and have no
+        part. Their rest is rounding, which least squares on all would divide by.
     """
     if Y.ndim == 1:
-        coefficients, residual = project(Q, R, Y[:, None], orthonormal)
+        coefficients, residual = project(Q, R, Y[:, None], kept)
         return coefficients[:, 0], residual[:, 0]
-    if not orthonormal:
-        some = np.asarray(np.linalg.lstsq(Q, Y, rcond=None)[0], dtype=float)
-        return solve_upper(R, some), Y - matmul(Q, some)
+    if kept is not None and len(kept) < Q.shape[1]:
+        some, residual = project(Q[:, kept], np.eye(len(kept)), Y)
+        own = np.zeros((Q.shape[1], Y.shape[1]))
+        own[kept] = some
+        return solve_upper(R, own), residual
     coefficients = matmul(Q.T, Y)
     residual = Y - matmul(Q, coefficients)
     # a second projection takes out what rounding left
@@ -126,6 +129,9 @@ def whiten(X: Array, how: str) -> tuple[Array, Array]:
 
 def _norms(X: Array) -> Array:
     """Return the norms of the columns without overflow; 1 for a column of zeros."""
+    squares = np.einsum("ij,ij->j", X, X)
+    if ((squares > _SAFE) & (squares < 1.0 / _SAFE)).all():
+        return np.sqrt(squares)
     peaks = np.abs(X).max(axis=0, initial=0.0)
     peaks = np.where(peaks > 0, peaks, 1.0)
     scaled = X / peaks

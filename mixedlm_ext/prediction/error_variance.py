@@ -313,7 +313,9 @@ def _parts(fit: Fit, new: NewData, chosen: Chosen) -> Iterator[_Part]:
             Z = place.columns(Z * chosen[term.name])
             if term.name in new.members:
                 rows = new.members[term.name]
-                own, every = replace(place, root=rows.W), np.ones(len(Z), dtype=bool)
+                among = None if term.related is None else term.related.among
+                root = rows.W if among is None else among.root_of_rows(rows.W)
+                own, every = replace(place, root=root), np.ones(len(Z), dtype=bool)
                 yield _Part(own, Z, np.arange(len(Z)), every, rows.squares)
                 continue
             yield _Part(place, Z, np.maximum(codes, 0), codes >= 0)

@@ -142,7 +142,8 @@ class _Columns:
             kept = np.zeros((len(whole), k))
             kept[place.own, : own.k] = np.eye(own.k)
             terms.append(TermCovariance(term.kind, own.block, whole.shape[1], whitening))
-            places.append(Place(own.block, whole.shape[1], Basis(whitening)))
+            first, basis = whole.shape[1], Basis(whitening)
+            places.append(replace(place, first=first, basis=basis))
             maps[own.block] = np.column_stack([whole, kept])
         return cls(maps, places, Covariance(terms, [M.shape[1] for M in maps]))
 

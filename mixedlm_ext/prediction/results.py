@@ -38,6 +38,8 @@ _MOST_PAIRS = 20_000_000
 """Pairs of rows of one group up to which the derivatives of their covariances are reasonable."""
 _EXACT = 1e-20
 """A variance whose own variance is smaller than this, relatively, counts as known."""
+_ROUNDING = 1e-24
+"""Variances, in that of the residuals, that are those of rounding: what they are of is known."""
 
 
 class PredictionResults:
@@ -288,5 +290,6 @@ def _satterthwaite(fit: Fit, method: Satterthwaite, f: Array, in_theta: Array) -
     in_sigma = [2.0 * f] if fit.fixed_sigma is None else []
     g = np.column_stack([in_theta, *in_sigma])
     spread = np.einsum("mj,jk,mk->m", g, method.A, g)
+    known = (spread <= _EXACT * f**2) | np.isinf(f) | (f <= _ROUNDING * fit.sigma**2)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where((spread <= _EXACT * f**2) | np.isinf(f), np.inf, 2.0 * f**2 / spread)
+        return np.where(known, np.inf, 2.0 * f**2 / spread)

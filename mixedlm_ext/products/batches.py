@@ -2,7 +2,8 @@
 
 A batch adds to the levels that it has: where rows are sorted by a grouping factor, its sums are as
 long as its own range of levels. Pairs of levels of two blocks are kept as sorted runs that are
-merged when two are of like length, so that each pair is moved a logarithmic number of times.
+merged when two are of like length, so that each pair is moved a logarithmic number of times; pairs
+that come in order are not moved until the end.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import TermDesign
-from mixedlm_ext.linalg.blas import matmul
-from mixedlm_ext.linalg.keys import distinct_keys
+from mixedlm_ext.linalg.blas import narrow_gram
+from mixedlm_ext.linalg.keys import distinct_keys, sorted_keys
 from mixedlm_ext.products.block_matrix import BlockMatrix, Coupling
 from mixedlm_ext.products.layout import BlockData, Layout
 from mixedlm_ext.products.noise import Noise
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.rows import (
+    LevelSums,
     diagonal_sums,
     level_sums,
     starts_of,
@@ -31,7 +33,9 @@ from mixedlm_ext.products.rows import (
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 Columns = Sequence[Array | None]
-Run = tuple[Index, Array]
+Piece = tuple[Index, Array]
+Run = list[Piece]
+"""Keys in increasing order and their sums, in pieces that follow one another."""
 Range = tuple[BlockData, slice]
 """Rows of a block that count their levels from the first they have, and which levels these are."""
 Sums = Callable[[Array | None], Array]
@@ -91,7 +95,7 @@ class RunningSum:
         y = noise.root_times(self.layout.residual(y, X, Q))
         WQ = noise.root_times(Q)
         self._n += len(y)
-        self._XX += matmul(WQ.T, WQ)
+        self._XX += narrow_gram(WQ)
         self._Xy += WQ.T @ y
         with np.errstate(over="ignore"):  # what is too large is refused with its name
             self._yy += float(y @ y)
@@ -101,8 +105,9 @@ class RunningSum:
         responses = [*np.asfortranarray(WQ).T, y]
         ranges = [_own_range(block) for block in blocks]
         for i, ((local, part), own) in enumerate(zip(ranges, columns)):
-            self._diagonal[i][:, :, part] += diagonal_sums(local, own)
-            sums = level_sums(local, own, responses)
+            by_level = LevelSums(local.codes, local.levels)
+            self._diagonal[i][:, :, part] += diagonal_sums(local, own, by_level)
+            sums = level_sums(local, own, responses, by_level)
             self._Zr[i][:, part] += sums.reshape(local.k, local.levels, -1)
             if self._levels is not None:
                 self._levels[i][part] += np.bincount(local.codes, minlength=local.levels)
@@ -119,7 +124,7 @@ class RunningSum:
     def products(self) -> CrossProducts:
         """Return the sum."""
         p = self.layout.p
-        Zr = np.concatenate([part.reshape(-1, p + 1) for part in self._Zr])
+        Zr = np.concatenate([np.zeros((0, p + 1)), *(Z.reshape(-1, p + 1) for Z in self._Zr)])
         couplings = {key: pairs.coupling() for key, pairs in self._pairs.items()}
         return CrossProducts(
             layout=self.layout,
@@ -205,11 +210,11 @@ class _Pairs:
                 values[a, b] = count if product is None else sums(product)
         rows, columns_found = np.divmod(found, right.levels)
         keys = (rows + own.start) * self._levels + (columns_found + others.start)
-        self._push((keys, values))
+        self._push([(keys, values)])
 
     def _push(self, run: Run) -> None:
         """Keep a run; merge it with the last one while that is not much longer."""
-        while self._runs and len(self._runs[-1][0]) < 2 * len(run[0]):
+        while self._runs and _length(self._runs[-1]) < 2 * _length(run):
             run = _merged(self._runs.pop(), run)
         self._runs.append(run)
 
@@ -221,7 +226,7 @@ class _Pairs:
         if not self._runs:
             none = np.zeros(0, np.intp)
             return Coupling(none, none, np.zeros((*self._shape, 0)))
-        keys, values = self._runs[0]
+        keys, values = _whole(self._runs[0])
         rows, columns = np.divmod(keys, self._levels)
         if self._counted:
             self.counts = np.rint(values[-1, 0]).astype(np.intp)
@@ -243,10 +248,9 @@ def _by_table(key: Index, possible: int) -> tuple[Index, Sums]:
 
 def _by_order(key: Index) -> tuple[Index, Sums]:
     """Return the same by sorting, unless the keys are sorted."""
-    order = None
+    order: Index | None = None
     if (key[1:] < key[:-1]).any():
-        order = np.argsort(key)
-        key = key[order]
+        key, order = sorted_keys(key)
     starts = starts_of(key)
 
     def sums(values: Array | None) -> Array:
@@ -258,27 +262,46 @@ def _by_order(key: Index) -> tuple[Index, Sums]:
 
 
 def _merged(one: Run, two: Run) -> Run:
-    """Return one sorted run of two: only where they overlap are keys compared."""
-    if two[0][0] < one[0][0]:
-        one, two = two, one
-    first = int(np.searchsorted(one[0], two[0][0]))
-    last = int(np.searchsorted(two[0], one[0][-1], side="right"))
-    parts = [_part(one, 0, first), _part(two, last, None)]
-    if first < len(one[0]):
-        parts.insert(1, _woven(_part(one, first, None), _part(two, 0, last)))
-    keys, values = zip(*parts)
+    """Return one run of two: only where they overlap are keys compared."""
+    low = max(one[0][0][0], two[0][0][0])
+    high = min(one[-1][0][-1], two[-1][0][-1])
+    if low > high:
+        return one + two if one[0][0][0] < low else two + one
+    before, common, after = zip(_cut(one, low, high), _cut(two, low, high))
+    within = [_whole(part) for part in common if part]
+    woven = within[0] if len(within) == 1 else _woven(*within)
+    return [*before[0], *before[1], woven, *after[0], *after[1]]
+
+
+def _cut(run: Run, low: int, high: int) -> tuple[Run, Run, Run]:
+    """Return what a run has below `low`, from there to `high`, and above."""
+    parts: tuple[Run, Run, Run] = ([], [], [])
+    for keys, values in run:
+        first = int(np.searchsorted(keys, low))
+        last = int(np.searchsorted(keys, high, side="right"))
+        for part, own in zip(parts, (slice(first), slice(first, last), slice(last, None))):
+            if len(keys[own]):
+                part.append((keys[own], values[:, :, own]))
+    return parts
+
+
+def _length(run: Run) -> int:
+    """Return how many keys a run has."""
+    return sum(len(keys) for keys, _ in run)
+
+
+def _whole(run: Run) -> Piece:
+    """Return a run as one piece."""
+    if len(run) == 1:
+        return run[0]
+    keys, values = zip(*run)
     return np.concatenate(keys), np.concatenate(values, axis=2)
 
 
-def _part(run: Run, start: int, stop: int | None) -> Run:
-    """Return a part of a run."""
-    return run[0][start:stop], run[1][:, :, start:stop]
-
-
-def _woven(one: Run, two: Run) -> Run:
-    """Return one sorted run of two that overlap."""
+def _woven(one: Piece, two: Piece) -> Piece:
+    """Return one piece of two that overlap."""
     keys = distinct_keys(np.concatenate([one[0], two[0]]))
     values = np.zeros((*one[1].shape[:2], len(keys)))
-    for run in (one, two):
-        values[:, :, np.searchsorted(keys, run[0])] += run[1]
+    for own, sums in (one, two):
+        values[:, :, np.searchsorted(keys, own)] += sums
     return keys, values

@@ -19,7 +19,7 @@ from mixedlm_ext.design import TermDesign
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.precision import SparsePrecision
 from mixedlm_ext.linalg.semidefinite import Root
-from mixedlm_ext.linalg.triangular import solve_upper
+from mixedlm_ext.linalg.triangular import solve_triangular, solve_upper
 from mixedlm_ext.products.basis import Basis
 
 Array = NDArray[np.float64]
@@ -86,15 +86,16 @@ class Place:
         Its R is lower triangular: the whitening factor R_t.
     root : Root, optional
         C (levels, r) of effects Cb, where the block holds b.
-    members : bool
-        Whether b are effects of members, which are reported, and Cb those of patterns of them.
+    shown : Root, optional
+        What takes b to the effects that are reported: C, but of rows with several members what
+        takes it to those of the members.
     """
 
     block: int
     first: int
     basis: Basis
     root: Root | None = None
-    members: bool = False
+    shown: Root | None = None
 
     @property
     def k(self) -> int:
@@ -128,23 +129,27 @@ class Place:
         if self.k == 1:
             effects = own / self.whitening[0, 0]
         else:
-            flat = np.linalg.solve(self.whitening, own.reshape(self.k, -1))
-            effects = np.asarray(flat.reshape(own.shape), dtype=float)
+            flat = solve_triangular(self.whitening, own.reshape(self.k, -1), lower=True)
+            effects = flat.reshape(own.shape)
         return self.reported(effects)
 
     def reported(self, own: Array) -> Array:
-        """Return the effects that users see, of levels or of members."""
-        return own if self.members else self.levels(own)
+        """Return the effects that users see, of levels or of members, from b (k, r, ...)."""
+        return _times(self.shown, own)
 
     def levels(self, own: Array) -> Array:
         """Return (I ⊗ C)b, the effects of levels or patterns, from b (k, r, ...)."""
-        C = self.root
-        return own if C is None else np.stack([np.asarray(C @ part) for part in own])
+        return _times(self.root, own)
 
     def covariance(self, blocks: Array) -> Array:
         """Return R_t⁻¹NR_t⁻ᵀ of each level from the block's N (k_block, k_block, ...)."""
         own, inverse = blocks[self.own, self.own], np.linalg.inv(self.whitening)
         return np.einsum("ab,bc...,dc->ad...", inverse, own, inverse, optimize=True)
+
+
+def _times(C: Root | None, own: Array) -> Array:
+    """Return (I ⊗ C)b from b (k, r, ...); None stands for I."""
+    return own if C is None else np.stack([np.asarray(C @ part) for part in own])
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,3 +265,10 @@ class Layout:
     def with_fixed(self, R: Array, beta0: Array) -> Layout:
         """Return the layout of other columns X with X = QR."""
         return replace(self, basis=Basis(R), beta0=beta0, constant=None, shift=0.0)
+
+    def take_fixed(self, columns: Index) -> Layout:
+        """Return the layout of some columns of X, of which the others are no part."""
+        constant = None if self.constant is None else self.constant[columns]
+        return replace(
+            self, basis=self.basis.take(columns), beta0=self.beta0[columns], constant=constant
+        )

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mixedlm_ext.linalg.semidefinite import Root
 from mixedlm_ext.products.block_matrix import BlockMatrix, Coupling
 from mixedlm_ext.products.layout import Layout
 from mixedlm_ext.products.products import CrossProducts
@@ -22,7 +21,7 @@ Index = NDArray[np.intp]
 Matrix = Any
 """A sparse array of scipy."""
 
-__all__ = ["Cells", "CellsOfRoots", "joined_levels"]
+__all__ = ["Cells", "CellsOfRoots", "by_blocks", "joined_levels"]
 
 Shapes = Sequence[tuple[int, int]]
 Pairs = Mapping[tuple[int, int], tuple[Index, Index]]
@@ -94,6 +93,13 @@ class Cells:
         couplings = [A.couplings[key].values for key in self.pairs]
         return np.concatenate([part.ravel() for part in (*A.diagonal, *couplings, ZH, HH)])
 
+    def products_of(self, c: Array) -> Array:
+        """Return what numbers are to be multiplied by to give c'[Z X y]'W[Z X y]c."""
+        inner = [k * k * levels for k, levels in self.shapes]
+        counts = [*inner, len(self.rows) - sum(inner) - (self.p + 1) ** 2, (self.p + 1) ** 2]
+        once = np.repeat([1.0] * len(inner) + [2.0, 1.0], counts)
+        return np.asarray(once * c[self.rows] * c[self.columns])
+
     def products(self, layout: Layout, numbers: Array, n: int, logdet_W: float) -> CrossProducts:
         """Return the cross-products that have these numbers."""
         A, ZH, HH = self.parts(numbers)
@@ -117,14 +123,16 @@ class CellsOfRoots:
     Parameters
     ----------
     levels : Cells
-    roots : sequence of Root or None
-        C of each block whose levels have the effects Cb (see products/roots.py).
+    layout : Layout
+        It has C of each block whose levels have the effects Cb (see products/roots.py).
     """
 
-    def __init__(self, levels: Cells, roots: Sequence[Root | None]) -> None:
-        self._levels, self._roots = levels, roots
-        self.same = all(root is None for root in roots)
-        pattern = in_roots(levels.parts(np.ones(len(levels)))[0], roots)
+    def __init__(self, levels: Cells, layout: Layout) -> None:
+        self._levels, self._roots = levels, layout.every_root
+        self.same = all(root is None for root in self._roots)
+        pattern = in_roots(levels.parts(np.ones(len(levels)))[0], self._roots)
+        self._joined = _of_members(layout, pattern.shapes)
+        pattern = pattern.plus(self._joined, 1.0)
         self.cells = levels if self.same else Cells(pattern.shapes, levels.p, pattern.pairs)
 
     def numbers(self, own: Array) -> Array:
@@ -133,7 +141,7 @@ class CellsOfRoots:
             return own
         A, ZH, HH = self._levels.parts(own)
         stacked = stacked_in_roots(ZH, self._levels.shapes, self._roots)
-        return self.cells.numbers(in_roots(A, self._roots), stacked, HH)
+        return self.cells.numbers(in_roots(A, self._roots).plus(self._joined, 1.0), stacked, HH)
 
 
 def joined_levels(
@@ -143,12 +151,17 @@ def joined_levels(
 
     So do the precisions K⁻¹ of levels: numbers, then, have the pattern of both.
     """
-    shapes = layout.level_shapes
     met = _of_priors(layout)
     for piece in pieces:
         left, right = abs(piece.L) @ nodes, abs(piece.R) @ nodes
         half = left.T @ right
         met = met + half + half.T
+    return by_blocks(met, layout)
+
+
+def by_blocks(met: Matrix, layout: Layout) -> dict[tuple[int, int], tuple[Index, Index]]:
+    """Return the pairs of levels of blocks i <= j that a symmetric matrix of all levels has."""
+    shapes = layout.level_shapes
     found = sparse.coo_array(met)
     starts = np.cumsum([0, *(levels for _, levels in shapes)])
     row, column = found.row.astype(np.intp), found.col.astype(np.intp)
@@ -173,5 +186,22 @@ def _of_priors(layout: Layout) -> sparse.csr_array:
     if not layout.priors:
         return sparse.csr_array((total, total))
     empty = [sparse.csr_array((levels, levels)) for _, levels in layout.level_shapes]
-    own = [none if K is None else abs(K.Q) for K, none in zip(layout.priors, empty)]
+    own = [
+        none if K is None or C is not None else abs(K.Q)
+        for K, C, none in zip(layout.priors, layout.every_root, empty)
+    ]
     return sparse.csr_array(sparse.block_diag(own))
+
+
+def _of_members(layout: Layout, shapes: Shapes) -> BlockMatrix:
+    """Return zeros on the pattern of the precisions of members, whose rows come by a root."""
+    couplings = {}
+    for i, (k, _) in enumerate(shapes):
+        prior = layout.prior(i)
+        if prior is not None and layout.root_of(i) is not None:
+            found = sparse.coo_array(sparse.tril(prior.Q, -1))
+            order = np.lexsort((found.col, found.row))
+            rows, columns = (at[order].astype(np.intp) for at in (found.row, found.col))
+            couplings[i, i] = Coupling(rows, columns, np.zeros((k, k, len(rows))))
+    diagonal = [np.zeros((k, k, levels)) for k, levels in shapes]
+    return BlockMatrix(tuple(shapes), diagonal, couplings)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import TermDesign
+from mixedlm_ext.linalg.blas import inner
 from mixedlm_ext.linalg.keys import number_keys
 from mixedlm_ext.linalg.orthogonal import constant_coefficients, project
 from mixedlm_ext.products.basis import column_basis, term_basis
@@ -24,6 +25,7 @@ Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 __all__ = [
+    "LevelSums",
     "RowSums",
     "cross_products",
     "diagonal_sums",
@@ -84,7 +86,8 @@ def lay_out(
         columns: list[Array | None] = []
         for i in members:
             own, basis = term_basis(terms[i].X, noise, terms[i].kind.whitening, dependent)
-            places[i] = Place(block, len(columns), basis, terms[i].root, terms[i].has_members)
+            roots = terms[i].root, terms[i].root_of_levels
+            places[i] = Place(block, len(columns), basis, *roots)
             columns += _columns(own)
         first = terms[members[0]]
         blocks.append(BlockData(first.codes, columns, first.n_codes, first.root, first.precision))
@@ -220,10 +223,10 @@ def _learn(
     dependent: bool = False,
 ) -> tuple[Layout, _Coordinates]:
     """Return a basis of X and y's coefficients on it, and the rows' coordinates."""
-    Q, basis, orthonormal = column_basis(X, noise, dependent)
+    Q, basis, kept = column_basis(X, noise, dependent)
     constant = constant_coefficients(X) if len(X) else None
     shift = 0.0 if constant is None else float(y.mean())
-    beta, residual = project(Q, basis.R, noise.root_times(y - shift), orthonormal)
+    beta, residual = project(Q, basis.R, noise.root_times(y - shift), kept)
     layout = Layout(
         shapes=tuple((b.k, b.effects) for b in blocks),
         places=tuple(places),
@@ -267,7 +270,7 @@ def _form(
         Zy=Zr[:, -1],
         XX=XX,
         Xy=Xy,
-        yy=float(rows.y @ rows.y),
+        yy=inner(rows.y, rows.y),
         logdet_W=noise.logdet,
     )
 
@@ -295,7 +298,7 @@ def starts_of(codes: Index) -> Index:
     return np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]])[: len(codes)])
 
 
-class _Sums:
+class LevelSums:
     """Sums over the rows of each code; of sorted codes they are several times faster."""
 
     def __init__(self, codes: Index, size: int) -> None:
@@ -319,19 +322,27 @@ def _own_sums(block: BlockData, columns: list[Array | None]) -> Array | LevelSqu
     return diagonal_sums(block, columns) if own is None else own
 
 
-def diagonal_sums(block: BlockData, columns: list[Array | None]) -> Array:
-    """Return Z_i'WZ_i as (k, k, levels)."""
-    out, sums = np.empty((block.k, block.k, block.levels)), _Sums(block.codes, block.levels)
+def diagonal_sums(
+    block: BlockData, columns: list[Array | None], sums: LevelSums | None = None
+) -> Array:
+    """Return Z_i'WZ_i as (k, k, levels); `sums` are those by its codes, if they are there."""
+    out = np.empty((block.k, block.k, block.levels))
+    sums = sums or LevelSums(block.codes, block.levels)
     for a in range(block.k):
         for b in range(a + 1):
             out[a, b] = out[b, a] = sums(times(columns[a], columns[b]))
     return out
 
 
-def level_sums(block: BlockData, columns: list[Array | None], responses: Sequence[Array]) -> Array:
+def level_sums(
+    block: BlockData,
+    columns: list[Array | None],
+    responses: Sequence[Array],
+    sums: LevelSums | None = None,
+) -> Array:
     """Return Z_i'W times each of the c `responses` (n,), as (k·levels, c)."""
     out = np.empty((block.k, block.levels, len(responses)))
-    sums = _Sums(block.codes, block.levels)
+    sums = sums or LevelSums(block.codes, block.levels)
     for a, column in enumerate(columns):
         for j, response in enumerate(responses):
             out[a, :, j] = sums(times(column, response))
@@ -344,7 +355,7 @@ def _couple(
     """Return Z_i'WZ_j of two blocks on the pairs of levels that occur."""
     key = one.codes * two.levels + two.codes
     pair, uniques = number_keys(key, one.levels * two.levels)
-    sums = _Sums(pair, len(uniques))
+    sums = LevelSums(pair, len(uniques))
     values = np.empty((one.k, two.k, len(uniques)))
     for a in range(one.k):
         for b in range(two.k):

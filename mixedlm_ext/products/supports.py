@@ -55,6 +55,12 @@ class Support:
         """Number of levels."""
         return int(self.columns.shape[1])
 
+    @property
+    def pairs(self) -> tuple[Index, Index]:
+        """The columns of every pair that a level has, each (m, m, levels)."""
+        one, two = np.broadcast_arrays(self.columns[:, None], self.columns[None])
+        return one, two
+
     def take(self, own: Array) -> Array:
         """Return Ph (m, levels, ...) of h (k, levels, ...)."""
         out = own[self.columns, np.arange(self.levels)]

@@ -83,7 +83,7 @@ class MemberRows(WorkingRows):
             values = np.zeros((*D.shape[:2], len(sums.rows)))
             values[:, :, sums.diagonal] = D[:, :, sums.rows[sums.diagonal]]
             if (i, i) in N.couplings and sums.lower.any():
-                below = N.couplings[i, i].values
+                below = sums.below(N.couplings[i, i])
                 values[:, :, sums.lower] = below
                 values[:, :, sums.mirrored] = below.transpose(1, 0, 2)
             diagonal.append(sums.back(values))
@@ -138,6 +138,14 @@ class _Sums:
     def lower(self) -> NDArray[np.bool_]:
         """Which entries are below the diagonal."""
         return np.asarray(self.rows > self.columns)
+
+    def below(self, N: Coupling) -> Array:
+        """Return the entries of N below the diagonal; K⁻¹ of members may have more of them."""
+        rows, columns = self.rows[self.lower], self.columns[self.lower]
+        if len(N.rows) == len(rows):
+            return N.values
+        width = int(N.rows.max()) + 1  # rows are beyond columns
+        return N.values[:, :, np.searchsorted(N.rows * width + N.columns, rows * width + columns)]
 
     @cached_property
     def mirrored(self) -> Index:

@@ -1,12 +1,12 @@
 """Where to start if levels have few columns each: the mean products of pairs of coefficients.
 
-With b_l the least-squares coefficients of the columns that level l has, and n_ac the levels that
-have columns a and c, m_ac = Σ_l b_la b_lc/n_ac is about σ²Γ_ac, on the diagonal with the noise of
-b_la more. Of one standard deviation d and correlations C(ρ) the products off the diagonal tell
+With b_l the least-squares coefficients of the columns that level l has, b_la b_lc is about σ²Γ_ac,
+and b_la² that of one column with the noise of b_la more. Of one standard deviation d and
+correlations C(ρ) the products of two columns, of all levels together, tell
 
-    ρ: the largest (Σ n_ac m_ac C_ac)²/Σ n_ac C_ac²,   σ²d² = Σ n_ac m_ac C_ac/Σ n_ac C_ac²
+    ρ: the largest (Σ b_la b_lc C_ac)²/Σ C_ac²,   σ²d² = Σ b_la b_lc C_ac/Σ C_ac²
 
-without any row more than one for each column, and what they leave of the diagonal is σ².
+without any row more than one for each column, and what they leave of the squares is σ².
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.criteria.pls import Problem
-from mixedlm_ext.products.supports import LevelSquares
+from mixedlm_ext.products.supports import LevelSquares, Support
 from mixedlm_ext.structures.base import LEAST_SD, MOST_SD
 from mixedlm_ext.structures.correlated import CorrelatedStructure
 
@@ -48,27 +48,25 @@ def pair_moments(problem: Problem, squares: LevelSquares) -> Array:
     support = squares.support
     inverses = np.linalg.pinv(squares.values.transpose(2, 0, 1), hermitian=True)
     b = np.einsum("lab,bl->al", inverses, support.take(cp.block(cp.Zy, 0)))
-    products = support.sum(b[:, None] * b[None])
-    counts = support.sum(np.ones_like(squares.values))
-    noise = float(np.einsum("laa->", inverses)) / float(np.trace(counts))
-    return _of_pairs(structure, products, counts, noise)
+    noise = float(np.einsum("laa->", inverses)) / float(support.present.sum())
+    return _of_pairs(structure, support, b, noise)
 
 
-def _of_pairs(
-    structure: CorrelatedStructure, products: Array, counts: Array, noise: float
-) -> Array:
-    """Return (d/σ, ρ) from the sums of products and their numbers, each (k, k).
+def _of_pairs(structure: CorrelatedStructure, support: Support, b: Array, noise: float) -> Array:
+    """Return (d/σ, ρ) from the coefficients of every level, (m, levels), 0 where filled up.
 
     `noise` is the mean variance of coefficients without effects, in σ².
     """
-    total = float(np.trace(products)) / float(np.trace(counts))
-    off = ~np.eye(len(counts), dtype=np.bool_)
-    if structure.n_rho > 1 or not counts[off].any() or not total > 0:
+    total = float((b * b).sum()) / float(support.present.sum())
+    one, two = support.pairs
+    met = support.present[:, None] & support.present[None] & (one != two)
+    if structure.n_rho > 1 or not met.any() or not total > 0:
         return structure.start()
+    own, products = structure.of_pairs(one[met], two[met]), (b[:, None] * b[None])[met]
     best, theta = 0.0, structure.start()
     for rho in np.linspace(*structure.rho_inside, _GRID):
-        C = structure.correlation(rho)
-        inner, size = (products * C)[off].sum(), (counts * C * C)[off].sum()
+        C = own.correlation(rho)
+        inner, size = products @ C, C @ C
         if inner > 0 and inner**2 > best * size:
             best, variance = inner**2 / size, min(inner / size, (1.0 - _LEAST_NOISE) * total)
             sd = np.clip(np.sqrt(noise * variance / (total - variance)), LEAST_SD, MOST_SD)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
+from mixedlm_ext.criteria.levelwise import LevelwiseEvaluation, by_levels
 from mixedlm_ext.criteria.linear import AnyCriterion, AnyEvaluation
 from mixedlm_ext.search.minimum import optimize
 from mixedlm_ext.search.verdict import Optimization
@@ -124,7 +125,9 @@ def optimize_with_samples(
     Sampling or None
         None if everything is exact.
     """
-    e, log = optimize(criterion, start, **search)
+    e, log = optimize(by_levels(criterion), start, **search)
+    if isinstance(e, LevelwiseEvaluation):
+        e = e.plain
     if not criterion.problem.solver.probes:
         return criterion, e, log, None
     assert isinstance(criterion, GaussianCriterion)  # equations are refused with samples

@@ -219,9 +219,12 @@ def _dependent(problem: Problem, i: int) -> NDArray[np.bool_]:
     own = [term for term in problem.covariance.terms if term.block == i]
     if len(own) == 1 and own[0].structure.whitening == "triangular":
         return np.zeros(own[0].k, dtype=np.bool_)
+    alone = [not term.structure.one_variance and term.structure.linear for term in own]
+    if not any(alone):
+        return np.zeros(problem.cp.shapes[i][0], dtype=np.bool_)
     total = problem.cp.A.total(i)
-    for term in own:
-        if term.structure.one_variance or not term.structure.linear:
+    for term, counts in zip(own, alone):
+        if not counts:
             total[term.own] = total[:, term.own] = 0.0
             total[term.own, term.own] = np.eye(term.k)
     norms = np.sqrt(np.maximum(np.diag(total), 1e-300))

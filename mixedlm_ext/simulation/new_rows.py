@@ -16,6 +16,7 @@ from mixedlm_ext.design.formula_code import code_names
 from mixedlm_ext.design.frame import Table, read_table
 from mixedlm_ext.design.grouping import combine_codes, level_codes
 from mixedlm_ext.design.known import KnownMatrix
+from mixedlm_ext.design.members import MemberRows
 from mixedlm_ext.design.row_arguments import new_weights
 from mixedlm_ext.errors import DesignError
 from mixedlm_ext.estimation.fit import Fit
@@ -91,11 +92,10 @@ def new_simulator(
         if term.has_members:
             rows = new.members[term.name]
             X = np.where(new.complete[:, None], X, 0.0)
-            W = sparse.csr_array(sparse.hstack([rows.W, rows.beyond]))
             if conditional:
                 mean = mean + np.einsum("nk,nk->n", X, np.asarray(rows.W @ fit.b[i]))
-                W = rows.beyond
-            parts.append(_members_part(X, W, parameters.roots[i]))
+                rows = replace(rows, W=sparse.csr_array(rows.W.shape))
+            parts += _members_parts(X, rows, parameters.roots[i], term.related)
             continue
         codes, levels = _group_codes(design, i, table, new)
         X = np.where(new.complete[:, None], X, 0.0)
@@ -110,11 +110,15 @@ def new_simulator(
     return Simulator(mean, parts, parameters.sigma, noise), new
 
 
-def _members_part(X: Array, W: sparse.csr_array, root: Array) -> RandomPart:
-    """Return the random part of rows with the weights W (m, members)."""
-    m, q = W.shape
-    known = KnownMatrix(pd.RangeIndex(q), W, members=True)
-    return RandomPart(X, np.arange(m), m, root, known)
+def _members_parts(
+    X: Array, rows: MemberRows, root: Array, related: KnownMatrix | None
+) -> list[RandomPart]:
+    """Return the random parts of rows of several members, of the fit and of others."""
+    m = len(X)
+    among = None if related is None else related.among
+    parts = [(rows.W, among), (rows.beyond, None)]
+    known = [KnownMatrix.of_members(pd.RangeIndex(W.shape[1]), W, K) for W, K in parts if W.nnz]
+    return [RandomPart(X, np.arange(m), m, root, own) for own in known]
 
 
 def _group_codes(design: Design, i: int, table: Table, new: NewData) -> tuple[Index, int]:

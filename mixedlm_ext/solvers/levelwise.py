@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.linalg import small
+from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.products.block_matrix import BlockMatrix
 from mixedlm_ext.products.supports import LevelSquares
 from mixedlm_ext.solvers.costs import Costs
@@ -29,7 +30,7 @@ from mixedlm_ext.solvers.direct import DirectSolver
 
 Array = NDArray[np.float64]
 
-__all__ = ["LevelwiseFactor", "LevelwiseSolver"]
+__all__ = ["LevelSystem", "LevelwiseFactor", "LevelwiseSolver"]
 
 _ROUNDING = 1e-12
 """Eigenvalues, relative to the largest, and parts of vectors that count as nothing."""
@@ -83,6 +84,74 @@ class LevelwiseSolver:
         """Factor M at the given template."""
         return LevelwiseFactor(self, templates)
 
+    def split(self, H: Array) -> tuple[Array, Array | None]:
+        """Return z of every level, (m, levels, c), and what of H (q, c) is no Z'WG."""
+        support = self.squares.support
+        own = H.reshape(support.k, support.levels, -1)
+        z = _times(self.R_pseudo, support.take(own))
+        rest = own - support.put(_times(self.R, z))
+        nothing = np.abs(rest).max(initial=0.0) <= _ROUNDING * np.abs(own).max(initial=0.0)
+        return z, None if nothing else rest
+
+
+class LevelSystem:
+    """S_l = R_l'Γ_lR_l + I of every level, factored.
+
+    Parameters
+    ----------
+    R : ndarray (m, m, levels)
+    Gamma : ndarray (m, m, levels)
+        Γ_l; where columns are filled up R is zero, and it does not matter.
+
+    Attributes
+    ----------
+    logdet : float
+        Σ_l log|S_l|.
+    """
+
+    def __init__(self, R: Array, Gamma: Array) -> None:
+        each, turned = np.arange(len(R)), R.transpose(1, 0, 2)
+        self._B = small.product(turned, small.product(Gamma, R))
+        S = self._B.copy()
+        S[each, each] += 1.0
+        self._L = small.cholesky(S)
+        self.logdet = float(2.0 * np.log(self._L[each, each]).sum())
+        self._W = small.solve_lower(self._L, np.ascontiguousarray(turned))  # L⁻¹R'
+
+    @cached_property
+    def K(self) -> Array:
+        """[Z'V⁻¹Z]_ll in the level's columns, (m, m, levels)."""
+        return small.product(self._W.transpose(1, 0, 2), self._W)
+
+    @cached_property
+    def _inverse(self) -> Array:
+        """S_l⁻¹, (m, m, levels)."""
+        half = small.solve_lower(self._L, np.eye(len(self._L)))
+        return small.product(half.transpose(1, 0, 2), half)
+
+    def solve(self, z: Array) -> Array:
+        """Return y = S⁻¹z of every level, for z (m, levels, c)."""
+        return _times(self._inverse, z)
+
+    def inner(self, z: Array, y: Array) -> Array:
+        """Return Σ_l y'By + |By|² for y = S⁻¹z, (c, c)."""
+        By = self._B_times(z, y).reshape(-1, z.shape[2])
+        cross = y.reshape(By.shape).T @ By
+        return np.asarray(0.5 * (cross + cross.T) + By.T @ By)
+
+    def _B_times(self, z: Array, y: Array) -> Array:
+        """Return By = z - y: the former where B is small, the latter where it is large."""
+        large = np.einsum("aal->l", self._B) > 1.0
+        return np.where(large[:, None], z - y, _times(self._B, y))
+
+    @property
+    def condition(self) -> float:
+        """The largest condition number of an S_l scaled to a diagonal of ones."""
+        S = (self._B + np.eye(len(self._B))[:, :, None]).transpose(2, 0, 1)
+        scale = 1.0 / np.sqrt(np.einsum("laa->la", S))
+        least = np.linalg.eigvalsh(scale[:, :, None] * S * scale[:, None])[:, 0].min()
+        return 1.0 / max(float(least), 1e-15)
+
 
 class LevelwiseFactor:
     """M at one theta.
@@ -100,35 +169,14 @@ class LevelwiseFactor:
     def __init__(self, solver: LevelwiseSolver, templates: Sequence[Array]) -> None:
         self._solver, self.templates = solver, templates
         (T,) = templates
-        self.Gamma = T @ T.T
-        R, each = solver.R, np.arange(len(solver.R))
-        own = solver.squares.support.squares(self.Gamma)
-        self._B = small.product(R.transpose(1, 0, 2), small.product(own, R))
-        S = self._B.copy()
-        S[each, each] += 1.0
-        self._L = small.cholesky(S)
-        self.logdet = float(2.0 * np.log(self._L[each, each]).sum())
-        self._W = small.solve_lower(self._L, np.ascontiguousarray(R.transpose(1, 0, 2)))  # L⁻¹R'
-
-    @cached_property
-    def _K(self) -> Array:
-        """[Z'V⁻¹Z]_ll in the level's columns, (m, m, levels)."""
-        return small.product(self._W.transpose(1, 0, 2), self._W)
-
-    @cached_property
-    def _S_inverse(self) -> Array:
-        """S_l⁻¹, (m, m, levels)."""
-        half = small.solve_lower(self._L, np.eye(len(self._L)))
-        return small.product(half.transpose(1, 0, 2), half)
+        self.Gamma = matmul(T, T.T)
+        self._system = LevelSystem(solver.R, solver.squares.support.squares(self.Gamma))
+        self.logdet = self._system.logdet
 
     def _split(self, H: Array) -> tuple[Array, Array, Array | None]:
         """Return z and y of every level, (m, levels, c), and what of H (q, c) is no Z'WG."""
-        solver, support = self._solver, self._solver.squares.support
-        own = H.reshape(support.k, support.levels, -1)
-        z = _times(solver.R_pseudo, support.take(own))
-        rest = own - support.put(_times(solver.R, z))
-        nothing = np.abs(rest).max(initial=0.0) <= _ROUNDING * np.abs(own).max(initial=0.0)
-        return z, _times(self._S_inverse, z), None if nothing else rest
+        z, rest = self._solver.split(H)
+        return z, self._system.solve(z), rest
 
     def weighed(self, H: Array) -> Array:
         """Return (I + Z'WZΓ)⁻¹H for H (q, c): Z'V⁻¹G if H is Z'WG."""
@@ -140,12 +188,12 @@ class LevelwiseFactor:
         support = self._solver.squares.support
         out = support.put(_times(self._solver.R, y))
         if rest is not None:
-            out += rest - support.put(_times(self._K, support.take(self._covered(rest))))
+            out += rest - support.put(_times(self._system.K, support.take(self._covered(rest))))
         return out
 
     def _covered(self, own: Array) -> Array:
         """Return Γh of every level for h (k, levels, c)."""
-        return np.asarray((self.Gamma @ own.reshape(len(own), -1)).reshape(own.shape))
+        return np.asarray(matmul(self.Gamma, own.reshape(len(own), -1)).reshape(own.shape))
 
     def apply(self, H: Array) -> Array:
         """Return NH for H (q, c)."""
@@ -167,14 +215,7 @@ class LevelwiseFactor:
         if NH is not None:
             inner = H.T @ NH
             return np.asarray(0.5 * (inner + inner.T))
-        By = self._B_times(z, y).reshape(-1, z.shape[2])
-        cross = y.reshape(By.shape).T @ By
-        return np.asarray(0.5 * (cross + cross.T) + By.T @ By)
-
-    def _B_times(self, z: Array, y: Array) -> Array:
-        """Return By = z - y: the former where B is small, the latter where it is large."""
-        large = np.einsum("aal->l", self._B) > 1.0
-        return np.where(large[:, None], z - y, _times(self._B, y))
+        return self._system.inner(z, y)
 
     def quadratic(self, H: Array) -> Array:
         """Return H'NH for H (q, c)."""
@@ -187,12 +228,12 @@ class LevelwiseFactor:
 
     def traces(self) -> tuple[list[Array], list[Array]]:
         """Return K = Σ_l [Z'V⁻¹Z]_ll and KT."""
-        K = self._solver.squares.support.sum(self._K)
-        return [K], [K @ self.templates[0]]
+        K = self._solver.squares.support.sum(self._system.K)
+        return [K], [matmul(K, self.templates[0])]
 
     def level_information(self) -> LevelSquares:
         """Return every Z_l'V⁻¹Z_l."""
-        return LevelSquares(self._solver.squares.support, self._K)
+        return LevelSquares(self._solver.squares.support, self._system.K)
 
     def diagonal_blocks(self) -> list[Array]:
         """Return the diagonal blocks of N, (k, k, levels)."""
@@ -201,7 +242,7 @@ class LevelwiseFactor:
         out = np.empty((support.k, support.k, support.levels))
         for level in each:
             own = support.columns[support.present[:, level], level]
-            K = self._K[: len(own), : len(own), level]
+            K = self._system.K[: len(own), : len(own), level]
             out[:, :, level] = self.Gamma - self.Gamma[:, own] @ K @ self.Gamma[own]
         return [out]
 

@@ -29,7 +29,7 @@ _OF_OBJECTS = {
     "decimal": "numbers",
     "datetime": "dates",
     "datetime64": "dates",
-    "date": "dates",
+    "date": "days of the calendar",
     "timedelta": "durations",
     "bytes": "bytes",
     "complex": "complex numbers",
@@ -55,6 +55,9 @@ def kind_of(column: pd.Series) -> str:
         return _OF_OBJECTS.get(inferred, "mixed values")
     if isinstance(dtype, np.dtype) and dtype.kind in "iub":
         return kind
+    if isinstance(dtype, np.dtype) and dtype.kind == "f" and len(column):
+        values = column.to_numpy()
+        return kind if values[0] == values[0] or not np.isnan(values).all() else ""
     return kind if column.notna().any() else ""
 
 

@@ -32,24 +32,18 @@ class Autoregressive(CorrelatedStructure):
         """From -1 to 1."""
         return -np.ones(1), np.ones(1)
 
-    @property
-    def _lags(self) -> Array:
-        """|a - b|."""
-        at = np.arange(self.k, dtype=float)
-        return np.abs(at[:, None] - at)
-
     def correlation(self, rho: Array) -> Array:
         """Return C."""
-        return np.asarray(rho[0] ** self._lags)
+        return np.asarray(rho[0] ** self._apart)
 
     def correlation_derivatives(self, rho: Array) -> Array:
         """Return h ρ^(h-1) at the lags h."""
-        h = self._lags
+        h = self._apart
         return np.asarray(h * rho[0] ** np.maximum(h - 1.0, 0.0))[None]
 
     def correlation_curvature(self, rho: Array, F: Array) -> Array:
         """Return Σ F h(h-1) ρ^(h-2)."""
-        h = self._lags
+        h = self._apart
         return np.array([[(F * h * (h - 1.0) * rho[0] ** np.maximum(h - 2.0, 0.0)).sum()]])
 
     def rho_of(self, C: Array) -> Array:

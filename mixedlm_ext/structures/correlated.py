@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.linalg.blas import cholesky, eigh
 from mixedlm_ext.linalg.triangular import lower_root
 from mixedlm_ext.structures.base import LEAST_SD, MOST_SD, Structure
 
 Array = NDArray[np.float64]
+Index = NDArray[np.intp]
 
 __all__ = ["STRONG", "WEAK", "CorrelatedStructure", "mean_known"]
 
@@ -51,6 +54,8 @@ class CorrelatedStructure(Structure):
     hom_by_default: ClassVar[bool]
     """Whether it has one variance unless ``hom=False`` is written."""
     n_rho: int = 1
+    _of_pairs: Array | None = None
+    """How far the columns of some pairs are apart, if Γ is asked for in these alone."""
 
     def __init__(self, k: int, name: str, one_variance: bool) -> None:
         super().__init__(k, name)
@@ -61,6 +66,24 @@ class CorrelatedStructure(Structure):
     def of_size(self, k: int) -> Structure:
         """Return the same structure of another number of columns."""
         return type(self)(k, self.name, self.one_variance)
+
+    def of_pairs(self, one: Index, two: Index) -> CorrelatedStructure:
+        """Return the same structure with Γ and its derivatives of pairs of columns, of any shape.
+
+        Of one variance for all columns.
+        """
+        assert self.one_variance
+        out = copy(self)
+        out._of_pairs = self._apart[one, two]
+        return out
+
+    @property
+    def _apart(self) -> Array:
+        """How far columns are apart, which decides on their correlation: in places, (k, k)."""
+        if self._of_pairs is not None:
+            return self._of_pairs
+        at = np.arange(self.k, dtype=float)
+        return np.abs(at[:, None] - at)
 
     # --- what a member gives ----------------------------------------------------------------------
 
@@ -116,6 +139,15 @@ class CorrelatedStructure(Structure):
         sd = theta[: self.n_sd]
         return (np.full(self.k, sd[0]) if self.one_variance else sd), theta[self.n_sd :]
 
+    def _products(self, theta: Array) -> Array:
+        """Return d_ad_b."""
+        sd, _ = self.parts(theta)
+        return np.square(theta[0]) if self.one_variance else np.outer(sd, sd)
+
+    def gamma(self, theta: Array) -> Array:
+        """Return Γ = DCD."""
+        return np.asarray(self._products(theta) * self.correlation(theta[self.n_sd :]))
+
     def template(self, theta: Array) -> Array:
         """Return D times the lower-triangular root of C."""
         sd, rho = self.parts(theta)
@@ -144,7 +176,7 @@ class CorrelatedStructure(Structure):
         """Return ∂Γ/∂d_a = e_aw_a' + w_ae_a', w_a = DC_a, and ∂Γ/∂ρ = D(∂C/∂ρ)D."""
         sd, rho = self.parts(theta)
         C = self.correlation(rho)
-        by_rho = np.outer(sd, sd) * self.correlation_derivatives(rho)
+        by_rho = self._products(theta) * self.correlation_derivatives(rho)
         if self.one_variance:
             return np.concatenate([2.0 * sd[0] * C[None], by_rho])
         half = np.zeros((self.k, self.k, self.k))
@@ -167,12 +199,12 @@ class CorrelatedStructure(Structure):
         out = np.empty((self.n_theta, self.n_theta))
         if self.one_variance:
             out[0, 0] = 2.0 * (G * C).sum()
-            across = 2.0 * sd[0] * np.einsum("ab,jab->j", G, dC)[None]
+            across = 2.0 * sd[0] * np.tensordot(dC, G, G.ndim)[None]
         else:
             out[:n, :n] = 2.0 * G * C
             across = 2.0 * np.einsum("ab,jab,b->aj", G, dC, sd)
         out[:n, own], out[own, :n] = across, across.T
-        out[own, own] = self.correlation_curvature(rho, G * np.outer(sd, sd))
+        out[own, own] = self.correlation_curvature(rho, G * self._products(theta))
         return out
 
     def standardizer(self, R: Array) -> Array:
@@ -308,7 +340,7 @@ def mean_known(correlations: Array) -> Array:
 def _root(C: Array) -> Array:
     """Return the lower-triangular root of a positive semidefinite matrix."""
     try:
-        return np.asarray(np.linalg.cholesky(C))
+        return cholesky(C)
     except np.linalg.LinAlgError:
-        values, vectors = np.linalg.eigh(C)
+        values, vectors = eigh(C)
         return lower_root(vectors * np.sqrt(np.maximum(values, 0.0)))

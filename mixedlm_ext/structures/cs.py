@@ -28,11 +28,11 @@ class CompoundSymmetry(CorrelatedStructure):
 
     def correlation(self, rho: Array) -> Array:
         """Return C."""
-        return np.where(np.eye(self.k, dtype=np.bool_), 1.0, rho[0])
+        return np.where(self._apart == 0, 1.0, rho[0])
 
     def correlation_derivatives(self, rho: Array) -> Array:
         """Return J - I."""
-        return (1.0 - np.eye(self.k))[None]
+        return np.where(self._apart == 0, 0.0, 1.0)[None]
 
     def correlation_curvature(self, rho: Array, F: Array) -> Array:
         """Return zero: C is linear in ρ."""

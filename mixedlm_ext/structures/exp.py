@@ -63,6 +63,11 @@ class Exponential(CorrelatedStructure):
         return type(self)(k, self.name, self.one_variance)
 
     @property
+    def _apart(self) -> Array:
+        """Distances in units."""
+        return self.positions.relative if self._of_pairs is None else self._of_pairs
+
+    @property
     def one_level(self) -> bool:
         """Whether there is one variance: one level shows it and how correlations fall."""
         return self.one_variance
@@ -85,9 +90,9 @@ class Exponential(CorrelatedStructure):
     def correlation(self, rho: Array) -> Array:
         """Return C."""
         if rho[0] <= 0.0:
-            return np.eye(self.k)
+            return np.where(self._apart == 0, 1.0, 0.0)
         with np.errstate(under="ignore", over="ignore"):
-            return np.asarray(np.exp(-self.positions.relative * ((1.0 - rho[0]) / rho[0])))
+            return np.asarray(np.exp(-self._apart * ((1.0 - rho[0]) / rho[0])))
 
     def correlation_derivatives(self, rho: Array) -> Array:
         """Return C x/u²."""
@@ -102,7 +107,7 @@ class Exponential(CorrelatedStructure):
 
     def _rate(self, rho: Array) -> Array:
         """Return x/u², 0 where it is so large that nothing of C is left."""
-        return self.positions.relative / max(rho[0], _LEAST) ** 2
+        return self._apart / max(rho[0], _LEAST) ** 2
 
     def rho_of(self, C: Array) -> Array:
         """Return u of the range that the correlations together have, Σ distance / Σ -log C."""

@@ -49,8 +49,7 @@ class Toeplitz(CorrelatedStructure):
     @property
     def _lags(self) -> NDArray[np.intp]:
         """|a - b|."""
-        at = np.arange(self.k)
-        return np.abs(at[:, None] - at)
+        return self._apart.astype(np.intp)
 
     def correlation(self, rho: Array) -> Array:
         """Return C."""
@@ -62,11 +61,11 @@ class Toeplitz(CorrelatedStructure):
 
     def correlation_derivatives(self, rho: Array) -> Array:
         """Return ∂r_|a-b|/∂π_j."""
-        return np.asarray(_by_lag(rho).slope[self._lags].transpose(2, 0, 1))
+        return np.asarray(np.moveaxis(_by_lag(rho).slope[self._lags], -1, 0))
 
     def correlation_curvature(self, rho: Array, F: Array) -> Array:
         """Return Σ_h (Σ of F at lag h) ∂²r_h/∂π_i∂π_j."""
-        totals = np.bincount(self._lags.ravel(), F.ravel())
+        totals = np.bincount(self._lags.ravel(), F.ravel(), self.k)
         return np.einsum("h,hij->ij", totals, _by_lag(rho).curvature)
 
     def rho_of(self, C: Array) -> Array:

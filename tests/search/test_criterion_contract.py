@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import oracle
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from simulation import Example, balanced, quietly
@@ -17,6 +18,7 @@ from simulation import Example, balanced, quietly
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.criteria.base import Evaluation
 from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.levelwise import LevelwiseCriterion, by_levels
 from mixedlm_ext.inference.parameters import model_parameters
 from mixedlm_ext.inference.profile import points
 from mixedlm_ext.inference.profile import search as profile_search
@@ -82,6 +84,25 @@ def profiled(name: str, formula: str, data: str, **arguments: Any) -> Callable[[
     return make
 
 
+def of_pairs(
+    structure: str, reml: bool = True, sigma: float | None = None
+) -> Callable[[], Evaluation]:
+    """The criterion of levels that have few of many columns each."""
+
+    def make() -> Evaluation:
+        rng = np.random.default_rng(8)
+        g, t = np.repeat(np.arange(15), 3), rng.choice(np.arange(30), 45)
+        y = np.sin(t) + rng.standard_normal(15)[g] + 0.5 * rng.standard_normal(45)
+        data = pd.DataFrame({"y": y, "x": rng.standard_normal(45), "g": g, "t": t})
+        problem = MixedLM.from_formula(f"y ~ x + {structure}", data).problem
+        criterion = by_levels(GaussianCriterion(problem, reml, sigma))
+        assert isinstance(criterion, LevelwiseCriterion)
+        start = problem.covariance.start()
+        return criterion.at(np.append(0.7 * start[:-1], start[-1] + 0.1))
+
+    return make
+
+
 SLEEPSTUDY = ("Reaction ~ Days + (Days | Subject)", "sleepstudy")
 STRUCTURED = ("Reaction ~ Days + cs(1 + Days | Subject)", "sleepstudy")
 CRITERIA: dict[str, Callable[[], Evaluation]] = {
@@ -91,6 +112,8 @@ CRITERIA: dict[str, Callable[[], Evaluation]] = {
     "ML, crossed, σ known": gaussian("us", "iid", reml=False, sigma=1.5),
     "REML, ends": gaussian("cs", "us"),
     "ML, ends, σ known": gaussian("homcs", reml=False, sigma=1.5),
+    "REML, pairs of columns": of_pairs("exp(0 + position(t) | g)"),
+    "ML, pairs of columns, σ known": of_pairs("ar1(0 + C(t) | g)", reml=False, sigma=0.6),
     "profile of a coefficient": profiled("Days", *SLEEPSTUDY),
     "profile of a standard deviation": profiled("sd(Subject, Days)", *SLEEPSTUDY),
     "profile of a correlation": profiled("cor(Subject, Intercept, Days)", *SLEEPSTUDY),

@@ -14,7 +14,7 @@ from oracle_residual import Dense, dense_covariance, relationships
 from mixedlm_ext import MixedLM, pedigree
 from mixedlm_ext.criteria.linear import criterion_of
 from mixedlm_ext.criteria.residual import ResidualCriterion, ResidualEvaluation
-from mixedlm_ext.products import residual_elements, residual_sums
+from mixedlm_ext.products import residual_elements, residual_parts, residual_sums
 from mixedlm_ext.products.residual_sums import ResidualSums
 
 Array = np.ndarray
@@ -233,6 +233,8 @@ def test_both_scales_are_one_model(name: str) -> None:
 )
 def test_sums_and_rows_give_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     short = criterion(name, True)
+    monkeypatch.setattr(residual_parts, "_AT_ONCE", 1)
+    piecemeal = criterion(name, True)
     monkeypatch.setattr(residual_sums, "_MOST_TERMS", 0)
     long = criterion(name, True)
     monkeypatch.setattr(residual_elements, "_MOST_ENTRIES", 0)
@@ -241,7 +243,8 @@ def test_sums_and_rows_give_the_same(name: str, monkeypatch: pytest.MonkeyPatch)
     assert longest.sums.describes.startswith("from the rows")
     for point in points(short):
         one = short.at(point)
-        for two in (long.at(point), longest.at(point)):
+        for other in (piecemeal, long, longest):
+            two = other.at(point)
             assert_allclose(two.value, one.value, rtol=1e-11)
             assert_allclose(two.gradient, one.gradient, rtol=1e-7, atol=1e-7)
 

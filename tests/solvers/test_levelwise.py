@@ -19,6 +19,7 @@ from numpy.testing import assert_allclose
 
 from mixedlm_ext import MixedLM
 from mixedlm_ext.criteria.gaussian import GaussianCriterion
+from mixedlm_ext.criteria.levelwise import LevelwiseCriterion, by_levels
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.products.block_matrix import BlockMatrix
 from mixedlm_ext.products.supports import Diagonal, LevelSquares, squares_of_rows
@@ -208,6 +209,52 @@ def test_the_criterion_and_its_derivatives(formula: str, reml: bool) -> None:
             close = {"rtol": 1e-6, "atol": 1e-8 * (1.0 + np.abs(expected).max(initial=0.0))}
             assert_allclose(getattr(one, name), expected, err_msg=name, **close)
         assert_allclose(one.pls.b, two.pls.b, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("sigma", [None, 0.8])
+@pytest.mark.parametrize("reml", [True, False])
+@pytest.mark.parametrize(
+    "term",
+    [
+        "exp(0 + position(t) | g)",
+        "ar1(0 + C(t, levels=TIMES) | g)",
+        "cs(0 + C(t, levels=TIMES) | g, hom=True)",
+        "toep(0 + C(t, levels=TIMES) | g, hom=True)",
+    ],
+)
+def test_the_criterion_by_pairs_of_columns(term: str, reml: bool, sigma: float | None) -> None:
+    """It is the plain one, at points inside the range and at its ends, and its end is the same."""
+    data = times(80).assign(t=lambda d: (2.0 * d["t"]) // 1, w=lambda d: 1.0 + d["x"] ** 2)
+    TIMES = np.arange(20.0)  # noqa: F841 - in the formula
+    problem = MixedLM.from_formula(f"y ~ x + {term}", data, weights="w").problem
+    plain = GaussianCriterion(problem, reml, sigma)
+    pairs = by_levels(plain)
+    assert isinstance(pairs, LevelwiseCriterion)
+    low, high = problem.covariance.domain
+    rng = np.random.default_rng(3)
+    bounded = np.isfinite(high)
+    for share in (0.0, 0.4, 0.9, 1.0):
+        theta = rng.uniform(0.2, 2.0, len(low))
+        theta[bounded] = low[bounded] + share * (high - low)[bounded]
+        one, two = pairs.at(theta), plain.at(theta)
+        assert_allclose((one.value, one.scale), (two.value, two.scale), rtol=1e-10)
+        for name in ("gradient", "v"):
+            assert_allclose(getattr(one, name), getattr(two, name), rtol=1e-7, atol=1e-8)
+        for exact in (False, True):
+            for mine, other in zip(one.derivatives(exact), two.derivatives(exact)):
+                assert_allclose(mine, other, rtol=1e-6, atol=1e-7 * np.abs(other).max())
+        assert_allclose(one.room, two.room)
+        step = np.full(len(one.derivatives()[0]), 0.01)
+        assert_allclose(one.after(step), two.after(step))
+        assert one.noise <= one.most_noise <= 1e4 * one.noise
+        assert_allclose(one.plain.value, one.value, rtol=1e-10)
+
+
+def test_pairs_are_for_one_term_of_one_variance() -> None:
+    for formula in (*FORMULAS[1:2], "y ~ x + (1 | g)", "y ~ x + ar1(0 + C(t) | g, hom=False)"):
+        problem = MixedLM.from_formula(formula, times()).problem
+        plain = GaussianCriterion(problem, True)
+        assert by_levels(plain) is plain
 
 
 @pytest.mark.parametrize("reml", [True, False])

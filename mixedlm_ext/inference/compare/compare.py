@@ -12,9 +12,10 @@ from statsmodels.regression.mixed_linear_model import MixedLMResults as Statsmod
 
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fitted import Fitted
-from mixedlm_ext.estimation.generalized import GeneralizedFit
+from mixedlm_ext.inference.compare.glm import as_generalized_model
 from mixedlm_ext.inference.compare.nesting import is_nested, same_fixed_columns
 from mixedlm_ext.inference.compare.regression import LinearModel, as_linear_model
+from mixedlm_ext.inference.compare.response import ResponseModel, response_of
 from mixedlm_ext.inference.compare.submodel import Likelihood, maximum
 from mixedlm_ext.inference.fixed.anova import anova as anova_of_terms
 from mixedlm_ext.tables import Table
@@ -33,7 +34,8 @@ def anova(*models: Any, type: int | str = 3) -> pd.DataFrame:
     ----------
     *models : MixedLMResults
         One gives the table of `MixedLMResults.anova`; several give that of
-        `MixedLMResults.compare`. statsmodels' results of OLS or WLS may be among several.
+        `MixedLMResults.compare`. statsmodels' results of OLS or WLS, beside generalized models
+        those of GLM, may be among several.
     type : {1, 2, 3, "marginal"}
         The hypotheses about the terms of one model.
 
@@ -63,7 +65,11 @@ def anova(*models: Any, type: int | str = 3) -> pd.DataFrame:
         return _table(models)
     only = _compared(models[0])
     if isinstance(only, LinearModel):
-        raise FitError("this is a linear regression. Use statsmodels' anova_lm() for its terms.")
+        raise FitError(
+            "this is a linear regression. Use statsmodels' anova_lm() for its terms."
+            if only.response.family is None
+            else "this is a model without random effects. Use wald_test_terms() for its terms."
+        )
     return anova_of_terms(only, type)
 
 
@@ -73,7 +79,7 @@ def _compared(model: Any) -> Compared:
     if isinstance(fitted, Fitted):
         return fitted.with_rows_read()
     regression = getattr(model, "_results", model)
-    linear = as_linear_model(regression)
+    linear = as_linear_model(regression) or as_generalized_model(regression)
     if linear is not None:
         return linear
     if isinstance(regression, StatsmodelsResults):
@@ -82,9 +88,9 @@ def _compared(model: Any) -> Compared:
             "its formula by mixedlm_ext.MixedLM.from_formula(..., groups=...), and compare that."
         )
     raise FitError(
-        f"{type(model).__name__} is neither the result of a mixed model nor of statsmodels' OLS. "
-        "Pass what MixedLM.fit() or OLS.fit() return; ranova() compares with the model without "
-        "random effects."
+        f"{type(model).__name__} is neither the result of a mixed model nor of statsmodels' OLS or "
+        "GLM. Pass what MixedLM.fit(), MixedGLM.fit(), OLS.fit() or GLM.fit() return; ranova() "
+        "compares with the model without random effects."
     )
 
 
@@ -93,9 +99,10 @@ def compare(fitted: Fitted, *others: Any) -> pd.DataFrame:
 
     Parameters
     ----------
-    *others : Fitted, or statsmodels' results of OLS or WLS
-        Fits of the same rows and response. Linear regression is the model without random
-        effects; the p-value against it is conservative, since variances are tested.
+    *others : Fitted, or statsmodels' results of OLS, WLS or GLM
+        Fits of the same rows and response. Linear regression, and GLM beside generalized
+        models, is the model without random effects; the p-value against it is conservative, since
+        variances are tested.
 
     Returns
     -------
@@ -103,13 +110,14 @@ def compare(fitted: Fitted, *others: Any) -> pd.DataFrame:
         A row for each model, fewest parameters first; columns ``npar``, ``AIC``, ``BIC``,
         ``logLik``, ``deviance`` and, against the row before, ``chisq``, ``df``,
         ``pvalue``. ``attrs["note"]`` says what had to be done: REML fits with different
-        fixed effects are refitted by ML, and models that are not nested in the next are not
-        tested.
+        fixed effects are refitted by ML, and models that are not nested in the next, in means,
+        random effects or families, are not tested.
 
     Raises
     ------
     FitError
-        If the models are of different rows or responses.
+        If the models are of different rows, responses or weights, or their likelihoods cannot be
+        compared.
 
     See Also
     --------
@@ -136,7 +144,10 @@ def _table(models: Sequence[Any]) -> pd.DataFrame:
     if len(results) < 2:
         raise FitError("compare() needs another model to compare with. Pass one or several.")
     if all(isinstance(result, LinearModel) for result in results):
-        raise FitError("none of the models is a mixed model. Use statsmodels' anova_lm().")
+        raise FitError(
+            "none of the models is a mixed model. Use statsmodels' anova_lm(), or "
+            "compare_lr_test() of GLM's results."
+        )
     for other in results[1:]:
         _check_same_data(results[0], other)
     _check_same_likelihood(results)
@@ -182,25 +193,28 @@ def _check_same_data(one: Compared, two: Compared) -> None:
 
 
 def _check_same_likelihood(results: Sequence[Compared]) -> None:
-    """Raise unless the likelihoods of all models are functions of one kind."""
-    kinds = [_kind(result) for result in results]
-    for kind in kinds[1:]:
-        if kind != kinds[0]:
+    """Raise unless the likelihoods of all models are of one kind, of rows that count alike."""
+    responses = [_response(result) for result in results]
+    for i, two in enumerate(responses):
+        for one in responses[:i]:
+            if not one.is_comparable(two):
+                raise FitError(
+                    f"the likelihoods of the models cannot be compared: {one.words} and "
+                    f"{two.words}. Fit both with one link, one approximation (nagq=) and families "
+                    "of one kind."
+                )
+    for result, other in zip(results[1:], responses[1:]):
+        word = responses[0].different_weights(other, len(result.design.y))
+        if word:
             raise FitError(
-                f"the likelihoods of the models cannot be compared: {kinds[0]} and {kind}. Fit "
-                "both with one link, one approximation (nagq=) and families of one kind."
+                f"the models are of different weights: their {word} differ. Fit both to the same "
+                "weights; a binomial response of several trials is successes + failures in both."
             )
 
 
-def _kind(result: Compared) -> str:
-    """Say what a likelihood is of: the kind of response, the link, how it was approximated."""
-    fit = None if isinstance(result, LinearModel) else result.fit
-    if not isinstance(fit, GeneralizedFit):
-        return "a linear mixed model"
-    family = type(fit.family).__name__
-    family = "counts" if family in ("Poisson", "NegativeBinomial") else family
-    link = type(fit.family.link).__name__
-    return f"{family} with the {link} link by nagq={fit.nagq}"
+def _response(result: Compared) -> ResponseModel:
+    """Return what a likelihood is of."""
+    return result.response if isinstance(result, LinearModel) else response_of(result.fit)
 
 
 def _comparable(results: Sequence[Compared]) -> tuple[list[Likelihood], list[str]]:
@@ -254,9 +268,12 @@ def _restricted(fitted: Fitted) -> str:
 
 def _is_nested(small: Compared, large: Compared) -> bool:
     """Say whether one model is a special case of another; equations of the large one bind both."""
+    if not _response(large).contains(_response(small)):
+        return False
     if isinstance(large, LinearModel):
         return is_nested(small.design, large.design)
-    sigma, bound = large.fit.fixed_sigma, large.fit.restrictions
+    sigma = large.fit.fixed_sigma if _response(large).family is None else None
+    bound = large.fit.restrictions
     own = None if isinstance(small, LinearModel) else small.fit
     if sigma is not None and (own is None or own.fixed_sigma != sigma):
         return False

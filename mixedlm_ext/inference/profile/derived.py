@@ -160,8 +160,8 @@ def heritability(
     known = [t.name for t in fit.design.terms if t.related is not None and not t.has_members]
     if not known:
         raise FitError(
-            "no random term has a known covariance, so that there is no heritability. Write "
-            "(1 | gr(id, cov=A)) for the additive effects; shares of factors are icc()."
+            "no random term has levels of a known covariance, so that there is no heritability. "
+            "Write (1 | gr(id, cov=A)) for the additive effects; shares of factors are icc()."
         )
     parts = Parts(fit, residual_variance(fit, stratum), base=True)
     return shares_of(parts, {name: _named(name) for name in known}, alpha, method)

@@ -133,7 +133,9 @@ class Parts:
                 if term.related is not None and not (self.base and not term.has_members):
                     # the variance of a level is K_ll times that of the term
                     own = term.related.diagonal
-                    if own is None:
+                    if own is None and term.related.weights is not None:
+                        own = term.related.variances_of_rows(term.related.weights)
+                    elif own is None:
                         own = level_variances(self.fit.problem, place.block)
                     X = X * np.sqrt(own[term.codes])[:, None]
                 N[place.block][place.own, place.own] = X.T @ X / len(X)

@@ -122,9 +122,9 @@ def test_models_that_are_not_nested_are_named(sleep: pd.DataFrame) -> None:
 
 def test_what_is_no_mixed_model(sleep: pd.DataFrame) -> None:
     result = fit(SLOPES, sleep)
-    glm = smf.glm("Reaction ~ Days", sleep).fit()
-    with pytest.raises(FitError, match=r"GLMResults"):
-        result.compare(glm)
+    robust = smf.rlm("Reaction ~ Days", sleep).fit()
+    with pytest.raises(FitError, match=r"RLMResults"):
+        result.compare(robust)
     with pytest.raises(FitError, match="needs another model"):
         result.compare()
     with pytest.raises(FitError, match="nothing to test"):
@@ -285,6 +285,8 @@ def test_what_is_no_model_to_compare_with() -> None:
         with pytest.raises(FitError, match=r"a fit of statsmodels' own MixedLM.*from_formula"):
             call()
     with pytest.raises(FitError, match="neither the result of a mixed model nor of statsmodels'"):
+        anova(mixed, smf.quantreg("Reaction ~ Days", data).fit())
+    with pytest.raises(FitError, match="a linear mixed model and Gaussian with the Identity link"):
         anova(mixed, smf.glm("Reaction ~ Days", data).fit())
     with pytest.raises(FitError, match=r"linear regression. Use statsmodels' anova_lm\(\)"):
         anova(line)

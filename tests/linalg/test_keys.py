@@ -1,0 +1,18 @@
+"""Sorting of keys, against NumPy's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mixedlm_ext.linalg.keys import sorted_keys
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 1023, 1024, 5000])
+@pytest.mark.parametrize("most", [1, 40, 1 << 30, 1 << 52, (1 << 62) + 5])
+def test_keys_and_the_places_that_they_had(n: int, most: int) -> None:
+    """Also where a key and its place do not fit into one number."""
+    keys = np.random.default_rng(n).integers(0, most, n)
+    found, places = sorted_keys(keys)
+    np.testing.assert_array_equal(places, np.argsort(keys, kind="stable"))
+    np.testing.assert_array_equal(found, np.sort(keys))
