@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import TermDesign
+from mixedlm_ext.linalg.blas import inner
 from mixedlm_ext.linalg.keys import number_keys
 from mixedlm_ext.linalg.orthogonal import constant_coefficients, project
 from mixedlm_ext.products.basis import column_basis, term_basis
@@ -269,7 +270,7 @@ def _form(
         Zy=Zr[:, -1],
         XX=XX,
         Xy=Xy,
-        yy=float(rows.y @ rows.y),
+        yy=inner(rows.y, rows.y),
         logdet_W=noise.logdet,
     )
 
