@@ -111,6 +111,7 @@ class LevelwiseEvaluation:
 
     has_exact = True
     exact_is_cheap = True
+    apart = None
 
     def __init__(self, criterion: LevelwiseCriterion, theta: Array) -> None:
         self._criterion, self.theta = criterion, theta

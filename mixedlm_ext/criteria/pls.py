@@ -18,7 +18,7 @@ from mixedlm_ext.errors import FitError
 from mixedlm_ext.linalg.blas import cholesky, matmul
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.products.products import CrossProducts
-from mixedlm_ext.products.residual_sums import ResidualSums
+from mixedlm_ext.products.residual_short import ShortSums
 from mixedlm_ext.products.responses import Reduced, with_response
 from mixedlm_ext.solvers.base import FactorProtocol, SolverProtocol
 from mixedlm_ext.solvers.choice import solver_of
@@ -42,7 +42,7 @@ class Problem:
     cp: CrossProducts
     covariance: Covariance
     given: SolverProtocol | None = None
-    residual: ResidualSums | None = None
+    residual: ShortSums | None = None
     """What gives the cross-products where the residuals have a structure."""
 
     @cached_property

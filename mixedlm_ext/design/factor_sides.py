@@ -19,8 +19,9 @@ import patsy
 
 from mixedlm_ext.design.formula_code import code_names
 from mixedlm_ext.design.memory import SideMemory
+from mixedlm_ext.errors import DesignError
 
-__all__ = ["FactorSide", "factor_side"]
+__all__ = ["FactorSide", "check_names_of_levels", "factor_side"]
 
 Floats = npt.NDArray[np.float64]
 Kind = tuple[Any, ...] | None
@@ -115,6 +116,26 @@ def factor_side(side: patsy.ModelDesc, data: Mapping[str, Any]) -> FactorSide | 
     if coding is None:
         return None
     return FactorSide(coding, tuple(columns[f.expression.code] for f in coding.factors))
+
+
+def check_names_of_levels(values: Any, name: str, place: str) -> None:
+    """Refuse a factor with levels that tables would call the same: a number, and its text.
+
+    Raises
+    ------
+    DesignError
+    """
+    if not isinstance(values, pd.Categorical) or values.categories.dtype != object:
+        return
+    known: dict[str, Any] = {}
+    for level in values.categories:
+        other = known.setdefault(str(level), level)
+        if other is not level and type(other) is not type(level):
+            raise DesignError(
+                f"column {name!r} in {place} has the level {other!r} and the level {level!r}, "
+                f"whose coefficients would have one name. Give the values one type: "
+                f"data[{name!r}].astype(str), or pd.to_numeric(data[{name!r}])."
+            )
 
 
 def _is_plain(values: Any) -> bool:

@@ -47,7 +47,8 @@ class PlainSide:
 
     def build(self, data: Mapping[str, Any], n: int) -> Floats:
         """Return the matrix (n, k)."""
-        out = np.ones((n, len(self.names)), order="F")
+        out = np.empty((n, len(self.names)), order="F")
+        out[:, : int(self.constant)] = 1.0
         for j, column in enumerate(self.columns, start=int(self.constant)):
             out[:, j] = data[column]
         return out

@@ -247,5 +247,9 @@ def _ticks_apart(ax: Axes) -> None:
 
 
 def _lines(name: str, length: float, size: float) -> str:
-    """Wrap a name to a length in printer's points."""
-    return wrap(name, max(int(length / text_width(1, size)), 1))
+    """Wrap a name to a length in printer's points: where it has a new line first, if anywhere."""
+    width = max(int(length / text_width(1, size)), 1)
+    whole = " ".join(name.split("\n"))
+    if len(whole) <= width:
+        return wrap(whole, width)
+    return "\n".join(wrap(part, width) for part in name.split("\n"))

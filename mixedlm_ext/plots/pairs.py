@@ -79,9 +79,10 @@ def pairs_within(codes: Index, positions: Array | None) -> Pairs:
 def residual_products(fit: Any, pairs: Pairs) -> tuple[Array, Array]:
     """Return, for each pair, an estimate of the correlation of its residuals and its weight, (m,).
 
-    With u = y - Xβ - offset, E u_iu_j = z_i'Γz_j + σ²d_id_jC_ij, so that
+    With u = y - Xβ - offset, E u_iu_j = K_ij z_i'Γz_j + σ²d_id_jC_ij, K_ij of the levels of both
+    rows, so that
 
-        (u_iu_j - z_i'Γz_j)/(σ²d_id_j)
+        (u_iu_j - K_ij z_i'Γz_j)/(σ²d_id_j)
 
     has the mean C_ij if the model is right; products of y - Xβ - Zb would be too small, as b has
     taken part of what the rows of a level have in common. Its standard deviation is about
@@ -94,10 +95,17 @@ def residual_products(fit: Any, pairs: Pairs) -> tuple[Array, Array]:
     sd = np.sqrt(total)
     for term, b, Gamma in zip(design.terms, fit.b, fit.random_cov):
         u = u + term.times(b)
-        total = total + np.einsum("nk,kl,nl->n", term.X, Gamma, term.X)
-        same = np.flatnonzero(term.codes[i] == term.codes[j])
-        left, right = term.X[i[same]], term.X[j[same]]
-        shared[same] += np.einsum("mk,kl,ml->m", left, Gamma, right)
+        own = np.einsum("nk,kl,nl->n", term.X, Gamma, term.X)
+        known = term.related
+        if known is None:
+            met, share = np.flatnonzero(term.codes[i] == term.codes[j]), np.ones(1)
+        else:  # relatives share, too
+            levels = np.unique(term.codes)
+            own = own * known.entries(levels, levels)[np.searchsorted(levels, term.codes)]
+            met, share = np.arange(len(i)), known.entries(term.codes[i], term.codes[j])
+        total = total + own
+        left, right = term.X[i[met]], term.X[j[met]]
+        shared[met] += share * np.einsum("mk,kl,ml->m", left, Gamma, right)
     residual = sd[i] * sd[j]
     return (u[i] * u[j] - shared) / residual, residual**2 / (total[i] * total[j])
 

@@ -38,7 +38,7 @@ class ByDistance:
     Attributes
     ----------
     title, x : str
-        Above and below the picture.
+        Above and below the picture; a new line is where the title breaks first.
     distance, correlation : ndarray (m,)
         Of the model.
     curve : tuple of ndarray or None
@@ -192,7 +192,7 @@ def _title(term: TermSpec, sd: Array) -> str:
     """Say the term and its standard deviations."""
     low, high = f"{sd.min():.3g}", f"{sd.max():.3g}"
     spread = f"sd {low}" if len(term.variances) == 1 or low == high else f"sd {low} to {high}"
-    return f"{bare(term.text)}, {spread}"
+    return f"{bare(term.text)},\n{spread}"
 
 
 def _names_of_columns(term: TermSpec) -> tuple[str, list[str]]:
@@ -306,4 +306,4 @@ def _between(structure: Any, distance: Array) -> Array:
 
 def _residual_title(structure: Any) -> str:
     """Say the structure and rho."""
-    return f"residuals: {bare(structure.correlation.text)}, rho {structure.values[0]:.3g}"
+    return f"residuals: {bare(structure.correlation.text)},\nrho {structure.values[0]:.3g}"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import TermDesign
+from mixedlm_ext.linalg.blas import inner
 from mixedlm_ext.linalg.keys import number_keys
 from mixedlm_ext.linalg.orthogonal import constant_coefficients, project
 from mixedlm_ext.products.basis import column_basis, term_basis
@@ -222,10 +223,10 @@ def _learn(
     dependent: bool = False,
 ) -> tuple[Layout, _Coordinates]:
     """Return a basis of X and y's coefficients on it, and the rows' coordinates."""
-    Q, basis, orthonormal = column_basis(X, noise, dependent)
+    Q, basis, kept = column_basis(X, noise, dependent)
     constant = constant_coefficients(X) if len(X) else None
     shift = 0.0 if constant is None else float(y.mean())
-    beta, residual = project(Q, basis.R, noise.root_times(y - shift), orthonormal)
+    beta, residual = project(Q, basis.R, noise.root_times(y - shift), kept)
     layout = Layout(
         shapes=tuple((b.k, b.effects) for b in blocks),
         places=tuple(places),
@@ -269,7 +270,7 @@ def _form(
         Zy=Zr[:, -1],
         XX=XX,
         Xy=Xy,
-        yy=float(rows.y @ rows.y),
+        yy=inner(rows.y, rows.y),
         logdet_W=noise.logdet,
     )
 

@@ -38,7 +38,8 @@ def solver_of(
         K⁻¹ of each block, if of any.
     name : {"auto", "exact", "iterative"}
         "auto" is the exact one unless its factor does not fit into the memory that is free, or one
-        evaluation takes longer than anybody waits.
+        evaluation takes longer than anybody waits: seconds where the other takes a part of them,
+        half a minute in any case.
 
     Raises
     ------
@@ -61,4 +62,4 @@ def solver_of(
         return levelwise
     if name == "exact":
         return DirectSolver.of(A)
-    return DirectSolver.if_it_pays(A) or IterativeSolver(A)
+    return DirectSolver.if_it_pays(A, IterativeSolver.seconds(A)) or IterativeSolver(A)

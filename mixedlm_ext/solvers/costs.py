@@ -51,8 +51,16 @@ class Costs:
     most_edges : float
         Edges of remaining graphs, of all stages together, after which a plan ends with a dense
         root, whatever that costs.
+    entry : float
+        One entry of Z'WZ beside its diagonal blocks, times one number, in the iterative solver.
+    hurry : float
+        Seconds that an exact evaluation may take whatever the iterative solver would take.
     patience : float
-        Seconds that an exact evaluation may take before the iterative solver is chosen by itself.
+        Seconds from which on it is never waited for.
+    worth : float
+        Iterative evaluations in whose time an exact one must be done, between the two. An exact
+        search begins where an iterative one has ended, takes one or two evaluations more, and what
+        comes of it has no noise.
     """
 
     small: int = 150
@@ -74,11 +82,18 @@ class Costs:
     cube: float = 4e-11
     memory: float = np.inf
     most_edges: float = np.inf
+    entry: float = 1e-9
+    hurry: float = 5.0
     patience: float = 30.0
+    worth: float = 2.0
 
     def evaluation(self, root_size: int) -> float:
         """Return the seconds that the dense root of one evaluation takes."""
         return self.cube * float(root_size) ** 3
+
+    def is_waited_for(self, exact: float, iterative: float) -> bool:
+        """Say whether an exact evaluation is worth its seconds beside those of an iterative one."""
+        return exact <= min(max(self.hurry, self.worth * iterative), self.patience)
 
     def forms_dense(self, columns: int, evaluations: int, root_size: int) -> bool:
         """Say whether Z'PZ, square in the columns of Z, is formed rather than evaluated around."""

@@ -67,13 +67,21 @@ class DirectSolver:
         return cls(Symbolic(A, _hasty_plan(A, costs), costs), A)
 
     @classmethod
-    def if_it_pays(cls, A: BlockMatrix) -> DirectSolver | None:
-        """Return the same, or None where memory or patience do not hold it."""
+    def if_it_pays(cls, A: BlockMatrix, iterative: float) -> DirectSolver | None:
+        """Return the same, or None where memory or patience do not hold it.
+
+        Parameters
+        ----------
+        A : BlockMatrix
+        iterative : float
+            Seconds of an evaluation by the iterative solver.
+        """
         if is_small(A):
             return cls.of(A)
         costs = costs_of(A)
         plan = _hasty_plan(A, costs)
-        if plan.memory(costs) > costs.memory or plan.seconds(costs) > costs.patience:
+        fits = plan.memory(costs) <= costs.memory
+        if not (fits and costs.is_waited_for(plan.seconds(costs), iterative)):
             return None
         return cls(Symbolic(A, plan, costs), A)
 

@@ -82,6 +82,13 @@ class IterativeSolver:
         self.couplings = couplings
         self.sampling = Probes.of(self.couplings.A, probes, seed)
 
+    @classmethod
+    def seconds(cls, A: BlockMatrix) -> float:
+        """Return the seconds of an evaluation with its derivatives, roughly and at most."""
+        entries = sum(coupling.values.size for coupling in A.couplings.values())
+        columns = (FIRST_PROBES + 1) * sum(k for k, _ in A.shapes[1:])
+        return cls.costs.entry * 2.0 * _STEPS * columns * float(entries)
+
     @property
     def probes(self) -> int:
         """Samples that log|M| is estimated by; 0 if it is exact."""

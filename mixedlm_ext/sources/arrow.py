@@ -6,6 +6,7 @@ import os
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
@@ -15,14 +16,33 @@ from mixedlm_ext.sources.base import BATCH_ROWS, Source
 
 __all__ = ["ArrowDataset", "LazyFrame", "as_frame", "read_errors", "spooled"]
 
+_WITH_MISSING = {"int64": pd.Int64Dtype(), "uint64": pd.UInt64Dtype()}
+_LARGEST = 1 << 53
+"""Whole numbers up to which each has a float of its own."""
 _AHEAD = 2
 """Batches that pyarrow reads before they are asked for."""
 
 
 def as_frame(batch: Any) -> pd.DataFrame:
     """Return a RecordBatch or Table of pyarrow as a frame: dictionaries become categories."""
-    frame: pd.DataFrame = batch.to_pandas(ignore_metadata=True, split_blocks=True)
+    types = _exact(batch)
+    how = {"types_mapper": types.get} if types else {}
+    frame: pd.DataFrame = batch.to_pandas(ignore_metadata=True, split_blocks=True, **how)
     return frame
+
+
+def _exact(batch: Any) -> dict[Any, Any]:
+    """Return types of pandas for whole numbers, some missing, that are too large for floats."""
+    import pyarrow.compute
+
+    out = {}
+    for column in batch.columns:
+        exact = _WITH_MISSING.get(str(column.type))
+        if exact is not None and 0 < column.null_count < len(column):
+            ends = pyarrow.compute.min_max(column).as_py()
+            if max(-ends["min"], ends["max"]) > _LARGEST:
+                out[column.type] = exact
+    return out
 
 
 def read_errors() -> tuple[type[Exception], ...]:
@@ -64,12 +84,17 @@ class ArrowDataset(Source):
 
     def read(self, columns: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
         """Yield the batches of one fragment after the other."""
-        schema = self._dataset.schema
+        declared: set[str] | None = None
         for i, fragment in enumerate(self._dataset.get_fragments(), start=1):
             path = getattr(fragment, "path", "")
             name = f"'{path}'" if path else f"fragment {i} of the data set"
+            own = _own_schema(fragment, name)
+            self._check_columns(columns, fragment, own, name)
+            if declared is None:
+                declared = self._declared(own)
+            types = self._types(own, declared)
 
-            def batches(fragment: Any = fragment) -> Iterator[Any]:
+            def batches(fragment: Any = fragment, schema: Any = types) -> Iterator[Any]:
                 read: Iterator[Any] = fragment.to_batches(
                     schema=schema,
                     columns=list(columns),
@@ -81,6 +106,59 @@ class ArrowDataset(Source):
                 return read
 
             yield from guarded(batches, name)
+
+    def _declared(self, first: Any) -> set[str]:
+        """Return the columns that the data set gives another type than its first file has.
+
+        They are cast. The types of the others may be just those of the first file, into which
+        those of another one, text for numbers, would be cast without a word.
+        """
+        return {
+            column.name
+            for column in self._dataset.schema
+            if column.name not in first.names or first.field(column.name).type != column.type
+        }
+
+    def _types(self, own: Any, declared: set[str]) -> Any:
+        """Return the schema to read a file by: its own types, but for those that are declared."""
+        import pyarrow
+
+        if isinstance(getattr(self._dataset, "format", None), _text_formats()):
+            return self._dataset.schema  # text has no types of its own
+        return pyarrow.schema(
+            [
+                column if column.name in declared or column.name not in own.names
+                else column.with_type(own.field(column.name).type)
+                for column in self._dataset.schema
+            ]
+        )  # fmt: skip
+
+    def _check_columns(self, columns: Sequence[str], fragment: Any, own: Any, name: str) -> None:
+        """Refuse a file without a column, whose values would all be missing."""
+        from pyarrow import dataset
+
+        by_place = dataset.get_partition_keys(fragment.partition_expression)
+        for column in columns:
+            if column not in own.names and column not in by_place:
+                raise DataError(f"{name} has no column {column!r}, which the data set has.")
+
+
+def _own_schema(fragment: Any, name: str) -> Any:
+    """Return the types that a file has, whatever the data set says."""
+    try:
+        return fragment.physical_schema
+    except read_errors() as error:
+        raise DataError(
+            f"{name} cannot be opened ({type(error).__name__}: {error}). It may be cut off or "
+            "damaged, or not yet written to its end."
+        ) from error
+
+
+def _text_formats() -> tuple[type, ...]:
+    """Return the formats whose values are read as what the data set says."""
+    from pyarrow import dataset
+
+    return (dataset.CsvFileFormat, dataset.JsonFileFormat)
 
 
 def _unbuffered(fragment: Any) -> dict[str, Any]:
@@ -112,21 +190,57 @@ class LazyFrame(Source):
 
     def __init__(self, frame: Any) -> None:
         self._frame = frame
-        self.names = tuple(frame.collect_schema().names())
+        with _polars_errors("the lazy frame"):
+            self.names = tuple(frame.collect_schema().names())
 
     def read(self, columns: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
         """Yield the batches of the query."""
         from mixedlm_ext.design.frame import read_table
 
-        query = self._frame.select(list(columns))
-        if hasattr(query, "collect_batches"):
-            made = query.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
-        else:
-            made = query.collect().iter_slices(BATCH_ROWS)
-        for i, batch in enumerate(made, start=1):
+        for i, batch in enumerate(self._collected(columns), start=1):
             table = read_table(batch)
             frame = pd.DataFrame({n: table.column(n).array for n in columns}, copy=False)
             yield f"batch {i} of the lazy frame", frame
+
+    def _collected(self, columns: Sequence[str]) -> Iterator[Any]:
+        """Yield the batches as polars has them, or say which of them it cannot make."""
+        i = 1
+        try:
+            query = self._frame.select(list(columns))
+            if hasattr(query, "collect_batches"):
+                made = query.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
+            else:
+                made = query.collect().iter_slices(BATCH_ROWS)
+            for batch in made:
+                yield batch
+                i += 1
+        except _polars_error() as error:
+            raise _lazy_error(f"batch {i} of the lazy frame", error) from error
+
+
+@contextmanager
+def _polars_errors(what: str) -> Iterator[None]:
+    """Say that polars cannot evaluate a lazy frame."""
+    try:
+        yield
+    except _polars_error() as error:
+        raise _lazy_error(what, error) from error
+
+
+def _polars_error() -> type[Exception]:
+    """Return what polars raises."""
+    import polars
+
+    kind: type[Exception] = polars.exceptions.PolarsError
+    return kind
+
+
+def _lazy_error(what: str, error: Exception) -> DataError:
+    """Return the error of a lazy frame that polars cannot evaluate."""
+    return DataError(
+        f"polars cannot make {what} ({type(error).__name__}: {str(error).splitlines()[0]}). Look "
+        "at it by .collect(); files need the same columns of the same types, or a cast to them."
+    )
 
 
 def spooled(reader: Any) -> ArrowDataset:
@@ -144,8 +258,15 @@ def spooled(reader: Any) -> ArrowDataset:
     os.close(handle)
     try:
         with pyarrow.ipc.new_file(path, reader.schema) as file:
+            i = 1
             for batch in reader:
                 file.write_batch(batch)
+                i += 1
+    except read_errors() as error:
+        os.remove(path)
+        raise DataError(
+            f"batch {i} of the stream cannot be read ({type(error).__name__}: {error})."
+        ) from error
     except BaseException:
         os.remove(path)
         raise

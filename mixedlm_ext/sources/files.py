@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import glob
+import lzma
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import pandas as pd
 
@@ -217,8 +220,9 @@ class _Text(_File):
     def _read(self, **how: Any) -> Any:
         separator = "\t" if ".tsv" in self.path.lower() else ","
         try:
-            return pd.read_csv(self.path, sep=separator, **how)
-        except (OSError, ValueError, EOFError) as error:
+            # by pieces a column of a batch would have text beside numbers
+            return pd.read_csv(self.path, sep=separator, low_memory=False, **how)
+        except _TEXT_ERRORS as error:
             raise self.damaged(error) from error
 
     def names(self) -> tuple[str, ...]:
@@ -230,7 +234,7 @@ class _Text(_File):
             with self._read(usecols=list(columns), chunksize=_TEXT_ROWS) as reader:
                 for i, frame in enumerate(reader, start=1):
                     yield f"batch {i} of {self.path!r}", frame[list(columns)]
-        except (OSError, ValueError, EOFError) as error:
+        except _TEXT_ERRORS as error:
             if isinstance(error, DataError):
                 raise
             raise DataError(
@@ -240,3 +244,5 @@ class _Text(_File):
 
 
 _TEXT_ROWS = 1 << 18
+_TEXT_ERRORS = (OSError, ValueError, EOFError, BadZipFile, zlib.error, lzma.LZMAError)
+"""What pandas and the compressions raise where a file is not what it should be."""

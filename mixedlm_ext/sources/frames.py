@@ -60,7 +60,7 @@ class Frames(Source):
                     "frames."
                 ) from error
             raise
-        if not isinstance(made, Iterable):
+        if not isinstance(made, Iterable) or hasattr(made, "columns") or isinstance(made, dict):
             raise DataError(
                 f"the function given as data returned {shown(made)}; it must return an iterator of "
                 "frames, as a generator function does."

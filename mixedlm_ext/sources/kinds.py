@@ -29,7 +29,7 @@ _OF_OBJECTS = {
     "decimal": "numbers",
     "datetime": "dates",
     "datetime64": "dates",
-    "date": "dates",
+    "date": "days of the calendar",
     "timedelta": "durations",
     "bytes": "bytes",
     "complex": "complex numbers",

@@ -525,3 +525,14 @@ def test_extension_arrays_with_missing_values_as_exog_re() -> None:
     with pytest.raises(DesignError, match=r"1 of 40 rows have missing values"):
         MixedLM(y, X, groups=groups, exog_re=z)
     assert MixedLM(y, X, groups=groups, exog_re=z, missing="drop").nobs == 39
+
+
+@pytest.mark.parametrize("formula", ["y ~ k + (1 | g)", "y ~ x + (k | g)", "y ~ x * k + (1 | g)"])
+def test_levels_that_tables_would_call_the_same(formula: str) -> None:
+    """A number and its text, as of two files of which one was read as text."""
+    mixed = objects([k if i < N // 2 else str(k) for i, k in enumerate(ints)])
+    for column in (mixed, mixed.astype("category")):
+        with pytest.raises(DesignError, match=r"the level \S+ and the level \S+, whose coeff"):
+            MixedLM.from_formula(formula, BASE.assign(k=column))
+    model = MixedLM.from_formula("y ~ x + (1 | k)", BASE.assign(k=mixed))
+    assert len(model.random_terms[0].levels) > 8

@@ -15,6 +15,7 @@ import pytest
 import statsmodels.api as sm
 from matplotlib.colors import to_rgb
 from numpy.testing import assert_allclose
+from simulation import quietly
 from test_pictures import check_layout
 
 from mixedlm_ext import MixedGLM, MixedLM, RandomTerm, datasets, plots
@@ -395,6 +396,52 @@ def test_products_are_of_the_order_of_pairs() -> None:
     fit = result.fit_record
     for there, back in zip(residual_products(fit, own), residual_products(fit, turned)):
         assert_allclose(back[::-1], there)
+
+
+@pytest.mark.parametrize("known", ["cov=A", "prec=P", "members"])
+def test_relatives_share_what_their_matrix_says(known: str) -> None:
+    """The products less what rows share, by the dense covariance of the rows."""
+    rng = np.random.default_rng(1)
+    names = [f"a{i}" for i in range(9)]
+    root = np.tril(rng.normal(size=(9, 9)), -1) + 3.0 * np.eye(9)
+    A = pd.DataFrame(root @ root.T, names, names)
+    P = pd.DataFrame(np.linalg.inv(A.to_numpy()), names, names)
+    data = pd.DataFrame({"pen": np.repeat(range(8), 6), "visit": np.tile(range(6), 8)})
+    data["one"], data["two"] = rng.choice(names, (2, 48))
+    data["x"], data["y"] = rng.normal(size=(2, 48))
+    W = np.equal.outer(data["one"].to_numpy(), names).astype(float)
+    K, group = A.to_numpy(), f"gr(one, {known})"
+    if known == "members":
+        W = 0.5 * (W + np.equal.outer(data["two"].to_numpy(), names))
+        K, group = np.eye(9), "mm(one, two)"
+    data["y"] += W @ root @ rng.normal(size=9)
+    result = quietly(
+        MixedLM.from_formula(
+            f"y ~ 1 + (1 + x | {group})",
+            data,
+            correlation="ar1(visit | pen)",
+            eval_env={"A": A, "P": P},
+        )
+    )
+    fit = result.fit_record
+    own = pairs_within(*(getattr(fit.design.residual_rows, k) for k in ("codes", "positions")))
+    X = fit.design.terms[0].X
+    shared = (W @ K @ W.T) * (X @ fit.random_cov[0] @ X.T)
+    u = data["y"].to_numpy() - result.params["Intercept"]
+    total = np.diag(shared) + result.scale
+    values = (np.outer(u, u) - shared) / result.scale
+    weights = result.scale**2 / np.outer(total, total)
+    at = own.first, own.second
+    assert_allclose(residual_products(fit, own), [values[at], weights[at]], rtol=1e-6)
+
+
+def test_a_long_title_breaks_after_the_term() -> None:
+    """What is written and what is estimated are a line each."""
+    data = datasets.sleepstudy.load_pandas().data.rename(columns={"Days": "days_since_the_start"})
+    term = "exp(0 + position(days_since_the_start) | Subject)"
+    result = quietly(MixedLM.from_formula(f"Reaction ~ days_since_the_start + {term}", data))
+    title = plots.correlations(result).axes[0].get_title()
+    assert re.fullmatch(re.escape(term) + r",\nsd \S+, range \S+", title)
 
 
 # ---------------------------------------------------------------- words, styles

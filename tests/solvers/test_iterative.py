@@ -370,10 +370,37 @@ def test_chosen_by_itself_where_memory_is_short() -> None:
 def test_chosen_by_itself_where_patience_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     model = MixedLM.from_formula("y ~ x + (1 | user) + (1 | film)", many())
     assert model.problem.solver.name == "exact"
-    monkeypatch.setattr(direct, "costs_of", lambda A: Costs(patience=1e-4))
+    monkeypatch.setattr(direct, "costs_of", lambda A: Costs(hurry=1e-4, worth=1e-4))
     other = MixedLM.from_formula("y ~ x + (1 | user) + (1 | film)", many())
     assert other.problem.solver.name == "iterative"
     assert other.fit(solver="exact").fit_record.problem.solver.name == "exact"
+
+
+@pytest.mark.parametrize(
+    ("exact", "iterative", "waits"),
+    [
+        (4.9, 0.001, True),
+        (5.1, 2.0, False),
+        (5.1, 3.0, True),
+        (29.0, 20.0, True),
+        (31.0, 20.0, False),
+    ],
+)
+def test_how_long_an_exact_evaluation_is_waited_for(
+    exact: float, iterative: float, waits: bool
+) -> None:
+    """Seconds always, more where the other is slow too, half a minute never."""
+    assert Costs().is_waited_for(exact, iterative) is waits
+
+
+def test_the_time_of_an_evaluation_is_estimated_from_the_couplings() -> None:
+    """It grows with the pairs that meet and the columns of a sample; one factor takes none."""
+    plain = MixedLM.from_formula("y ~ x + (1 | user) + (1 | film)", many()).problem.cp.A
+    slopes = MixedLM.from_formula("y ~ x + (1 | user) + (x | film)", many()).problem.cp.A
+    one = MixedLM.from_formula("y ~ x + (1 | user)", many()).problem.cp.A
+    seconds = IterativeSolver.seconds(plain)
+    assert IterativeSolver.seconds(one) == 0.0
+    assert 0.0 < 1.9 * seconds < IterativeSolver.seconds(slopes) < 4.1 * seconds
 
 
 def test_an_exact_fit_says_nothing() -> None:
