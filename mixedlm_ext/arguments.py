@@ -217,7 +217,9 @@ def read_formula(
     A model of rows in batches holds their cross-products, not the rows. Its fit is that of the rows
     in memory; ``fittedvalues``, ``resid``, ``residuals()`` and ``predict()`` read the source again.
     What needs all rows at once reads them into memory for the call, if they are not too many. A
-    formula with ``center``, ``standardize`` or ``bs`` takes a third pass.
+    formula with ``center``, ``standardize`` or ``bs`` takes a third pass. A structure of residuals
+    is kept as sums, too, as long as few variances and few times between neighbours differ; rows of
+    ``ar1`` and ``car1`` come in the order of time within each group.
 
     Examples
     --------
@@ -248,11 +250,13 @@ def read_formula(
     else:
         parsed, scope = translate_groups(formula, data, groups, re_formula, vc_formula, scope)
     build = partial(design_from_formula, cov=cov, correlation=correlation, variance=variance)
-    if isinstance(rows, Source):
+    if isinstance(rows, DaskFrame):
         _refuse_in_batches(parsed, cov, structured)
+        build = partial(design_from_partitions, progress=progress)
+    elif isinstance(rows, Source):
+        _refuse_in_batches(parsed, cov, False)
         build = partial(
-            design_from_partitions if isinstance(rows, DaskFrame) else design_from_source,
-            progress=progress,
+            design_from_source, progress=progress, correlation=correlation, variance=variance
         )
     return build(
         parsed,

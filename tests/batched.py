@@ -52,8 +52,11 @@ def outcome_of(fit: Callable[[], MixedLMResults]) -> Outcome:
     return Outcome(result, None, [str(w.message) for w in caught])
 
 
-def assert_same(found: Outcome, expected: Outcome) -> None:
-    """Two fits of the same rows agree in all that users see, up to rounding."""
+def assert_same(found: Outcome, expected: Outcome, near: float = 1e-8) -> None:
+    """Two fits of the same rows agree in all that users see, up to rounding.
+
+    `near` is how near the estimates are where two searches come by other steps to one optimum.
+    """
     assert found.error == expected.error
     assert found.warnings == expected.warnings
     r, s = found.result, expected.result
@@ -62,23 +65,23 @@ def assert_same(found: Outcome, expected: Outcome) -> None:
     assert r.objective == s.objective or abs(r.objective - s.objective) < 1e-10 * abs(s.objective)
     assert list(r.params.index) == list(s.params.index)
     size = float(np.abs(s.params).max()) if len(s.params) else 1.0
-    assert_allclose(r.params, s.params, rtol=1e-8, atol=1e-8 * size)
-    assert_allclose(r.bse, s.bse, rtol=1e-7)
-    assert_allclose(r.df_resid_inference, s.df_resid_inference, rtol=1e-5)
+    assert_allclose(r.params, s.params, rtol=near, atol=near * size)
+    assert_allclose(r.bse, s.bse, rtol=10.0 * near)
+    assert_allclose(r.df_resid_inference, s.df_resid_inference, rtol=max(1e-5, 10.0 * near))
     assert (r.nobs, r.df_resid, r.df_model, r.k_constant) == (
         s.nobs, s.df_resid, s.df_model, s.k_constant
     )  # fmt: skip
     assert r.model.design.coefficient_names == s.model.design.coefficient_names
-    assert_same_variances(r, s)
+    assert_same_variances(r, s, 100.0 * near)
     assert lines(r) == lines(s)
 
 
-def assert_same_variances(r: MixedLMResults, s: MixedLMResults) -> None:
+def assert_same_variances(r: MixedLMResults, s: MixedLMResults, rtol: float = 1e-6) -> None:
     """Variances and conditional modes agree, with their labels."""
     one, two = r.varcorr(), s.varcorr()
     pd.testing.assert_frame_equal(one[["group", "name"]], two[["group", "name"]])
     largest = two["variance"].max()
-    assert_allclose(one["variance"], two["variance"], rtol=1e-6, atol=1e-8 * largest)
+    assert_allclose(one["variance"], two["variance"], rtol=rtol, atol=0.01 * rtol * largest)
     assert list(r.random_effects) == list(s.random_effects)
     for name, modes in s.random_effects.items():
         near = 1e-5 * max(float(np.abs(modes).to_numpy().max()), 1e-6)

@@ -16,6 +16,7 @@ from mixedlm_ext.batches.matrices import BatchMatrices, term_specs
 from mixedlm_ext.batches.passes import SourcePasses
 from mixedlm_ext.batches.progress import bar_of_rows
 from mixedlm_ext.batches.reading import Reader, read_arguments, sample_of
+from mixedlm_ext.batches.residual_sums import RunningResiduals
 from mixedlm_ext.batches.summing import Summed, layout_of, sum_rows, triangles, unlike_rows
 from mixedlm_ext.batches.without_rows import Given, design_without_rows
 from mixedlm_ext.design.design import Design
@@ -24,6 +25,7 @@ from mixedlm_ext.design.named_checks import Checks
 from mixedlm_ext.design.other_columns import expand_dot
 from mixedlm_ext.design.rank import independent_columns
 from mixedlm_ext.design.records import TermSpec
+from mixedlm_ext.design.residual_rows import ResidualText, read_residual_text
 from mixedlm_ext.design.scope import Scope, resolve_names
 from mixedlm_ext.errors import DesignError
 from mixedlm_ext.language import MixedFormula
@@ -54,6 +56,8 @@ def design_from_source(
     allow_saturated: bool = False,
     checks: Checks | None = None,
     progress: bool = False,
+    correlation: Any = None,
+    variance: Any = None,
 ) -> Design:
     """Evaluate a formula in rows that are read in batches, twice.
 
@@ -75,6 +79,8 @@ def design_from_source(
     checks : Checks, optional
     progress : bool
         Show a bar of rows (tqdm).
+    correlation, variance : str, optional
+        The structure of the residuals.
 
     Returns
     -------
@@ -91,12 +97,12 @@ def design_from_source(
     arguments = read_arguments(
         source.names, {"weights": weights, "offset": offset, "subset": subset}
     )
-    formula = expand_dot(
-        formula, source.names, [v for v in (weights, offset) if isinstance(v, str)]
-    )
-    reader, scope = reader_of(formula, source, env, arguments, missing)
+    text = read_residual_text(correlation, variance)
+    named = [v for v in (weights, offset) if isinstance(v, str)]
+    formula = expand_dot(formula, source.names, [*named, *text.groups])
+    reader, scope = reader_of(formula, source, env, arguments, missing, text)
     with bar_of_rows(progress, source, "learn") as bar:
-        learnt = learn_rows(reader, formula, scope, bar)
+        learnt = learn_rows(reader, formula, scope, bar, text=text)
     specs = term_specs(learnt)
     matrices = BatchMatrices(learnt, specs)
     summed, roots = sum_source(reader, learnt, specs, matrices, progress)
@@ -130,6 +136,7 @@ def reader_of(
     env: Mapping[str, Any],
     arguments: Mapping[str, Any],
     missing: str,
+    text: ResidualText | None = None,
 ) -> tuple[Reader, Scope]:
     """Return what reads the columns that a formula and its arguments use, and its scope."""
     n = -1 if source.rows is None else source.rows
@@ -142,6 +149,9 @@ def reader_of(
         )
     columns = [*names, *(v for v in (arguments["weights"], arguments["offset"])
                          if isinstance(v, str))]  # fmt: skip
+    if text:
+        more, found = text.names(source.names, env)
+        columns, scope = [*columns, *more], Scope({**scope.values, **found})
     columns = list(dict.fromkeys(columns))
     response = code_names(formula.response).bare
     first = [name for name in (response,) if name in columns]
@@ -171,7 +181,9 @@ def sum_source(
         layout = layout_of(learnt, specs, matrices(sample_of(reader, sample)))
         facts = RowFacts(names, specs, response.text, counted)
         with bar_of_rows(progress, reader.source, "sum") as bar:
-            summed = sum_rows(reader, matrices, layout, facts, bar, counted)
+            seen = learnt.residual
+            own = None if seen is None else RunningResiduals(seen, layout)
+            summed = sum_rows(reader, matrices, layout, facts, bar, counted, own)
         reader.check_same(summed.tally, learnt.tally)
         roots = _roots(reader, matrices, summed)
         if not again or not _is_skewed(summed, roots):

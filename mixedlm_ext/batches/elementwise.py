@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,10 +11,10 @@ import pandas as pd
 
 from mixedlm_ext.design.formula_code import Piece, code_names
 from mixedlm_ext.design.matrices import FormulaMatrices
-from mixedlm_ext.errors import FormulaError, MixedLMError
+from mixedlm_ext.errors import DesignError, FormulaError, MixedLMError
 from mixedlm_ext.language.mixed_formula import MixedFormula
 
-__all__ = ["refuse_functions_of_all_rows", "refuse_positions"]
+__all__ = ["refuse_functions_of_all_rows", "refuse_of_all_rows", "refuse_positions"]
 
 _SHARE = 0.37
 """Part of the rows that is evaluated apart: drawn, as halves of a series may have equal means."""
@@ -58,20 +60,10 @@ def refuse_functions_of_all_rows(matrices: FormulaMatrices, sample: pd.DataFrame
     FormulaError
         If an expression gives a row another value beside other rows.
     """
-    one = np.random.default_rng(0).random(len(sample)) < _SHARE
-    masks = [mask for mask in (one, ~one) if mask.any()]
     for piece in matrices.code.pieces:
         if code_names(piece.code).bare is not None:
             continue
-        parts = [sample, *(sample[mask] for mask in masks)]
-        try:
-            with np.errstate(all="ignore"):
-                whole, *some = (_values(matrices, piece, part) for part in parts)
-        except MixedLMError:
-            raise
-        except Exception:  # an expression may fail in any way; the pass says how
-            continue
-        if not all(_same(whole[mask], part) for mask, part in zip(masks, some)):
+        if not _by_row(partial(_values, matrices, piece), sample):
             raise FormulaError(
                 f"{piece.text!r} in {piece.place} depends on all rows together, and these are read "
                 "in batches",
@@ -80,6 +72,51 @@ def refuse_functions_of_all_rows(matrices: FormulaMatrices, sample: pd.DataFrame
                 "Use center(x), standardize(x), bs(x), which remember all rows, or make it a "
                 "column of the data.",
             )
+
+
+def refuse_of_all_rows(
+    codes: Mapping[str, str], evaluate: Callable[[str, pd.DataFrame], Any], sample: pd.DataFrame
+) -> None:
+    """Refuse the same in expressions of a residual structure.
+
+    Parameters
+    ----------
+    codes : mapping
+        From an expression to its place, in words.
+    evaluate : callable
+        What makes values of an expression and some rows.
+    sample : DataFrame
+
+    Raises
+    ------
+    DesignError
+    """
+    for code, place in codes.items():
+        if not _by_row(partial(_array, evaluate, code), sample):
+            raise DesignError(
+                f"{code!r} in {place} depends on all rows together, and these are read in "
+                "batches. Make it a column of the data."
+            )
+
+
+def _array(evaluate: Callable[[str, pd.DataFrame], Any], code: str, frame: pd.DataFrame) -> Any:
+    """Return the value of an expression as an array."""
+    return np.asarray(evaluate(code, frame))
+
+
+def _by_row(evaluate: Callable[[pd.DataFrame], Any], sample: pd.DataFrame) -> bool:
+    """Say whether each row gets the same value beside other rows."""
+    one = np.random.default_rng(0).random(len(sample)) < _SHARE
+    masks = [mask for mask in (one, ~one) if mask.any()]
+    parts = [sample, *(sample[mask] for mask in masks)]
+    try:
+        with np.errstate(all="ignore"):
+            whole, *some = (evaluate(part) for part in parts)
+    except MixedLMError:
+        raise
+    except Exception:  # an expression may fail in any way; the pass says how
+        return True
+    return all(_same(whole[mask], part) for mask, part in zip(masks, some))
 
 
 def _values(matrices: FormulaMatrices, piece: Piece, frame: pd.DataFrame) -> Any:

@@ -18,10 +18,12 @@ from mixedlm_ext.batches.columns import ColumnsSeen
 from mixedlm_ext.batches.elementwise import refuse_functions_of_all_rows
 from mixedlm_ext.batches.levels import FactorLevels, GroupCoder, GroupLevels
 from mixedlm_ext.batches.reading import Reader, Tally
+from mixedlm_ext.batches.residual_levels import LearntResiduals, ResidualSight
 from mixedlm_ext.design.components import settle_components
 from mixedlm_ext.design.formula_code import Piece, code_names, read_formula
 from mixedlm_ext.design.matrices import FormulaMatrices
 from mixedlm_ext.design.messages import quoted
+from mixedlm_ext.design.residual_rows import ResidualText
 from mixedlm_ext.design.scope import Scope
 from mixedlm_ext.errors import DesignError
 from mixedlm_ext.language import MixedFormula
@@ -47,6 +49,8 @@ class Learnt:
     sample : DataFrame
         Some of the used rows.
     tally : Tally
+    residual : LearntResiduals or None
+        If the residuals have a structure.
     """
 
     formula: MixedFormula
@@ -55,6 +59,7 @@ class Learnt:
     groups: dict[tuple[str, ...], GroupCoder]
     sample: pd.DataFrame
     tally: Tally
+    residual: LearntResiduals | None = None
 
 
 def learn_rows(
@@ -65,6 +70,7 @@ def learn_rows(
     whole: Collection[str] = (),
     known: Mapping[str, pd.Index] | None = None,
     some: bool = False,
+    text: ResidualText | None = None,
 ) -> Learnt:
     """Read all rows of a source for what must be known of them before they are summed.
 
@@ -80,6 +86,8 @@ def learn_rows(
         Levels of columns in all rows, of which the reader's are some.
     some : bool
         Whether what was left out of the rows is reported elsewhere, as these are some of them.
+    text : ResidualText, optional
+        The structure of the residuals.
 
     Raises
     ------
@@ -89,8 +97,11 @@ def learn_rows(
     plain = plain_groups(formula)
     seen, groups = first_sight(formula, plain, whole, known)
     tally = Tally()
+    sight = ResidualSight(text, scope) if text else None
     for used in reader.rows(tally, progress):
         numbers = seen.see(used.frame)
+        if sight is not None:
+            sight.see(used.frame)
         for key, group in groups.items():
             group.see([numbers[plain[code]] for code in key])
     if not some:
@@ -105,7 +116,8 @@ def learn_rows(
     absent = dict.fromkeys(term.group for term in settled.random if term.group not in coders)
     if absent:
         coders |= _learn_groups(reader, matrices, list(absent))
-    return Learnt(settled, scope, matrices, coders, sample, tally)
+    residual = None if sight is None else sight.learnt(sample)
+    return Learnt(settled, scope, matrices, coders, sample, tally, residual)
 
 
 def plain_groups(formula: MixedFormula) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,10 +12,12 @@ import pandas as pd
 from mixedlm_ext.batches.columns import stacked
 from mixedlm_ext.batches.matrices import BatchMatrices, BatchRows
 from mixedlm_ext.batches.reading import Reader, Tally
+from mixedlm_ext.batches.residual_sums import rows_of_structure
 from mixedlm_ext.design.design import Design
 from mixedlm_ext.design.rows import Rows
 from mixedlm_ext.design.spec import Spec
 from mixedlm_ext.design.used import UsedColumns
+from mixedlm_ext.residual.structure import ResidualRows
 
 __all__ = ["SourcePasses"]
 
@@ -74,7 +76,15 @@ class SourcePasses:
             n_missing=self._tally.n_missing,
             n_zero_weight=self._tally.n_zero_weight,
             used=UsedColumns.of(frame),
+            residual=self._residual_rows(frame),
         )
+
+    def _residual_rows(self, frame: pd.DataFrame) -> ResidualRows | None:
+        """Return what the rows of a batch have to do with the structure of the residuals."""
+        structure = self._spec.residual
+        if structure is None:
+            return None
+        return rows_of_structure(structure, frame, self._spec.scope)
 
     def gather(self) -> Design:
         """Return the design with all of its rows in memory."""
@@ -101,6 +111,21 @@ class SourcePasses:
             index=pd.Index(joined("positions")),
             positions=joined("positions"),
             used=UsedColumns.of(stacked(frames)),
+            residual=_joined_rows([part.residual for part in parts]),
             full_index=self.full_index,
         )
         return Design(self._spec, rows)
+
+
+def _joined_rows(parts: Sequence[ResidualRows | None]) -> ResidualRows | None:
+    """Return the rows of all batches."""
+    own = [part for part in parts if part is not None]
+    if not own:
+        return None
+    codes = [part.codes for part in own if part.codes is not None]
+    positions = [part.positions for part in own if part.positions is not None]
+    return ResidualRows(
+        np.concatenate([part.x for part in own]),
+        np.concatenate(codes) if codes else None,
+        np.concatenate(positions) if positions else None,
+    )

@@ -17,6 +17,7 @@ from mixedlm_ext.batches.facts import Ends, RowFacts
 from mixedlm_ext.batches.learning import Learnt
 from mixedlm_ext.batches.matrices import BatchMatrices, BatchRows
 from mixedlm_ext.batches.reading import Reader, Tally
+from mixedlm_ext.batches.residual_sums import RunningResiduals
 from mixedlm_ext.design.records import TermDesign, TermSpec
 from mixedlm_ext.products.batches import Counts, RunningSum
 from mixedlm_ext.products.layout import Layout
@@ -54,12 +55,15 @@ class Summed:
     tally : Tally
     counts : Counts or None
         Rows of each level and pair of levels, if they were counted.
+    residual : RunningResiduals or None
+        The terms of the sum that a structure of the residuals makes.
     """
 
     products: CrossProducts
     facts: RowFacts
     tally: Tally
     counts: Counts | None = None
+    residual: RunningResiduals | None = None
 
 
 def sum_rows(
@@ -69,6 +73,7 @@ def sum_rows(
     facts: RowFacts,
     progress: Progress | None = None,
     counted: bool = False,
+    residual: RunningResiduals | None = None,
 ) -> Summed:
     """Read all rows of a source and sum what the fit needs of them.
 
@@ -89,11 +94,13 @@ def sum_rows(
         Q, columns = total.add(y, rows.X, rows.terms, noise)
         own = [columns[place.block][place.own] for place in layout.places]
         facts.see(rows, ends, y, None if noise.equal else (Q, own))
+        if residual is not None:
+            residual.add(rows, y, noise)
     facts.not_finite.check()
     products = total.products()
     if not facts.weights.n:
         _without_weights(products, facts)
-    return Summed(products, facts, tally, total.counts())
+    return Summed(products, facts, tally, total.counts(), residual)
 
 
 def _without_weights(cp: CrossProducts, facts: RowFacts) -> None:

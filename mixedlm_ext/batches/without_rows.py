@@ -80,6 +80,14 @@ def design_without_rows(
     Design
     """
     formula, facts = learnt.formula, summed.facts
+    cp = settled(
+        kept_columns(summed.products, fixed.column_map),
+        [spec.kind.whitening for spec in specs],
+    )
+    structure, sums = None, None
+    if summed.residual is not None:
+        weights = summed.products.logdet_W
+        structure, sums = summed.residual.finished(cp, fixed.column_map, weights)
     spec = Spec(
         endog_name=formula.shown(formula.response),
         **fixed.told(),
@@ -92,14 +100,13 @@ def design_without_rows(
         checks=given.checks,
         coefficient_names=_coefficient_names(facts.pairs, fixed, specs),
         made=learnt.matrices,
+        residual=structure,
     )
     known = [own.known(root) for own, root in zip(facts.terms, roots[1:])]
     rows = _no_rows(learnt, fixed, specs, facts)
-    cp = settled(
-        kept_columns(summed.products, fixed.column_map),
-        [spec.kind.whitening for spec in specs],
-    )
     elsewhere = _elsewhere(given, fixed, facts, roots[0], known, cp)
+    if summed.residual is not None:
+        elsewhere = replace(elsewhere, residual=sums, alike=summed.residual.alike_terms())
     return Design(spec, replace(rows, elsewhere=elsewhere))
 
 

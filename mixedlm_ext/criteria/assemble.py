@@ -14,15 +14,16 @@ from mixedlm_ext.design import Design
 from mixedlm_ext.errors import DesignError
 from mixedlm_ext.products.layout import BlockData, Layout
 from mixedlm_ext.products.noise import EqualVariances, noise_of_weights
+from mixedlm_ext.products.residual_short import ShortSums
 from mixedlm_ext.products.residual_sums import ResidualSums
-from mixedlm_ext.products.responses import columns_of_levels
+from mixedlm_ext.products.responses import columns_in_layout
 from mixedlm_ext.products.rows import cross_products, lay_out, shared_groups
 from mixedlm_ext.solvers.choice import solver_of
 from mixedlm_ext.structures.covariance import Covariance, TermCovariance
 
 Array = NDArray[np.float64]
 
-__all__ = ["assemble", "lay_out_terms", "response", "sums_of"]
+__all__ = ["assemble", "lay_out_terms", "response", "sums_of", "with_structure"]
 
 
 def assemble(design: Design) -> Problem:
@@ -43,27 +44,35 @@ def assemble(design: Design) -> Problem:
     """
     _check_scale(design)
     elsewhere = design.rows.elsewhere
-    if elsewhere is not None:
+    if elsewhere is not None and elsewhere.residual is None:
         return Problem(elsewhere.products, _covariance(design, elsewhere.products.layout))
+    if elsewhere is not None:
+        return _with_residuals(design, elsewhere.residual)
     noise = noise_of_weights(design)
     places, blocks = lay_out(design.terms, shared_groups(design.terms), noise)
     cp = cross_products(response(design), design.X, blocks, noise, places)
     if design.residual is None:
         return Problem(cp, _covariance(design, cp.layout))
-    sums = sums_of(design, cp.layout)
+    return with_structure(design, cp.layout)
+
+
+def with_structure(design: Design, layout: Layout) -> Problem:
+    """Return the problem of a design with a residual structure and with rows, in a layout."""
+    return _with_residuals(design, sums_of(design, layout))
+
+
+def _with_residuals(design: Design, sums: ShortSums) -> Problem:
+    """Return the problem of residuals with a structure, on the pattern that all of them have."""
     neutral = sums.at(sums.structure.neutral).cp
-    solver = solver_of(neutral.A, cp.layout.priors, "exact")
-    return Problem(neutral, _covariance(design, cp.layout), solver, sums)
+    solver = solver_of(neutral.A, sums.layout.priors, "exact")
+    return Problem(neutral, _covariance(design, sums.layout), solver, sums)
 
 
 def sums_of(design: Design, layout: Layout) -> ResidualSums:
     """Sum over the rows of a design with a residual structure, in a layout."""
     assert design.residual is not None and design.residual_rows is not None
     root_w = noise_of_weights(design).root_times(np.ones(len(design.y)))
-    Q = layout.basis.coordinates(design.X)
-    residual = layout.residual(response(design), design.X, Q)
-    Z = columns_of_levels(design.terms, layout, len(design.y))
-    H = sparse.hstack([Z, sparse.csr_array(np.column_stack([Q, residual]))])
+    H = columns_in_layout(design.terms, design.X, response(design), layout, root_w)
     starts = np.cumsum([0, *(levels for _, levels in layout.level_shapes)], dtype=np.intp)
     blocks: list[Any] = [None] * len(layout.shapes)
     codes = [term.codes for term in design.terms]
@@ -73,7 +82,7 @@ def sums_of(design: Design, layout: Layout) -> ResidualSums:
     cells = (np.ones(len(columns)), (np.tile(np.arange(n), len(blocks)), columns))
     return ResidualSums(
         layout,
-        sparse.csr_array(sparse.diags_array(root_w) @ H),
+        H,
         sparse.csr_array(cells, shape=(n, int(starts[-1]))),
         design.residual.with_values(None),
         design.residual_rows,

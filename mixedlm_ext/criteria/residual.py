@@ -27,7 +27,8 @@ from mixedlm_ext.design import Design
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.products.noise import structured_noise
-from mixedlm_ext.products.residual_sums import ResidualProducts, ResidualSums
+from mixedlm_ext.products.residual_short import ResidualProducts, ShortSums
+from mixedlm_ext.products.residual_sums import ResidualSums
 from mixedlm_ext.residual.structure import ResidualStructure
 from mixedlm_ext.structures.derivatives import chain_rule, coordinate_directions
 from mixedlm_ext.structures.steps import TemplateSteps
@@ -53,7 +54,7 @@ class ResidualCriterion(GaussianCriterion):
     ----------
     problem : Problem
         At any z.
-    sums : ResidualSums
+    sums : ShortSums
         What gives the cross-products at each z.
     reml : bool
     sigma : float, optional
@@ -61,7 +62,7 @@ class ResidualCriterion(GaussianCriterion):
     """
 
     def __init__(
-        self, problem: Problem, sums: ResidualSums, reml: bool, sigma: float | None = None
+        self, problem: Problem, sums: ShortSums, reml: bool, sigma: float | None = None
     ) -> None:
         super().__init__(problem, reml, sigma)
         self.sums = sums
@@ -135,15 +136,15 @@ class ResidualEvaluation(GaussianEvaluation):
         return self.sums.structure
 
     @property
-    def sums(self) -> ResidualSums:
+    def sums(self) -> ShortSums:
         """What gives the cross-products."""
         return self._joint.sums
 
     def weighed_residuals(self, design: Design) -> Array:
         """Return We = Py of the rows of a design, (n,), in the user's scale."""
-        return structured_noise(design, self.z).times(
-            self._joint.sums.residuals(self._coefficients)
-        )
+        sums = self._joint.sums
+        assert isinstance(sums, ResidualSums)  # what asks for them has asked for the rows
+        return structured_noise(design, self.z).times(sums.residuals(self._coefficients))
 
     @property
     def problem(self) -> Problem:
@@ -220,8 +221,14 @@ class ResidualEvaluation(GaussianEvaluation):
 
     @cached_property
     def _z_information(self) -> tuple[Array, Array]:
-        """The average information of Γ's coordinates with z (coordinates, K), and of z (K, K)."""
+        """The average information of Γ's coordinates with z (coordinates, K), and of z (K, K).
+
+        Where its working vectors need rows that are not here, second derivatives by differences.
+        """
         pls, scale = self.pls, self.scale
+        f = self._joint.sums.working(self.z, self._coefficients)
+        if f is None:
+            return self._by_differences
         Ze, Xe, square = self._images
         problem = self._criterion.problem
         cp = problem.cp
@@ -229,7 +236,6 @@ class ResidualEvaluation(GaussianEvaluation):
         AE = cp.A.times(E)
         XE = matmul(cp.ZX.T, E) - matmul(pls.NZX.T, AE)
         Xf = -(Xe - matmul(pls.NZX.T, Ze))
-        f = self._joint.sums.working(self.z, self._coefficients)
         NZe = pls.factor.apply(np.ascontiguousarray(Ze))
         mixed = -matmul(E.T, Ze) + matmul(AE.T, NZe)
         own = f - matmul(Ze.T, NZe)

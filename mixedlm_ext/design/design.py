@@ -48,6 +48,17 @@ class Design:
     spec: Spec
     rows: Rows
 
+    def __repr__(self) -> str:
+        return f"<Design: {self.text}, {self.n:,} rows>"
+
+    @property
+    def text(self) -> str:
+        """The model in formula language; of arrays, by the names of their columns."""
+        if self.formula is not None:
+            return self.formula.written
+        fixed = " + ".join(self.x_names) or "0"
+        return f"{self.endog_name} ~ {' + '.join([fixed, *(term.text for term in self.terms)])}"
+
     # --- of the rows -----------------------------------------------------------------------------
 
     @property
@@ -150,7 +161,10 @@ class Design:
 
     @property
     def residual_rows(self) -> ResidualRows | None:
-        """What the rows have to do with it."""
+        """What the rows have to do with it; they must not be elsewhere."""
+        elsewhere = self.rows.elsewhere
+        if elsewhere is not None and self.residual is not None:
+            raise elsewhere.gone("what the structure of their residuals depends on")
         return self.rows.residual
 
     @property

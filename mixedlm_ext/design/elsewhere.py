@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixedlm_ext.design.facts import FactsOfTerm
+from mixedlm_ext.errors import RowsRemovedError
 
 __all__ = ["MOST_CELLS", "Elsewhere", "Passes"]
 
@@ -53,6 +54,11 @@ class Elsewhere:
         Sum of the weights.
     products : CrossProducts
         Of all rows; typed as anything, since designs do not know them.
+    residual : ShortSums or None
+        The same of all rows where the residuals have a structure, whatever its parameters.
+    alike : tuple of (ndarray or None)
+        Of each term whose levels are groups of residuals that are all alike, the combination of its
+        columns that is one in every row.
     passes : Passes or None
         What reads the rows again; None if nobody here can.
     """
@@ -68,7 +74,16 @@ class Elsewhere:
     peak: float
     weight: float
     products: Any
+    residual: Any = None
+    alike: tuple[Floats | None, ...] = ()
     passes: Any = None
+
+    def gone(self, what: str = "") -> RowsRemovedError:
+        """Return what says where the rows are, and `what` with them."""
+        return RowsRemovedError(
+            f"{self.words}, not in memory{f', and with them {what}' if what else ''}. "
+            f"{self.way_out}"
+        )
 
     def gathered(self, cells: float = MOST_CELLS) -> Any:
         """Return the design with its rows in memory, None if they are more than some cells.

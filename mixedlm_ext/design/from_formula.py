@@ -198,7 +198,7 @@ class _Used:
 
     def and_residuals(self, text: ResidualText, table: Table, env: Mapping[str, Any]) -> _Used:
         """Return what a model with a residual structure uses."""
-        names, scope = text.names(table, env)
+        names, scope = text.names(table.names, env)
         columns = {**self.columns, **{name: table.column(name) for name in names}}
         return replace(self, columns=columns, scope=Scope({**self.scope.values, **scope}))
 

@@ -30,10 +30,7 @@ def require_rows(design: Design, what: str = "") -> None:
         return
     elsewhere = design.rows.elsewhere
     if elsewhere is not None:
-        raise RowsRemovedError(
-            f"{elsewhere.words}, not in memory{f', and with them {what}' if what else ''}. "
-            f"{elsewhere.way_out}"
-        )
+        raise elsewhere.gone(what)
     if what:
         raise RowsRemovedError(
             f"the data of the fit were removed by remove_data(), and with them {what}. "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,18 @@ import pandas as pd
 
 from mixedlm_ext.design.checks import number_vector
 from mixedlm_ext.design.formula_code import code_names
-from mixedlm_ext.design.frame import Table
 from mixedlm_ext.design.grouping import combine_codes, level_codes, match_levels
 from mixedlm_ext.design.messages import list_names, quoted
+from mixedlm_ext.design.residual_checks import (
+    check_neighbours,
+    check_sizes,
+    check_strata,
+    check_told_apart,
+    check_varies,
+    check_whole,
+    same_position,
+    twice_at,
+)
 from mixedlm_ext.design.scope import Scope, is_built_in
 from mixedlm_ext.design.times import in_days, time_kind
 from mixedlm_ext.errors import DesignError, did_you_mean
@@ -32,15 +41,17 @@ from mixedlm_ext.residual.text import (
     parse_variance,
 )
 
-__all__ = ["ResidualText", "new_residual_rows", "read_residual_text", "residual_of"]
+__all__ = [
+    "ResidualText",
+    "evaluated",
+    "new_residual_rows",
+    "read_residual_text",
+    "refuse_numbers",
+    "residual_of",
+]
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
-
-_SAME = 1e-9
-"""Difference of positions, relative to their range, that counts as none."""
-_DEPENDENT = 1e-8
-"""Share of a covariate of the variances outside the others that counts as none."""
 
 
 @dataclass(frozen=True)
@@ -79,21 +90,23 @@ class ResidualText:
         group = () if self.correlation is None else self.correlation.group
         return [name for code in group if (name := code_names(code).bare) is not None]
 
-    def names(self, table: Table, env: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    def names(
+        self, known: Sequence[Any], env: Mapping[str, Any]
+    ) -> tuple[list[str], dict[str, Any]]:
         """Return the columns that it uses, and what it takes from the caller's scope."""
         columns: dict[str, None] = {}
         scope: dict[str, Any] = {}
         for code, place in self.codes.items():
             names = code_names(code)
             for name in sorted(names.values | names.called):
-                if name in table.names and name not in names.called:
+                if name in known and name not in names.called:
                     columns[name] = None
                 elif name in env:
                     scope[name] = env[name]
                 elif not is_built_in(name) or name == names.bare:
                     raise DesignError(
                         f"{name!r} in {place} is neither a column of the data nor a variable in "
-                        f"scope.{did_you_mean(name, table.names)}"
+                        f"scope.{did_you_mean(name, known)}"
                     )
         return list(columns), scope
 
@@ -127,7 +140,7 @@ def residual_of(
         variances.append(made)
         columns.append(x)
     x = np.column_stack([np.zeros((len(frame), 0)), *columns])
-    _check_told_apart(text.variances, x)
+    check_told_apart(text.variances, x, np.ones(len(x)))
     return ResidualStructure(part, tuple(variances)), ResidualRows(x, codes, positions)
 
 
@@ -154,9 +167,9 @@ def new_residual_rows(
             new, _ = combine_codes(factors)
             codes = np.where(codes < 0, len(own.levels) + new, codes)
         if own.position is not None:
-            positions = _positions(own.position, f"correlation={own.text!r}", frame, scope)
+            positions = positions_of(own.position, f"correlation={own.text!r}", frame, scope)
             if own.kind.word == "ar1":
-                _check_whole(positions, own.position, own.group, frame.index)
+                check_whole(positions, own.position, own.group, frame.index)
     columns = [_new_column(part, frame, scope) for part in structure.variances]
     return ResidualRows(np.column_stack([np.zeros((len(frame), 0)), *columns]), codes, positions)
 
@@ -193,11 +206,7 @@ def _correlation(
         row = frame.index[int(np.flatnonzero(codes < 0)[0])]
         raise DesignError(f"{name!r} in {text.text} is missing at row {quoted(row)}.")
     size = np.bincount(codes)
-    if size.max() < 2:
-        raise DesignError(
-            f"every level of {name!r} has one row, so that no two residuals of {text.text} could "
-            "be correlated. Group by a factor with several rows a level."
-        )
+    check_sizes(text, int(size.max()))
     kind = KINDS[text.word]
     if text.position is None:
         return (
@@ -205,13 +214,13 @@ def _correlation(
             codes,
             None,
         )
-    positions = _positions(text.position, text.text, frame, scope)
+    positions = positions_of(text.position, text.text, frame, scope)
     gaps = _gaps(text, codes, levels, positions)
     unit = 1.0
     if text.word == "ar1":
-        _check_whole(positions, text.position, text.group, frame.index)
+        check_whole(positions, text.position, text.group, frame.index)
         positions = np.rint(positions)
-        _check_neighbours(text, gaps)
+        check_neighbours(text, gaps)
     else:
         unit = float(gaps.min())
     made = CorrelationPart(
@@ -220,7 +229,7 @@ def _correlation(
     return made, codes, positions
 
 
-def _positions(code: str, place: str, frame: pd.DataFrame, scope: Scope) -> Floats:
+def positions_of(code: str, place: str, frame: pd.DataFrame, scope: Scope) -> Floats:
     """Return positions as numbers: those of ordered categories, days of dates."""
     values = evaluated(code, frame, scope)
     dtype = getattr(values, "dtype", None)
@@ -249,40 +258,12 @@ def _gaps(text: CorrelationText, codes: Codes, levels: pd.Index, positions: Floa
     order = np.lexsort((positions, codes))
     linked = np.flatnonzero(codes[order][1:] == codes[order][:-1])
     gaps = positions[order][linked + 1] - positions[order][linked]
-    tiny = _SAME * max(float(np.ptp(positions)), 1e-300)
+    tiny = same_position(float(np.ptp(positions)))
     twice = np.flatnonzero(gaps <= tiny)
     if len(twice):
         row = order[linked[twice[0]]]
-        group, at = levels[codes[row]], positions[row]
-        raise DesignError(
-            f"{text.text}: two rows of {':'.join(text.group)} {quoted(group)} stand at the "
-            f"position {at:g}. Positions of one group differ: average such rows, or add the factor "
-            f"that tells them apart to the groups, as in {text.word}({text.position} | "
-            f"{':'.join(text.group)}:other)."
-        )
+        raise twice_at(text, levels[codes[row]], positions[row])
     return gaps
-
-
-def _check_whole(positions: Floats, code: str, group: tuple[str, ...], index: pd.Index) -> None:
-    """Refuse positions of ar1 that are no whole numbers."""
-    off = np.flatnonzero(np.abs(positions - np.rint(positions)) > 1e-6)
-    if len(off):
-        row = int(off[0])
-        raise DesignError(
-            f"ar1() needs whole numbers for positions, and {code!r} is {positions[row]:g} at row "
-            f"{quoted(index[row])}. Write car1({code} | {':'.join(group)}) for any times."
-        )
-
-
-def _check_neighbours(text: CorrelationText, gaps: Floats) -> None:
-    """Refuse positions whose distances have a common factor."""
-    step = int(np.gcd.reduce(np.rint(gaps).astype(np.int64)))
-    if step > 1:
-        raise DesignError(
-            f"the positions of {text.text} are multiples of {step} apart in every group, so that "
-            f"no two rows show the correlation of neighbours. Divide {text.position!r} by {step}, "
-            f"or write car1({text.position} | {':'.join(text.group)})."
-        )
 
 
 # --- variances --------------------------------------------------------------------------------
@@ -293,35 +274,19 @@ def _variance(text: VarianceText, frame: pd.DataFrame, scope: Scope) -> tuple[Va
     if text.word != "strata":
         x = _covariate(text.word, text.text, text.codes[0], frame, scope)
         scale = float(x.std())
-        if scale <= _SAME * max(float(np.abs(x).max()), 1e-300):
-            raise DesignError(
-                f"{text.codes[0]!r} in variance={text.text!r} is constant, so that no variance "
-                "follows it. Leave it out."
-            )
+        check_varies(text, scale, float(np.abs(x).max()))
         return VariancePart(text.word, text.text, text.codes, None, (scale,)), x[:, None]
-    _refuse_numbers(text, frame, scope)
+    refuse_numbers(text, frame, scope)
     factors = [level_codes(evaluated(code, frame, scope), code) for code in text.codes]
     codes, levels = combine_codes(factors, text.text)
-    count = np.bincount(codes, minlength=len(levels))
-    if len(levels) < 2:
-        raise DesignError(
-            f"variance={text.text!r} has one stratum, {quoted(levels[0])}. Leave variance= out for "
-            "one variance of all residuals."
-        )
-    alone = np.flatnonzero(count < 2)
-    if len(alone):
-        raise DesignError(
-            f"the stratum {quoted(levels[int(alone[0])])} of variance={text.text!r} has one row, "
-            f"which shows no variance ({len(alone)} of {len(levels)} strata do). Put strata "
-            f"together; for a number, write variance='power({text.text})' or 'exp({text.text})'."
-        )
+    check_strata(text, levels, np.bincount(codes, minlength=len(levels)))
     scales = (1.0,) * (len(levels) - 1)
     return VariancePart("strata", text.text, text.codes, levels, scales), _indicators(
         codes, len(levels)
     )
 
 
-def _refuse_numbers(text: VarianceText, frame: pd.DataFrame, scope: Scope) -> None:
+def refuse_numbers(text: VarianceText, frame: pd.DataFrame, scope: Scope) -> None:
     """Refuse a number with fractions as a factor."""
     for code in text.codes:
         values = evaluated(code, frame, scope)
@@ -375,17 +340,3 @@ def _new_column(part: VariancePart, frame: pd.DataFrame, scope: Scope) -> Floats
             f"{list_names(part.strata)}."
         )
     return _indicators(codes, len(part.levels))
-
-
-def _check_told_apart(variances: tuple[VarianceText, ...], x: Floats) -> None:
-    """Refuse factors of which one follows from the others."""
-    if x.shape[1] < 2:
-        return
-    centred = x - x.mean(axis=0)
-    unit = centred / np.linalg.norm(centred, axis=0)
-    if np.linalg.svd(unit, compute_uv=False)[-1] < _DEPENDENT:
-        names = " * ".join(part.text for part in variances)
-        raise DesignError(
-            f"variance={names!r} says the same twice: the rows do not tell its factors apart. "
-            "Leave one of them out."
-        )

@@ -18,7 +18,7 @@ from mixedlm_ext.design.term_checks import check_levels
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.identification import check_not_reproduced, check_told_from_residual
-from mixedlm_ext.products.noise import noise_of
+from mixedlm_ext.products.noise import equally_precise
 from mixedlm_ext.search import optimize_with_samples
 
 Array = NDArray[np.float64]
@@ -72,7 +72,7 @@ def estimate(
     if isinstance(criterion, RestrictedCriterion):
         _check_possible(criterion, start, search.get("method", "newton"))
     elif criterion.sigma is None:
-        if not noise_of(design).equal:
+        if not equally_precise(design):
             # the design let these pass, as the weights might have been known precisions
             for term in design.terms:
                 check_levels(term, design.checks)

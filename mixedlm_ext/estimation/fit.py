@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property, shared_property
-from mixedlm_ext.criteria.assemble import response
+from mixedlm_ext.criteria.assemble import response, with_structure
 from mixedlm_ext.criteria.gaussian import GaussianCriterion, GaussianEvaluation
 from mixedlm_ext.criteria.level_blocks import level_blocks
 from mixedlm_ext.criteria.linear import AnyCriterion, AnyEvaluation, criterion_of
@@ -19,7 +19,7 @@ from mixedlm_ext.criteria.restricted import RestrictedCriterion, RestrictedEvalu
 from mixedlm_ext.design import Design
 from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.linalg.blas import matmul
-from mixedlm_ext.products.noise import noise_of
+from mixedlm_ext.products.noise import equally_precise
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.responses import Reduction
 from mixedlm_ext.products.transform import orthonormal
@@ -96,7 +96,10 @@ class Fit:
     z: Array | None = None
     restrictions: Restrictions | None = None
     sampling: Sampling | None = None
-    shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    shared: dict[str, Any] = field(default_factory=dict, init=False)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.design!r}, objective {self.objective:.6g}>"
 
     @classmethod
     def from_evaluation(
@@ -178,12 +181,30 @@ class Fit:
         problem, shared, own = self.problem, self.shared, self.design.residual
         if own is not None and own.values is not None:
             design = design.with_residual(own.values)
-        if not len(design.rows):  # the sums of a residual structure have rows
-            problem = replace(problem, residual=None)
+        if problem.residual is not None:
+            problem = self._with_sums_of(design)
             shared = {name: value for name, value in shared.items() if name not in _OF_ROWS}
         same = replace(self, design=design, problem=problem)
         same.shared.update(shared)
         return same
+
+    def _with_sums_of(self, design: Design) -> Problem:
+        """Return the problem with the sums that a design has rows for.
+
+        Sums in memory have the rows, and do not outlive them; those of batches have none, and give
+        way to sums of the rows where all of these were read.
+        """
+        problem, sums = self.problem, self.problem.residual
+        assert sums is not None and self.z is not None
+        if not len(design.rows) and sums.of_rows:
+            return replace(problem, residual=None)
+        if len(design.rows) < self.n or sums.of_rows:
+            return problem
+        own = with_structure(design, sums.layout)
+        assert own.residual is not None
+        level = own.residual.level(self.z)
+        cp = orthonormal(own.residual.at(self.z).cp * float(np.exp(-2.0 * level)))
+        return own.with_products(cp)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what can be computed again."""
@@ -235,7 +256,7 @@ class Fit:
     @shared_property
     def unweighted_root(self) -> Array:
         """R (p, p), upper triangular, with R'R = X'X; it needs the rows unless W = I."""
-        if noise_of(self.design).equal:
+        if equally_precise(self.design):
             return self.problem.cp.R
         if self.design.rows.elsewhere is not None:
             return self.design.rows.elsewhere.root
@@ -267,7 +288,8 @@ class Fit:
 
         In the user's scale, where `engine` holds these parameters.
         """
-        require_rows(self.design, "derivatives in the parameters of the residuals")
+        if self.problem.residual is None:
+            require_rows(self.design, "derivatives in the parameters of the residuals")
         criterion = criterion_of(self.problem, self.reml, self.held_sigma)
         assert isinstance(criterion, ResidualCriterion) and self.z is not None
         own = criterion.in_user_scale()

@@ -102,17 +102,14 @@ def check_told_from_residual(design: Design, problem: Problem) -> None:
 
 def _check_alike_twice(design: Design) -> None:
     """Refuse an intercept of each level beside residuals of a level with one correlation."""
-    structure, rows = design.residual, design.residual_rows
+    structure = design.residual
     if structure is None or structure.kind is None or structure.kind.by_distance:
         return
-    assert rows is not None and rows.codes is not None and structure.correlation is not None
-    groups = len(structure.correlation.levels)
-    for term in design.terms:
+    assert structure.correlation is not None
+    for t, term in enumerate(design.terms):
         if term.related is not None:  # relatives are alike beyond one level
             continue
-        if len(term.levels) != groups or not same_partition(term.codes, rows.codes, groups):
-            continue
-        c = constant_coefficients(term.X)
+        c = _ones_of_groups(design, t)
         if c is not None and _may_grow_along(term.kind, c):
             _report(
                 design,
@@ -120,6 +117,19 @@ def _check_alike_twice(design: Design) -> None:
                 f"residuals both say that rows of one {term.group} are alike, so that the data "
                 "cannot tell them apart.\nLeave one of them out.",
             )
+
+
+def _ones_of_groups(design: Design, t: int) -> Array | None:
+    """Return what makes the columns of a term one, if its levels are the groups of residuals."""
+    if design.rows.elsewhere is not None:
+        return design.rows.elsewhere.alike[t]
+    term, rows, structure = design.terms[t], design.residual_rows, design.residual
+    assert rows is not None and rows.codes is not None
+    assert structure is not None and structure.correlation is not None
+    groups = len(structure.correlation.levels)
+    if len(term.levels) != groups or not same_partition(term.codes, rows.codes, groups):
+        return None
+    return constant_coefficients(term.X)
 
 
 def _may_grow_along(structure: Structure, c: Array) -> bool:

@@ -124,7 +124,7 @@ class RunningSum:
     def products(self) -> CrossProducts:
         """Return the sum."""
         p = self.layout.p
-        Zr = np.concatenate([part.reshape(-1, p + 1) for part in self._Zr])
+        Zr = np.concatenate([np.zeros((0, p + 1)), *(Z.reshape(-1, p + 1) for Z in self._Zr)])
         couplings = {key: pairs.coupling() for key, pairs in self._pairs.items()}
         return CrossProducts(
             layout=self.layout,

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.design.rank import left_out
 from mixedlm_ext.linalg import small
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.orthogonal import whiten
@@ -21,18 +22,27 @@ from mixedlm_ext.products.transform import orthonormal, with_random_columns
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-__all__ = ["kept_columns", "moved", "settled", "with_levels"]
+__all__ = ["kept_columns", "moved", "settled", "turn", "with_levels"]
 
 
 def kept_columns(cp: CrossProducts, columns: Index) -> CrossProducts:
     """Return the products with some of the columns of X, of which others may be combinations.
 
     With XC = QRC = QPS, and y - Xβ₀ = y - QP d₀ - Q d where QP d₀ is the projection of Xβ₀ on QP:
-    (QP)'WQ d = 0.
+    (QP)'WQ d = 0. Where the others have no part in these columns, nor in β₀, P chooses columns.
     """
     layout = cp.layout
     if len(columns) == layout.p:
         return cp
+    others = left_out(layout.p, columns)
+    if not layout.R[np.ix_(others, columns)].any() and not layout.beta0[others].any():
+        return replace(
+            cp,
+            layout=layout.take_fixed(columns),
+            ZX=np.ascontiguousarray(cp.ZX[:, columns]),
+            XX=cp.XX[np.ix_(columns, columns)],
+            Xy=cp.Xy[columns],
+        )
     P, S = np.linalg.qr(layout.R[:, columns])
     before = layout.R @ layout.beta0
     gram = P.T @ cp.XX @ P
@@ -73,7 +83,7 @@ def moved(
     Zr = [cp.block(np.column_stack([matmul(cp.ZX, M), Zy]), i) for i in order]
     whole = [np.zeros((k, n, layout.p + 1)) for k, n in layout.shapes]
     diagonal = [np.zeros((k, k, n)) for k, n in layout.shapes]
-    turns = [_turn(own, layout, i, block) for block, i in enumerate(order)]
+    turns = [turn(own, layout, i, block) for block, i in enumerate(order)]
     for block, i in enumerate(order):
         whole[block][:, levels[i]] = np.tensordot(turns[block], Zr[block], axes=(0, 0))
         diagonal[block][:, :, levels[i]] = small.congruence(turns[block], cp.diagonal[i])
@@ -97,7 +107,7 @@ def moved(
     )
 
 
-def _turn(own: Layout, layout: Layout, i: int, block: int) -> Array:
+def turn(own: Layout, layout: Layout, i: int, block: int) -> Array:
     """Return M of a block with Z₁ = ZM: terms stand where the layouts say."""
     M = np.zeros((own.shapes[i][0], layout.shapes[block][0]))
     for old, new in zip(own.places, layout.places, strict=True):

@@ -26,6 +26,7 @@ __all__ = [
     "Noise",
     "Precisions",
     "Weighted",
+    "equally_precise",
     "noise_of",
     "noise_of_weights",
     "structured_noise",
@@ -113,6 +114,13 @@ def noise_of(design: Weighted) -> Noise:
     if design.residual is not None and design.residual.values is not None:
         return structured_noise(design, design.residual.z_of(design.residual.values))
     return noise_of_weights(design)
+
+
+def equally_precise(design: Weighted) -> bool:
+    """Say whether residuals are independent with one variance; rows are not needed to know."""
+    if design.residual is not None and design.residual.values is not None:
+        return False
+    return noise_of_weights(design).equal
 
 
 def structured_noise(design: Weighted, z: Array) -> StructuredNoise:

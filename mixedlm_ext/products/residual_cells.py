@@ -21,7 +21,7 @@ Index = NDArray[np.intp]
 Matrix = Any
 """A sparse array of scipy."""
 
-__all__ = ["Cells", "CellsOfRoots", "joined_levels"]
+__all__ = ["Cells", "CellsOfRoots", "by_blocks", "joined_levels"]
 
 Shapes = Sequence[tuple[int, int]]
 Pairs = Mapping[tuple[int, int], tuple[Index, Index]]
@@ -93,6 +93,13 @@ class Cells:
         couplings = [A.couplings[key].values for key in self.pairs]
         return np.concatenate([part.ravel() for part in (*A.diagonal, *couplings, ZH, HH)])
 
+    def products_of(self, c: Array) -> Array:
+        """Return what numbers are to be multiplied by to give c'[Z X y]'W[Z X y]c."""
+        inner = [k * k * levels for k, levels in self.shapes]
+        counts = [*inner, len(self.rows) - sum(inner) - (self.p + 1) ** 2, (self.p + 1) ** 2]
+        once = np.repeat([1.0] * len(inner) + [2.0, 1.0], counts)
+        return np.asarray(once * c[self.rows] * c[self.columns])
+
     def products(self, layout: Layout, numbers: Array, n: int, logdet_W: float) -> CrossProducts:
         """Return the cross-products that have these numbers."""
         A, ZH, HH = self.parts(numbers)
@@ -144,12 +151,17 @@ def joined_levels(
 
     So do the precisions K⁻¹ of levels: numbers, then, have the pattern of both.
     """
-    shapes = layout.level_shapes
     met = _of_priors(layout)
     for piece in pieces:
         left, right = abs(piece.L) @ nodes, abs(piece.R) @ nodes
         half = left.T @ right
         met = met + half + half.T
+    return by_blocks(met, layout)
+
+
+def by_blocks(met: Matrix, layout: Layout) -> dict[tuple[int, int], tuple[Index, Index]]:
+    """Return the pairs of levels of blocks i <= j that a symmetric matrix of all levels has."""
+    shapes = layout.level_shapes
     found = sparse.coo_array(met)
     starts = np.cumsum([0, *(levels for _, levels in shapes)])
     row, column = found.row.astype(np.intp), found.col.astype(np.intp)

@@ -1,20 +1,15 @@
-"""Cross-products of rows whose residuals have a structure: A(z) on one fixed pattern.
+"""Cross-products of rows in memory whose residuals have a structure: A(z) on one fixed pattern.
 
 R⁻¹ = Σ_j c_j(z) B_j, so that A = Σ_j c_j A_j with A_j = [Z X y]'B_j[Z X y]: where the sum is short,
-rows are touched once, and ∂A/∂z is the same sum with ∂c/∂z. There is a B_j for each coefficient of
-C⁻¹ (see residual/correlation.py) and each pair of classes of rows that have the same variance.
-Where variances, or gaps in time, are nearly all different the sum is as long as R⁻¹ has elements
-(see residual_elements.py); where that would be too long, A is formed from the rows at each z.
-
-The standard deviations are taken relative to their geometric mean over the rows, so that σ means
-much the same whatever the parameters are: `level` says what that is in the user's scale.
+rows are touched once, and ∂A/∂z is the same sum with ∂c/∂z (see residual_short.py). Where
+variances, or gaps in time, are nearly all different the sum is as long as R⁻¹ has elements (see
+residual_elements.py); where that would be too long, A is formed from the rows at each z.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,18 +17,18 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mixedlm_ext.products.layout import Layout
-from mixedlm_ext.products.products import CrossProducts
-from mixedlm_ext.products.residual_cells import Cells, CellsOfRoots, joined_levels
+from mixedlm_ext.products.residual_cells import Cells, joined_levels
 from mixedlm_ext.products.residual_elements import Elements, elements_of
 from mixedlm_ext.products.residual_matrices import count_pairs
 from mixedlm_ext.products.residual_parts import count_parts, split, symmetric_part
+from mixedlm_ext.products.residual_short import ShortSums, Terms
 from mixedlm_ext.products.roots import levels_of_roots
 from mixedlm_ext.residual.structure import ResidualRows, ResidualStructure
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-__all__ = ["ResidualProducts", "ResidualSums"]
+__all__ = ["ResidualSums"]
 
 _MOST_TERMS = 300
 """Terms of the sum at most; beyond, rows are touched at each point."""
@@ -41,22 +36,7 @@ _MOST_NUMBERS = 30_000_000
 """Numbers that all terms together may hold."""
 
 
-@dataclass(frozen=True, eq=False)
-class ResidualProducts:
-    """The cross-products at one z and their derivatives.
-
-    Attributes
-    ----------
-    cp : CrossProducts
-    derivatives : list of CrossProducts
-        ∂A/∂z_k, with ∂log|W|/∂z_k in the place of log|W|.
-    """
-
-    cp: CrossProducts
-    derivatives: list[CrossProducts]
-
-
-class ResidualSums:
+class ResidualSums(ShortSums):
     """The rows of a model with a residual structure, ready to be summed at any z.
 
     Parameters
@@ -74,6 +54,8 @@ class ResidualSums:
         √w.
     """
 
+    of_rows = True
+
     def __init__(
         self,
         layout: Layout,
@@ -83,94 +65,56 @@ class ResidualSums:
         rows: ResidualRows,
         root_weights: Array,
     ) -> None:
-        self.layout, self.structure, self._H = layout, structure, H
-        self.n = H.shape[0]
-        self.center = rows.x.mean(axis=0) if self.n else np.zeros(rows.x.shape[1])
+        n = H.shape[0]
+        correlated = structure.correlated(rows)
+        classes, own = np.unique(rows.x, axis=0, return_inverse=True)
+        own = np.asarray(own, dtype=np.intp).ravel()
+        cells = Cells(
+            layout.level_shapes, layout.p, joined_levels(layout, nodes, correlated.pieces)
+        )
+        super().__init__(
+            layout,
+            structure,
+            n,
+            correlated.counted,
+            classes,
+            np.bincount(own, minlength=len(classes)).astype(float),
+            None,
+            cells,
+            2.0 * float(np.log(root_weights).sum()),
+            count_pairs(rows.codes),
+        )
+        self._H, self._class, self._correlated = H, own, correlated
         self._rows = replace(rows, x=rows.x - self.center)
-        self._correlated = structure.correlated(rows)
         self._root_weights = root_weights
-        self._logdet_weights = 2.0 * float(np.log(root_weights).sum())
-        joined = joined_levels(layout, nodes, self._correlated.pieces)
-        self._levels = Cells(layout.level_shapes, layout.p, joined)
-        self._roots = CellsOfRoots(self._levels, layout)
-        classes, self._class = np.unique(self._rows.x, axis=0, return_inverse=True)
-        self._class = np.asarray(self._class, dtype=np.intp).ravel()
-        self._classes = classes
         self._terms = self._short_sum()
         self._elements = None if self._terms is not None else self._every_element()
 
     def in_user_scale(self) -> ResidualSums:
         """Return the sums with standard deviations as users see them: `level` is always zero."""
-        if not self.center.any():
-            return self
-        out = copy.copy(self)
-        out._rows = replace(self._rows, x=self._rows.x + self.center)
-        out._classes, out.center = self._classes + self.center, np.zeros_like(self.center)
+        out = super().in_user_scale()
+        if out is not self:
+            out._rows = replace(self._rows, x=self._rows.x + self.center)
         return out
-
-    # --- what a fit asks for ----------------------------------------------------------------------
 
     @property
     def describes(self) -> str:
         """How the cross-products come about, in words."""
         if self._terms is not None:
-            return f"a sum of {len(self._terms.which)} matrices"
+            return super().describes
         if self._elements is not None:
             return f"elements of a precision matrix, {len(self._elements.which)} of them"
         return "from the rows at each point"
 
-    @property
-    def pairs(self) -> int:
-        """How many pairs of rows have correlated residuals, each row with itself among them."""
-        return count_pairs(self._rows.codes)
-
-    def level(self, z: Array) -> float:
-        """Return the log of what the standard deviations are relative to, in the user's scale."""
-        return float(self.center @ self.structure.eta_of(z))
-
-    @property
-    def level_slopes(self) -> Array:
-        """∂level/∂z, (K,)."""
-        slopes = self.structure.slopes_of_eta * self.center
-        return np.concatenate([np.zeros(self.structure.n_rho), slopes])
-
-    def at(self, z: Array) -> ResidualProducts:
-        """Return the cross-products at z and their derivatives."""
-        numbers, by_z = self._numbers(z)
-        logdet, slopes = self._logdet(z)
-        if self._terms is None or not self._terms.of_roots:
-            numbers, by_z = self._roots.numbers(numbers), [self._roots.numbers(own) for own in by_z]
-        cells, layout = self._roots.cells, self.layout
-        cp = cells.products(layout, numbers, self.n, logdet)
-        derivatives = [
-            cells.products(layout, own, self.n, float(slope)) for own, slope in zip(by_z, slopes)
-        ]
-        return ResidualProducts(cp, derivatives)
-
     def _numbers(self, z: Array) -> tuple[Array, list[Array]]:
         """Return the numbers and their derivatives in the way that is cheapest."""
         if self._terms is not None:
-            return self._summed(z)
+            return super()._numbers(z)
         return self._from_rows(z) if self._elements is None else self._from_elements(z)
-
-    def _logdet(self, z: Array) -> tuple[float, Array]:
-        """Return log|W| and its derivatives."""
-        r, slope = self.structure.r_of(z)
-        value, by_r = self._correlated.logdet(r)
-        total = self._rows.x.sum(axis=0)
-        eta = self.structure.eta_of(z)
-        own = -2.0 * total / self._scales
-        logdet = self._logdet_weights - value - 2.0 * float(total @ eta)
-        return logdet, np.concatenate([[-by_r * slope] * self.structure.n_rho, own])
-
-    @property
-    def _scales(self) -> Array:
-        """∂z/∂η."""
-        return np.array([s for part in self.structure.variances for s in part.scales])
 
     # --- the short sum ----------------------------------------------------------------------------
 
-    def _short_sum(self) -> _Terms | None:
+    def _short_sum(self) -> Terms | None:
         """Sum over the rows once for each term, if these are few."""
         count = sum(count_parts(piece, self._class) for piece in self._correlated.pieces)
         if count > _MOST_TERMS or count * len(self._levels) > _MOST_NUMBERS:
@@ -187,21 +131,7 @@ class ResidualSums:
             np.concatenate([getattr(parts, name) for parts in splits])
             for name in ("which", "one", "two")
         )
-        return _Terms(numbers, which, one, two, of_roots)
-
-    def _summed(self, z: Array) -> tuple[Array, list[Array]]:
-        """Return the numbers and their derivatives by the short sum."""
-        assert self._terms is not None
-        terms = self._terms
-        r, slope = self.structure.r_of(z)
-        c, by_r = self._correlated.coefficients(r)
-        x = self._classes[terms.one] + self._classes[terms.two]  # log sd of both sides
-        variances = np.exp(-x @ self.structure.eta_of(z))
-        own = c[terms.which] * variances
-        changes = [by_r[terms.which] * variances * slope] * self.structure.n_rho
-        changes += list((-x * own[:, None] / self._scales).T)
-        both = np.array([own, *changes]) @ terms.numbers
-        return both[0], list(both[1:])
+        return Terms(numbers, which, one, two, of_roots)
 
     # --- element by element -----------------------------------------------------------------------
 
@@ -294,17 +224,3 @@ class ResidualSums:
             Ch.append((x * w + correlated.inverse_times(r, x * g)) / scale)
         out = np.array(h).reshape(-1, self.n) @ np.array(Ch).reshape(-1, self.n).T
         return np.asarray(0.5 * (out + out.T))
-
-
-@dataclass(frozen=True, eq=False)
-class _Terms:
-    """The terms of a short sum: their numbers, coefficients, and classes of both sides.
-
-    `of_roots` says whether the numbers are those of effects already, or of levels.
-    """
-
-    numbers: Array
-    which: Index
-    one: Index
-    two: Index
-    of_roots: bool

@@ -21,7 +21,14 @@ from mixedlm_ext.products.roots import stacked_in_roots
 
 Array = NDArray[np.float64]
 
-__all__ = ["Reduced", "Reduction", "columns_of_Z", "columns_of_levels", "with_response"]
+__all__ = [
+    "Reduced",
+    "Reduction",
+    "columns_in_layout",
+    "columns_of_Z",
+    "columns_of_levels",
+    "with_response",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,3 +152,14 @@ def columns_of_levels(terms: Sequence[TermDesign], layout: Layout, n: int) -> sp
     row = np.tile(np.arange(n), len(values) - 1)
     cells = (np.concatenate(values), (row, np.concatenate(columns)))
     return sparse.csr_array(cells, shape=(n, int(offsets[-1])))
+
+
+def columns_in_layout(
+    terms: Sequence[TermDesign], X: Array, y: Array, layout: Layout, root_w: Array
+) -> sparse.csr_array:
+    """Return [Z Q y - Xβ₀] of rows in a layout, Z of the levels, times the roots of the weights."""
+    Q = layout.basis.coordinates(X)
+    residual = layout.residual(y, X, Q)
+    Z = columns_of_levels(terms, layout, len(y))
+    H = sparse.hstack([Z, sparse.csr_array(np.column_stack([Q, residual]))])
+    return sparse.csr_array(sparse.diags_array(root_w) @ H)

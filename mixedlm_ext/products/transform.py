@@ -99,7 +99,7 @@ def with_random_columns(
         part if M is None else np.tensordot(M, part, axes=(0, 0))
         for part, M in zip(parts, maps.values())
     ]
-    stacked = np.concatenate([part.reshape(-1, Zr.shape[1]) for part in turned])
+    stacked = np.concatenate([Zr[:0], *(part.reshape(-1, Zr.shape[1]) for part in turned)])
     layout = cp.layout
     layout = replace(
         layout,

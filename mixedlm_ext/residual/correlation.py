@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.residual.counted import Counted, NoCorrelation
 from mixedlm_ext.residual.exchanged import Exchanged
 from mixedlm_ext.residual.kinds import CorrelationKind
 from mixedlm_ext.residual.markov import Markov
@@ -30,6 +31,10 @@ class CorrelatedRows(Protocol):
     @property
     def kind(self) -> CorrelationKind | None:
         """The kind of correlation."""
+
+    @property
+    def counted(self) -> Counted:
+        """What coefficients and log|C| need of the rows."""
 
     @property
     def pieces(self) -> list[Piece]:
@@ -67,6 +72,7 @@ class Independent:
     """C = I."""
 
     kind = None
+    counted = NoCorrelation()
 
     def __init__(self, n: int) -> None:
         self.n = n
@@ -78,11 +84,11 @@ class Independent:
 
     def coefficients(self, r: float) -> tuple[Array, Array]:
         """Return one, which does not change."""
-        return np.ones(1), np.zeros(1)
+        return self.counted.coefficients(r)
 
     def logdet(self, r: float) -> tuple[float, float]:
         """Return zero."""
-        return 0.0, 0.0
+        return self.counted.logdet(r)
 
     def logdets(self, r: float, sets: Index, count: int) -> Array:
         """Return zeros."""

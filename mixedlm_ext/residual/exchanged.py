@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.residual.counted import Sizes
 from mixedlm_ext.residual.in_groups import InGroups, as_column
 from mixedlm_ext.residual.kinds import CorrelationKind
 from mixedlm_ext.residual.pieces import Piece, identity
@@ -34,7 +35,7 @@ class Exchanged(InGroups):
         size = np.bincount(self._codes)
         self._sizes, which = np.unique(size, return_inverse=True)
         self._which = np.asarray(which, dtype=np.intp).ravel()
-        self._counts = np.bincount(self._which).astype(float)
+        self.counted = Sizes(self._sizes.astype(float), np.bincount(self._which).astype(float))
         starts = np.concatenate([[0], np.cumsum(size)[:-1]])
         sorted_codes = self._codes[self._order]
         self._start = starts[sorted_codes]
@@ -53,29 +54,17 @@ class Exchanged(InGroups):
 
     def coefficients(self, r: float) -> tuple[Array, Array]:
         """Return 1/(1-r), then -r/((1-r)(1+(m-1)r)) of each size."""
-        m = self._sizes.astype(float)
-        one, all_of = 1.0 - r, 1.0 + (m - 1.0) * r
-        below = one * all_of
-        c = np.concatenate([[1.0 / one], -r / below])
-        slope = -(1.0 + (m - 1.0) * r**2) / below**2
-        return c, np.concatenate([[1.0 / one**2], slope])
-
-    def _logs(self, r: float) -> Array:
-        """Return log|C| of a group of each size."""
-        m = self._sizes.astype(float)
-        return np.asarray((m - 1.0) * np.log1p(-r) + np.log1p((m - 1.0) * r))
+        return self.counted.coefficients(r)
 
     def logdet(self, r: float) -> tuple[float, float]:
         """Return Σ (m-1) log(1-r) + log(1+(m-1)r) over the groups."""
-        m = self._sizes.astype(float)
-        slope = -(m - 1.0) / (1.0 - r) + (m - 1.0) / (1.0 + (m - 1.0) * r)
-        return float(self._counts @ self._logs(r)), float(self._counts @ slope)
+        return self.counted.logdet(r)
 
     def logdets(self, r: float, sets: Index, count: int) -> Array:
         """Return the sums over the sets' groups."""
         owner = np.zeros(len(self._groups), np.intp)
         owner[self._codes] = sets
-        values = self._logs(r)[self._which]
+        values = self.counted.logs(r)[self._which]
         return np.bincount(owner, values, count).astype(float, copy=False)
 
     def _innovations(self, r: float) -> tuple[Array, Array]:

@@ -15,6 +15,7 @@ from scipy import sparse
 from scipy.linalg import solve_banded
 
 from mixedlm_ext.caching import cached_property
+from mixedlm_ext.residual.counted import Links
 from mixedlm_ext.residual.in_groups import InGroups, as_column
 from mixedlm_ext.residual.kinds import CorrelationKind
 from mixedlm_ext.residual.pieces import Piece, identity, picking
@@ -36,47 +37,35 @@ class Markov(InGroups):
         rounded = np.round(gaps / kind.unit, 9)
         distinct, which = np.unique(rounded, return_inverse=True)
         self._links, self._which = links, np.asarray(which, dtype=np.intp).ravel()
-        self._exponents = distinct
-        self._counts = np.bincount(self._which, minlength=len(distinct)).astype(float)
+        counts = np.bincount(self._which, minlength=len(distinct)).astype(float)
+        self.counted = Links(distinct, counts)
 
     @cached_property
     def pieces(self) -> list[Piece]:
         """The identity, then both ends of the links, then neighbours with one another."""
-        g = len(self._exponents)
+        g = len(self.counted.exponents)
         both = picking(np.concatenate([self._first, self._next]), self.n)
         ends = Piece(both, both, 1 + np.tile(self._which, 2))
         L, R = 2.0 * picking(self._first, self.n), picking(self._next, self.n)
         return [identity(self.n), ends, Piece(sparse.csr_array(L), R, 1 + g + self._which)]
 
-    def _along(self, r: float) -> tuple[Array, Array]:
-        """Return the correlations at the distinct gaps and their derivatives in r."""
-        h = self._exponents
-        return np.power(r, h), h * np.power(r, np.maximum(h - 1.0, 0.0))
-
     def coefficients(self, r: float) -> tuple[Array, Array]:
         """Return 1, then a and -b of each gap."""
-        rho, slope = self._along(r)
-        left = 1.0 - rho**2
-        c = np.concatenate([[1.0], rho**2 / left, -rho / left])
-        by_rho = np.concatenate([[0.0], 2.0 * rho / left**2, -(1.0 + rho**2) / left**2])
-        return c, by_rho * np.concatenate([[0.0], slope, slope])
+        return self.counted.coefficients(r)
 
     def logdet(self, r: float) -> tuple[float, float]:
         """Return Σ log(1 - ρ²) over the links."""
-        rho, slope = self._along(r)
-        left = 1.0 - rho**2
-        derivative = -2.0 * rho * slope / left
-        return float(self._counts @ np.log(left)), float(self._counts @ derivative)
+        return self.counted.logdet(r)
 
     def logdets(self, r: float, sets: Index, count: int) -> Array:
         """Return the sums of the sets' links."""
-        rho, _ = self._along(r)
+        rho, _ = self.counted.along(r)
         values = np.log(1.0 - rho**2)[self._which]
         return np.bincount(sets[self._first], values, count).astype(float, copy=False)
 
     def _bands(self, r: float) -> tuple[Array, Array]:
         """Return the diagonal of F in sorted order and the entries below it."""
-        rho, _ = self._along(r)
+        rho, _ = self.counted.along(r)
         along = np.zeros(max(self.n - 1, 0))
         along[self._links] = rho[self._which]
         diagonal = np.ones(self.n)

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.pls import Problem
+from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.inference.fixed.boundary import zero_variances
@@ -77,6 +78,8 @@ class KenwardRoger:
                 "columns of Z are reasonable. Use ddf='satterthwaite'."
             )
         check_pairs(fit.problem)
+        if fit.z is not None:
+            require_rows(fit.design, "the covariances of their residuals")
         self._held = fit.restrictions is not None or fit.fixed_sigma is not None
         if self._held and keep_zeros:
             raise FitError(

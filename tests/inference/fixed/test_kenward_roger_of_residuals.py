@@ -14,8 +14,8 @@ from oracle_residual import Dense, relationships
 from simulation import quietly
 from test_curved import dense_kr
 
-from mixedlm_ext import MixedLM
-from mixedlm_ext.errors import FitError
+from mixedlm_ext import MixedLM, datasets
+from mixedlm_ext.errors import FitError, RowsRemovedError
 
 Array = np.ndarray
 PLAIN = "y ~ x + time + (1 | g) + (1 | item)"
@@ -190,3 +190,18 @@ def test_it_is_kept_without_the_rows() -> None:
     result.remove_data()
     assert_allclose(result.df_resid_inference, before)
     assert "Kenward and Roger" in str(result.summary())
+
+
+def test_rows_that_were_removed_are_asked_for() -> None:
+    """Without them, the parameters of the residuals would be left out."""
+    data = datasets.sleepstudy.load_pandas().data
+    result = MixedLM.from_formula(
+        "Reaction ~ Days + (1 | Subject)", data, correlation="ar1(Days | Subject)"
+    ).fit()
+    before = result.with_ddf("kenward-roger").bse
+    asked = result.with_ddf("kenward-roger")
+    asked.remove_data()
+    pd.testing.assert_series_equal(asked.bse, before)
+    result.remove_data()
+    with pytest.raises(RowsRemovedError, match="the covariances of their residuals"):
+        result.with_ddf("kenward-roger")
