@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixedlm_ext.linalg.blas import eigvalsh, inner, matmul
+from mixedlm_ext.linalg.blas import eigvalsh, inner, matmul, triangle
 from mixedlm_ext.linalg.triangular import solve_upper
 
 __all__ = ["NullSpace", "independent_columns", "left_out", "null_space"]
@@ -72,7 +72,7 @@ def independent_columns(X: Floats, weights: Floats | None = None) -> npt.NDArray
     if _is_well_conditioned(rows):
         return np.arange(p, dtype=np.intp)
     largest = np.abs(rows).max(axis=0, initial=0.0)
-    R = np.linalg.qr(rows / np.where(largest > 0, largest, 1.0), mode="r")
+    R = triangle(rows / np.where(largest > 0, largest, 1.0))
     lengths = np.linalg.norm(R, axis=0)
     R = R / np.where(lengths > 0, lengths, 1.0)
     basis = np.zeros((R.shape[0], 0))
@@ -186,7 +186,7 @@ def null_space(
     lost = np.setdiff1d(wanted, kept)
     largest = np.abs(X).max(axis=0, initial=0.0)
     largest = np.where(largest > 0, largest, 1.0)
-    R = np.linalg.qr(X / largest, mode="r")
+    R = triangle(X / largest)
     lengths = np.linalg.norm(R, axis=0)
     lengths = np.where(lengths > 0, lengths, 1.0)
     R = R / lengths

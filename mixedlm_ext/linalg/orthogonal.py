@@ -65,10 +65,10 @@ def constant_coefficients(X: Array) -> Array | None:
     if len(constant):
         a = np.zeros(X.shape[1])
         a[constant[0]] = 1.0 / X[0, constant[0]]
-        return a if (X @ a == 1.0).all() else None
+        return a if (matmul(X, a) == 1.0).all() else None
     indicators = ((X == 0) | (X == 1)).all(axis=0)
     a = indicators.astype(float)
-    return a if (X @ a == 1.0).all() else None
+    return a if (matmul(X, a) == 1.0).all() else None
 
 
 def project(Q: Array, R: Array, Y: Array, kept: Index | None = None) -> tuple[Array, Array]:

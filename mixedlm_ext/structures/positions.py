@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
+from scipy.spatial.distance import cdist, pdist
 
 from mixedlm_ext.caching import cached_property
 
@@ -48,7 +48,7 @@ class Positions:
     @classmethod
     def of(cls, coordinates: Array) -> Positions:
         """Measure in the median distance."""
-        apart = cdist(coordinates, coordinates)[np.triu_indices(len(coordinates), 1)]
+        apart = pdist(coordinates)
         return cls(coordinates, float(np.median(apart)) if len(apart) else 1.0)
 
     @classmethod
