@@ -1,4 +1,4 @@
-"""Correlations of structures where some columns have no variance: others tell the same parameter."""
+"""Correlations of structures where some columns have no variance: other pairs tell the same."""
 
 from __future__ import annotations
 
