@@ -18,7 +18,7 @@ from mixedlm_ext.errors import FitError, shown
 from mixedlm_ext.estimation.assembled import Assembled
 from mixedlm_ext.estimation.estimate import estimate
 from mixedlm_ext.estimation.fit import Fit
-from mixedlm_ext.estimation.fit_warnings import warn_of_fit
+from mixedlm_ext.estimation.fit_warnings import warn_of_fit, warn_of_time
 from mixedlm_ext.estimation.fitted import PLAIN, Face, Fitted
 from mixedlm_ext.fit_arguments import (
     FIT_ARGUMENTS,
@@ -130,6 +130,8 @@ def fit(
         If the search did not end at a minimum.
     SingularFitWarning
         If the estimated covariance of some random effects is singular.
+    DesignWarning
+        If the fit of a model with a pedigree, or another sparse precision, will take minutes.
     """
     refuse_statsmodels_only(kwargs)
     refuse_unknown("fit", kwargs, FIT_ARGUMENTS, ignored=UNUSED_BY_FIT)
@@ -144,6 +146,7 @@ def fit(
     check_usable(problem, ddf)
     restrictions, sigma = read_restrictions(model.design, problem.covariance, fix, equal, sigma)
     check_unrestricted(restrictions, problem, ddf)
+    warn_of_time(model.design, problem)
     criterion = criterion_of(problem, bool(reml), sigma, restrictions)
     found = estimate(
         model.design,

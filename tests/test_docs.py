@@ -7,9 +7,12 @@ import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
+import mixedlm_ext
 
 DOCS = Path(__file__).parents[1] / "docs"
 MADE_BY_THE_BUILD = ("api/", "gallery/")
@@ -58,6 +61,22 @@ def test_the_api_lists_the_pages_that_the_build_writes(monkeypatch: pytest.Monke
     import reference
 
     assert listed(text_of("api")) == [f"api/{name}" for name in reference.pages()]
+
+
+def test_every_public_class_and_what_is_returned_has_an_entry(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(DOCS / "_ext"))
+    import reference
+
+    reference.write(SimpleNamespace(srcdir=tmp_path))
+    entries = set()
+    for name in reference.pages():
+        text = (tmp_path / reference.FOLDER / f"{name}.rst").read_text(encoding="utf-8")
+        entries |= set(re.findall(r":: [\w.]*?(\w+)(?:\(\))?\n", text))
+    assert set(mixedlm_ext.__all__) - {"datasets"} <= entries
+    assert {"KnownMatrix", "Profile", "MarginalMeans", "Check", "Optimization"} <= entries
+    assert "information" not in entries  # which is there only to be refused
 
 
 @pytest.mark.parametrize("page", PAGES)

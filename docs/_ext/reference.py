@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from mixedlm_ext import absent
 
 FOLDER = "api"
 PACKAGE = "mixedlm_ext"
@@ -50,6 +53,13 @@ RESULTS = {
 """Pages of methods of the results: file, title, one line, names in order."""
 
 CLASSES = {"Bootstrap", "Predictor", "RandomTerm"}
+"""Classes that stand among the functions."""
+
+INNER = {"Assembled", "Design", "Face", "Fit", "Fitted", "GeneralizedFit", "TermDesign"}
+"""Records of the engine: CONTRIBUTING has them."""
+
+WITHOUT_METHODS = {"KnownMatrix"}
+"""Classes whose methods are for the package: users pass them on."""
 
 
 def write(app: Any) -> None:
@@ -62,6 +72,7 @@ def write(app: Any) -> None:
         **results_pages(package),
         "generalized": generalized_page(package),
         "functions": functions_page(package),
+        "objects": objects_page(package),
         "plots": module_page(f"{PACKAGE}.plots", "Pictures", "Each returns a matplotlib Figure."),
         "errors": errors_page(package),
     }
@@ -137,6 +148,37 @@ def functions_page(package: Any) -> str:
     return "\n".join(parts)
 
 
+def objects_page(package: Any) -> str:
+    """Return the page of the classes that no user makes and many meet, by their names."""
+    line = "What methods and functions hand back, beside pandas' frames and statsmodels' tests."
+    parts = [heading("Objects that are returned", "="), line + "\n"]
+    for name, cls in sorted(returned(package).items()):
+        path = f"{cls.__module__}.{name}"
+        parts += [heading(name, "-"), f".. autoclass:: {path}()\n"]
+        own = [n for n, value in vars(cls).items() if is_method(value) and not n.startswith("_")]
+        if name not in WITHOUT_METHODS:
+            parts += [f".. automethod:: {path}.{n}\n" for n in own if documented(cls, n)]
+    return "\n".join(parts)
+
+
+def returned(package: Any) -> dict[str, type]:
+    """Return the package's classes that annotations of public methods and functions promise."""
+    faces = (package.MixedLM, package.MixedLMResults, package.MixedGLM, package.MixedGLMResults)
+    sources = [getattr(package, name) for name in package.__all__]
+    for cls in faces:
+        sources += [inspect.getattr_static(cls, name) for name in own_names(cls) - INTERNAL]
+    found = {}
+    for source in sources:
+        function = inspect.unwrap(getattr(source, "fget", None) or getattr(source, "func", source))
+        if not inspect.isfunction(function):
+            continue
+        for name in re.findall(r"\w+", str(function.__annotations__.get("return"))):
+            cls = function.__globals__.get(name)
+            if inspect.isclass(cls) and cls.__module__.startswith(PACKAGE):
+                found[name] = cls
+    return {n: cls for n, cls in found.items() if cls not in faces and n not in CLASSES | INNER}
+
+
 def module_page(module: str, title: str, line: str) -> str:
     """Return the page of all public functions of a module."""
     names = [n for n in importlib.import_module(module).__all__ if not n.endswith("Error")]
@@ -165,20 +207,25 @@ def own_names(cls: type) -> set[str]:
     """Return the public names that the package itself defines on a class."""
     owners = [c for c in cls.__mro__ if c.__module__.startswith(PACKAGE)]
     return {name for owner in owners for name in vars(owner) if not name.startswith("_")} - {
-        "serve", "results_of", "drop_rows", "with_design", "problem",
+        "serve", "results_of", "drop_rows", "with_design", "problem", "assembled", "face",
     }  # fmt: skip
 
 
 def documented(cls: type, name: str) -> bool:
-    """Tell whether the class has the name with a docstring."""
-    return bool((inspect.getdoc(inspect.getattr_static(cls, name, None)) or "").strip())
+    """Tell whether the class has the name, with a docstring and not only to refuse it."""
+    value = inspect.getattr_static(cls, name, None)
+    return bool((inspect.getdoc(value) or "").strip()) and not isinstance(value, absent._NotHere)
 
 
 def directive(cls: type, name: str) -> str:
     """Return the directive that documents one name of a class."""
-    kind = inspect.getattr_static(cls, name)
-    callable_ = inspect.isfunction(kind) or isinstance(kind, classmethod | staticmethod)
-    return f".. auto{'method' if callable_ else 'attribute'}:: {PACKAGE}.{cls.__name__}.{name}\n"
+    kind = "method" if is_method(inspect.getattr_static(cls, name)) else "attribute"
+    return f".. auto{kind}:: {PACKAGE}.{cls.__name__}.{name}\n"
+
+
+def is_method(value: Any) -> bool:
+    """Tell whether what a class has under a name is called."""
+    return inspect.isfunction(value) or isinstance(value, classmethod | staticmethod)
 
 
 def heading(text: str, underline: str) -> str:
@@ -189,7 +236,7 @@ def heading(text: str, underline: str) -> str:
 def pages() -> Iterable[str]:
     """Return the documents that `write` makes, in the order of the table of contents."""
     results = [f"results-{stem}" for stem in RESULTS]
-    return ["model", *results, "generalized", "functions", "plots", "errors"]
+    return ["model", *results, "generalized", "functions", "objects", "plots", "errors"]
 
 
 def setup(app: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 Self = TypeVar("Self", bound="Evaluation")
 E = TypeVar("E", covariant=True)
 
@@ -47,6 +48,10 @@ class Evaluation(Protocol):
     @property
     def room(self) -> tuple[Array, Array] | None:
         """How far a step may go down and up each of its directions; None if there are no ends."""
+
+    @property
+    def apart(self) -> Mask | None:
+        """Directions of a step along which curvatures may be of another order; None for none."""
 
     def derivatives(self, exact: bool = False) -> tuple[Array, Array]:
         """Return gradient and Hessian, exact or a model of it, along the directions of a step."""

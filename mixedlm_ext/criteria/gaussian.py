@@ -128,6 +128,7 @@ class GaussianEvaluation:
     """
 
     has_exact = True
+    apart = None
 
     def __init__(self, criterion: GaussianCriterion, pls: PenalizedLeastSquares) -> None:
         self._criterion, self.pls = criterion, pls

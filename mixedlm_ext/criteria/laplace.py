@@ -38,6 +38,7 @@ from mixedlm_ext.structures.derivatives import theta_gradient
 from mixedlm_ext.structures.steps import TemplateSteps
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 __all__ = ["LEAST_DISPERSION", "MOST_OMEGA", "LaplaceCriterion", "LaplaceEvaluation"]
 
@@ -48,6 +49,10 @@ LEAST_DISPERSION = -28.0
 
 _STEP = 1e-4
 """Of the differences of the gradient that give second derivatives."""
+_LONG = 1e-2
+"""The longest such step, where rounding of the gradient asks for more."""
+_SHARE = 1e-5
+"""Share of a second derivative that may be rounding."""
 _SHORT = 3e-4
 """A step, in standard errors, over which second derivatives do not change."""
 
@@ -371,7 +376,20 @@ class LaplaceEvaluation:
                 return self.step_gradient
             return self._gradient_after(change * np.eye(d)[j])
 
-        return slope_along(gradient, _STEP, low, high)
+        return slope_along(gradient, self._difference_steps[j], low, high)
+
+    @cached_property
+    def _difference_steps(self) -> Array:
+        """Steps over which the gradient changes by far more than its rounding error.
+
+        Scores are known to the rounding of η times the information of their rows: next to nothing,
+        unless the rows say far more than the random effects leave open, as counts of 1e8 do. A
+        tenth of a standard error is the most, since second derivatives change, too.
+        """
+        curvature = np.maximum(np.diag(self._hessian_model), 1e-300)
+        long = np.minimum(0.1 * np.sqrt(2.0 / curvature), _LONG)
+        wanted = np.minimum(self.modes.noise / (_SHARE * curvature), long)
+        return np.maximum(wanted, _STEP)
 
     def _gradient_after(self, step: Array) -> Array:
         """Return the gradient along this point's directions, after a step along them."""
@@ -394,6 +412,13 @@ class LaplaceEvaluation:
             np.concatenate([low, -endless, least - own]),
             np.concatenate([high, endless, most - own]),
         )
+
+    @property
+    def apart(self) -> Mask | None:
+        """The directions of the fixed effects, known the better the less dispersion there is."""
+        d, p = self._steps.size, 0 if self.criterion.fast else self._problem.p
+        place = np.arange(d + p + self.criterion.n_extra)
+        return (place >= d) & (place < d + p) if p else None
 
     def after(self, step: Array) -> Array:
         """Return the point after a step."""

@@ -93,6 +93,14 @@ class ManyLaplace(ManyResponses):
         found.hessian[...] = e.hessian + np.sign(along) * share[:, None] * share[None]
         return found
 
+    def rounding(self, e: ManyLaplaceEvaluations) -> Array:
+        """Return the rounding error of the values by that of η: information times η, (r,)."""
+        at = Point(self, e.theta)
+        eta = at.fixed + self.rows.spread(along(at.T, e.u))
+        with np.errstate(all="ignore"):
+            size = (np.abs(at.given(eta).expected) * (1.0 + np.abs(eta))).sum(axis=0)
+        return np.asarray(4.0 * np.finfo(float).eps * size)
+
     def with_hessian(self, e: ManyLaplaceEvaluations) -> ManyLaplaceEvaluations:
         """Return the evaluations with second derivatives by central differences.
 

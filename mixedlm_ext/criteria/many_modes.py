@@ -169,7 +169,7 @@ class Point:
         self.T[self.free] = theta
         self.Tt = self.T.transpose(1, 0, 2)
         self.fixed = problem.Q @ zeta + problem.offset[:, None]
-        self._given = criteria.likelihood.given(omega)
+        self.given = criteria.likelihood.given(omega)
 
     def take(self, where: Index) -> Point:
         """Return the points of some of the responses."""
@@ -177,7 +177,7 @@ class Point:
 
     def rows_at(self, u: Array) -> RowsAt:
         """Return the rows at spherical random effects u."""
-        return self._given(self.fixed + self.rows.spread(along(self.T, u)))
+        return self.given(self.fixed + self.rows.spread(along(self.T, u)))
 
     def root(self, D: Array) -> Array:
         """Return the roots of T'DT + I, (k, k, levels, r)."""
@@ -235,18 +235,30 @@ def _start(point: Point, u: Array | None) -> Modes:
 
 
 def _direction(point: Point, now: Modes) -> tuple[Array, Array, Array]:
-    """Return the step, twice the rise it promises, and how little is the last."""
+    """Return the step, twice the rise it promises, and how little is the last.
+
+    Newton's, by the observed information; where M is not positive definite with it, rows of
+    negative weight have the expected one, as in pirls.py.
+    """
     at, w = now.at, now.at.observed
-    usable = w > 0.0
-    newton = usable.all(axis=0)
-    if not newton.all():
-        w = np.where(usable, w, np.maximum(at.expected, _LEAST_WEIGHT))
     slope = along(point.Tt, point.rows.project(at.score)) - now.u
-    du = solved(point.root(point.rows.products(w)), slope[:, None])[:, 0]
-    decrement = np.einsum("alr,alr->r", slope, du)
+    du, decrement = _step(point, w, slope)
+    newton = np.asarray((w > 0.0).all(axis=0) | (decrement >= 0.0))
+    if not newton.all():
+        w = np.where((w > 0.0) | newton, w, np.maximum(at.expected, _LEAST_WEIGHT))
+        du, decrement = _step(point, w, slope)
     size = 1.0 + np.abs(now.penalized)
     least = np.where(newton, np.maximum(_DECREMENT, _ROUNDING * size), _SLOW_DECREMENT * size)
     return du, decrement, least
+
+
+def _step(point: Point, w: Array, slope: Array) -> tuple[Array, Array]:
+    """Return the step by given weights and twice the rise it promises; nan where there is none."""
+    try:
+        du = solved(point.root(point.rows.products(w)), slope[:, None])[:, 0]
+    except np.linalg.LinAlgError:  # many columns have LAPACK look at them
+        du = np.full_like(slope, np.nan)
+    return du, np.asarray(np.einsum("alr,alr->r", slope, du))
 
 
 def _moved(point: Point, now: Modes, du: Array, ended: Mask) -> tuple[Modes, Mask]:

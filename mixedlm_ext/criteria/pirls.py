@@ -35,6 +35,8 @@ _DECREMENT = 1e-13
 """Twice the rise of the log-likelihood that a Newton step promises, below which it is the last."""
 _SLOW_DECREMENT = 1e-22
 """The same where a step is not Newton's and leaves a share of what it promises."""
+_BLUR = 10.0
+"""Rounding errors by which what a step promises may be negative and M positive definite."""
 _STEPS = 200
 _HALVINGS = 40
 _LEAST_WEIGHT = 1e-300
@@ -75,8 +77,8 @@ class Modes:
 
     @cached_property
     def noise(self) -> float:
-        """The order of its rounding error: terms of ℓ are as large as information times η."""
-        size = np.abs(self.at.expected) @ (self.unit + np.abs(self.eta))
+        """The order of its rounding error: scores, information times units of η, times η."""
+        size = self.unit * (np.abs(self.at.expected) @ (self.unit + np.abs(self.eta)))
         return float(np.finfo(float).eps * (size + abs(self.penalized)))
 
 
@@ -175,7 +177,7 @@ def _direction(
         with suppress(np.linalg.LinAlgError):
             step, decrement = _step(problem, templates, now, at.observed, joint)
             # others may outweigh rows of negative weight; nan, where they do not
-            if usable.all() or decrement >= -_rounding(problem, now):
+            if usable.all() or decrement >= -_BLUR * _rounding(problem, now):
                 return step, decrement, True
     w = np.where(usable, at.observed, np.maximum(at.expected, _LEAST_WEIGHT))
     return *_step(problem, templates, now, w, joint), False

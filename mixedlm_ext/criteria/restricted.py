@@ -242,6 +242,7 @@ class RestrictedEvaluation:
     """
 
     has_exact = True
+    apart = None
 
     def __init__(self, criterion: RestrictedCriterion, z: Array, inner: GaussianEvaluation) -> None:
         self._criterion, self.point, self.inner = criterion, z, inner

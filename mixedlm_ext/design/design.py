@@ -48,6 +48,17 @@ class Design:
     spec: Spec
     rows: Rows
 
+    def __repr__(self) -> str:
+        return f"<Design: {self.text}, {self.n:,} rows>"
+
+    @property
+    def text(self) -> str:
+        """The model in formula language; of arrays, by the names of their columns."""
+        if self.formula is not None:
+            return self.formula.written
+        fixed = " + ".join(self.x_names) or "0"
+        return f"{self.endog_name} ~ {' + '.join([fixed, *(term.text for term in self.terms)])}"
+
     # --- of the rows -----------------------------------------------------------------------------
 
     @property

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from mixedlm_ext.design.frame import ColumnType, evaluation_columns, evaluation_
 from mixedlm_ext.design.memory import ExpressionMemory, SideMemory
 from mixedlm_ext.design.messages import patsy_error
 from mixedlm_ext.design.misfit import misfit_error
+from mixedlm_ext.design.overflow import refuse_overflow
 from mixedlm_ext.design.plain_sides import plain_side
 from mixedlm_ext.design.positions import check_places
 from mixedlm_ext.design.scope import Scope
@@ -267,7 +269,16 @@ class FormulaMatrices:
                 if any(len(matrix) != n for matrix in matrices):
                     raise patsy.PatsyError("Number of rows mismatch")
                 built.update(zip(with_factors, map(np.asarray, matrices), strict=True))
+            self._refuse_overflow(infos, data)
         return [built[i] if i in built else np.ones((n, len(self.names(i)))) for i in sides]
+
+    def _refuse_overflow(self, infos: Sequence[patsy.DesignInfo], data: Mapping[str, Any]) -> None:
+        """Raise if an expression of some sides is beyond what whole numbers hold."""
+        factors = {factor.code for info in infos for factor in info.factor_infos}
+        for piece in self.code.pieces:
+            if piece.role in ("fixed", "left") and piece.code in factors:
+                value = partial(self._value, piece.code, infos)
+                refuse_overflow(piece, data, value, self.formula.text)
 
     def names(self, side: int) -> tuple[str, ...]:
         """Column names of a side, as patsy gives them."""
@@ -283,8 +294,12 @@ class FormulaMatrices:
     def evaluate(self, piece: Piece, data: Mapping[str, Any], frame: Columns) -> Any:
         """Value of the response, an offset or a grouping factor: raw, whatever its type."""
         if piece.code in self._expressions:
+            expression = self._expressions[piece.code]
             with self._errors(piece):
-                return self._expressions[piece.code](data)
+                found = expression(data)
+            if piece.role != "group":
+                refuse_overflow(piece, data, expression, self.formula.text)
+            return found
         column = str(code_names(piece.code).bare)
         raw = piece.role == "group" or self._types[column].kind in TIMES
         return frame[column] if raw else data[column]

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixedlm_ext.linalg.blas import eigvalsh, inner, matmul
+from mixedlm_ext.linalg.blas import eigvalsh, inner, matmul, triangle
+from mixedlm_ext.linalg.triangular import solve_upper
 
 __all__ = ["NullSpace", "independent_columns", "left_out", "null_space"]
 
@@ -19,11 +20,16 @@ Floats = npt.NDArray[np.float64]
 _GRAM_SAFE = 1e-7
 _LEAST = 1e-280
 """A sum of squares in which digits are lost, or that of a zero column."""
-# Below this share of its length what is left of a column is rounding error. R's 1e-7 would drop
-# a cubic in calendar years (1e-8 left), which is estimable; errors of QR stay near 1e-15 * sqrt(p).
 _TOLERANCE = 1e-10
-# A row this far, relatively, from being orthogonal to the null space is not estimable.
+"""Share of its length that a column must have beside those before it. R's 1e-7 would drop a cubic
+in calendar years (7e-8 left), which is estimable."""
+_ROUNDED = 1e-12
+"""The same, of the terms that cancel in what is left: rounding of the columns and of QR is 1e-14 or
+less, and four digits of the rest have to be its own."""
+_ZERO = 1e-14
+"""Relative change of columns by which a coefficient that comes of rounding could be zero."""
 _ESTIMABLE = 1e-8
+"""A row this far, relatively, from being orthogonal to the null space is not estimable."""
 
 
 def independent_columns(X: Floats, weights: Floats | None = None) -> npt.NDArray[np.intp]:
@@ -45,7 +51,16 @@ def independent_columns(X: Floats, weights: Floats | None = None) -> npt.NDArray
     Columns are compared after scaling each to unit length, so their units do not matter. A
     well-conditioned Gram matrix settles most cases in one product; otherwise the columns of the R
     of an unpivoted QR are orthogonalized one after the other against the kept ones, twice, which
-    is as accurate as the QR itself.
+    is as accurate as the QR itself. With r_j = x_j - Σ_k a_k x_k the rest of a column beside the
+    kept ones, it is left out if
+
+        |r_j| ≤ 1e-10 |x_j|    or    |r_j|² ≤ 1e-24 (|x_j|² + Σ_k a_k² |x_k|²)
+
+    The second is about rounding of the columns themselves. A number is stored to a relative
+    1e-16, and so r_j has an error of 1e-16 times the terms that cancel in it, however small x_j
+    is beside them: a spline of a calendar time is small beside the multiples of 1, x and x² that
+    add up to it. In other words: a column is left out if changes of a relative 1e-12 in all
+    columns could make it a combination of the others.
 
     Examples
     --------
@@ -57,17 +72,23 @@ def independent_columns(X: Floats, weights: Floats | None = None) -> npt.NDArray
     if _is_well_conditioned(rows):
         return np.arange(p, dtype=np.intp)
     largest = np.abs(rows).max(axis=0, initial=0.0)
-    R = np.linalg.qr(rows / np.where(largest > 0, largest, 1.0), mode="r")
+    R = triangle(rows / np.where(largest > 0, largest, 1.0))
     lengths = np.linalg.norm(R, axis=0)
     R = R / np.where(lengths > 0, lengths, 1.0)
     basis = np.zeros((R.shape[0], 0))
-    kept = []
+    T = np.zeros((p, p))  # kept columns of R in the basis
+    kept: list[int] = []
     for j in range(p):
-        rest = R[:, j]
+        m, rest, part = len(kept), R[:, j], np.zeros(len(kept))
         for _ in range(2):
-            rest = rest - basis @ (basis.T @ rest)
+            more = basis.T @ rest
+            rest, part = rest - basis @ more, part + more
         size = np.linalg.norm(rest)
-        if size > _TOLERANCE:
+        if size <= _TOLERANCE:
+            continue
+        cancelling = np.linalg.norm(solve_upper(T[:m, :m], part))
+        if size > _ROUNDED * np.hypot(1.0, cancelling):
+            T[:m, m], T[m, m] = part, size
             kept.append(j)
             basis = np.column_stack([basis, rest / size])
     return np.array(kept, dtype=np.intp)
@@ -125,8 +146,12 @@ class NullSpace:
         """
         counted = np.where(np.isfinite(self.scale), np.asarray(rows, dtype=float), 0.0)
         scaled = counted / self.scale
-        away = np.abs(scaled @ self.basis).max(axis=1, initial=0.0)
-        return ~(away > _ESTIMABLE * np.abs(scaled).max(axis=1, initial=0.0))
+        size = np.abs(scaled)
+        away = np.abs(scaled @ self.basis)
+        # vectors may be small where a row is not: terms of the sum say what is relative
+        far = away > _ESTIMABLE * (size @ np.abs(self.basis))
+        far &= away > _ROUNDED * size.max(axis=1, initial=0.0)[:, None]
+        return np.asarray(~far.any(axis=1))
 
     def combinations(self, kept: npt.NDArray[np.intp], lost: npt.NDArray[np.intp]) -> Floats:
         """Return A (kept, d) with X_lost = X_kept A, for the d columns that were left out."""
@@ -161,14 +186,26 @@ def null_space(
     lost = np.setdiff1d(wanted, kept)
     largest = np.abs(X).max(axis=0, initial=0.0)
     largest = np.where(largest > 0, largest, 1.0)
-    R = np.linalg.qr(X / largest, mode="r")
+    R = triangle(X / largest)
     lengths = np.linalg.norm(R, axis=0)
     lengths = np.where(lengths > 0, lengths, 1.0)
     R = R / lengths
     basis = np.zeros((X.shape[1], len(lost)))
-    basis[kept] = np.linalg.lstsq(R[:, kept], R[:, lost], rcond=None)[0]
+    basis[kept] = _coefficients(R[:, kept], R[:, lost])
     basis[lost] = -np.eye(len(lost))
-    basis = np.where(np.abs(basis) < _TOLERANCE * np.abs(basis).max(axis=0), 0.0, basis)
     scale = np.full(X.shape[1], np.inf)
     scale[wanted] = (largest * lengths / np.sqrt(len(X) if n is None else n))[wanted]
     return NullSpace(basis / np.abs(basis).max(axis=0), scale)
+
+
+def _coefficients(kept: Floats, lost: Floats) -> Floats:
+    """Return a with lost = kept a, columns of unit length; zero where rounding is all there is.
+
+    Relative changes δ of the columns change lost - kept a by δ(1 + |a|²)^½, and so a_k by that
+    times the length of row k of the inverse of T, where kept = QT.
+    """
+    Q, T = np.linalg.qr(kept)
+    inverse = solve_upper(T, np.eye(len(T)))
+    a = inverse @ (Q.T @ lost)
+    error = np.linalg.norm(inverse, axis=1)[:, None] * np.hypot(1.0, np.linalg.norm(a, axis=0))
+    return np.where(np.abs(a) > _ZERO * error, a, 0.0)

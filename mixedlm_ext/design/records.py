@@ -85,6 +85,11 @@ class RandomTerm:
     Z: Any = None
     names: Any = None
 
+    def __repr__(self) -> str:
+        columns = "1" if self.exog is None else ", ".join(self.columns or ["..."])
+        name = self.name or getattr(self.groups, "name", None) or "..."
+        return f"<RandomTerm: {self.structure}({columns} | {name})>"
+
 
 @dataclass(frozen=True, eq=False)
 class TermSpec:
@@ -120,6 +125,9 @@ class TermSpec:
     text: str
     positions: Positions | None = field(default=None, kw_only=True)
     related: KnownMatrix | None = field(default=None, kw_only=True)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.text}, {len(self.levels):,} levels>"
 
     @property
     def root(self) -> Root | None:
@@ -187,7 +195,7 @@ class TermSpec:
         return self.kind.correlations(self.columns)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TermDesign(TermSpec):
     """One random term in the data.
 

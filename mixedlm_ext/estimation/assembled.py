@@ -50,6 +50,9 @@ class Assembled:
     face: Face = PLAIN
     known: Problem | None = None
 
+    def __repr__(self) -> str:
+        return f"<Assembled: {self.design!r}>"
+
     @cached_property
     def problem(self) -> Problem:
         """Cross-products and the pattern of the factor: all that a fit reads.

@@ -96,7 +96,10 @@ class Fit:
     z: Array | None = None
     restrictions: Restrictions | None = None
     sampling: Sampling | None = None
-    shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    shared: dict[str, Any] = field(default_factory=dict, init=False)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.design!r}, objective {self.objective:.6g}>"
 
     @classmethod
     def from_evaluation(

@@ -120,6 +120,9 @@ class Fitted:
     constant: int | None = None
     use_t: bool = True
 
+    def __repr__(self) -> str:
+        return f"<Fitted: {self.fit!r}, tests by {self.method.name}>"
+
     @classmethod
     def by(
         cls,

@@ -63,7 +63,7 @@ class WorkingEngine:
     w: Array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class GeneralizedFit(Fit):
     """Estimates of one generalized model.
 

@@ -107,11 +107,7 @@ class Endless:
         fixed = problem.Q @ e.modes.zeta
         if not problem.p or not len(fixed):
             return False
-        if np.ptp(fixed) + abs(float(np.mean(fixed))) > _FAR:
-            return True
-        mu = problem.likelihood.at(fixed + problem.offset, e.omega).mu
-        end = np.where(ends > 0, 1.0, 0.0)
-        return bool(((ends != 0) & (np.abs(mu - end) < _NEAR)).any())
+        return bool(_far_out(problem.likelihood, fixed, problem.offset, e.omega, ends))
 
     def _separated(self) -> str:
         """Say which columns separate the response."""
@@ -157,12 +153,28 @@ def may_be_endless(
     free = values.min(axis=1, initial=np.inf) <= 1e-10 * np.maximum(
         values.max(axis=1, initial=0.0), 1.0
     )
-    far = np.ptp(fixed, axis=0) + np.abs(fixed.mean(axis=0)) > _FAR / _EARLY
-    mu = likelihood.given(omega)(fixed + offset[:, None]).mu
-    near = np.abs(mu - (ends > 0)) < _EARLY * _NEAR
-    free &= far | (near & (ends != 0)).any(axis=0) | (ends == 0).any(axis=0)
+    far = _far_out(likelihood, fixed, offset[:, None], omega, ends, _EARLY)
+    free &= far | (ends == 0).any(axis=0)
     two_sided = (ends > 0).any(axis=0) & (ends < 0).any(axis=0)
     return free | (two_sided & (sd > _WIDE)) | (sd > _LARGE)
+
+
+def _far_out(
+    likelihood: Conditional,
+    fixed: Array,
+    offset: Array,
+    omega: Array,
+    ends: Array,
+    early: float = 1.0,
+) -> Mask:
+    """Say whether the fixed part of η, (n,) or (n, r), takes rows next to ends of their range.
+
+    That is so where it spans a wide range, or where the mean of a row is next to the row's own end.
+    """
+    far = np.ptp(fixed, axis=0) + np.abs(fixed.mean(axis=0)) > _FAR / early
+    mu = likelihood.given(omega)(fixed + offset).mu
+    near = (ends != 0) & (np.abs(mu - (ends > 0)) < early * _NEAR)
+    return np.asarray(far | near.any(axis=0))
 
 
 def _levels_off(e: LaplaceEvaluation) -> bool:

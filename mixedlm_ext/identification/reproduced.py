@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.design import Design
 from mixedlm_ext.errors import DesignError
+from mixedlm_ext.linalg.blas import inner
 from mixedlm_ext.products.noise import noise_of
 
 Array = NDArray[np.float64]
@@ -70,7 +71,7 @@ def _weight(design: Design) -> float:
     if design.rows.elsewhere is not None:
         return design.rows.elsewhere.weight
     one = np.ones(len(design.y))
-    return float(one @ noise_of(design).times(one))
+    return inner(one, noise_of(design).times(one))
 
 
 def is_rounding(residual: Array, size: Array) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import blas, lapack
 
-from mixedlm_ext.linalg.threads import ONE_THREAD, one_thread_for
+from mixedlm_ext.linalg.threads import ANY_THREADS, ONE_THREAD, one_thread_for
 
 Array = NDArray[np.float64]
 
@@ -36,6 +36,8 @@ _NARROW, _TALL = 3, 256
 _ALONE, _WORTH = 64**3, 400**3
 """Products of numbers that OpenBLAS computes in one thread, and from which on another is worth
 waking."""
+_SHORT = 10_000
+"""Numbers of vectors whose product OpenBLAS computes in one thread."""
 
 
 def matmul(A: Array, B: Array) -> Array:
@@ -94,7 +96,13 @@ def _is_narrow(X: Array) -> bool:
 
 def inner(x: Array, y: Array) -> float:
     """Return the sum of products of two arrays of the same shape and order."""
-    return float(blas.ddot(x.ravel(order="K"), y.ravel(order="K"))) if x.size else 0.0
+    if not x.size:
+        return 0.0
+    x, y = x.ravel(order="K"), y.ravel(order="K")
+    if x.size <= _SHORT:
+        return float(blas.ddot(x, y))
+    with ONE_THREAD:  # memory is what a long one waits for
+        return float(blas.ddot(x, y))
 
 
 def is_full(entries: int, cells: int) -> bool:
@@ -127,7 +135,8 @@ def triangle(A: Array) -> Array:
     """Return an upper-triangular matrix with the inner products of the columns of A (n, k)."""
     if not len(A):
         return np.zeros((0, A.shape[1]))
-    packed, _, _, _ = lapack.dgeqrf(A)
+    with ANY_THREADS if A.size * A.shape[1] >= _WORTH else ONE_THREAD:
+        packed, _, _, _ = lapack.dgeqrf(A)
     return np.triu(packed[: A.shape[1]])
 
 

@@ -9,6 +9,7 @@ from mixedlm_ext.linalg.blas import cholesky, eigvalsh, matmul
 from mixedlm_ext.linalg.triangular import solve_upper
 
 Array = NDArray[np.float64]
+Index = NDArray[np.intp]
 
 __all__ = ["constant_coefficients", "orthonormal_basis", "project", "whiten"]
 
@@ -64,13 +65,13 @@ def constant_coefficients(X: Array) -> Array | None:
     if len(constant):
         a = np.zeros(X.shape[1])
         a[constant[0]] = 1.0 / X[0, constant[0]]
-        return a if (X @ a == 1.0).all() else None
+        return a if (matmul(X, a) == 1.0).all() else None
     indicators = ((X == 0) | (X == 1)).all(axis=0)
     a = indicators.astype(float)
-    return a if (X @ a == 1.0).all() else None
+    return a if (matmul(X, a) == 1.0).all() else None
 
 
-def project(Q: Array, R: Array, Y: Array, orthonormal: bool = True) -> tuple[Array, Array]:
+def project(Q: Array, R: Array, Y: Array, kept: Index | None = None) -> tuple[Array, Array]:
     """Return least-squares coefficients (p,) or (p, r) of Y on X and its residuals.
 
     Parameters
@@ -78,15 +79,18 @@ def project(Q: Array, R: Array, Y: Array, orthonormal: bool = True) -> tuple[Arr
     Q, R : ndarray (n, p), (p, p)
         X = QR.
     Y : ndarray (n,) or (n, r)
-    orthonormal : bool
-        Whether the columns of Q are.
+    kept : ndarray of intp, optional
+        The columns of Q that are orthonormal, if not all: others follow from them and have no
+        part. Their rest is rounding, which least squares on all would divide by.
     """
     if Y.ndim == 1:
-        coefficients, residual = project(Q, R, Y[:, None], orthonormal)
+        coefficients, residual = project(Q, R, Y[:, None], kept)
         return coefficients[:, 0], residual[:, 0]
-    if not orthonormal:
-        some = np.asarray(np.linalg.lstsq(Q, Y, rcond=None)[0], dtype=float)
-        return solve_upper(R, some), Y - matmul(Q, some)
+    if kept is not None and len(kept) < Q.shape[1]:
+        some, residual = project(Q[:, kept], np.eye(len(kept)), Y)
+        own = np.zeros((Q.shape[1], Y.shape[1]))
+        own[kept] = some
+        return solve_upper(R, own), residual
     coefficients = matmul(Q.T, Y)
     residual = Y - matmul(Q, coefficients)
     # a second projection takes out what rounding left

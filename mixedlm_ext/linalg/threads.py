@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import scipy
 import scipy.linalg.blas  # loads the library that is looked for
 
-__all__ = ["ONE_THREAD", "one_thread_for"]
+__all__ = ["ANY_THREADS", "ONE_THREAD", "one_thread_for"]
 
-_LEAST, _MOST = 64, 512
+_LEAST, _MOST = 64, 1024
 """Columns of a square matrix whose factor OpenBLAS computes in one thread anyhow, and from which on
 several are sooner done with it although they have to be woken."""
 
@@ -107,7 +107,7 @@ def _paths() -> Iterator[Path]:
 
 
 ONE_THREAD = _OneThread()
-_ANY_THREADS = _AnyThreads()
+ANY_THREADS = _AnyThreads()
 
 
 def one_thread_for(columns: int) -> _OneThread | _AnyThreads:
@@ -118,4 +118,4 @@ def one_thread_for(columns: int) -> _OneThread | _AnyThreads:
     >>> with one_thread_for(100):
     ...     pass
     """
-    return ONE_THREAD if _LEAST <= columns < _MOST else _ANY_THREADS
+    return ONE_THREAD if _LEAST <= columns < _MOST else ANY_THREADS

@@ -36,6 +36,8 @@ _POISSON = 1e-3
 """Root of alpha below which the size has no part in standard errors."""
 _FLAT, _UNKNOWN = 1e-7, 1e-11
 """Eigenvalues of the information that count as none, as for a single fit."""
+_BLURRED = 1e-6
+"""Rounding error of a criterion above which its second derivatives ask for steps of their own."""
 _ROUNDS = 4
 """Times that exact second derivatives may send a search on."""
 _SURE = 1e-3
@@ -87,6 +89,7 @@ def minima_of(criteria: ManyLaplace, tol: float = 1e-8) -> ManyMinima:
     T = np.zeros((criteria.rows.k, criteria.rows.k, criteria.n_responses))
     T[problem.covariance.rows, problem.covariance.columns] = theta
     known = np.isfinite(se).all(axis=0) & _off_the_boundary(criteria, theta)
+    known &= criteria.rounding(at) <= _BLURRED
     return ManyMinima(
         at=at,
         theta=problem.covariance.unstandardize(_canonical(criteria, theta)),
@@ -102,6 +105,7 @@ def minima_of(criteria: ManyLaplace, tol: float = 1e-8) -> ManyMinima:
 def _searched(criteria: ManyLaplace, tol: float) -> tuple[ManyLaplaceEvaluations, Mask]:
     """Return the ends of the searches, with exact second derivatives, and which are minima."""
     best = criteria.with_hessian(criteria.at(start_points(criteria)))
+    apart = _fixed(criteria)
     converged = np.zeros(criteria.n_responses, dtype=bool)
     active = np.flatnonzero(np.isfinite(best.value))
     for _ in range(_ROUNDS):
@@ -109,18 +113,25 @@ def _searched(criteria: ManyLaplace, tol: float) -> tuple[ManyLaplaceEvaluations
             break
         own = criteria.take(active)
         radius = np.full(len(active), _RADIUS)
-        found, _ = minimize_many(own, best.take(active), _SURE * tol, radius)
+        found, _ = minimize_many(own, best.take(active), _SURE * tol, radius, apart)
         found = own.with_hessian(found)
         best.put(active, found)
-        done = newton_steps(found).decrease <= tol + found.noise
+        done = newton_steps(found, apart).decrease <= tol + found.noise
         converged[active[done]] = True
         active = active[~done]
     return best, converged
 
 
+def _fixed(criteria: ManyLaplace) -> Mask:
+    """Say which parameters of a point are fixed effects."""
+    m, p = criteria.problem.covariance.n_theta, criteria.problem.p
+    place = np.arange(criteria.size)
+    return (place >= m) & (place < m + p)
+
+
 def _last_step(criteria: ManyLaplace, best: ManyLaplaceEvaluations) -> ManyLaplaceEvaluations:
     """Take one more step by the exact second derivatives, where it is no loss."""
-    steps = newton_steps(best)
+    steps = newton_steps(best, _fixed(criteria))
     step = np.where(np.isfinite(steps.decrease), steps.vector, 0.0)
     moved = replace(criteria.after(best, step), hessian=best.hessian)
     return _better(best, moved)

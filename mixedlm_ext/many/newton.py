@@ -68,7 +68,11 @@ _BISECTIONS = 60
 
 
 def minimize_many(
-    criteria: Criteria[E], start: E, tol: float = 1e-8, radius: Array | None = None
+    criteria: Criteria[E],
+    start: E,
+    tol: float = 1e-8,
+    radius: Array | None = None,
+    apart: Mask | None = None,
 ) -> tuple[E, Mask]:
     """Minimize the criteria of many responses.
 
@@ -81,6 +85,8 @@ def minimize_many(
         A search ends when one more Newton step would lower its criterion by less than this.
     radius : ndarray (r,), optional
         How far the first steps may go; as far as the start is from zero by default.
+    apart : ndarray of bool (d,), optional
+        Parameters whose curvature may be of another order (see `rules.QuadraticModel`).
 
     Returns
     -------
@@ -97,7 +103,7 @@ def minimize_many(
         if not len(active):
             break
         current = best.take(active)
-        steps = _trust_region_steps(current, radius[active])
+        steps = _trust_region_steps(current, radius[active], apart)
         trial = criteria.take(active).after(current, steps.vector)
         noise = current.noise
         ratio = (current.value - trial.value + noise) / (steps.decrease + noise)
@@ -107,7 +113,7 @@ def minimize_many(
         radius[active] = _next_radius(radius[active], steps, ratio)
         last = (steps.decrease <= tol) & (steps.curvature >= 0)
         active = active[~last & (radius[active] >= rules.SHORTEST)]
-    return best, newton_steps(best).decrease <= tol + best.noise
+    return best, newton_steps(best, apart).decrease <= tol + best.noise
 
 
 class Steps(NamedTuple):
@@ -118,13 +124,13 @@ class Steps(NamedTuple):
     curvature: Array
 
 
-def newton_steps(e: Evaluations) -> Steps:
+def newton_steps(e: Evaluations, apart: Mask | None = None) -> Steps:
     """Return Newton's steps; they promise inf where there is no minimum to go to."""
     finite = np.isfinite(e.value) & np.isfinite(e.hessian).all(axis=(0, 1))
     d, r = e.theta.shape
     out = Steps(np.zeros((d, r)), np.full(r, np.inf), np.zeros(r))
     found = e.take(finite)
-    steps = _trust_region_steps(found, np.full(found.theta.shape[1], np.inf))
+    steps = _trust_region_steps(found, np.full(found.theta.shape[1], np.inf), apart)
     out.vector[:, finite], out.curvature[finite] = steps.vector, steps.curvature
     out.decrease[finite] = np.where(steps.curvature >= 0, steps.decrease, np.inf)
     return out
@@ -138,22 +144,43 @@ def _next_radius(radius: Array, steps: Steps, ratio: Array) -> Array:
     return np.where(ratio >= rules.BAD, wider, rules.SHORTER * length)
 
 
-def _trust_region_steps(e: Evaluations, radius: Array) -> Steps:
+def _trust_region_steps(e: Evaluations, radius: Array, apart: Mask | None) -> Steps:
     """Minimize each quadratic model within its radius; infinite radii give Newton steps."""
-    values, vectors = np.linalg.eigh(e.hessian.transpose(2, 0, 1))
-    g = np.einsum("rij,ir->rj", vectors, e.gradient)
-    scale = np.maximum(np.abs(values).max(axis=1, initial=0.0), 1e-300)
-    flat = np.abs(values) <= rules.CURVATURE_NOISE * scale[:, None]
-    values = np.where(flat, 0.0, values)
-    lowest = np.minimum(values.min(axis=1, initial=0.0), 0.0)
+    H, g = e.hessian.transpose(2, 0, 1), e.gradient.T
+    units = np.ones_like(g) if apart is None else rules.units_of(H, apart)
+    basis = _Eigenbases.of(units * g, units[:, :, None] * H * units[:, None])
+    lowest = np.minimum(basis.values.min(axis=1, initial=0.0), 0.0)
+    flat = basis.values == 0
     # a gradient along a flat direction is noise and left alone
-    s = np.where(flat, 0.0, -g / np.where(flat, 1.0, values))
-    cut = (lowest < 0) | (np.linalg.norm(s, axis=1) > radius)
+    s = np.where(flat, 0.0, -basis.g / np.where(flat, 1.0, basis.values))
+    decrease = -np.einsum("rj,rj->r", s, basis.g + 0.5 * basis.values * s)
+    vector = units * np.einsum("rij,rj->ri", basis.vectors, s)
+    cut = (lowest < 0) | (np.linalg.norm(vector, axis=1) > radius)
     if cut.any():
+        own = _Eigenbases.of(g[cut], H[cut])
+        least = np.minimum(own.values.min(axis=1, initial=0.0), 0.0)
         within = np.minimum(radius[cut], rules.FARTHEST)
-        s[cut] = _on_boundary(g[cut], values[cut], lowest[cut], scale[cut], within)
-    decrease = -np.einsum("rj,rj->r", s, g + 0.5 * values * s)
-    return Steps(np.einsum("rij,rj->ir", vectors, s), decrease, lowest)
+        s = _on_boundary(own.g, own.values, least, own.scale, within)
+        decrease[cut] = -np.einsum("rj,rj->r", s, own.g + 0.5 * own.values * s)
+        vector[cut] = np.einsum("rij,rj->ri", own.vectors, s)
+    return Steps(np.ascontiguousarray(vector.T), decrease, lowest)
+
+
+class _Eigenbases(NamedTuple):
+    """Quadratic models (r, ...) in the eigenbases of their H; flat directions have no values."""
+
+    values: Array
+    vectors: Array
+    g: Array
+    scale: Array
+
+    @classmethod
+    def of(cls, g: Array, H: Array) -> _Eigenbases:
+        values, vectors = np.linalg.eigh(H)
+        scale = np.maximum(np.abs(values).max(axis=1, initial=0.0), 1e-300)
+        flat = np.abs(values) <= rules.CURVATURE_NOISE * scale[:, None]
+        values = np.where(flat, 0.0, values)
+        return cls(values, vectors, np.einsum("rij,ri->rj", vectors, g), scale)
 
 
 def _on_boundary(g: Array, values: Array, lowest: Array, scale: Array, radius: Array) -> Array:

@@ -16,6 +16,7 @@ from scipy.spatial.distance import cdist
 from mixedlm_ext.design.formula_code import code_names
 from mixedlm_ext.design.grouping import match_levels, unseen_levels
 from mixedlm_ext.design.messages import list_names, quoted
+from mixedlm_ext.design.overflow import OVERFLOWS, as_floats, wrapped
 from mixedlm_ext.errors import DesignError, MixedLMError
 from mixedlm_ext.prediction.allowed import BUILTINS, FORMULA
 from mixedlm_ext.prediction.new_levels import list_levels, warn_of_levels
@@ -86,8 +87,22 @@ class PreparedRows:
             if code in self._categories:
                 self._known[code] = self._coded(code, value)
             else:
+                self._refuse_overflow(code)
                 self._known[code] = np.asarray(value, dtype=float).reshape(self.n, -1)
         return self._known[code]
+
+    def _refuse_overflow(self, code: str) -> None:
+        """Raise if an expression is beyond what whole numbers hold."""
+        if code not in self._code:
+            return
+        made = self._code[code]
+        used = set(made.co_names) & set(self._data)
+        whole = wrapped(used, self._data, lambda data: eval(made, self._names, dict(data)))
+        if whole:
+            raise DesignError(
+                f"{code!r} {OVERFLOWS} in the new data. Pass the numbers as floats: "
+                f"{as_floats(whole)}."
+            )
 
     def _coded(self, code: str, value: Any) -> Any:
         known, values = self._categories[code], _plain_list(value)

@@ -24,6 +24,7 @@ from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.products.noise import Noise
 
 Array = NDArray[np.float64]
+Index = NDArray[np.intp]
 
 __all__ = ["Basis", "column_basis", "term_basis"]
 
@@ -51,6 +52,14 @@ class Basis:
         """What takes X, or X(I - am'), to Q."""
         return self.centring[2] if self.centring else np.asarray(np.linalg.inv(self.R), dtype=float)
 
+    def take(self, columns: Index) -> Basis:
+        """Return the basis of some columns of which the others are no part: R is zero there."""
+        both = np.ix_(columns, columns)
+        if self.centring is None:
+            return Basis(self.R[both])
+        a, m, inverse = self.centring
+        return Basis(self.R[both], (a[columns], m[columns], inverse[both]))
+
     def times(self, U: Array) -> Basis:
         """Return the basis with UR in place of R, U upper triangular."""
         if self.centring is None:
@@ -73,7 +82,7 @@ class Basis:
         return narrow_product(X, self.inverse)
 
 
-def column_basis(X: Array, noise: Noise, dependent: bool = False) -> tuple[Array, Basis, bool]:
+def column_basis(X: Array, noise: Noise, dependent: bool = False) -> tuple[Array, Basis, Index]:
     """Find a basis in which the columns of W^½X are orthonormal.
 
     Parameters
@@ -89,21 +98,27 @@ def column_basis(X: Array, noise: Noise, dependent: bool = False) -> tuple[Array
         W^½Q.
     Basis
         R upper triangular.
-    bool
-        Whether it is orthonormal. In dependent columns it is not: those that follow from others in
-        these rows are only brought to unit length.
+    ndarray of intp
+        Which of its columns are orthonormal: all, unless columns are dependent. Those that follow
+        from others in these rows are only brought to unit length.
     """
-    weighted = noise.root_times(X)
-    if dependent:
-        kept = independent_columns(weighted)
-        if len(kept) < X.shape[1]:
-            return *_completed(weighted, kept), False
-    Q, R = orthonormal_basis(weighted)
+    p = X.shape[1]
+    kept = independent_columns(noise.root_times(X)) if dependent else np.arange(p, dtype=np.intp)
+    if len(kept) == p:
+        return *_orthonormal(X, noise), kept
+    _, basis = _orthonormal(X[:, kept], noise)
+    basis = _completed(basis, kept, np.linalg.norm(noise.root_times(X), axis=0))
+    return noise.root_times(basis.coordinates(X)), basis, kept
+
+
+def _orthonormal(X: Array, noise: Noise) -> tuple[Array, Basis]:
+    """Return W^½Q and the basis of independent columns, centred where digits depend on it."""
+    Q, R = orthonormal_basis(noise.root_times(X))
     if _nearly_dependent(R):
         centred = _centred(X, noise)
         if centred is not None:
-            return *centred, True
-    return Q, Basis(R), True
+            return centred
+    return Q, Basis(R)
 
 
 def _nearly_dependent(R: Array) -> bool:
@@ -126,13 +141,16 @@ def _centred(X: Array, noise: Noise) -> tuple[Array, Basis] | None:
     return Q, Basis(R, (a, m, inverse))
 
 
-def _completed(weighted: Array, kept: NDArray[np.intp]) -> tuple[Array, Basis]:
-    """Return coordinates and a basis for dependent columns, of which those kept are not."""
-    norms = np.linalg.norm(weighted, axis=0)
-    R = np.diag(np.where(norms > 0, norms, 1.0))
-    R[np.ix_(kept, kept)] = orthonormal_basis(weighted[:, kept])[1]
-    basis = Basis(R)
-    return basis.coordinates(weighted), basis
+def _completed(basis: Basis, kept: Index, lengths: Array) -> Basis:
+    """Return a basis of all columns from that of those kept: others are brought to unit length."""
+    whole, both = np.where(lengths > 0, lengths, 1.0), np.ix_(kept, kept)
+    R = np.diag(whole)
+    R[both] = basis.R
+    if basis.centring is None:
+        return Basis(R)
+    a, m, inverse = np.zeros(len(R)), np.zeros(len(R)), np.diag(1.0 / whole)
+    a[kept], m[kept], inverse[both] = basis.centring
+    return Basis(R, (a, m, inverse))
 
 
 def term_basis(X: Array, noise: Noise, how: str, dependent: bool = False) -> tuple[Array, Basis]:
@@ -159,7 +177,8 @@ def term_basis(X: Array, noise: Noise, how: str, dependent: bool = False) -> tup
     if dependent and how == "triangular":
         kept = independent_columns(weighted[:, ::-1])
         if len(kept) < X.shape[1]:
-            _, reverse = _completed(weighted[:, ::-1], kept)
+            own = Basis(orthonormal_basis(weighted[:, ::-1][:, kept])[1])
+            reverse = _completed(own, kept, np.linalg.norm(weighted[:, ::-1], axis=0))
             basis = Basis(reverse.R[::-1, ::-1] / scale)
             return basis.coordinates(X), basis
     W, R = whiten(weighted, how)

@@ -265,3 +265,10 @@ class Layout:
     def with_fixed(self, R: Array, beta0: Array) -> Layout:
         """Return the layout of other columns X with X = QR."""
         return replace(self, basis=Basis(R), beta0=beta0, constant=None, shift=0.0)
+
+    def take_fixed(self, columns: Index) -> Layout:
+        """Return the layout of some columns of X, of which the others are no part."""
+        constant = None if self.constant is None else self.constant[columns]
+        return replace(
+            self, basis=self.basis.take(columns), beta0=self.beta0[columns], constant=constant
+        )

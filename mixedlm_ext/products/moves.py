@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedlm_ext.design.rank import left_out
 from mixedlm_ext.linalg import small
 from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.linalg.orthogonal import whiten
@@ -28,11 +29,20 @@ def kept_columns(cp: CrossProducts, columns: Index) -> CrossProducts:
     """Return the products with some of the columns of X, of which others may be combinations.
 
     With XC = QRC = QPS, and y - Xβ₀ = y - QP d₀ - Q d where QP d₀ is the projection of Xβ₀ on QP:
-    (QP)'WQ d = 0.
+    (QP)'WQ d = 0. Where the others have no part in these columns, nor in β₀, P chooses columns.
     """
     layout = cp.layout
     if len(columns) == layout.p:
         return cp
+    others = left_out(layout.p, columns)
+    if not layout.R[np.ix_(others, columns)].any() and not layout.beta0[others].any():
+        return replace(
+            cp,
+            layout=layout.take_fixed(columns),
+            ZX=np.ascontiguousarray(cp.ZX[:, columns]),
+            XX=cp.XX[np.ix_(columns, columns)],
+            Xy=cp.Xy[columns],
+        )
     P, S = np.linalg.qr(layout.R[:, columns])
     before = layout.R @ layout.beta0
     gram = P.T @ cp.XX @ P

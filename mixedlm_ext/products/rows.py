@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import TermDesign
+from mixedlm_ext.linalg.blas import inner
 from mixedlm_ext.linalg.keys import number_keys
 from mixedlm_ext.linalg.orthogonal import constant_coefficients, project
 from mixedlm_ext.products.basis import column_basis, term_basis
@@ -18,7 +19,7 @@ from mixedlm_ext.products.layout import BlockData, Layout, Place
 from mixedlm_ext.products.noise import Noise
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.roots import in_roots, stacked_in_roots
-from mixedlm_ext.products.supports import LevelSquares, diagonal_of, squares_of_rows
+from mixedlm_ext.products.supports import LevelSquares, cells_of_rows, diagonal_of
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -222,10 +223,10 @@ def _learn(
     dependent: bool = False,
 ) -> tuple[Layout, _Coordinates]:
     """Return a basis of X and y's coefficients on it, and the rows' coordinates."""
-    Q, basis, orthonormal = column_basis(X, noise, dependent)
+    Q, basis, kept = column_basis(X, noise, dependent)
     constant = constant_coefficients(X) if len(X) else None
     shift = 0.0 if constant is None else float(y.mean())
-    beta, residual = project(Q, basis.R, noise.root_times(y - shift), orthonormal)
+    beta, residual = project(Q, basis.R, noise.root_times(y - shift), kept)
     layout = Layout(
         shapes=tuple((b.k, b.effects) for b in blocks),
         places=tuple(places),
@@ -250,8 +251,8 @@ def _form(
     """Sum over the rows."""
     weighted = [weighted_columns(block, noise) for block in blocks]
     responses = [*np.asfortranarray(rows.Q).T, rows.y]
-    nothing = np.zeros((0, len(responses)))
-    Zr = np.concatenate([nothing, *(level_sums(b, c, responses) for b, c in zip(blocks, weighted))])
+    own = [_own_sums(b, c, responses) for b, c in zip(blocks, weighted)]
+    Zr = np.concatenate([np.zeros((0, len(responses))), *(sums for _, sums in own)])
     roots = [block.root for block in blocks]
     shapes = tuple((b.k, b.levels) for b in blocks)
     couplings = {
@@ -259,7 +260,7 @@ def _form(
         for j in range(len(blocks))
         for i in range(j)
     }
-    diagonal = diagonal_of([_own_sums(b, c) for b, c in zip(blocks, weighted)])
+    diagonal = diagonal_of([squares for squares, _ in own])
     Zr = stacked_in_roots(Zr, shapes, roots)
     return CrossProducts(
         layout=layout,
@@ -269,7 +270,7 @@ def _form(
         Zy=Zr[:, -1],
         XX=XX,
         Xy=Xy,
-        yy=float(rows.y @ rows.y),
+        yy=inner(rows.y, rows.y),
         logdet_W=noise.logdet,
     )
 
@@ -313,12 +314,19 @@ class LevelSums:
         return out
 
 
-def _own_sums(block: BlockData, columns: list[Array | None]) -> Array | LevelSquares:
-    """Return Z_i'WZ_i, of the columns that each level has where these are few."""
-    own = None
+def _own_sums(
+    block: BlockData, columns: list[Array | None], responses: Sequence[Array]
+) -> tuple[Array | LevelSquares, Array]:
+    """Return Z_i'WZ_i and Z_i'W times the responses.
+
+    In the columns that each level has, where these are few.
+    """
+    cells = None
     if block.root is None and block.prior is None:
-        own = squares_of_rows(block.codes, columns, block.levels)
-    return diagonal_sums(block, columns) if own is None else own
+        cells = cells_of_rows(block.codes, columns, block.levels)
+    if cells is not None:
+        return cells.squares, cells.sums(responses)
+    return diagonal_sums(block, columns), level_sums(block, columns, responses)
 
 
 def diagonal_sums(

@@ -11,12 +11,9 @@ __all__ = ["headline", "model_page"]
 
 def headline(design: Design, nobs: int) -> str:
     """Return a model in a line: its formula, residual structure, rows and levels."""
-    random = " + ".join(dict.fromkeys(f"({term.name})" for term in design.terms))
-    arrays = f"{design.endog_name} ~ {' + '.join(design.x_names) or '0'} + {random}"
     levels = dict.fromkeys(f"{len(term.levels):,} levels of {term.group}" for term in design.terms)
-    text = arrays if design.formula is None else design.formula.text
     residuals = [] if design.residual is None else [f"residuals {design.residual.text}"]
-    return ", ".join([text, *residuals, f"{nobs:,} observations", *levels])
+    return ", ".join([design.text, *residuals, f"{nobs:,} observations", *levels])
 
 
 def model_page(kind: str, design: Design, nobs: int) -> str:

@@ -32,6 +32,8 @@ _POISSON = 1e3
 """Size of a negative binomial, in means, from which on it may stand for a Poisson distribution."""
 _MOST_SD = 1.0
 """Largest standard deviation of the random effects to start from, on the scale of a link."""
+_HIDDEN = 0.1
+"""Rounding error of -2 log-likelihood above which neither its maximum nor tests are known."""
 _MANY = 200
 """Evaluations at most, by default."""
 
@@ -175,6 +177,8 @@ def _judge(
     why = "" if endless is None else endless(best)
     if why:
         verdict, message = "no minimum", why
+    elif best.noise > _HIDDEN:
+        verdict, message = "rounding", _hidden(best)
     elif reached:
         verdict = "converged"
         message = f"the last Newton step promised to lower the criterion by {step.decrease:.1e}"
@@ -190,6 +194,18 @@ def _judge(
         verdict=verdict,
         message=message,
         predicted_decrease=step.decrease,
+    )
+
+
+def _hidden(best: LaplaceEvaluation) -> str:
+    """Say that rows tell more than double precision holds."""
+    precision = 1.0 / np.sqrt(float(np.mean(best.modes.at.expected)))
+    return (
+        f"rounding hides the last digits of the log-likelihood (about {0.5 * best.noise:.1g}): "
+        f"each row tells its linear predictor to about {precision:.0e}, and the likelihood of all "
+        "rows needs more digits than the computer's numbers have. With so little noise a linear "
+        "model of the transformed response tells the same: fit MixedLM to it, with a random "
+        "effect for each row if rows vary by more than that"
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.criteria.pls import Problem
-from mixedlm_ext.linalg.blas import eigh, eigvalsh
+from mixedlm_ext.linalg.blas import eigh, eigvalsh, inner, matmul
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.search.pair_moments import pair_moments
 from mixedlm_ext.structures.covariance import Covariance
@@ -80,7 +80,7 @@ def _mean_squares(
 ) -> list[Array]:
     """Return the mean of b_lb_l'/σ² over the levels of each block, (k, k)."""
     blocks = (cp.block(b, i) for i in range(len(shares)))
-    return [(own * w) @ own.T / scale for own, w in zip(blocks, shares)]
+    return [matmul(own * w, own.T) / scale for own, w in zip(blocks, shares)]
 
 
 def _without_noise(
@@ -204,14 +204,14 @@ def _take_out_means(
     taken = []
     for i, w in enumerate(shares):
         own = cp.block(b, i)
-        means = own @ w
+        means = matmul(own, w)
         P = np.eye(len(own))
         if i == carrier:
             spread = P
             if metric is not None and len(own) > fixed.shape[1] > 0:
                 scale, noise = metric
                 around = own - means[:, None]
-                spread = (around * w) @ around.T / scale + noise
+                spread = matmul(around * w, around.T) / scale + noise
             P = _projection(fixed, spread)
         own -= (P @ means)[:, None]
         taken.append(P)
@@ -240,7 +240,7 @@ def _without_taken(mean_square: Array, P: Array, shares: Array) -> Array:
 
     In general s is the sum of the squared shares.
     """
-    PC, lost = P @ mean_square, float(shares @ shares)
+    PC, lost = P @ mean_square, inner(shares, shares)
     return mean_square + (PC + PC.T - PC @ P.T) * (lost / max(1.0 - lost, lost))
 
 

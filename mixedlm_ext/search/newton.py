@@ -136,4 +136,4 @@ def _full_step(e: Evaluation, exact: bool) -> Step:
 
 def _model(e: Evaluation, exact: bool) -> QuadraticModel:
     """Return the quadratic model of the criterion around an evaluation."""
-    return QuadraticModel(*e.derivatives(exact), e.room)
+    return QuadraticModel(*e.derivatives(exact), e.room, e.apart)

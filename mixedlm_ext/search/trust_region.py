@@ -7,6 +7,7 @@ their ends, those first at which the search stands already and against which it 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ __all__ = [
     "WIDER",
     "QuadraticModel",
     "Step",
+    "units_of",
 ]
 
 CURVATURE_NOISE = 1e-7
@@ -90,6 +92,25 @@ Room = tuple[Array, Array]
 """How far a step may go down and up each direction."""
 
 
+class _Eigenbasis(NamedTuple):
+    """A quadratic model in the eigenbasis of H, or of UHU in units U; flat ones have no values."""
+
+    values: Array
+    vectors: Array
+    flat: Mask
+    g: Array
+    scale: float
+
+    @classmethod
+    def of(cls, g: Array, H: Array, units: Array | None = None) -> _Eigenbasis:
+        if units is not None:
+            g, H = units * g, units[:, None] * H * units
+        values, vectors = eigh(H)
+        scale = max(float(np.abs(values).max(initial=0.0)), 1e-300)
+        flat = np.abs(values) <= CURVATURE_NOISE * scale
+        return cls(np.where(flat, 0.0, values), vectors, flat, vectors.T @ g, scale)
+
+
 class QuadraticModel:
     """The quadratic model g's + s'Hs/2 in the eigenbasis of H.
 
@@ -100,9 +121,15 @@ class QuadraticModel:
     room : (ndarray, ndarray), optional
         Lower and upper ends of a step, at most and at least zero. Directions without room for a
         decrease are left out of the eigenbasis, where `vectors` are zero.
+    apart : ndarray of bool (d,), optional
+        Directions whose curvature may be of another order than that of the others: coefficients
+        are known far better than variances where residuals are small. Whether a direction is flat
+        is then asked in units in which both have curvatures of the same order.
     """
 
-    def __init__(self, g: Array, H: Array, room: Room | None = None) -> None:
+    def __init__(
+        self, g: Array, H: Array, room: Room | None = None, apart: Mask | None = None
+    ) -> None:
         self._ends = None
         if room is not None:
             low, high = room
@@ -111,26 +138,33 @@ class QuadraticModel:
                 self._ends = (g, H, low, high, blocked)
             H = np.where(blocked[:, None] | blocked, 0.0, H)
             g = np.where(blocked, 0.0, g)
-        values, self.vectors = eigh(H)
-        floor = CURVATURE_NOISE * max(float(np.abs(values).max(initial=0.0)), 1e-300)
-        self.flat = np.abs(values) <= floor
-        self.values = np.where(self.flat, 0.0, values)
-        self.g = self.vectors.T @ g
-        self.scale = floor / CURVATURE_NOISE
+        self._g, self._H, self._apart = g, H, apart
+        self._units = None if apart is None else units_of(H[None], apart)[0]
+        self._basis = _Eigenbasis.of(g, H, self._units)
+
+    @property
+    def vectors(self) -> Array:
+        """The eigenvectors of H in its units, in columns."""
+        return self._basis.vectors
+
+    @property
+    def flat(self) -> Mask:
+        """Which of them have no curvature."""
+        return self._basis.flat
 
     def step(self, radius: float) -> Step:
         """Return the minimizer of the model within `radius` (infinite: the Newton step)."""
         whole = self._unbounded(radius)
         if self._ends is None:
             return whole
-        g, H, low, high, blocked = self._ends
+        g, H, low, high, _ = self._ends
         if ((whole.vector >= low) & (whole.vector <= high)).all():
             return whole
         ways = [whole.vector]
         if whole.curvature < 0:
             length = float(np.linalg.norm(whole.vector))
             ways += [-whole.vector, *_into_the_corner(H, low, high, length)]
-        steps = [_within(g, H, low, high, blocked, way, radius) for way in ways]
+        steps = [self._within(way, radius) for way in ways]
         decreases = [-float(g @ s + 0.5 * s @ H @ s) for s in steps]
         best = int(np.argmax(decreases))
         # negative curvature that no way with room meets is none
@@ -139,35 +173,88 @@ class QuadraticModel:
 
     def _unbounded(self, radius: float) -> Step:
         """Return the minimizer as if no direction had ends."""
-        lowest = float(self.values.min(initial=0.0))
-        s = self._interior() if lowest == 0 else None
-        if s is None or np.linalg.norm(s) > radius:
-            s = self._on_boundary(lowest, min(radius, FARTHEST))
-        decrease = -float(self.g @ s + 0.5 * (self.values * s) @ s)
-        return Step(self.vectors @ s, decrease, lowest, bool(self.flat.any()))
+        basis = self._basis
+        lowest, flat = float(basis.values.min(initial=0.0)), bool(basis.flat.any())
+        if lowest == 0:
+            s = self._interior()
+            vector = basis.vectors @ s
+            vector = vector if self._units is None else self._units * vector
+            if np.linalg.norm(vector) <= radius:
+                decrease = -float(basis.g @ s + 0.5 * (basis.values * s) @ s)
+                return Step(vector, decrease, lowest, flat)
+        own = basis if self._units is None else _Eigenbasis.of(self._g, self._H)
+        s = _on_boundary(own, min(radius, FARTHEST))
+        decrease = -float(own.g @ s + 0.5 * (own.values * s) @ s)
+        return Step(own.vectors @ s, decrease, lowest, flat)
 
     def _interior(self) -> Array:
         """Return the Newton step; a gradient along a flat direction is noise and left alone."""
-        s = np.zeros_like(self.g)
-        curved = ~self.flat
-        s[curved] = -self.g[curved] / self.values[curved]
+        s = np.zeros_like(self._basis.g)
+        curved = ~self._basis.flat
+        s[curved] = -self._basis.g[curved] / self._basis.values[curved]
         return s
 
-    def _on_boundary(self, lowest: float, radius: float) -> Array:
-        """Return the solution of length `radius`: (H + μI)s = -g with μ >= -lowest."""
+    def _within(self, step: Array, radius: float) -> Array:
+        """Return a step that keeps to its ends, from one that does not.
 
-        def excess(mu: float) -> float:
-            return float(np.linalg.norm(self.g / (self.values + mu))) - radius
+        One after the other, the coordinate that would meet its end first is held there, and the
+        model is minimized over the others, until none overshoots.
+        """
+        assert self._ends is not None
+        g, H, low, high, blocked = self._ends
+        held, out = blocked.copy(), np.where(blocked, 0.0, step)
+        while True:
+            share = np.ones(len(out))
+            moving = ~held & (out != 0)
+            share[moving] = np.where(out < 0, low, high)[moving] / out[moving]
+            first = int(np.argmin(share))
+            if share[first] >= 1.0:
+                return np.clip(out, low, high)
+            out[first] *= share[first]
+            held[first] = True
+            free = ~held
+            if not free.any():
+                return np.clip(out, low, high)
+            rest = np.sqrt(max(radius**2 - float(out[held] @ out[held]), 1e-300))
+            pull = g[free] + H[np.ix_(free, held)] @ out[held]
+            apart = None if self._apart is None else self._apart[free]
+            part = QuadraticModel(pull, H[np.ix_(free, free)], apart=apart)
+            out[free] = part.step(rest).vector
 
-        low = -lowest + 1e-12 * self.scale
-        if excess(low) <= 0:  # the hard case: no gradient along the lowest eigenvector
-            s = np.where(self.values > lowest, -self.g / (self.values - lowest + 1e-300), 0.0)
-            missing = max(radius**2 - float(s @ s), 0.0)
-            s[int(np.argmin(self.values))] = np.sqrt(missing) if lowest < 0 else 0.0
-            return s
-        high = low + 1.001 * float(np.linalg.norm(self.g)) / radius
-        mu = brentq(excess, low, high, xtol=1e-300, rtol=1e-10) if excess(high) < 0 else high
-        return np.asarray(-self.g / (self.values + mu))
+
+def units_of(H: Array, apart: Mask) -> Array:
+    """Return units (r, d) of steps by which some directions have curvatures like the others'.
+
+    Parameters
+    ----------
+    H : ndarray (r, d, d)
+        Of r criteria.
+    apart : ndarray of bool (d,)
+    """
+    own = np.abs(H[:, apart][:, :, apart]).max(axis=(1, 2), initial=0.0)
+    others = np.abs(H[:, ~apart][:, :, ~apart]).max(axis=(1, 2), initial=0.0)
+    known = (own > 0) & (others > 0)
+    share = np.sqrt(np.where(known, others, 1.0) / np.where(known, own, 1.0))
+    return np.where(apart, share[:, None], 1.0)
+
+
+def _on_boundary(basis: _Eigenbasis, radius: float) -> Array:
+    """Return the solution of length `radius`: (H + μI)s = -g with μ >= -lowest."""
+    values, g = basis.values, basis.g
+    lowest = float(values.min(initial=0.0))
+
+    def excess(mu: float) -> float:
+        return float(np.linalg.norm(g / (values + mu))) - radius
+
+    low = -lowest + 1e-12 * basis.scale
+    if excess(low) <= 0:  # the hard case: no gradient along the lowest eigenvector
+        s = np.where(values > lowest, -g / (values - lowest + 1e-300), 0.0)
+        missing = max(radius**2 - float(s @ s), 0.0)
+        s[int(np.argmin(values))] = np.sqrt(missing) if lowest < 0 else 0.0
+        return s
+    high = low + 1.001 * float(np.linalg.norm(g)) / radius
+    mu = brentq(excess, low, high, xtol=1e-300, rtol=1e-10) if excess(high) < 0 else high
+    return np.asarray(-g / (values + mu))
 
 
 def _into_the_corner(H: Array, low: Array, high: Array, length: float) -> list[Array]:
@@ -191,29 +278,3 @@ def _into_the_corner(H: Array, low: Array, high: Array, length: float) -> list[A
                 out[j] += two if i != j else 0.0
                 best, way = float(pairs[i, j]), [out * (length / np.linalg.norm(out))]
     return way
-
-
-def _within(
-    g: Array, H: Array, low: Array, high: Array, held: Mask, step: Array, radius: float
-) -> Array:
-    """Return a step that keeps to its ends, from one that does not.
-
-    One after the other, the coordinate that would meet its end first is held there, and the model
-    is minimized over the others, until none overshoots.
-    """
-    held, out = held.copy(), np.where(held, 0.0, step)
-    while True:
-        share = np.ones(len(out))
-        moving = ~held & (out != 0)
-        share[moving] = np.where(out < 0, low, high)[moving] / out[moving]
-        first = int(np.argmin(share))
-        if share[first] >= 1.0:
-            return np.clip(out, low, high)
-        out[first] *= share[first]
-        held[first] = True
-        free = ~held
-        if not free.any():
-            return np.clip(out, low, high)
-        rest = np.sqrt(max(radius**2 - float(out[held] @ out[held]), 1e-300))
-        pull = g[free] + H[np.ix_(free, held)] @ out[held]
-        out[free] = QuadraticModel(pull, H[np.ix_(free, free)]).step(rest).vector

@@ -21,6 +21,7 @@ from mixedlm_ext.batches.levels import GroupCoder, coder_of, values_of_levels
 from mixedlm_ext.batches.reading import Tally
 from mixedlm_ext.batches.summing import Summed, blocks_of_groups
 from mixedlm_ext.errors import DataError
+from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.products.basis import Basis, column_basis, term_basis
 from mixedlm_ext.products.batches import Counts
 from mixedlm_ext.products.layout import Layout, Place
@@ -170,7 +171,7 @@ def _layout(sites: Sequence[SiteSums], groups: Groups, roots: Sequence[Floats]) 
     first = sites[0]
     specs = specs_of(first.coding, groups)
     n = sum(site.summed.products.n for site in sites)
-    basis = column_basis(roots[0], EqualVariances(len(roots[0])), dependent=True)[1]
+    _, basis, kept = column_basis(roots[0], EqualVariances(len(roots[0])), dependent=True)
     blocks = blocks_of_groups(first.keys, specs)
     places: dict[int, Place] = {}
     shapes = []
@@ -183,23 +184,24 @@ def _layout(sites: Sequence[SiteSums], groups: Groups, roots: Sequence[Floats]) 
             k += len(specs[i].columns)
         shapes.append((k, len(specs[members[0]].levels)))
     ordered = tuple(places[i] for i in range(len(specs)))
-    return Layout(tuple(shapes), ordered, Basis(basis.R), _beta0(sites, basis.R))
+    return Layout(tuple(shapes), ordered, Basis(basis.R), _beta0(sites, basis.R, kept))
 
 
-def _beta0(sites: Sequence[SiteSums], R: Floats) -> Floats:
-    """Return the least-squares coefficients of all rows."""
+def _beta0(sites: Sequence[SiteSums], R: Floats, kept: Codes) -> Floats:
+    """Return the least-squares coefficients of all rows; zero for columns that are not kept."""
     rows, right = [], []
     for site in sites:
         cp = site.summed.products
         values, vectors = np.linalg.eigh(cp.XX)
-        kept = values > _NOTHING * max(float(values.max(initial=0.0)), 0.0)
-        U = np.sqrt(values[kept])[:, None] * vectors[:, kept].T
-        rows.append(U @ np.linalg.solve(R.T, cp.R.T).T)
+        said = values > _NOTHING * max(float(values.max(initial=0.0)), 0.0)
+        U = np.sqrt(values[said])[:, None] * vectors[:, said].T
+        rows.append(U @ np.linalg.solve(R.T, cp.R.T).T[:, kept])
         right.append(
-            U @ (cp.R @ cp.layout.beta0) + (vectors[:, kept].T @ cp.Xy) / np.sqrt(values[kept])
+            U @ (cp.R @ cp.layout.beta0) + (vectors[:, said].T @ cp.Xy) / np.sqrt(values[said])
         )
-    gamma = np.linalg.lstsq(np.vstack(rows), np.concatenate(right), rcond=None)[0]
-    return np.asarray(np.linalg.solve(R, gamma))
+    gamma = np.zeros(len(R))
+    gamma[kept] = np.linalg.lstsq(np.vstack(rows), np.concatenate(right), rcond=None)[0]
+    return solve_upper(R, gamma)
 
 
 def _moved(

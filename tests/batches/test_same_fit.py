@@ -225,3 +225,17 @@ def test_arrays_of_the_callers_scope_are_refused(tmp_path: Any) -> None:
     batched.frame().to_parquet(path)
     found = outcome("y ~ v + (1 | g)", path, eval_env={"v": np.arange(240.0)})
     assert found.error is not None and "Make it a column of the data" in found.error[1]
+
+
+@pytest.mark.parametrize("c", [0, 500, 5000, 50_000])
+def test_dependent_columns_far_from_zero(c: int) -> None:
+    rng = np.random.default_rng(1)
+    x, g = np.round(rng.uniform(-5, 5, 400), 3), rng.integers(0, 20, 400)
+    y = 1 + 0.3 * x - 0.05 * x**2 + rng.normal(size=20)[g] + rng.normal(size=400)
+    data = pd.DataFrame({"x": x + c, "g": g, "y": y, "f": rng.choice(["a", "b"], 400)})
+    text = f"y ~ f*(x + I(x**2)) + f:I((x - {c})**2) + (1 | g)"
+    found, expected = outcome(text, cut(data, [100, 150, 300])), outcome(text, data)
+    assert found.result is not None and expected.result is not None
+    assert len(found.result.params) == len(expected.result.params) == 6
+    assert abs(found.result.objective - expected.result.objective) < 1e-5
+    np.testing.assert_allclose(found.result.predict(data), expected.result.predict(data), atol=1e-6)

@@ -75,7 +75,7 @@ def test_what_the_user_sets_between_stays(library: Library) -> None:
     assert library.threads == 1
 
 
-@pytest.mark.parametrize(("columns", "number"), [(8, 4), (63, 4), (64, 1), (511, 1), (512, 4)])
+@pytest.mark.parametrize(("columns", "number"), [(8, 4), (63, 4), (64, 1), (1023, 1), (1024, 4)])
 def test_size_decides(library: Library, columns: int, number: int) -> None:
     with one_thread_for(columns):
         assert library.threads == number

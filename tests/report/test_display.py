@@ -55,6 +55,25 @@ def test_repr_of_results_and_models() -> None:
     assert "180 observations, 18 levels of" in repr(arrays)
 
 
+def test_repr_of_records_is_a_line() -> None:
+    data = datasets.cbpp.load_pandas().data
+    formula = "incidence / size ~ period + (1 | herd)"
+    family = sm.families.Binomial()
+    generalized = MixedGLM.from_formula(formula, data, family, weights="size").fit()
+    linear, design = fit(), f"<Design: {FORMULA}, 180 rows>"
+    assert repr(linear.model.design) == design
+    assert repr(linear.model.assembled) == f"<Assembled: {design}>"
+    assert repr(linear.fit_record) == f"<Fit of {design}, objective 1743.63>"
+    assert repr(linear.fitted) == f"<Fitted: {linear.fit_record!r}, tests by satterthwaite>"
+    assert repr(linear.model.random_terms[0]) == "<TermDesign: (Days | Subject), 18 levels>"
+    assert repr(linear.model.random[0]) == "<RandomTerm: us(Intercept, Days | Subject)>"
+    assert repr(generalized.fit_record).startswith(f"<GeneralizedFit of <Design: {formula}, 56")
+    assert repr(generalized.fitted).endswith("tests by normal>")
+    assert repr(RandomTerm(["a", "b"])) == "<RandomTerm: us(1 | ...)>"
+    arrays = MixedLM(np.arange(6.0), np.ones((6, 1)), [RandomTerm(list("aabbcc"), name="g")])
+    assert repr(arrays.design) == "<Design: y ~ const + (1 | g), 6 rows>"
+
+
 def test_dir_lists_what_works() -> None:
     names = [name for name in dir(fit()) if not name.startswith("_")]
     for name in names:

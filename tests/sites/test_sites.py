@@ -294,3 +294,22 @@ def test_summaries_may_come_in_one_list() -> None:
         combine(sums, sums)
     with pytest.raises(DataError, match="no summary to combine"):
         combine([])
+
+
+@pytest.mark.parametrize("c", [0, 500, 5000, 50_000])
+@pytest.mark.parametrize("fixed", ["x + I(x**2) + I((x - {c})**2)", "0 + f + x + f:x"])
+def test_dependent_columns_far_from_zero(fixed: str, c: int) -> None:
+    rng = np.random.default_rng(1)
+    x, g = np.round(rng.uniform(-5, 5, 400), 3), rng.integers(0, 20, 400)
+    y = 1 + 0.3 * x - 0.05 * x**2 + rng.normal(size=20)[g] + rng.normal(size=400)
+    f = rng.choice(["a", "b"], 400)
+    data = pd.DataFrame({"x": x + c, "g": g, "y": y, "f": f})
+    text = f"y ~ {fixed.format(c=c)} + (1 | g)"
+    expected = batched.outcome(text, data)
+    levels = {"f": ["a", "b"]} if "f" in fixed else None
+    parts = [summarize(text, data[i::3], levels=levels) for i in range(3)]
+    found = pooled(combine(*parts))
+    assert found.result is not None and expected.result is not None
+    assert len(found.result.params) == len(expected.result.params) == (3 if levels is None else 4)
+    assert abs(found.result.objective - expected.result.objective) < 1e-5
+    assert_allclose(found.result.predict(data), expected.result.predict(data), atol=1e-6)

@@ -7,6 +7,7 @@ a root of the covariance, and metafor 3.8-1, confirm to 1e-9.
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -22,7 +23,10 @@ from simulation import quietly
 from mixedlm_ext import MixedLM, MixedLMResults, RandomTerm, pedigree
 from mixedlm_ext.design.known import KnownMatrix
 from mixedlm_ext.errors import DesignError, DesignWarning, FitError, FormulaError
+from mixedlm_ext.estimation.fit_warnings import warn_of_time
 from mixedlm_ext.inference.compare.nesting import is_nested
+from mixedlm_ext.solvers.costs import Costs
+from mixedlm_ext.solvers.prior import PriorSolver
 
 HERE = DATA / "known"
 # REML criterion, -2 log-likelihood, standard deviations (REML)
@@ -546,3 +550,17 @@ def test_as_many_levels_as_rows_need_relatives() -> None:
     unit = square(np.eye(9), "abcdefghi")
     with pytest.raises(DesignError, match="9 levels for 9 observations"):
         MixedLM.from_formula("y ~ 1 + (1 | gr(g, cov=M))", data, eval_env={"M": unit})
+
+
+def test_a_fit_of_minutes_is_told_before_it_starts() -> None:
+    """By the plan of the factor, of a machine that is very much slower."""
+    made = model("animal")
+    problem = made.problem
+    priors = problem.cp.layout.priors
+    warn_of_time(made.design, problem)
+    # 12 evaluations, each of 160 columns in one matrix
+    for factor, words in ((1e6, "33 minutes"), (1e7, "5 hours"), (1e8, "2 days")):
+        costs = Costs(small=0, small_rest=30, cube=4e-11 * factor)
+        slow = replace(problem, given=PriorSolver.of(problem.cp.A, priors, costs))
+        with pytest.warns(DesignWarning, match=rf"will take about {words}. Leave animals out"):
+            warn_of_time(made.design, slow)

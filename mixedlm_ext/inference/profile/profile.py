@@ -50,7 +50,7 @@ class Profile:
         ζ(v) = sign(v - v̂) √(d(v) - d(v̂)),
 
     approximately standard normal at the true value: the interval of level 1 - α is where
-    |ζ| ≤ √χ²₁(1-α) (Bates, Mächler, Bolker & Walker 2015, sec. 5.1).
+    abs(ζ) ≤ √χ²₁(1-α) (Bates, Mächler, Bolker & Walker 2015, sec. 5.1).
     """
 
     params: pd.Series

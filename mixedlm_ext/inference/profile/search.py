@@ -90,6 +90,7 @@ class _Learning(Generic[E]):
     """
 
     has_exact = exact_is_cheap = False
+    apart = None
 
     def __init__(
         self,
