@@ -51,6 +51,28 @@ def cluster() -> Iterator[Any]:
             yield client
 
 
+@pytest.mark.parametrize(
+    "given_",
+    [
+        {"variance": "f", "weights": "w"},
+        {"correlation": "cs(1 | g)"},
+        {"correlation": "ar1(row | k)"},
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("here")
+def test_residual_structures_across_partitions(given_: dict[str, Any]) -> None:
+    data = batched.frame()
+    found = outcome("y ~ x + (1 | i)", dd.from_pandas(data, npartitions=5, sort=False), **given_)
+    expected = outcome("y ~ x + (1 | i)", data, **given_)
+    assert_same(found, expected, 1e-5 if "ar1" in str(given_) else 1e-8)
+    one, two = found.result, expected.result
+    assert one is not None and two is not None
+    predicted = one.predict(dd.from_pandas(data, npartitions=3, sort=False)).compute()
+    assert_allclose(predicted, two.predict(data), rtol=1e-8)
+    assert_allclose(one.resid, two.resid, atol=1e-5)
+
+
 CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("sleepstudy", "Reaction ~ Days + (Days | Subject)", {}),
     ("frame", "y ~ x * f + h + C(i) + (z | g) + (1 | k)", {}),
