@@ -103,6 +103,12 @@ class Problem:
         K, _ = self.solver.factor([np.zeros((k, k)) for k in self.covariance.block_sizes]).traces()
         return K
 
+    def without_rows(self) -> Problem:
+        """Return the problem without sums that have the rows of a residual structure."""
+        if self.residual is None or not self.residual.of_rows:
+            return self
+        return replace(self, residual=None)
+
     def with_products(self, cp: CrossProducts) -> Problem:
         """Return the problem of other numbers on the same pattern."""
         return replace(self, cp=cp, given=self.solver.load(cp.A))
