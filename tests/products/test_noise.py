@@ -178,6 +178,7 @@ def test_residuals_correlated_within_levels(
 NO_NOISE = {
     "inference/compare/regression.py",
     "inference/means/multivariate_t.py",
+    "inference/profile/shares.py",
     "inference/update.py",
     "prediction/member_term.py",
     "prediction/residual_rows.py",
