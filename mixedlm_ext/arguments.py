@@ -250,11 +250,11 @@ def read_formula(
     else:
         parsed, scope = translate_groups(formula, data, groups, re_formula, vc_formula, scope)
     build = partial(design_from_formula, cov=cov, correlation=correlation, variance=variance)
-    if isinstance(rows, DaskFrame):
-        _refuse_in_batches(parsed, cov, structured)
+    if isinstance(rows, Source):
+        _refuse_in_batches(parsed, cov)
+    if isinstance(rows, DaskFrame) and not structured:
         build = partial(design_from_partitions, progress=progress)
-    elif isinstance(rows, Source):
-        _refuse_in_batches(parsed, cov, False)
+    elif isinstance(rows, Source):  # groups of rows may go on in the next partition
         build = partial(
             design_from_source, progress=progress, correlation=correlation, variance=variance
         )
@@ -291,13 +291,8 @@ def translate_groups(
     return translate_statsmodels(formula, groups, re_formula, vc_formula, columns), scope
 
 
-def _refuse_in_batches(parsed: MixedFormula, cov: Any, structured: bool) -> None:
+def _refuse_in_batches(parsed: MixedFormula, cov: Any) -> None:
     """Refuse what needs the rows of a level together, or a matrix of the levels."""
-    if structured:
-        raise DesignError(
-            "residual structures need the rows in memory: those of a group belong together. "
-            "Pass a frame, or leave out correlation= and variance=."
-        )
     refuse_related(parsed, cov)
     refuse_positions(parsed)
 

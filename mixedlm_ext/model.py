@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakSet
 
@@ -443,7 +442,7 @@ class MixedLM(absent.NotOfModels, LikelihoodModel):
                 twin.serve(other)
         self._served = WeakSet([results])
         self.design = self.design.without_rows()
-        self.assembled = Assembled(self.design, self.face, replace(problem, residual=None))
+        self.assembled = Assembled(self.design, self.face, problem.without_rows())
         self.data.drop_rows(self.design)
         return self.design
 

@@ -45,7 +45,7 @@ class _DesignData(ModelData):
             self._cache.update(xnames=list(design.x_names), ynames=design.endog_name)
         _ = self.xnames, self.ynames  # kept, whatever becomes of the rows
         if design.formula is not None:
-            self.formula = design.formula.fixed
+            self.formula = design.formula.written_fixed
 
     def attach_rows(self, result: Any) -> Any:
         """Label values for the rows; those of all rows of the data with ``missing="exclude"``."""

@@ -18,6 +18,7 @@ from mixedlm_ext.design.residual_checks import check_sizes, check_strata
 from mixedlm_ext.design.residual_rows import ResidualText, evaluated, refuse_numbers
 from mixedlm_ext.design.scope import Scope
 from mixedlm_ext.errors import DesignError
+from mixedlm_ext.linalg.keys import distinct_rows
 from mixedlm_ext.residual.kinds import KINDS
 from mixedlm_ext.residual.structure import CorrelationPart, ResidualStructure, VariancePart
 
@@ -175,10 +176,6 @@ class _CountedLevels:
 
 def _counted(keys: Codes, counts: Codes) -> tuple[Codes, Codes]:
     """Return the distinct rows of keys, and the sums of their counts."""
-    if keys.shape[1] == 1:
-        found, which = np.unique(keys[:, 0], return_inverse=True)
-        found = found[:, None]
-    else:
-        found, which = np.unique(keys, axis=0, return_inverse=True)
-    sums = np.bincount(which.ravel(), counts, len(found))
+    found, which = distinct_rows(keys)
+    sums = np.bincount(which, counts, len(found))
     return found, np.rint(sums).astype(np.intp)

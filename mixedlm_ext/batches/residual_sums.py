@@ -16,6 +16,7 @@ from mixedlm_ext.design.residual_checks import check_neighbours, check_told_apar
 from mixedlm_ext.design.residual_rows import evaluated, new_residual_rows
 from mixedlm_ext.design.scope import Scope
 from mixedlm_ext.errors import DataError, DesignError
+from mixedlm_ext.linalg.keys import distinct_rows
 from mixedlm_ext.products.batches import RunningSum
 from mixedlm_ext.products.layout import Layout
 from mixedlm_ext.products.noise import Noise
@@ -157,10 +158,7 @@ class RunningResiduals:
 
     def _class_of(self, x: Floats) -> Codes:
         """Return the class of each row: rows of one class have the same variance."""
-        if x.shape[1] == 0:
-            found, which = np.zeros((1, 0)), np.zeros(len(x), np.intp)
-        else:
-            found, which = np.unique(x, axis=0, return_inverse=True)
+        found, which = distinct_rows(x)
         numbers = np.empty(len(found), np.intp)
         for i, values in enumerate(found):
             key = values.tobytes()
@@ -172,7 +170,7 @@ class RunningResiduals:
                 self._rows.append(0)
                 self._alone.append(RunningSum(self._layout))
             numbers[i] = self._classes[key]
-        return numbers[np.asarray(which).ravel()]
+        return numbers[which]
 
     # --- when all rows were summed ----------------------------------------------------------------
 

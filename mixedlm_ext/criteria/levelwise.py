@@ -44,18 +44,11 @@ def by_levels(criterion: AnyCriterion) -> AnyCriterion:
     """
     if type(criterion) is not GaussianCriterion:
         return criterion
-    solver, terms = criterion.problem.solver, criterion.problem.covariance.terms
-    if not isinstance(solver, LevelwiseSolver) or len(terms) != 1:
-        return criterion
-    structure = terms[0].structure
-    if not isinstance(structure, CorrelatedStructure) or not structure.one_variance:
+    solver, pairs = criterion.problem.solver, criterion.problem.pairs
+    if pairs is None or not isinstance(solver, LevelwiseSolver):
         return criterion
     z, rest = solver.split(criterion.problem.cp.Zyx)
-    if rest is not None:
-        return criterion
-    return LevelwiseCriterion(
-        criterion, solver, structure.of_pairs(*solver.squares.support.pairs), z
-    )
+    return criterion if rest is not None else LevelwiseCriterion(criterion, solver, pairs[1], z)
 
 
 class LevelwiseCriterion:

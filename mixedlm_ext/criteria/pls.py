@@ -20,9 +20,11 @@ from mixedlm_ext.linalg.triangular import solve_upper
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.residual_short import ShortSums
 from mixedlm_ext.products.responses import Reduced, with_response
+from mixedlm_ext.products.supports import LevelSquares
 from mixedlm_ext.solvers.base import FactorProtocol, SolverProtocol
 from mixedlm_ext.solvers.choice import solver_of
 from mixedlm_ext.solvers.costs import Costs
+from mixedlm_ext.structures.correlated import CorrelatedStructure
 from mixedlm_ext.structures.covariance import Covariance
 
 Array = NDArray[np.float64]
@@ -79,12 +81,33 @@ class Problem:
         return Problem(self.cp, self.covariance, self._own_solver(name))
 
     @property
+    def pairs(self) -> tuple[LevelSquares, CorrelatedStructure] | None:
+        """Z_l'WZ_l, and the structure of the pairs of columns that meet at each level.
+
+        None unless there is one term, its columns have one variance and correlations, and levels
+        have few of them.
+        """
+        squares, terms = self.cp.A.squares(0), self.covariance.terms
+        if squares is None or len(terms) != 1:
+            return None
+        structure = terms[0].structure
+        if not isinstance(structure, CorrelatedStructure) or not structure.one_variance:
+            return None
+        return squares, structure.of_pairs(*squares.support.pairs)
+
+    @property
     def information_at_zero(self) -> list[Array]:
         """Σ_lm K_lm [Z'WZ]_ml of every block, (k, k): often the sum of Z_l'WZ_l over the levels."""
         if not self.cp.layout.priors:
             return [self.cp.A.total(i) for i in range(len(self.cp.shapes))]
         K, _ = self.solver.factor([np.zeros((k, k)) for k in self.covariance.block_sizes]).traces()
         return K
+
+    def without_rows(self) -> Problem:
+        """Return the problem without sums that have the rows of a residual structure."""
+        if self.residual is None or not self.residual.of_rows:
+            return self
+        return replace(self, residual=None)
 
     def with_products(self, cp: CrossProducts) -> Problem:
         """Return the problem of other numbers on the same pattern."""

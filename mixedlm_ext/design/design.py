@@ -55,7 +55,7 @@ class Design:
     def text(self) -> str:
         """The model in formula language; of arrays, by the names of their columns."""
         if self.formula is not None:
-            return self.formula.text
+            return self.formula.written
         fixed = " + ".join(self.x_names) or "0"
         return f"{self.endog_name} ~ {' + '.join([fixed, *(term.text for term in self.terms)])}"
 

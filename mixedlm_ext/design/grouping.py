@@ -123,13 +123,15 @@ def _other_codes(series: pd.Series, name: str) -> tuple[Codes, pd.Index]:
 
 def _plain_index(uniques: Any) -> pd.Index:
     """Index of the distinct values, nullable types turned into plain ones."""
+    if isinstance(getattr(uniques, "dtype", None), pd.StringDtype):
+        return pd.Index(uniques.to_numpy(dtype=object).tolist(), tupleize_cols=False)
     if isinstance(getattr(uniques, "dtype", None), pd.ArrowDtype) and uniques.dtype.kind == "f":
         uniques = native(uniques.to_numpy(dtype=uniques.dtype.numpy_dtype))
     index: pd.Index = pd.Index(uniques, tupleize_cols=False)
     numpy_dtype = getattr(index.dtype, "numpy_dtype", None)
     if isinstance(numpy_dtype, np.dtype) and numpy_dtype.kind in "biuf":
         index = pd.Index(native(index.to_numpy(dtype=numpy_dtype)))
-    elif isinstance(index.dtype, pd.StringDtype | pd.ArrowDtype) or index.dtype == object:
+    elif isinstance(index.dtype, pd.ArrowDtype) or index.dtype == object:
         index = pd.Index(index.to_numpy(dtype=object).tolist(), tupleize_cols=False)
     return index
 

@@ -25,7 +25,7 @@ from mixedlm_ext.design.grouping import level_codes
 from mixedlm_ext.design.keys import convert_key, key_kinds
 from mixedlm_ext.design.known import KnownMatrix
 from mixedlm_ext.design.messages import quoted
-from mixedlm_ext.errors import DesignError
+from mixedlm_ext.errors import DesignError, DesignWarning, warn_caller
 from mixedlm_ext.linalg.precision import FactoredPrecision
 
 __all__ = ["pedigree"]
@@ -33,8 +33,26 @@ __all__ = ["pedigree"]
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
 
-_UNKNOWN = (0, "0", "", ".", "NA")
-"""What stands for an unknown parent, unless an animal has this name."""
+_UNKNOWN = frozenset(
+    {
+        "",
+        ".",
+        "*",
+        "-",
+        "?",
+        "0",
+        "0.0",
+        "<na>",
+        "n/a",
+        "na",
+        "nan",
+        "nat",
+        "none",
+        "null",
+        "unknown",
+    }
+)
+"""Texts that stand for an unknown parent, unless an animal has this name; and the number 0."""
 _NOTHING = 1e-10
 """Variance of Mendelian sampling that is none."""
 _AT_ONCE = 4_000_000
@@ -50,8 +68,9 @@ def pedigree(frame: Any, id: str, sire: str, dam: str) -> KnownMatrix:
         One line an animal, in any order.
     id, sire, dam : str
         Names of the columns with the animal and its parents. A parent that is not known is missing,
-        or 0, "0", "", "." or "NA" where no animal has this name. Parents without a line of their
-        own are founders, unrelated and not inbred, and are added.
+        or 0, or a text that says so where no animal has this name: "0", "", ".", "*", "-", "?",
+        "NA", "nan", "None", "null", "unknown". Parents without a line of their own are founders,
+        unrelated and not inbred, and are added.
 
     Returns
     -------
@@ -63,6 +82,12 @@ def pedigree(frame: Any, id: str, sire: str, dam: str) -> KnownMatrix:
     DesignError
         If a column is missing, an animal has two lines, or is its own ancestor, or it is the copy
         of wholly inbred parents.
+
+    Warns
+    -----
+    DesignWarning
+        If a parent without a line of its own is both a sire and a dam, as a number that stands for
+        all unknown parents would be.
 
     Notes
     -----
@@ -140,6 +165,7 @@ def _animals(columns: Sequence[pd.Series], name: str) -> tuple[pd.Index, Codes]:
         )
     found = [_parents(column, labels) for column in others]
     added = _new_labels([values for _, values in found], labels)
+    _warn_of_both(added, [values for _, values in found], [str(column.name) for column in others])
     every = labels.append(added) if len(added) else labels
     parents = np.full((2, len(every)), -1, dtype=np.intp)
     for side, (codes, values) in zip(parents, found):
@@ -173,7 +199,22 @@ def _parents(column: pd.Series, labels: pd.Index) -> tuple[Codes, pd.Index]:
 
 def _is_unknown(value: Any) -> bool:
     """Say whether a value stands for an unknown parent."""
-    return any(type(value) is not bool and value == other for other in _UNKNOWN)
+    if isinstance(value, str):
+        return value.strip().casefold() in _UNKNOWN
+    return not isinstance(value, bool | np.bool_) and bool(value == 0)
+
+
+def _warn_of_both(added: pd.Index, values: Sequence[pd.Index], names: Sequence[str]) -> None:
+    """Warn of a parent that has no line, and is sire of some animals and dam of others."""
+    both = added[added.isin(values[0]) & added.isin(values[1])]
+    if len(both):
+        warn_caller(
+            f"{quoted(both[0])} has no line in the pedigree and stands as {names[0]} and as "
+            f"{names[1]}: it is taken as one founder, whose offspring are relatives. If it stands "
+            "for parents that are not known, leave these missing; if it is an animal, give it a "
+            "line.",
+            DesignWarning,
+        )
 
 
 def _new_labels(values: Sequence[pd.Index], labels: pd.Index) -> pd.Index:

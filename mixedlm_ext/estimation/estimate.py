@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.criteria.linear import AnyCriterion
 from mixedlm_ext.criteria.restricted import RestrictedCriterion
 from mixedlm_ext.design import Design
+from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.design.term_checks import check_levels
 from mixedlm_ext.errors import FitError
 from mixedlm_ext.estimation.fit import Fit
@@ -69,9 +70,11 @@ def estimate(
     >>> round(fit.objective, 3), fit.optimization.verdict
     (319.654, 'converged')
     """
+    if design.residual is not None and criterion.problem.residual is None:
+        require_rows(design, "the sums that its residual structure needs")
     if isinstance(criterion, RestrictedCriterion):
         _check_possible(criterion, start, search.get("method", "newton"))
-    elif criterion.sigma is None:
+    elif criterion.sigma is None and design.n:  # rows that were removed have been looked at
         if not equally_precise(design):
             # the design let these pass, as the weights might have been known precisions
             for term in design.terms:
@@ -81,10 +84,14 @@ def estimate(
     try:
         criterion, evaluation, log, sampling = optimize_with_samples(criterion, start, **search)
     except FitError:
-        if criterion.sigma is None:
+        if criterion.sigma is None and design.n:
             check_not_reproduced(design, criterion.problem)
         raise
-    if criterion.sigma is None and evaluation.pls.pwrss < _LITTLE * criterion.problem.cp.yy:
+    if (
+        criterion.sigma is None
+        and design.n
+        and evaluation.pls.pwrss < _LITTLE * criterion.problem.cp.yy
+    ):
         check_not_reproduced(design, criterion.problem)
     return Fit.from_evaluation(design, criterion, evaluation, log, sampling)
 

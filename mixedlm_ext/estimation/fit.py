@@ -196,8 +196,8 @@ class Fit:
         """
         problem, sums = self.problem, self.problem.residual
         assert sums is not None and self.z is not None
-        if not len(design.rows) and sums.of_rows:
-            return replace(problem, residual=None)
+        if not len(design.rows):
+            return problem.without_rows()
         if len(design.rows) < self.n or sums.of_rows:
             return problem
         own = with_structure(design, sums.layout)

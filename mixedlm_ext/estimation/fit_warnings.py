@@ -52,7 +52,7 @@ def _in_words(seconds: float) -> str:
 def warn_of_fit(fit: Fit) -> None:
     """Warn of a search that failed and of a singular estimate, naming the terms."""
     if not fit.optimization.converged:
-        message = f"The fit did not converge: {fit.optimization.message}"
+        message = f"The fit did not converge: {fit.optimization.message}{_of_solver(fit)}"
         warn_caller(message, ConvergenceWarning)
     names = [t.text for t, flag in zip(fit.design.terms, fit.singular_terms) if flag]
     if names:
@@ -61,6 +61,16 @@ def warn_of_fit(fit: Fit) -> None:
             "correlation is one. The estimates are right; consider a simpler term.",
             SingularFitWarning,
         )
+
+
+def _of_solver(fit: Fit) -> str:
+    """Say that the iterative solver may be what a search was stopped by."""
+    if fit.problem.solver.name != "iterative":
+        return ""
+    return (
+        " The iterative solver has no criterion where levels of some factors can hardly be told "
+        "apart, or where next to no residual is left: fit with solver='exact' if memory holds it."
+    )
 
 
 def warn_of_generalized(fit: GeneralizedFit) -> None:

@@ -51,9 +51,9 @@ def varcorr(fit: Fit) -> pd.DataFrame:
             shown = corr[i, :i] if kind.correlated and kind.linear else np.zeros(0)
             records.append((term.name, column, float(cov[i, i]), shown))
         for name, pair in () if kind.linear else term.correlations:
-            distance, shown = kind.pair_distance(pair), corr[pair][None]
+            distance, shown = kind.pair_distance(pair), kind.told(corr, pair)[None]
             if distance is not None:
-                ranges[len(records)] = float(range_of_correlation(corr[pair], distance))
+                ranges[len(records)] = float(range_of_correlation(shown[0], distance))
                 shown = np.zeros(0)
             records.append((term.name, f"{kind.word} {name}", np.nan, shown))
     residuals, values = _residual_rows(fit) if fit.has_residual else ([], {})

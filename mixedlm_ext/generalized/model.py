@@ -162,8 +162,8 @@ class MixedGLM(absent.NotOfGeneralizedModels, LikelihoodModel):
         self.k_vars = len(design.x_names)
         self._data_attr += ["offset"]
         if design.formula is not None:
-            self.formula = design.formula.fixed
-            self.formula_full = design.formula.text
+            self.formula = design.formula.written_fixed
+            self.formula_full = design.formula.written
         self.assembled = AssembledGeneralized(data, self.face)
 
     def _handle_data(

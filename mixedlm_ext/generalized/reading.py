@@ -190,7 +190,9 @@ def _finished(
             "stands for. For precisions, pass var_weights=."
         )
     design = replace(design, rows=replace(design.rows, weights=None))
-    if name is not None:
+    if name is not None and design.formula is not None:
+        formula = replace(design.formula, own_response=name)
+        design = replace(design, spec=replace(design.spec, formula=formula))
         design = design.with_response(design.y, name)
     check_response_of(family, design.y, prior, design.endog_name, design.index)
     _check_single_rows(design, family, prior)

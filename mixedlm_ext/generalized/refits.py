@@ -14,7 +14,7 @@ from mixedlm_ext.design.messages import list_names, quoted
 from mixedlm_ext.design.partition import levels_with_rows
 from mixedlm_ext.design.records import TermDesign
 from mixedlm_ext.design.row_values import check_new_response, values_of_rows
-from mixedlm_ext.errors import FitError, MixedLMError
+from mixedlm_ext.errors import DesignError, FitError, MixedLMError
 from mixedlm_ext.estimation.fit_warnings import warn_of_generalized
 from mixedlm_ext.estimation.fitted import Fitted
 from mixedlm_ext.estimation.generalized import GeneralizedFit
@@ -22,6 +22,7 @@ from mixedlm_ext.generalized.fitting import AssembledGeneralized, estimate_gener
 from mixedlm_ext.generalized.profile import glmm_parameters, natural_parameters
 from mixedlm_ext.generalized.reading import GeneralizedDesign
 from mixedlm_ext.generalized.record import generalized
+from mixedlm_ext.generalized.responses import proportion_of_arrays
 from mixedlm_ext.generalized.simulation import draw_response
 from mixedlm_ext.inference.bootstrap.file import Replicates
 from mixedlm_ext.inference.bootstrap.record import Bootstrap
@@ -60,7 +61,7 @@ def refit(fitted: Fitted, new_endog: Any) -> Fitted:
     ----------
     new_endog : array_like (n,)
         A value for each row of the fit, proportions for a binomial model; or for all rows of the
-        data.
+        data. A binomial model's may have two columns, successes and failures of the same trials.
 
     Returns
     -------
@@ -69,7 +70,7 @@ def refit(fitted: Fitted, new_endog: Any) -> Fitted:
     Raises
     ------
     DesignError
-        If its length is another, or the family cannot have such values.
+        If its length or its trials are others, or the family cannot have such values.
 
     Examples
     --------
@@ -84,10 +85,31 @@ def refit(fitted: Fitted, new_endog: Any) -> Fitted:
     True
     """
     design = fitted.rows("a response in their place")
-    y = check_new_response(design, new_endog)
+    y = check_new_response(design, _one_column(fitted, new_endog))
     found = fit_again(generalized(fitted), assembled(fitted).with_response(y))
     warn_of_generalized(found)
     return tested(found, fitted.face)
+
+
+def _one_column(fitted: Fitted, endog: Any) -> Any:
+    """Return a new response, proportions in the place of successes and failures."""
+    fit = generalized(fitted)
+    y, trials = proportion_of_arrays(endog, fit.family)
+    if trials is None:
+        return y
+    labelled = hasattr(endog, "index")
+    both = [column if labelled else column.to_numpy() for column in (y, trials)]
+    new = values_of_rows(fit.design, both[1], "the new response").to_numpy()
+    old = np.broadcast_to(np.asarray(fit.prior.product("trials")), len(new))
+    differ = np.flatnonzero(np.abs(new - old) > 1e-8 * np.maximum(old, 1.0))
+    if len(differ):
+        first = differ[0]
+        raise DesignError(
+            f"row {quoted(fit.design.index[first])} has {new[first]:g} successes and failures, and "
+            f"{old[first]:g} trials in the fit; a refit keeps the trials. For others, fit the "
+            "model to other data: result.update(data=data)."
+        )
+    return both[0]
 
 
 def bootstrap(fitted: Fitted, n: int = 1000, rng: Any = None, use_u: bool = False) -> Bootstrap:

@@ -8,6 +8,7 @@ the linear predictor. What a response adds to them there is its distribution-spe
     log link     lognormal log(1 + c), delta c, trigamma ψ'(1/c)     c the squared coefficient
                                                                      of variation of the response
     c            Poisson 1/λ,  negative binomial 1/λ + alpha,  gamma φ
+    root link    a quarter of λc                                     counts: Poisson 1/4
     Gaussian     φ, identity link
 """
 
@@ -71,7 +72,8 @@ def r2(fitted: Fitted, method: str = "lognormal") -> pd.DataFrame:
     distribution-specific (Nakagawa, Johnson & Schielzeth 2017, Journal of the Royal Society
     Interface 14, 20170213): π²/3 with the logit, 1 with the probit, π²/6 with the complementary
     log-log link; with the log link and c = 1/λ of a Poisson, 1/λ + alpha of a negative binomial or
-    the dispersion of a gamma model, log(1 + c) ("lognormal"), c ("delta") or ψ'(1/c) ("trigamma").
+    the dispersion of a gamma model, log(1 + c) ("lognormal"), c ("delta") or ψ'(1/c) ("trigamma");
+    with the square root of counts, λc / 4.
     λ is the mean count that the model expects over all groups, on average over the rows. R's
     performance and MuMIn take it from a model without fixed effects.
 
@@ -170,11 +172,21 @@ def _of_response(fit: GeneralizedFit, random: float, method: str) -> float:
     counts = isinstance(family, families.Poisson | families.NegativeBinomial)
     if link is links.Log and (counts or isinstance(family, families.Gamma)):
         return _of_log_link(_squared_variation(fit, random), method)
+    if link is links.Sqrt and counts:
+        return 0.25 * (
+            1.0 + (0.0 if fit.size is None else _mean_of_squares(fit, random) / fit.size)
+        )
     raise FitError(
         f"the {type(family).__name__} family with the {link.__name__} link has no "
         "distribution-specific variance on the scale of its link, so that there is neither R² nor "
         "an intraclass correlation. Take variances from varcorr()."
     )
+
+
+def _mean_of_squares(fit: GeneralizedFit, random: float) -> float:
+    """Return the mean count over all groups, with the root link."""
+    offset = 0.0 if fit.design.offset is None else fit.design.offset
+    return float(np.mean((fit.design.X @ fit.beta + offset) ** 2)) + random
 
 
 def _squared_variation(fit: GeneralizedFit, random: float) -> float:

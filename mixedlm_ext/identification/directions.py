@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.linalg.blas import eigh, matmul, singular_values, triangle
 from mixedlm_ext.products.products import CrossProducts
+from mixedlm_ext.products.supports import LevelSquares
 from mixedlm_ext.structures.derivatives import parameter_directions
 
 Array = NDArray[np.float64]
@@ -92,9 +93,8 @@ class Image:
         self._problem, self._residual, self._fixed = problem, residual, fixed
         self._rng = np.random.default_rng(0)
         self._share = _shares(problem.cp)
-        self._changes = parameter_directions(problem.covariance)
-        self._moved = [np.flatnonzero(E.any(axis=1)) for _, E in self._changes]
-        self.m = len(self._changes) + residual
+        self._changes = _changes_of(problem)
+        self.m = self._changes.count + residual
         vector = self._vector()
         self._scale, self._size = self._sizes(vector)
         self._triangle = triangle(self._columns(vector))
@@ -188,22 +188,70 @@ class Image:
 
     def _patterns(self, vector: Array) -> Array:
         """Return (E_i ⊗ K)v for each parameter of Γ, (q, m)."""
-        cp = self._problem.cp
-        out = np.zeros((cp.q, len(self._changes)))
-        for j, ((i, E), rows) in enumerate(zip(self._changes, self._moved)):
-            cp.block(out[:, j], i)[rows] = cp.spread(i, matmul(E[rows], cp.block(vector, i)))
-        return out
+        return self._changes.times(vector)
 
     def _traces(self) -> Array:
         """Return tr((E_i ⊗ K)C) for each parameter of Γ."""
+        return self._changes.traces(self._fixed)
+
+
+class _Changes:
+    """E_i of each parameter of Γ: what it does to the covariance of the effects of a level."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._E = parameter_directions(problem.covariance)
+        self._moved = [np.flatnonzero(E.any(axis=1)) for _, E in self._E]
+        self.count = len(self._E)
+
+    def times(self, vector: Array) -> Array:
+        """Return (E_i ⊗ K)v, (q, m)."""
+        cp = self._problem.cp
+        out = np.zeros((cp.q, self.count))
+        for j, ((i, E), rows) in enumerate(zip(self._E, self._moved)):
+            cp.block(out[:, j], i)[rows] = cp.spread(i, matmul(E[rows], cp.block(vector, i)))
+        return out
+
+    def traces(self, fixed: bool) -> Array:
+        """Return tr((E_i ⊗ K)C), (m,); of all of Z'WZ unless there are fixed effects."""
         cp = self._problem.cp
         sums = self._problem.information_at_zero
-        if self._fixed:
+        if fixed:
             for i, total in enumerate(sums):
                 F = cp.block(cp.ZX, i)
                 KF = cp.spread(i, F)
                 sums[i] = total - matmul(F.reshape(len(F), -1), KF.reshape(len(F), -1).T)
-        return np.array([(E * sums[i]).sum() for i, E in self._changes])
+        return np.array([(E * sums[i]).sum() for i, E in self._E])
+
+
+class _ChangesOfPairs:
+    """The same of the columns that levels have: vectors are zero elsewhere, and nothing is read."""
+
+    def __init__(self, cp: CrossProducts, squares: LevelSquares, E: Array) -> None:
+        self._cp, self._squares, self._E = cp, squares, E
+        self.count = len(E)
+
+    def times(self, vector: Array) -> Array:
+        """Return E_iv of every level, (q, m)."""
+        support = self._squares.support
+        own = np.einsum("jabl,bl->alj", self._E, support.take(self._cp.block(vector, 0)))
+        return support.put(own).reshape(-1, self.count)
+
+    def traces(self, fixed: bool) -> Array:
+        """Return tr(E_iC), (m,)."""
+        left = self._squares.values
+        if fixed:
+            F = self._squares.support.take(self._cp.block(self._cp.ZX, 0))
+            left = left - np.einsum("alp,blp->abl", F, F)
+        return np.tensordot(self._E, left, 3)
+
+
+def _changes_of(problem: Problem) -> _Changes | _ChangesOfPairs:
+    """Return what the parameters of Γ change, in the form that is cheapest."""
+    if problem.pairs is None or problem.cp.layout.priors:
+        return _Changes(problem)
+    squares, structure = problem.pairs
+    return _ChangesOfPairs(problem.cp, squares, structure.parameter_directions())
 
 
 def _shares(cp: CrossProducts) -> Array:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.design import Design
 from mixedlm_ext.estimation.varcorr import correlations
 from mixedlm_ext.residual.structure import ResidualParameter
+from mixedlm_ext.structures import Structure
 from mixedlm_ext.structures.positions import range_of_correlation
 
 Array = NDArray[np.float64]
@@ -45,6 +46,8 @@ class Parameter:
         of X; for a parameter of the residuals its place among these.
     distance : float or None
         Of the two columns of a range.
+    structure : Structure or None
+        Of the term of a correlation or a range.
     """
 
     name: str
@@ -52,6 +55,13 @@ class Parameter:
     term: int = -1
     columns: tuple[int, ...] = ()
     distance: float | None = None
+    structure: Structure | None = field(default=None, compare=False, repr=False)
+
+    def told(self, correlations: Array) -> Array:
+        """Return the correlation of the two columns from those of the term."""
+        if self.structure is None:
+            return np.asarray(correlations[self.columns])
+        return self.structure.told(correlations, (self.columns[0], self.columns[1]))
 
     @property
     def variance_name(self) -> str:
@@ -106,9 +116,10 @@ def model_parameters(design: Design, sigma: bool = True) -> tuple[Parameter, ...
         for name, pair in term.correlations:
             distance = term.kind.pair_distance(pair)
             if distance is None:
-                out.append(Parameter(f"cor({term.name}, {name})", "cor", t, pair))
+                named = f"cor({term.name}, {name})", "cor"
             else:
-                out.append(Parameter(f"range({term.name})", "range", t, pair, distance))
+                named = f"range({term.name})", "range"
+            out.append(Parameter(*named, t, pair, distance, term.kind))
     if sigma:
         out.append(Parameter("sigma", "sigma"))
     if design.residual is not None:
@@ -137,11 +148,11 @@ def parameter_values(parameters: Sequence[Parameter], estimates: NaturalParamete
         if p.kind == "sd":
             out[n] = np.sqrt(estimates.random_cov[p.term][p.columns[0], p.columns[0]])
         elif p.kind == "cor":
-            out[n] = corr[p.term][p.columns]
+            out[n] = p.told(corr[p.term])
         elif p.kind in RESIDUAL_KINDS:
             out[n] = estimates.residual[p.columns[0]]
         elif p.distance is not None:
-            out[n] = range_of_correlation(corr[p.term][p.columns], p.distance)
+            out[n] = range_of_correlation(p.told(corr[p.term]), p.distance)
         else:
             out[n] = estimates.sigma if p.kind == "sigma" else estimates.beta[p.columns[0]]
     return out

@@ -91,7 +91,7 @@ class MixedFormula:
     Parameters
     ----------
     text : str
-        The user's formula, unchanged.
+        The user's formula, unchanged but for a response of two columns or of true and false.
     response : str
         What is written left of ``~``, on one line: ``"log(y)"``, ``"y - 1500"``.
     fixed : str
@@ -107,6 +107,8 @@ class MixedFormula:
         Start and stop of R's dot, all other columns, in the user's text; `OTHERS` in `fixed`.
     bare : frozenset of str
         Columns that the user names without the ``Q()`` that the code has.
+    own_response : str or None
+        The response as the user wrote it, where `text` has numbers made of it.
     """
 
     text: str
@@ -117,6 +119,21 @@ class MixedFormula:
     random: tuple[RandomTermSpec, ...]
     dot: Span | None = None
     bare: frozenset[str] = frozenset()
+    own_response: str | None = None
+
+    @property
+    def written(self) -> str:
+        """The formula with the response that the user wrote."""
+        return self._with_own_response(self.text)
+
+    @property
+    def written_fixed(self) -> str:
+        """The fixed part with the response that the user wrote."""
+        return self._with_own_response(self.fixed)
+
+    def _with_own_response(self, text: str) -> str:
+        own = self.own_response
+        return text if own is None else f"{own} ~{text.partition('~')[2]}"
 
     def shown(self, code: str) -> str:
         """Return code of the formula as the user would write it: ``yield`` for ``Q('yield')``."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 Index = NDArray[np.intp]
 
-__all__ = ["distinct_keys", "number_keys", "sorted_keys"]
+__all__ = ["distinct_keys", "distinct_rows", "number_keys", "sorted_keys"]
 
 
 def number_keys(keys: Index, possible: int) -> tuple[Index, Index]:
@@ -42,6 +44,34 @@ def number_keys(keys: Index, possible: int) -> tuple[Index, Index]:
     rank = np.empty(len(order), dtype=np.intp)
     rank[order] = np.arange(len(order))
     return rank[codes], distinct[order]
+
+
+def distinct_rows(table: NDArray[Any]) -> tuple[NDArray[Any], Index]:
+    """Return the distinct rows of a table in their order, and which of them each row is.
+
+    As `numpy.unique` along the rows, by hashing one column after the other: many times faster where
+    few rows are distinct.
+
+    Parameters
+    ----------
+    table : ndarray (n, k)
+
+    Examples
+    --------
+    >>> rows, numbers = distinct_rows(np.array([[1, 5], [0, 7], [1, 5]]))
+    >>> rows.tolist(), numbers.tolist()
+    ([[0, 7], [1, 5]], [1, 0, 1])
+    """
+    n = len(table)
+    numbers, count = np.zeros(n, dtype=np.intp), min(n, 1)
+    for column in table.T:
+        own, values = pd.factorize(column, sort=True)
+        key = numbers * len(values) + own
+        numbers, found = number_keys(key, count * len(values))
+        count = len(found)
+    row = np.zeros(count, dtype=np.intp)
+    row[numbers] = np.arange(n)
+    return table[row], numbers
 
 
 def sorted_keys(keys: Index) -> tuple[Index, Index]:

@@ -149,6 +149,7 @@ def logarithms(apply: Apply, Z: Array, tol: float = 1e-8, limit: int = 300) -> L
     Raises
     ------
     NotConverged
+        Also where C is not positive definite, but for rounding.
 
     Examples
     --------
@@ -164,6 +165,7 @@ def logarithms(apply: Apply, Z: Array, tol: float = 1e-8, limit: int = 300) -> L
     room = np.empty((_FIRST, n, c))
     room[0] = Z / np.where(length > 0, length, 1.0)
     alpha, beta = np.empty((0, c)), np.empty((0, c))
+    pivot, first = np.ones(c), -np.ones(c)
     for step in range(1, limit + 1):
         Q = room[:step]
         v = apply(Q[-1])
@@ -174,10 +176,13 @@ def logarithms(apply: Apply, Z: Array, tol: float = 1e-8, limit: int = 300) -> L
         b = np.linalg.norm(v, axis=0)
         b[b <= _BROKEN] = 0.0
         alpha = np.vstack([alpha, a])
-        T = _tridiagonal(alpha, beta)
-        last = np.linalg.solve(T, np.eye(step)[None, :, :1])[:, -1, 0]
-        if (b * np.abs(last) <= tol).all():
-            return _of_tridiagonal(T, Q, length, step)
+        # T = LDL', a row more at each step; the last of T⁻¹e_1 is that of L⁻¹e_1 by that of D
+        share = (beta[-1] if step > 1 else np.ones(c)) / pivot
+        first, pivot = -share * first, a - (share * beta[-1] if step > 1 else 0.0)
+        if not (pivot > 0).all():
+            raise NotConverged
+        if (b * np.abs(first / pivot) <= tol).all():
+            return _of_tridiagonal(_tridiagonal(alpha, beta), Q, length, step)
         beta = np.vstack([beta, b])
         if step == len(room):
             room = np.concatenate([room, np.empty_like(room)])
@@ -199,7 +204,7 @@ def _of_tridiagonal(T: Array, Q: Array, length: Array, steps: int) -> Logarithms
     """Return logarithms and the root of G."""
     values, U = np.linalg.eigh(T)
     if not (values > 0).all():
-        raise np.linalg.LinAlgError("the matrix is not positive definite")
+        raise NotConverged
     first = U[:, 0, :] * length[:, None]
     logs = np.einsum("ca,ca->c", first**2, np.log(values) - values + 1.0)
     one, two = values[:, :, None], values[:, None, :]

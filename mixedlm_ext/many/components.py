@@ -47,10 +47,10 @@ def component_values(covariance: Covariance, e: Estimates) -> Array:
         out.append(sd[:, :1] if term.structure.one_variance else sd)
         pairs = [pair for _, pair in term.structure.correlations([""] * term.k)]
         if pairs:
-            i, j = np.transpose(pairs)
+            both = sd[:, :, None] * sd[:, None, :]
             with np.errstate(divide="ignore", invalid="ignore"):
-                correlation = np.clip(cov[:, i, j] / (sd[:, i] * sd[:, j]), -1.0, 1.0)
-            correlation = np.where((sd[:, i] > 0) & (sd[:, j] > 0), correlation, np.nan)
+                every = np.where(both > 0, np.clip(cov / both, -1.0, 1.0), np.nan)
+            correlation = np.column_stack([term.structure.told(every, pair) for pair in pairs])
             distance = term.structure.pair_distance(pairs[0])
             if distance is not None:
                 correlation = range_of_correlation(correlation, distance)

@@ -59,7 +59,7 @@ def predictor_record(fit: Fit, chosen: Chosen, link: Record | None = None) -> Re
     beta[design.column_map] = fit.beta
     return {
         MARK: FORMAT,
-        "formula": design.formula.text,
+        "formula": design.formula.written,
         "response": design.endog_name,
         "columns": _columns(design, pieces),
         "expressions": _expressions(matrices, positions, pieces),

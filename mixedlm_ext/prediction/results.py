@@ -267,8 +267,9 @@ def _residual_rates(fit: Fit, new: NewData, data: Any, weights: Any, residual: A
         return np.zeros((len(residual), 0))
     out = np.zeros((len(residual), len(fit.z)))
     if structure.variances and np.isfinite(residual).any():
-        own, n = fit.design.residual_rows, structure.n_rho
+        n = structure.n_rho
         if data is None and weights is None:
+            own = fit.design.residual_rows
             assert own is not None
             x, present = own.x, np.ones(len(residual), dtype=bool)
         else:

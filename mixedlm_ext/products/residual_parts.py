@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from mixedlm_ext.linalg.keys import distinct_rows
 from mixedlm_ext.residual.pieces import Piece
 
 Array = NDArray[np.float64]
@@ -93,7 +94,7 @@ def _sides(piece: Piece, classes: Index) -> Index:
 def count_parts(piece: Piece, classes: Index) -> int:
     """Return how many parts `split` makes."""
     if _picks(piece):
-        return len(np.unique(_sides(piece, classes), axis=0))
+        return len(distinct_rows(_sides(piece, classes))[0])
     count = int(classes.max(initial=-1)) + 1
     return len(np.unique(piece.which)) * count * (count + 1) // 2
 
@@ -102,9 +103,9 @@ def split(piece: Piece, classes: Index) -> Parts:
     """Cut a piece into parts by coefficient and classes of rows."""
     if not _picks(piece):
         return _split_sums(piece, classes)
-    keys, part = np.unique(_sides(piece, classes), axis=0, return_inverse=True)
-    order = np.argsort(part.ravel(), kind="stable")
-    starts = np.concatenate([[0], np.cumsum(np.bincount(part.ravel(), minlength=len(keys)))])
+    keys, part = distinct_rows(_sides(piece, classes))
+    order = np.argsort(part, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(np.bincount(part, minlength=len(keys)))])
     L = piece.L[order]
     return Parts(L, L if piece.R is piece.L else piece.R[order], starts, *keys.T)
 

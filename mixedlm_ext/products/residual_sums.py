@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from mixedlm_ext.linalg.keys import distinct_rows
 from mixedlm_ext.products.layout import Layout
 from mixedlm_ext.products.residual_cells import Cells, joined_levels
 from mixedlm_ext.products.residual_elements import Elements, elements_of
@@ -67,8 +68,7 @@ class ResidualSums(ShortSums):
     ) -> None:
         n = H.shape[0]
         correlated = structure.correlated(rows)
-        classes, own = np.unique(rows.x, axis=0, return_inverse=True)
-        own = np.asarray(own, dtype=np.intp).ravel()
+        classes, own = distinct_rows(rows.x)
         cells = Cells(
             layout.level_shapes, layout.p, joined_levels(layout, nodes, correlated.pieces)
         )

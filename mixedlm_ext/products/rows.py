@@ -19,7 +19,7 @@ from mixedlm_ext.products.layout import BlockData, Layout, Place
 from mixedlm_ext.products.noise import Noise
 from mixedlm_ext.products.products import CrossProducts
 from mixedlm_ext.products.roots import in_roots, stacked_in_roots
-from mixedlm_ext.products.supports import LevelSquares, diagonal_of, squares_of_rows
+from mixedlm_ext.products.supports import LevelSquares, cells_of_rows, diagonal_of
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -251,8 +251,8 @@ def _form(
     """Sum over the rows."""
     weighted = [weighted_columns(block, noise) for block in blocks]
     responses = [*np.asfortranarray(rows.Q).T, rows.y]
-    nothing = np.zeros((0, len(responses)))
-    Zr = np.concatenate([nothing, *(level_sums(b, c, responses) for b, c in zip(blocks, weighted))])
+    own = [_own_sums(b, c, responses) for b, c in zip(blocks, weighted)]
+    Zr = np.concatenate([np.zeros((0, len(responses))), *(sums for _, sums in own)])
     roots = [block.root for block in blocks]
     shapes = tuple((b.k, b.levels) for b in blocks)
     couplings = {
@@ -260,7 +260,7 @@ def _form(
         for j in range(len(blocks))
         for i in range(j)
     }
-    diagonal = diagonal_of([_own_sums(b, c) for b, c in zip(blocks, weighted)])
+    diagonal = diagonal_of([squares for squares, _ in own])
     Zr = stacked_in_roots(Zr, shapes, roots)
     return CrossProducts(
         layout=layout,
@@ -314,12 +314,19 @@ class LevelSums:
         return out
 
 
-def _own_sums(block: BlockData, columns: list[Array | None]) -> Array | LevelSquares:
-    """Return Z_i'WZ_i, of the columns that each level has where these are few."""
-    own = None
+def _own_sums(
+    block: BlockData, columns: list[Array | None], responses: Sequence[Array]
+) -> tuple[Array | LevelSquares, Array]:
+    """Return Z_i'WZ_i and Z_i'W times the responses.
+
+    In the columns that each level has, where these are few.
+    """
+    cells = None
     if block.root is None and block.prior is None:
-        own = squares_of_rows(block.codes, columns, block.levels)
-    return diagonal_sums(block, columns) if own is None else own
+        cells = cells_of_rows(block.codes, columns, block.levels)
+    if cells is not None:
+        return cells.squares, cells.sums(responses)
+    return diagonal_sums(block, columns), level_sums(block, columns, responses)
 
 
 def diagonal_sums(

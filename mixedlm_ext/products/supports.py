@@ -24,7 +24,7 @@ from mixedlm_ext.linalg.keys import distinct_keys
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-__all__ = ["Diagonal", "LevelSquares", "Support", "diagonal_of", "squares_of_rows"]
+__all__ = ["Diagonal", "LevelCells", "LevelSquares", "Support", "cells_of_rows", "diagonal_of"]
 
 _MANY = 16
 """Columns of a block from which on it may pay to look at those of each level alone."""
@@ -177,10 +177,43 @@ def diagonal_of(parts: Sequence[Array | LevelSquares]) -> Sequence[Array]:
     return whole if len(whole) == len(parts) else Diagonal(parts)
 
 
-def squares_of_rows(
-    codes: Index, columns: Sequence[Array | None], levels: int
-) -> LevelSquares | None:
-    """Return Z_l'Z_l of the columns that each level has; None if they are too many for it to pay.
+@dataclass(frozen=True, eq=False)
+class LevelCells:
+    """The rows of a block, in the columns that each level has.
+
+    Parameters
+    ----------
+    support : Support
+    place, level : ndarray (cells,)
+        Of each column that a level has.
+    Z : csr_array (n, cells)
+    """
+
+    support: Support
+    place: Index
+    level: Index
+    Z: sparse.csr_array
+
+    @property
+    def squares(self) -> LevelSquares:
+        """Z_l'Z_l."""
+        m = len(self.support.columns)
+        gram = sparse.coo_array(self.Z.T @ self.Z)
+        a, b = gram.coords
+        out = np.zeros((m, m, self.support.levels))
+        out[self.place[a], self.place[b], self.level[a]] = gram.data
+        return LevelSquares(self.support, out)
+
+    def sums(self, responses: Sequence[Array]) -> Array:
+        """Return Z_l'r of some responses (n,), (k·levels, c)."""
+        out = np.zeros((self.support.k, self.support.levels, len(responses)))
+        columns = self.support.columns[self.place, self.level]
+        out[columns, self.level] = self.Z.T @ np.column_stack(responses)
+        return out.reshape(-1, len(responses))
+
+
+def cells_of_rows(codes: Index, columns: Sequence[Array | None], levels: int) -> LevelCells | None:
+    """Return the rows in the columns that each level has; None if they are too many for it to pay.
 
     Parameters
     ----------
@@ -210,8 +243,4 @@ def squares_of_rows(
     values = np.concatenate([part[own] for part, own in zip(parts, rows)])
     index = (row, np.searchsorted(cells, codes[row] * k + column))
     Z = sparse.csr_array((values, index), shape=(n, len(cells)))
-    gram = sparse.coo_array(Z.T @ Z)
-    a, b = gram.coords
-    out = np.zeros((m, m, levels))
-    out[place[a], place[b], level[a]] = gram.data
-    return LevelSquares(support, out)
+    return LevelCells(support, place, level, Z)

@@ -123,11 +123,11 @@ def _parameter_rows(fitted: Fitted, conf_level: float) -> Iterable[dict[str, Any
             for j in range(i + 1, len(cov) if kind.linear and kind.correlated else 0):
                 yield {**one, "term": f"cor__{name}.{term.columns[j]}", "estimate": corr[i, j]}
         for label, pair in () if kind.linear else term.correlations:
-            distance = kind.pair_distance(pair)
+            distance, told = kind.pair_distance(pair), kind.told(corr, pair)
             if distance is None:
-                yield {**one, "term": f"cor__{label}", "estimate": corr[pair]}
+                yield {**one, "term": f"cor__{label}", "estimate": float(told)}
             else:
-                found = float(range_of_correlation(corr[pair], distance))
+                found = float(range_of_correlation(told, distance))
                 yield {**one, "term": label, "estimate": found}
     if fit.has_residual:
         yield from _residual_rows(fit)

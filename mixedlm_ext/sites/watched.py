@@ -6,7 +6,9 @@ import importlib
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from mixedlm_ext.parallel import import_tqdm
+from mixedlm_ext.errors import DataError
+from mixedlm_ext.parallel import import_tqdm, workers_in_words
+from mixedlm_ext.sources.dask import START_AGAIN
 
 __all__ = ["compute"]
 
@@ -28,7 +30,18 @@ def compute(wanted: Sequence[Any], own: Sequence[Any], progress: bool, what: str
         Show a bar (tqdm).
     what : str
         What the tasks do, before the bar.
+
+    Raises
+    ------
+    DataError
+        If the workers are lost, not one of them but all that try.
     """
+    with workers_in_words(DataError, START_AGAIN):
+        return _computed(wanted, own, progress, what)
+
+
+def _computed(wanted: Sequence[Any], own: Sequence[Any], progress: bool, what: str) -> list[Any]:
+    """Compute, with a bar or without."""
     dask: Any = importlib.import_module("dask")
     if not progress:
         return list(dask.compute(*wanted))

@@ -7,9 +7,16 @@ from typing import Any
 
 import pandas as pd
 
+from mixedlm_ext.errors import DataError
+from mixedlm_ext.parallel import workers_in_words
 from mixedlm_ext.sources.base import Source
 
-__all__ = ["DaskFrame", "Partition"]
+__all__ = ["START_AGAIN", "DaskFrame", "Partition"]
+
+START_AGAIN = (
+    "A partition may take more memory than a worker has, or the cluster was closed. Start it again "
+    "and repeat the call, with smaller partitions: frame.repartition(npartitions=...)."
+)
 
 
 class DaskFrame(Source):
@@ -34,7 +41,9 @@ class DaskFrame(Source):
     def read(self, columns: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
         """Yield the partitions."""
         for i, part in enumerate(self.partitions(columns), start=1):
-            yield f"partition {i}", part.compute()
+            with workers_in_words(DataError, START_AGAIN):
+                frame = part.compute()
+            yield f"partition {i}", frame
 
 
 class Partition(Source):

@@ -227,6 +227,13 @@ class Structure(ABC):
         """Return how far two columns are apart, where a range stands for their correlation."""
         return None
 
+    def told(self, correlations: Array, pair: tuple[int, int]) -> Array:
+        """Return the correlation of a pair of columns (...), for correlations (..., k, k).
+
+        They are nan where a variance is zero; other pairs may have the same parameter then.
+        """
+        return np.asarray(correlations[..., pair[0], pair[1]])
+
     @abstractmethod
     def correlations(self, columns: Sequence[str]) -> list[tuple[str, tuple[int, int]]]:
         """Name the correlations that are parameters, each with a pair of columns that has it."""

@@ -330,6 +330,23 @@ class CorrelatedStructure(Structure):
         """Name ρ, which the first two columns have."""
         return [("rho", (0, 1))]
 
+    def told(self, correlations: Array, pair: tuple[int, int]) -> Array:
+        """Return the correlation of a pair, by others that have the same where it has none."""
+        own = super().told(correlations, pair)
+        if not np.isnan(own).any():
+            return own
+        rows, columns = self._alike(pair)
+        others = correlations[..., rows, columns]
+        known = np.isfinite(others)
+        with np.errstate(invalid="ignore"):
+            mean = np.where(known, others, 0.0).sum(axis=-1) / known.sum(axis=-1)
+        return np.where(np.isnan(own), mean, own)
+
+    def _alike(self, pair: tuple[int, int]) -> tuple[Index, Index]:
+        """Return the pairs of columns that have the same correlation: those as far apart."""
+        rows, columns = np.nonzero(np.triu(self._apart == self._apart[pair], 1))
+        return rows, columns
+
 
 def mean_known(correlations: Array) -> Array:
     """Return the mean of the correlations that are known, (1,); 0 if none is."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mixedlm_ext.structures.correlated import CorrelatedStructure, mean_known
 
 Array = NDArray[np.float64]
+Index = NDArray[np.intp]
 
 __all__ = ["CompoundSymmetry"]
 
@@ -37,6 +38,10 @@ class CompoundSymmetry(CorrelatedStructure):
     def correlation_curvature(self, rho: Array, F: Array) -> Array:
         """Return zero: C is linear in ρ."""
         return np.zeros((1, 1))
+
+    def _alike(self, pair: tuple[int, int]) -> tuple[Index, Index]:
+        """Return all pairs."""
+        return np.triu_indices(self.k, 1)
 
     def rho_of(self, C: Array) -> Array:
         """Return the mean correlation."""

@@ -163,6 +163,20 @@ class Exponential(CorrelatedStructure):
         alike = all(name.startswith(f"{word}[") for name in columns)
         return (word,) if self.one_variance and alike else super().variances(columns)
 
+    def told(self, correlations: Array, pair: tuple[int, int]) -> Array:
+        """Return the correlation of a pair, where it has none by the range that others tell."""
+        own = correlations[..., pair[0], pair[1]]
+        if not np.isnan(own).any():
+            return np.asarray(own)
+        rows, columns = np.triu_indices(self.k, 1)
+        distance = self.positions.distances[rows, columns]
+        order = np.argsort(distance, kind="stable")
+        others = correlations[..., rows[order], columns[order]]
+        at = np.isfinite(others).argmax(axis=-1)  # the nearest
+        nearest = np.take_along_axis(others, at[..., None], axis=-1)[..., 0]
+        power = self.positions.distances[pair] / distance[order][at]
+        return np.where(np.isnan(own), nearest**power, own)
+
     def pair_distance(self, pair: tuple[int, int]) -> float:
         """Return how far two columns are apart."""
         return float(self.positions.distances[pair])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
+from scipy.spatial.distance import cdist, pdist
 
 from mixedlm_ext.caching import cached_property
 
@@ -16,12 +16,18 @@ __all__ = ["Positions", "range_of_correlation"]
 
 _CLOSE = 0.01
 """Share of the median distance from which on two positions tell the range with all digits."""
+_ROUNDING = 8 * np.finfo(float).eps
+"""Distance of a correlation from one that is none."""
 
 
 def range_of_correlation(correlation: Array, distance: float) -> Array:
-    """Return the range by which correlations r = exp(-distance/range) fall; 0 for r = 0."""
-    with np.errstate(divide="ignore"):
-        return np.asarray(distance / -np.log(correlation))
+    """Return the range by which correlations r = exp(-distance/range) fall; 0 for r = 0.
+
+    It is infinite where r is one but for the rounding of what it was computed from.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.asarray(distance / -np.log(correlation))
+    return np.where(correlation > 1.0 - _ROUNDING, np.inf, found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +48,7 @@ class Positions:
     @classmethod
     def of(cls, coordinates: Array) -> Positions:
         """Measure in the median distance."""
-        apart = cdist(coordinates, coordinates)[np.triu_indices(len(coordinates), 1)]
+        apart = pdist(coordinates)
         return cls(coordinates, float(np.median(apart)) if len(apart) else 1.0)
 
     @classmethod

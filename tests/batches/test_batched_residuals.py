@@ -15,6 +15,8 @@ from numpy.testing import assert_allclose
 
 from mixedlm_ext import MixedLM, MixedLMResults
 from mixedlm_ext.criteria.linear import criterion_of
+from mixedlm_ext.design.elsewhere import Elsewhere
+from mixedlm_ext.errors import RowsRemovedError
 from mixedlm_ext.products.residual_short import ShortSums
 from mixedlm_ext.sources import Source
 
@@ -353,3 +355,30 @@ def test_a_pickle_has_the_sums(fits: Pair) -> None:
     again = pickle.loads(pickle.dumps(fits[0]))
     assert again.objective == fits[0].objective
     assert_allclose(again.refit_ml().objective, fits[1].refit_ml().objective, rtol=1e-10)
+
+
+def test_without_rows_the_sums_are_left() -> None:
+    """Residuals keep their structure in further fits."""
+    result = MixedLM.from_formula("y ~ x + (1 | item)", cut(DATA, 31), variance="sex").fit()
+    ml = result.refit_ml().objective
+    result.remove_data()
+    assert_allclose(result.model.fit().objective, result.objective, rtol=1e-12)
+    assert_allclose(result.refit_ml().objective, ml, rtol=1e-12)
+
+
+def test_what_needs_no_rows(monkeypatch: pytest.MonkeyPatch, fits: Pair) -> None:
+    """Sums are enough for intervals of variances and for new rows, however many rows there are."""
+    monkeypatch.setattr(Elsewhere, "gathered", lambda *_: None)
+    limits = [r.profile("theta").conf_int() for r in fits]
+    pd.testing.assert_frame_equal(*limits, rtol=1e-4, atol=1e-5)
+    tables = [r.get_prediction(DATA.iloc[:9]).summary_frame() for r in fits]
+    pd.testing.assert_frame_equal(*tables, rtol=1e-5)
+    found = fits[0]
+    for needy in (
+        lambda: found.profile("x"),
+        lambda: found.with_ddf("kenward-roger"),
+        lambda: found.residuals("whitened"),
+        lambda: found.simulate(),
+    ):
+        with pytest.raises(RowsRemovedError, match="read in batches from what a function returns"):
+            needy()

@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose
 
 from mixedlm_ext import pedigree
 from mixedlm_ext.design.known import KnownMatrix
-from mixedlm_ext.errors import DesignError
+from mixedlm_ext.errors import DesignError, DesignWarning
 
 Array = np.ndarray
 
@@ -129,3 +129,29 @@ def test_a_long_line_of_selfing_has_inbreeding_near_one() -> None:
     assert_allclose(known.diagonal - 1.0, 1.0 - 0.5 ** np.arange(30), atol=1e-14)
     with pytest.raises(DesignError, match="wholly inbred parents and is their copy"):
         pedigree(line(400), "id", "sire", "dam")
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [" ", "nan", "NaN", "None", "null", "*", "-", "?", "unknown", "Unknown", "0.0", "<NA>"],
+)
+def test_texts_for_an_unknown_parent(unknown: str) -> None:
+    """One founder in the place of all unknown parents would make half of the animals relatives."""
+    sires, dams = [unknown, unknown, "a", "a"], [unknown, unknown, "b", unknown]
+    lines = {"id": list("abcd"), "sire": sires, "dam": dams}
+    found = pedigree(pd.DataFrame(lines), "id", "sire", "dam")
+    assert list(found.labels) == list("abcd")
+    assert_allclose(relationships(found), tabular([(-1, -1), (-1, -1), (0, 1), (0, -1)]))
+
+
+def test_an_animal_may_have_such_a_name() -> None:
+    lines = {"id": ["?", "b", "c"], "sire": [None, None, "?"], "dam": [None, None, "b"]}
+    found = pedigree(pd.DataFrame(lines), "id", "sire", "dam")
+    assert_allclose(relationships(found)[:, 0], [1.0, 0.0, 0.5])
+
+
+@pytest.mark.parametrize("unknown", [-1, -9.0])
+def test_a_number_for_unknown_parents_is_warned_of(unknown: float) -> None:
+    lines = {"id": [1, 2, 3], "sire": [unknown, unknown, 1], "dam": [unknown, unknown, 2]}
+    with pytest.warns(DesignWarning, match=r"-\d has no line .* as sire and as dam: it is taken"):
+        pedigree(pd.DataFrame(lines), "id", "sire", "dam")

@@ -261,6 +261,28 @@ def test_bootstrap_agrees_with_wald(cbpp: Any) -> None:
     pd.testing.assert_frame_equal(limits, cbpp.bootstrap(20, rng=1).conf_int(0.1))
 
 
+def test_refit_to_two_columns() -> None:
+    """lme4 1.1-31's refit() takes them, too."""
+    data = table("cbpp").assign(healthy=lambda d: d["size"] - d["incidence"])
+    data.loc[4, "period"] = np.nan
+    formula = "incidence + healthy ~ period + (1 | herd)"
+    result = MixedGLM.from_formula(formula, data, family=F.Binomial()).fit()
+    wanted = result.refit(1.0 - result.model.design.y)
+    columns = data[["healthy", "incidence"]]
+    used = columns.drop(index=4)
+    for both in (columns, used, columns.to_numpy(), used.to_numpy(), columns.iloc[::-1]):
+        assert_allclose(result.refit(both).params, wanted.params, atol=1e-8)
+    with pytest.raises(DesignError, match=r"row 7 has 38 successes and failures, and 22 trials"):
+        more = used.astype(float)
+        more.loc[7, "healthy"] += 16.0
+        result.refit(more)
+    with pytest.raises(DesignError, match="no whole number"):
+        result.refit(used / 3.0)
+    poisson = MixedGLM.from_formula("incidence ~ period + (1 | herd)", data, F.Poisson()).fit()
+    with pytest.raises(DesignError, match="has one column"):
+        poisson.refit(used)
+
+
 def test_influence_by_refits(cbpp: Any) -> None:
     found = cbpp.influence()
     data = table("cbpp")

@@ -74,6 +74,22 @@ def test_variances_of_counts() -> None:
     assert negative.icc("delta").iloc[0, 0] == pytest.approx(own / (own + c))
 
 
+def test_counts_with_the_root_link() -> None:
+    """A quarter, times 1 + λ alpha (Nakagawa et al. 2017); the variance of the root of a count."""
+    epil = table("epil")
+    formula = "y ~ lbase + trt + (1 | subject)"
+    poisson = quiet(formula, epil, F.Poisson(L.Sqrt()))
+    own = poisson.vcomp.iloc[0]
+    assert poisson.icc().iloc[0, 0] == pytest.approx(own / (own + 0.25), rel=1e-12)
+    fixed = np.var(poisson.model.exog @ poisson.params.to_numpy(), ddof=1)
+    assert poisson.r2().iloc[0, 0] == pytest.approx(fixed / (fixed + own + 0.25), rel=1e-12)
+    negative = quiet(formula, epil, F.NegativeBinomial(L.Sqrt(), alpha=1.0))
+    own = negative.vcomp.iloc[0]
+    eta = negative.model.exog @ negative.params.to_numpy()
+    rest = 0.25 * (1.0 + (np.mean(eta**2) + own) * negative.family.alpha)
+    assert negative.icc().iloc[0, 0] == pytest.approx(own / (own + rest), rel=1e-12)
+
+
 def test_an_effect_of_each_row_is_overdispersion() -> None:
     data = datasets.cbpp.load_pandas().data.assign(obs=np.arange(56))
     formula = "incidence / size ~ period + (1 | herd) + (1 | obs)"

@@ -47,9 +47,29 @@ def test_two_columns_stay_two_columns(data: pd.DataFrame) -> None:
     small = result.update("~ . - period")
     assert small.llf == pytest.approx(wanted.llf, abs=1e-8)
     assert small.model.endog_names == "incidence + healthy"
+    assert small.model.formula_full == "incidence + healthy ~ 1 + (1 | herd)"
     assert result.compare(small)["df"].iloc[1] == 3.0
     some = data[data["herd"] != "1"]
     assert result.update(data=some).nobs == len(some)
+
+
+@pytest.mark.parametrize("response", ["incidence + healthy", "incidence > 2", "ill"])
+@pytest.mark.filterwarnings("ignore:The estimated covariance")
+def test_the_formula_is_as_the_user_wrote_it(data: pd.DataFrame, response: str) -> None:
+    """Wherever it is shown, though the response that is evaluated is a number made of it."""
+    text = f"{response} ~ size + (1 | herd)"
+    data["ill"] = data["incidence"] > 1
+    result = fit(text, data, F.Binomial())
+    assert (result.model.formula, result.model.formula_full) == (f"{response} ~ size", text)
+    assert result.model.data.formula == f"{response} ~ size"
+    assert f"Binomial, {text}, 56" in repr(result.model)
+    assert f"{text}, 56" in result.model._repr_html_().replace("&gt;", ">")
+    small = result.update("~ . - size")
+    assert small.model.formula_full == f"{response} ~ 1 + (1 | herd)"
+    assert list(result.compare(small).index) == [small.model.formula_full, text]
+    assert result.step(alpha_fixed=1.0, alpha_random=1.0).formula == text
+    assert result.to_predictor().formula == text
+    assert small.update("~ . + size").llf == pytest.approx(result.llf, abs=1e-8)
 
 
 def test_weights_go_with_the_rows(data: pd.DataFrame) -> None:

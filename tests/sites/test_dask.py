@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from numpy.testing import assert_allclose
 
 from mixedlm_ext import MixedLM, datasets
 from mixedlm_ext.design.elsewhere import Elsewhere
-from mixedlm_ext.errors import DesignError, RowsRemovedError
+from mixedlm_ext.errors import DataError, DesignError, FitError, RowsRemovedError
 
 dask = pytest.importorskip("dask")
 dd = pytest.importorskip("dask.dataframe")
@@ -48,6 +49,28 @@ def cluster() -> Iterator[Any]:
             distributed.Client(two) as client,
         ):
             yield client
+
+
+@pytest.mark.parametrize(
+    "given_",
+    [
+        {"variance": "f", "weights": "w"},
+        {"correlation": "cs(1 | g)"},
+        {"correlation": "ar1(row | k)"},
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("here")
+def test_residual_structures_across_partitions(given_: dict[str, Any]) -> None:
+    data = batched.frame()
+    found = outcome("y ~ x + (1 | i)", dd.from_pandas(data, npartitions=5, sort=False), **given_)
+    expected = outcome("y ~ x + (1 | i)", data, **given_)
+    assert_same(found, expected, 1e-5 if "ar1" in str(given_) else 1e-8)
+    one, two = found.result, expected.result
+    assert one is not None and two is not None
+    predicted = one.predict(dd.from_pandas(data, npartitions=3, sort=False)).compute()
+    assert_allclose(predicted, two.predict(data), rtol=1e-8)
+    assert_allclose(one.resid, two.resid, atol=1e-5)
 
 
 CASES: list[tuple[str, str, dict[str, Any]]] = [
@@ -212,3 +235,49 @@ def test_joblib_runs_on_the_workers(cluster: Any) -> None:
     with joblib.parallel_config(backend="dask"):
         for one, two in zip(numbers(2), expected):
             assert_allclose(one, two, rtol=1e-9)
+
+
+@pytest.fixture
+def short() -> Iterator[Any]:
+    """A cluster for one test, which may close it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with (
+            dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+            distributed.LocalCluster(
+                n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+            ) as two,
+            distributed.Client(two),
+        ):
+            yield two
+
+
+def ending(part: pd.DataFrame) -> pd.DataFrame:
+    os._exit(1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("progress", [False, True])
+def test_workers_that_all_die(short: Any, progress: bool) -> None:
+    data = batched.frame()
+    frame = dd.from_pandas(data, npartitions=4).map_partitions(ending, meta=data.iloc[:0])
+    with pytest.raises(DataError, match=r"workers were lost .*KilledWorker.*smaller partitions"):
+        MixedLM.from_formula("y ~ x + (1 | g)", frame, progress=progress)
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_closed(short: Any) -> None:
+    """On the way, and before."""
+    result = MixedLM.from_formula(
+        "Reaction ~ Days + (Days | Subject)", batched.dataset("sleepstudy")
+    ).fit()
+    with joblib.parallel_config(backend="dask"):
+        result.bootstrap(20, rng=1, n_jobs=2)
+        threading.Timer(0.5, short.close).start()
+        with pytest.raises(FitError, match=r"workers( were lost)? .*n_jobs=1 runs in this"):
+            result.bootstrap(200_000, rng=1, n_jobs=2)
+        with pytest.raises(FitError, match=r"joblib's backend has no workers .* Start it again"):
+            result.bootstrap(20, rng=1, n_jobs=2)
+    frame = dd.from_pandas(batched.frame(), npartitions=2)
+    with pytest.raises(DataError, match="workers were lost"):
+        MixedLM.from_formula("y ~ x + (1 | g)", frame)

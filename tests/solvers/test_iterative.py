@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from dense_solver import DenseFactor
 from numpy.testing import assert_allclose
+from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from mixedlm_ext import MixedLM
 from mixedlm_ext.criteria.gaussian import GaussianCriterion
@@ -436,3 +437,18 @@ def test_conditional_standard_deviations(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(FitError, match="conditional variances of 297 random effects"):
         _ = again.random_effects_sd
     assert len(again.random_effects) == 2
+
+
+def test_where_its_iteration_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search that comes to where there is no criterion ends with a word of the other solver."""
+    rng = np.random.default_rng(5)
+    n, users, films = 3000, 300, 250
+    user = np.sort(rng.integers(0, users, n))
+    film = np.minimum(films - 1, user * films // users + rng.integers(0, 2, n))
+    y = rng.standard_normal(users)[user] + rng.standard_normal(films)[film]
+    data = pd.DataFrame({"user": user, "film": film, "y": y + 0.03 * rng.standard_normal(n)})
+    model = MixedLM.from_formula("y ~ 1 + (1 | user) + (1 | film)", data)
+    monkeypatch.setattr("mixedlm_ext.linalg.krylov.logarithms.__defaults__", (1e-8, 30))
+    with pytest.warns(ConvergenceWarning, match=r"did not converge.* fit with solver='exact'"):
+        assert not model.fit(solver="iterative").converged
+    assert model.fit(solver="exact").converged

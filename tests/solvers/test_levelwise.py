@@ -22,7 +22,7 @@ from mixedlm_ext.criteria.gaussian import GaussianCriterion
 from mixedlm_ext.criteria.levelwise import LevelwiseCriterion, by_levels
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.products.block_matrix import BlockMatrix
-from mixedlm_ext.products.supports import Diagonal, LevelSquares, squares_of_rows
+from mixedlm_ext.products.supports import Diagonal, LevelSquares, cells_of_rows
 from mixedlm_ext.search.pair_moments import pair_moments
 from mixedlm_ext.solvers.direct import DirectSolver
 from mixedlm_ext.solvers.levelwise import LevelwiseSolver
@@ -49,9 +49,9 @@ def numbers(seed: int, k: int = 20, levels: int = 6, ones: bool = False) -> Bloc
     columns: list[Array | None] = list((np.arange(k)[:, None] == place) * rng.uniform(0.5, 2, n))
     if ones:
         columns = [None, *columns]
-    squares = squares_of_rows(codes, columns, levels)
-    assert squares is not None
-    return BlockMatrix(((len(columns), levels),), Diagonal([squares]), {})
+    cells = cells_of_rows(codes, columns, levels)
+    assert cells is not None
+    return BlockMatrix(((len(columns), levels),), Diagonal([cells.squares]), {})
 
 
 def whole(A: BlockMatrix) -> BlockMatrix:
@@ -72,9 +72,12 @@ def test_squares_are_those_of_dense_columns(seed: int, ones: bool) -> None:
     columns: list[Array | None] = list(X.T)
     if ones:
         X, columns = np.column_stack([X, np.ones(n)]), [*columns, None]
-    squares = squares_of_rows(codes, columns, levels)
-    if squares is None:
+    cells = cells_of_rows(codes, columns, levels)
+    if cells is None:
         return
+    squares, y = cells.squares, rng.standard_normal(n)
+    by_level = [np.bincount(codes, own * y, levels) for own in X.T]
+    assert_allclose(cells.sums([X[:, 0], y])[:, 1], np.concatenate(by_level), atol=1e-12)
     expected = np.zeros((X.shape[1], X.shape[1], levels))
     for level in range(levels):
         own = X[codes == level]
@@ -87,8 +90,8 @@ def test_squares_are_those_of_dense_columns(seed: int, ones: bool) -> None:
 def test_a_few_columns_or_full_levels_are_left_alone() -> None:
     codes = np.arange(40) // 20
     one_each = list((np.arange(20)[:, None] == np.arange(40) % 20).astype(float))
-    assert squares_of_rows(codes, one_each, 2) is None  # all columns at each level
-    assert squares_of_rows(np.arange(40), one_each[:5], 40) is None
+    assert cells_of_rows(codes, one_each, 2) is None  # all columns at each level
+    assert cells_of_rows(np.arange(40), one_each[:5], 40) is None
 
 
 def test_numbers_keep_their_support() -> None:

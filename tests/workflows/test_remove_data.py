@@ -319,3 +319,30 @@ def test_a_transform_of_the_user() -> None:
     assert local is not None
     with pytest.raises(DesignError, match="could not be pickled with the model"):
         pickle.loads(pickle.dumps(r)).predict(load())
+
+
+@pytest.mark.parametrize("weights", [None, "x"])
+def test_fits_need_no_rows(weights: str | None) -> None:
+    """Cross-products are left; what rows would be asked was asked before."""
+    data = load()
+    data["x"] = np.abs(data["x"]) + 0.5
+    m = MixedLM.from_formula("Reaction ~ Days + (1 | Subject)", data, weights=weights)
+    r = quietly(m)
+    ml = r.refit_ml().objective
+    held = m.fit(fix={"Subject.Intercept": 20.0}).objective
+    r.remove_data()
+    assert r.model.fit().objective == r.objective
+    assert r.refit_ml().objective == ml
+    assert r.model.fit(fix={"Subject.Intercept": 20.0}).objective == held
+
+
+@pytest.mark.parametrize("given", [{}, {"fix": {"Subject.Intercept": 20.0}}, {"sigma": 30.0}])
+def test_fits_of_a_residual_structure_need_the_rows(given: dict[str, Any]) -> None:
+    """They would be those of residuals without one."""
+    m = MixedLM.from_formula("Reaction ~ Days + (1 | Subject)", load(), variance="Subject")
+    r = quietly(m)
+    r.remove_data()
+    with pytest.raises(FitError, match="with them the sums that its residual structure needs"):
+        r.model.fit(**given)
+    with pytest.raises(FitError, match="the data of the fit were removed"):
+        r.refit_ml()

@@ -252,7 +252,7 @@ def _names(results: Sequence[Compared]) -> list[str]:
     names = [
         result.name
         if isinstance(result, LinearModel)
-        else getattr(result.design.formula, "text", f"model {i + 1}") + _restricted(result)
+        else getattr(result.design.formula, "written", f"model {i + 1}") + _restricted(result)
         for i, result in enumerate(results)
     ]
     if len(set(names)) == len(names):

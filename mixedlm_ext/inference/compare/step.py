@@ -180,7 +180,7 @@ def eliminate(
     else:
         fixed = _with_order([], ways.fixed(fitted))
     assert fitted.design.formula is not None
-    return StepResults(fitted.result(), random, fixed, note, fitted.design.formula.text)
+    return StepResults(fitted.result(), random, fixed, note, fitted.design.formula.written)
 
 
 def _kept(fitted: Fitted, keep: Any) -> list[str]:

@@ -101,8 +101,26 @@ def _normal() -> _Inverse:
     )
 
 
+def _fisher() -> _Inverse:
+    """Return the inverse of Fisher's z."""
+
+    def spread(t: Array) -> Array:
+        return np.asarray(1.0 / np.cosh(t) ** 2)
+
+    return _Inverse(
+        (
+            np.tanh,
+            spread,
+            lambda t: -2.0 * np.tanh(t) * spread(t),
+            lambda t: spread(t) * (4.0 - 6.0 * spread(t)),
+        )
+    )
+
+
 SAME = _Inverse((np.array, np.ones_like, np.zeros_like, np.zeros_like))
 _LOG1P = _Inverse((np.expm1, np.exp, np.exp, np.exp))
+_EXP = _Inverse((np.log, lambda t: 1.0 / t, lambda t: -1.0 / t**2, lambda t: 2.0 / t**3), 0.0)
+_HYPERBOLIC_SINE = _Inverse((np.sinh, np.cosh, np.sinh, np.cosh))
 _ARCSINE_ROOT = _Inverse(
     (
         lambda t: np.sin(t) ** 2,
@@ -117,8 +135,13 @@ _FUNCTIONS = {
     "log": _exponential(np.e), "log10": _exponential(10.0), "log2": _exponential(2.0),
     "log1p": _LOG1P, "sqrt": _power(2.0), "cbrt": _power(3.0), "reciprocal": _power(-1.0),
     "logit": _logistic(), "probit": _normal(), "ppf": _normal(), "ndtri": _normal(),
+    "exp": _EXP, "square": _power(0.5), "arcsinh": _HYPERBOLIC_SINE, "asinh": _HYPERBOLIC_SINE,
+    "arctanh": _fisher(), "atanh": _fisher(),
 }  # fmt: skip
-_KNOWN = "log, log2, log10, log1p, sqrt, cbrt, reciprocal, logit, probit, arcsin(sqrt()), powers"
+_KNOWN = (
+    "log, log2, log10, log1p, exp, sqrt, cbrt, square, reciprocal, logit, probit, arcsin(sqrt()), "
+    "arcsinh, arctanh, powers"
+)
 
 
 @dataclass(frozen=True)
@@ -263,12 +286,16 @@ def _transformation(
         if number is None or number == 0.0:
             return None
         return _reciprocal(number), node.right
-    if not isinstance(node, ast.Call) or len(node.args) != 1 or node.keywords:
+    if not isinstance(node, ast.Call) or node.keywords or not node.args:
         return None
     name, inside = _called(node), node.args[0]
+    if name == "power" and len(node.args) == 2:
+        return _transformation(ast.BinOp(inside, ast.Pow(), node.args[1]), constants)
+    if len(node.args) != 1:
+        return None
     if name in ("arcsin", "asin") and isinstance(inside, ast.Call) and _called(inside) == "sqrt":
         return _ARCSINE_ROOT, inside.args[0]
-    if name == "log" and (odds := _odds(inside)) is not None:
+    if name == "log" and (odds := _odds(inside, constants)) is not None:
         return _FUNCTIONS["logit"], odds
     return (_FUNCTIONS[name], inside) if name in _FUNCTIONS else None
 
@@ -279,15 +306,18 @@ def _called(node: ast.Call) -> str:
     return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
 
 
-def _odds(node: ast.expr) -> ast.expr | None:
-    """Return p of p / (1 - p)."""
+def _odds(node: ast.expr, constants: Mapping[str, Any]) -> ast.expr | None:
+    """Return p of p / (1 - p), y / c of y / (c - y)."""
     if not (isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)):
         return None
     rest = node.right
     if not (isinstance(rest, ast.BinOp) and isinstance(rest.op, ast.Sub)):
         return None
     same = ast.dump(rest.right) == ast.dump(node.left)
-    return node.left if same and _constant(rest.left, {}) == 1.0 else None
+    whole = _constant(rest.left, constants)
+    if not same or not whole:
+        return None
+    return node.left if whole == 1.0 else ast.BinOp(node.left, ast.Div(), rest.left)
 
 
 def _column(node: ast.expr) -> str | None:

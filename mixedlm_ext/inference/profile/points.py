@@ -89,7 +89,8 @@ def maximum(fit: Fit) -> Maximum:
 
 def _maximum_with_residuals(fit: Fit) -> Maximum:
     """Maximize the likelihood over the parameters of the residuals, too."""
-    require_rows(fit.design, "the profile of a model with a residual structure")
+    if fit.problem.residual is None:
+        require_rows(fit.design, "the profile of a model with a residual structure")
     model = ResidualModel(fit.design, fit.fixed_sigma)
     criterion = model.criterion()
     assert fit.z is not None

@@ -18,6 +18,7 @@ from mixedlm_ext.criteria.linear import criterion_of
 from mixedlm_ext.criteria.pls import Problem
 from mixedlm_ext.criteria.residual import ResidualCriterion, ResidualEvaluation
 from mixedlm_ext.design import Design
+from mixedlm_ext.design.removed import require_rows
 from mixedlm_ext.inference.parameters import RESIDUAL_KINDS, NaturalParameters, Parameter
 from mixedlm_ext.inference.profile.coordinates import (
     Coordinates,
@@ -47,7 +48,7 @@ class ResidualModel:
     Parameters
     ----------
     design : Design
-        With its rows.
+        With its rows, or with sums of them: then coefficients are not held.
     fixed_sigma : float or None
     """
 
@@ -66,6 +67,10 @@ class ResidualModel:
     def ends(self) -> Ends:
         """Ends of (θ, z)."""
         return self.criterion().space.domain
+
+    def require_rows(self) -> None:
+        """Say where the rows are if they are not here: coefficients are held by them."""
+        require_rows(self.design, "the profile of a coefficient beside a residual structure")
 
     def holding(self, j: int, value: float) -> ResidualModel:
         """Return the model with a coefficient of X held, as part of the offset."""
@@ -116,6 +121,7 @@ class BetaHeld:
     """A fixed effect, which becomes part of the offset; x is (θ, z)."""
 
     def __init__(self, model: ResidualModel, j: int) -> None:
+        model.require_rows()
         self._model, self._j = model, j
 
     def start(self, point: Array, sigma: float) -> Array:

@@ -49,7 +49,8 @@ def maximum_of(fit: Fit) -> Maximum:
         return maximum(fit)
     start, model, problem = fit.problem.covariance.standardize(fit.theta), None, fit.problem
     if fit.z is not None:
-        require_rows(fit.design, "the profile of a model with a residual structure")
+        if fit.problem.residual is None:
+            require_rows(fit.design, "the profile of a model with a residual structure")
         start, model = np.concatenate([start, fit.z]), ResidualModel(fit.design, fit.fixed_sigma)
         problem = model.problem
     criterion = _criterion(problem, fit.fixed_sigma, fit.restrictions, explicit=False)
@@ -119,6 +120,8 @@ class _BetaHeld:
     """A fixed effect: the restricted criterion for y - x_jt on the other columns of X."""
 
     def __init__(self, top: Maximum, restrictions: Restrictions, j: int) -> None:
+        if top.model is not None:
+            top.model.require_rows()
         self._removed = None if top.model is not None else ColumnRemoved(top.problem, j)
         self._top, self._restrictions, self._j = top, restrictions, j
 

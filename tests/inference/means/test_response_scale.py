@@ -104,6 +104,14 @@ def test_type_response(response: str) -> None:
         ("special.ndtri(p)", special.ndtr),
         ("np.arcsin(np.sqrt(p))", lambda e: np.sin(e) ** 2),
         ("np.log(Q('angle'))", np.exp),
+        ("np.arctanh(p)", np.tanh),
+        ("np.arcsinh(angle)", np.sinh),
+        ("np.exp(p)", np.log),
+        ("np.square(angle)", np.sqrt),
+        ("np.power(angle, 0.25)", lambda e: e**4),
+        ("np.power(angle, -1) + 2", lambda e: 1 / (e - 2)),
+        ("np.log(angle / (100 - angle))", lambda e: 100 * special.expit(e)),
+        ("np.log((angle - 5) / (95 - (angle - 5)))", lambda e: 5 + 95 * special.expit(e)),
         ("angle", lambda e: e),
         ("angle / 10 - 3", lambda e: 10 * (e + 3)),
     ],
@@ -136,6 +144,14 @@ def test_contrasts_of_logarithms_that_are_no_differences() -> None:
     assert_allclose(scaled.contrasts(), odds.contrasts(), rtol=1e-5)
 
 
+def test_the_inverse_of_the_exponential() -> None:
+    frame = fit(f"np.exp(p) ~ {RIGHT}", data()).emmeans("recipe", type="response").summary_frame()
+    # emmeans 1.8
+    assert_allclose(frame["mean"], [0.333501739, 0.319234149, 0.320328811], rtol=1e-7)
+    assert_allclose(frame["mean_se"], [0.0182722604, 0.0184330346, 0.0183701608], rtol=1e-6)
+    assert_allclose(frame["mean_ci_lower"], [0.295943036, 0.281314620, 0.282530408], rtol=1e-6)
+
+
 def test_bias_adjustment() -> None:
     result = fit(f"np.log(angle) ~ {RIGHT}", data())
     frame = result.emmeans("recipe", type="response", bias_adjust=0.25).summary_frame()
@@ -162,14 +178,26 @@ def test_bias_adjustment() -> None:
         result.emmeans("recipe", type="response", bias_adjust=True).summary_frame(),
         rtol=1e-5,
     )
-    for response, second in (("sqrt(angle)", 2.0), ("1 / angle", None), ("np.cbrt(angle)", None)):
+    for response, second in (
+        ("sqrt(angle)", 2.0), ("1 / angle", None), ("np.cbrt(angle)", None),
+        ("np.arctanh(p)", None), ("np.arcsinh(angle)", None), ("np.exp(p)", None),
+    ):  # fmt: skip
         result = fit(f"{response} ~ {RIGHT}", data())
         link = result.emmeans("recipe").summary_frame()["mean"]
         plain, adjusted = (
             result.emmeans("recipe", type="response", bias_adjust=b).summary_frame()["mean"]
             for b in (False, 0.01)
         )
-        bend = second or {"1 / angle": 2 / link**3, "np.cbrt(angle)": 6 * link}[response]
+        bend = (
+            second
+            or {
+                "1 / angle": 2 / link**3,
+                "np.cbrt(angle)": 6 * link,
+                "np.arctanh(p)": -2 * np.tanh(link) * (1 - np.tanh(link) ** 2),
+                "np.arcsinh(angle)": np.sinh(link),
+                "np.exp(p)": -1 / link**2,
+            }[response]
+        )
         assert_allclose(adjusted - plain, 0.5 * 0.01**2 * bend, rtol=1e-6)
     with pytest.raises(FitError, match="bias_adjust= belongs to type='response'"):
         result.emmeans("recipe", bias_adjust=True)
