@@ -2,16 +2,16 @@
 
 Before Python 3.12 that of `functools` holds one lock for all instances of a class while it
 computes. A process that forks while another of its threads computes then hands a lock to the child
-that nobody there ever releases, and fits of several threads wait for one another.
+that nobody there ever releases, and fits of several threads wait for one another. From 3.12 on it
+has none, and threads that compute at once each keep a value of their own.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-if TYPE_CHECKING or sys.version_info >= (3, 12):
+if TYPE_CHECKING:
     from functools import cached_property
 else:
 
