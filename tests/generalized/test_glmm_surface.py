@@ -83,7 +83,7 @@ def test_counts_with_the_root_link() -> None:
     assert poisson.icc().iloc[0, 0] == pytest.approx(own / (own + 0.25), rel=1e-12)
     fixed = np.var(poisson.model.exog @ poisson.params.to_numpy(), ddof=1)
     assert poisson.r2().iloc[0, 0] == pytest.approx(fixed / (fixed + own + 0.25), rel=1e-12)
-    negative = quiet(formula, epil, F.NegativeBinomial(L.Sqrt()))
+    negative = quiet(formula, epil, F.NegativeBinomial(L.Sqrt(), alpha=1.0))
     own = negative.vcomp.iloc[0]
     eta = negative.model.exog @ negative.params.to_numpy()
     rest = 0.25 * (1.0 + (np.mean(eta**2) + own) * negative.family.alpha)

@@ -22,6 +22,7 @@ from scipy import sparse
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.estimation.fit import Fit
+from mixedlm_ext.linalg.blas import matmul
 from mixedlm_ext.products.responses import columns_of_Z
 
 Array = NDArray[np.float64]
@@ -74,9 +75,9 @@ class Changes:
         self.scale = fit.sigma**2
         self.Phi = self.scale * fit.unscaled_cov
         self.ZVZ, self.ZVX, self.XVX = (part / self.scale for part in cross_products(fit))
-        self.ZPZ = self.ZVZ - self.ZVX @ self.Phi @ self.ZVX.T
-        self._B = [E @ self.ZVX for E in self._E]  #            E Z'Σ⁻¹X
-        self._EP = [E @ self.ZPZ for E in self._E]  #           E Z'PZ
+        self.ZPZ = self.ZVZ - matmul(self.ZVX @ self.Phi, self.ZVX.T)
+        self._B = [matmul(E, self.ZVX) for E in self._E]  #     E Z'Σ⁻¹X
+        self._EP = [matmul(E, self.ZPZ) for E in self._E]  #    E Z'PZ
         self._rows = [self._of_rows(Omega) for Omega in rows]
 
     # --- the rows ---------------------------------------------------------------------------------
