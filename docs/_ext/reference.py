@@ -58,9 +58,6 @@ CLASSES = {"Bootstrap", "Predictor", "RandomTerm"}
 INNER = {"Assembled", "Design", "Face", "Fit", "Fitted", "GeneralizedFit", "TermDesign"}
 """Records of the engine: CONTRIBUTING has them."""
 
-WITHOUT_METHODS = {"KnownMatrix"}
-"""Classes whose methods are for the package: users pass them on."""
-
 
 def write(app: Any) -> None:
     """Write all pages into the folder of the API."""
@@ -156,8 +153,7 @@ def objects_page(package: Any) -> str:
         path = f"{cls.__module__}.{name}"
         parts += [heading(name, "-"), f".. autoclass:: {path}()\n"]
         own = [n for n, value in vars(cls).items() if is_method(value) and not n.startswith("_")]
-        if name not in WITHOUT_METHODS:
-            parts += [f".. automethod:: {path}.{n}\n" for n in own if documented(cls, n)]
+        parts += [f".. automethod:: {path}.{n}\n" for n in own if documented(cls, n)]
     return "\n".join(parts)
 
 

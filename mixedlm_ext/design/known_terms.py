@@ -6,6 +6,8 @@ import builtins
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from mixedlm_ext.design.known import KnownMatrix
 from mixedlm_ext.design.messages import list_names
 from mixedlm_ext.design.pedigree import pedigree
@@ -106,6 +108,7 @@ class _Finder:
                 if spec.group_name not in self.given:
                     raise self._unknown(code, word, spec) from None
             else:
+                self._check_same(code, word, value, spec)
                 return self._matrix((code, spec), value, f"{word}={code}")
         if spec.group_name in self.given:
             return self._known(spec.group_name, f"cov[{spec.group_name!r}]", spec)
@@ -115,6 +118,22 @@ class _Finder:
             spec.group_span,
             f"Write gr({spec.group_name}, cov=A), or pass cov={{{spec.group_name!r}: A}}.",
         )
+
+    def _check_same(self, code: str, word: str, value: Any, spec: RandomTermSpec) -> None:
+        """Take a matrix that is named in the formula and given for its factor; refuse another."""
+        name = spec.group_name
+        if name not in self.given:
+            return
+        self.used.add(name)
+        given = self.given[name]
+        alike = isinstance(given, pd.DataFrame) and isinstance(value, pd.DataFrame)
+        if value is not given and not (alike and given.equals(value)):
+            raise FormulaError(
+                f"{word}={code} is one matrix for {name}, and cov[{name!r}] another",
+                self.formula.text,
+                spec.group_span,
+                f"Leave out one of them, or name it: cov={{{code!r}: matrix}}.",
+            )
 
     def _of_plain(self, spec: RandomTermSpec) -> KnownMatrix | None:
         """Return the matrix given for the factor of another term, if none names it."""

@@ -199,7 +199,9 @@ def _weights(
 
 
 def _column(given: Any, there: npt.NDArray[np.bool_], name: str, text: str) -> Floats:
-    """Return the weights of one member."""
+    """Return the weights of one member; a number is that of all rows."""
+    if isinstance(given, int | float | np.number) and not isinstance(given, bool):
+        given = np.where(there, float(given), 0.0)
     try:
         values = pd.to_numeric(pd.Series(np.asarray(given)), errors="raise").to_numpy(float)
     except (TypeError, ValueError):

@@ -146,7 +146,9 @@ def _members(
 
 
 def _weights(source: Source, tokens: Sequence[Token]) -> tuple[str, ...]:
-    """Return the expressions in ``[w1, w2]`` or ``(w1, w2)``."""
+    """Return the expressions in ``[w1, w2]`` or ``(w1, w2)``, or R's ``c(w1, w2)``."""
+    if tokens[0].text in ("c", "cbind") and len(tokens) > 1:
+        tokens = tokens[1:]
     closed = {"[": "]", "(": ")"}.get(tokens[0].text) == tokens[-1].text
     inner = _split(tokens[1:-1]) if closed else []
     if not inner or not all(inner):

@@ -29,6 +29,10 @@ _SCALES = (30.0, 1000.0)
 """Standard deviations in those of the noise that are tried beside moments, columns whitened."""
 _ALIKE = 0.6
 """Mean squared canonical correlation from which on two factors are nearly one."""
+_UNEVEN = 1e5
+"""Information about levels, that of one in that of another, from which on a few decide alone."""
+_FEW = 10
+"""Residual degrees of freedom below which chance alone may leave several minima."""
 _DEPENDENT = 0.8
 """Share of a column that the others of its block explain from which on they are confounded."""
 
@@ -148,6 +152,9 @@ def _candidates(criterion: AnyCriterion) -> list[Array]:
         ways = [(i, how) for i in blocks for how in (True, False)]
         out += [moments(problem, i, how, criterion.reml) for i, how in ways]
     out += _corners(problem)
+    if _may_be_decided_by_few(problem.cp):
+        scaled = problem.covariance.scaled
+        out += [scaled(problem.covariance.start(), by) for by in (LEAST_SD, *_SCALES)]
     kept: list[Array] = []
     for theta in out:
         if not any(np.allclose(theta, other, rtol=0.1) for other in kept):
@@ -200,14 +207,30 @@ def several_minima(problem: Problem) -> bool:
 
     It may where a random column has no fixed partner; where columns of one block are nearly
     dependent although their covariance is zero by the model; and where two factors are nearly one.
+    It may, too, where a few levels tell all there is about a variance as long as it is small, and
+    others about a larger one: their weights or numbers of rows are far apart.
     """
     cp = problem.cp
+    if _may_be_decided_by_few(cp):
+        return True
     for i in range(len(cp.shapes)):
         inside = (cp.block(cp.ZX, i).sum(axis=1) ** 2).sum(axis=1)
         apart = not cp.is_tied(i) and (inside < (1.0 - MISSING) * cp.A.squared_lengths(i)).any()
         if apart or _dependent(problem, i).any():
             return True
     return any(_nearly_one(cp, i, j) for i, j in cp.couplings if i != j)
+
+
+def _may_be_decided_by_few(cp: CrossProducts) -> bool:
+    """Say whether few rows, or levels of far more information than others, decide on θ."""
+    if cp.n - cp.p < _FEW and cp.n > cp.p + cp.q:  # else the likelihood may have no end
+        return True
+    for i in range(len(cp.shapes)):
+        sizes = cp.A.sizes(i)
+        least = sizes.min(initial=np.inf, where=sizes > 0)
+        if sizes.max(initial=0.0) > _UNEVEN * least:
+            return True
+    return False
 
 
 def _dependent(problem: Problem, i: int) -> NDArray[np.bool_]:

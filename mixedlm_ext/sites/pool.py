@@ -38,6 +38,10 @@ Codes = npt.NDArray[np.intp]
 
 _NOTHING = 1e-12
 """Eigenvalue, relative to the largest, up to which rows say nothing in a direction."""
+_NONE = 1e-14
+"""The same of a length that comes of rounding."""
+_GONE = 1e-8
+"""Share of a column's length up to which nothing but rounding is left of its square."""
 
 
 def pooled(sites: Sequence[SiteSums], names: Sequence[str]) -> SiteSums:
@@ -160,10 +164,25 @@ def _triangle(roots: Sequence[Floats]) -> Floats:
 
 
 def _downdated(whole: Floats, part: Floats) -> Floats:
-    """Return a root of what the inner products of a part leave of all."""
-    values, vectors = np.linalg.eigh(whole.T @ whole - part.T @ part)
-    kept = values > _NOTHING * max(float(values.max(initial=0.0)), 0.0)
-    return np.asarray(np.sqrt(values[kept])[:, None] * vectors[:, kept].T)
+    """Return a root of what the inner products of a part leave of all.
+
+    With R = USV' of all and K = R_1VS⁻¹ of the part, R'R - R_1'R_1 = VS(I - K'K)SV'. The difference
+    of the products themselves would lose the digits by which columns far from zero differ.
+    """
+    largest = np.abs(whole).max(axis=0, initial=0.0)
+    scale = np.where(largest > 0, largest, 1.0)
+    _, lengths, directions = np.linalg.svd(whole / scale, full_matrices=False)
+    longest = float(lengths.max(initial=0.0))
+    kept = lengths > _NONE * longest
+    lengths, directions = lengths[kept], directions[kept]
+    K = (part / scale) @ directions.T / lengths
+    values, vectors = np.linalg.eigh(np.eye(len(lengths)) - K.T @ K)
+    rounding = _NONE * longest / float(lengths.min(initial=np.inf))
+    left = values > max(_NOTHING, rounding)
+    root = np.sqrt(values[left])[:, None] * vectors[:, left].T
+    out = (root * lengths) @ directions * scale
+    out[:, np.linalg.norm(out, axis=0) <= _GONE * np.linalg.norm(whole, axis=0)] = 0.0
+    return np.asarray(out)
 
 
 def _layout(sites: Sequence[SiteSums], groups: Groups, roots: Sequence[Floats]) -> Layout:

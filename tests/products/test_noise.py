@@ -173,11 +173,14 @@ def test_residuals_correlated_within_levels(
     assert_allclose(problem.cp.layout.coefficients(found.pls.beta), beta, rtol=1e-10)
 
 
-# Where rows or the way they were given change hands as the user's arguments, and a quadrature.
+# Where rows or the way they were given change hands as the user's arguments, a quadrature, and the
+# weights of members.
 NO_NOISE = {
     "inference/compare/regression.py",
     "inference/means/multivariate_t.py",
+    "inference/profile/shares.py",
     "inference/update.py",
+    "prediction/member_term.py",
     "prediction/residual_rows.py",
     "products/noise.py",
     "simulation/new_rows.py",

@@ -253,3 +253,23 @@ def test_large_effects_that_moments_do_not_see() -> None:
     assert result.converged and result.optimization.evaluations <= 60
     assert_allclose(result.objective, best_of_many(model, reml=False, starts=20), atol=1e-5)
     assert result.objective < 21.1
+
+
+def test_weights_far_apart_leave_several_minima() -> None:
+    """Rows of small weight say that levels differ, where those of large weight know one level."""
+    levels = [10, 6, 1, 8, 8, 11, 6, 0, 8, 1, 1, 0]
+    data = pd.DataFrame(
+        {
+            "g": levels,
+            "x": [0, 1, 1, 0, 1, 1, 1, 0, 1, 0, 0, 1],
+            "y": [87.490914, 127.806192, 104.672133, -86.355021, -74.739620, -21.700816,
+                  -35.877456, -85.574655, -63.621243, 171.042178, 76.861622, -52.903469],
+            "w": [1e-6, 1e-5, 1e-5, 1e-6, 1e-2, 0.1, 1e-3, 1e5, 1e-6, 1.0, 1e-5, 1e4],
+        }
+    )  # fmt: skip
+    model = MixedLM.from_formula("y ~ x + (1 | g)", data, weights="w")
+    result = model.fit(reml=False)
+    grid = [model.objective([t], reml=False) for t in [0.0, *np.logspace(-3, 3, 40)]]
+    assert result.converged
+    assert result.objective <= min(grid) + 1e-6
+    assert min(grid) < grid[0] - 50

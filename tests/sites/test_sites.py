@@ -84,6 +84,26 @@ def test_a_site_withdraws() -> None:
     assert_same(pooled(left + sums[1]), batched.outcome(FORMULA, data))
 
 
+@pytest.mark.parametrize("given_", [{}, {"weights": "w"}, {"offset": "o"}])
+@pytest.mark.parametrize(
+    "formula",
+    ["y ~ x + (x | g)", "y ~ x * f + (1 | k)", "y ~ x + I(x**2) + (1 | g)", "y ~ x + x2 + (1 | g)"],
+)
+def test_a_site_withdraws_where_columns_are_far_from_zero(
+    formula: str, given_: dict[str, str]
+) -> None:
+    """x is about 2000 with a spread of one: its square has no digits of that to spare."""
+    data = batched.frame()
+    levels = {"f": list("abc")} if "f" in formula else {}
+    sums = [
+        summarize(formula, part, levels=levels, **given_)
+        for part in (data[:90], data[90:130], data[130:])
+    ]
+    left = combine(*sums) - sums[1]
+    rows = data.drop(index=data.index[90:130])
+    assert_same(pooled(left), batched.outcome(formula, rows, **given_))
+
+
 @settings(max_examples=12, deadline=None)
 @given(
     seed=st.integers(0, 99),

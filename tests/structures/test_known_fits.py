@@ -15,12 +15,13 @@ import numpy as np
 import oracle
 import pandas as pd
 import pytest
+import statsmodels.api as sm
 from numpy.testing import assert_allclose
 from places import DATA
 from scipy import sparse
 from simulation import quietly
 
-from mixedlm_ext import MixedLM, MixedLMResults, RandomTerm, pedigree
+from mixedlm_ext import MixedGLM, MixedLM, MixedLMResults, RandomTerm, pedigree
 from mixedlm_ext.design.known import KnownMatrix
 from mixedlm_ext.errors import DesignError, DesignWarning, FitError, FormulaError
 from mixedlm_ext.estimation.fit_warnings import warn_of_time
@@ -564,3 +565,40 @@ def test_a_fit_of_minutes_is_told_before_it_starts() -> None:
         slow = replace(problem, given=PriorSolver.of(problem.cp.A, priors, costs))
         with pytest.warns(DesignWarning, match=rf"will take about {words}. Leave animals out"):
             warn_of_time(made.design, slow)
+
+
+def kin_of_groups() -> tuple[pd.DataFrame, pd.DataFrame]:
+    rng = np.random.default_rng(1)
+    data = pd.DataFrame({"id": np.repeat(np.arange(12), 6)})
+    data["y"] = rng.normal(size=12)[data["id"]] + rng.normal(size=72)
+    data["count"] = rng.poisson(np.exp(0.3 * data["y"]))
+    return data, pd.DataFrame(np.eye(12) + 0.3 * np.eye(12, k=1) + 0.3 * np.eye(12, k=-1))
+
+
+@pytest.mark.parametrize("kind", [MixedLM, MixedGLM])
+@pytest.mark.parametrize("group", ["id", "gr(id)", "gr(id, cov=A)", "gr(id, cov=B)"])
+@pytest.mark.parametrize("key", ["id", "A", "B"])
+def test_a_matrix_goes_by_its_name_or_by_that_of_its_factor(
+    kind: Any, group: str, key: str
+) -> None:
+    """A is in scope, B is not."""
+    data, A = kin_of_groups()
+    response = "y" if kind is MixedLM else "count"
+    more = {} if kind is MixedLM else {"family": sm.families.Poisson()}
+
+    def fitted(group: str, cov: Any) -> float:
+        formula = f"{response} ~ 1 + (1 | {group})"
+        scope = {"A": A}
+        return quietly(kind.from_formula(formula, data, cov=cov, eval_env=scope, **more)).llf
+
+    if key != "id" and key not in group:
+        with pytest.raises((FormulaError, DesignError)):
+            fitted(group, {key: A})
+        return
+    assert_allclose(fitted(group, {key: A}), fitted("gr(id, cov=A)", None), rtol=1e-10)
+    if group == "gr(id, cov=A)" and key == "id":
+        assert_allclose(fitted(group, {key: A.copy()}), fitted(group, None), rtol=1e-10)
+        with pytest.raises(
+            FormulaError, match=r"cov=A is one matrix for id, and cov\['id'\] anoth"
+        ):
+            fitted(group, {key: 2.0 * A})

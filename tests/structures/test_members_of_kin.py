@@ -279,3 +279,16 @@ def test_what_is_wrong_is_said(group: str, error: type[Exception], message: str)
     few = scope()["A"].iloc[:20, :20]
     with pytest.raises(error, match=message):
         MixedLM.from_formula(f"y ~ x + (1 | {group})", frame(), eval_env={**scope(), "few": few})
+
+
+@pytest.mark.parametrize("written", ["[0.7, 0.3]", "(0.7, 0.3)", "c(0.7, 0.3)", "[7, 3 * 1]"])
+def test_weights_that_are_numbers(written: str) -> None:
+    """They are those of all rows whose member is there."""
+    data = frame()
+    there = data["s2"].notna()
+    columns = data.assign(p=np.where(there, 0.7, 1.0), r=np.where(there, 0.3, 0.0))
+    expected = quietly(MixedLM.from_formula("y ~ x + (1 | mm(s1, s2, weights=[p, r]))", columns))
+    result = quietly(MixedLM.from_formula(f"y ~ x + (1 | mm(s1, s2, weights={written}))", data))
+    assert_allclose(result.objective, expected.objective, atol=1e-8)
+    assert_allclose(result.predict(data), expected.fittedvalues, atol=1e-6)
+    assert_allclose(result.to_predictor().predict(data), expected.fittedvalues, atol=1e-6)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import optimize
 from statsmodels.genmod.generalized_linear_model import GLM, GLMResults
 
+from mixedlm_ext.errors import FitError
 from mixedlm_ext.families.choose import check_family, extra_of, likelihood_of
 from mixedlm_ext.families.conditional import Conditional
 from mixedlm_ext.families.prior import PriorWeights
@@ -28,8 +29,13 @@ def as_generalized_model(results: Any) -> LinearModel | None:
     dispersion of maximum likelihood, where statsmodels' `llf` has Pearson's.
     """
     model: Any = getattr(results, "model", None)
-    if type(model) is not GLM or type(results) is not GLMResults or hasattr(results, "k_constr"):
+    if type(model) is not GLM or type(results) is not GLMResults:
         return None
+    if hasattr(results, "k_constr"):
+        raise FitError(
+            "the coefficients of this GLM are restricted, by fit_constrained(). Compare one of "
+            "GLM.fit(): a known coefficient times its column goes into offset= of both models."
+        )
     check_has_data(model)
     check_family(model.family)
     X = np.asarray(model.exog, dtype=np.float64)

@@ -167,6 +167,12 @@ def test_without_a_mixed_model(cbpp: pd.DataFrame) -> None:
         anova(small)
     with pytest.raises(FitError, match="none of the models is a mixed model"):
         anova(small, small)
+    large = mixed("incidence + healthy ~ period + (1 | herd)", cbpp, F.Binomial())
+    model = smf.glm("incidence + healthy ~ period", cbpp, family=F.Binomial())
+    with pytest.raises(FitError, match=r"restricted, by fit_constrained\(\)"):
+        anova(large, model.fit_constrained("Intercept = 0"))
+    with pytest.raises(FitError, match="neither the result of a mixed model"):
+        anova(large, model.fit_regularized(alpha=0.1))
     with pytest.raises(FitError, match="is not available for mixed models"):
         anova(small, flat("size ~ period", cbpp, F.Tweedie(LOG())))
 
