@@ -60,5 +60,6 @@ def test_where_rounding_ends_the_search() -> None:
     y = 10.0 + 3.0 * (rng.normal(size=(30, 8)) @ root.T)
     data = pd.DataFrame({"id": np.repeat(np.arange(30), 8), "week": np.tile(weeks, 30)})
     model = MixedLM.from_formula(f"y ~ week + {TERMS['ar1'][0]}", data.assign(y=y.ravel()))
-    with pytest.warns(ConvergenceWarning, match=r"(rounding hides|levels off).*correlation='ar1\(time"):
+    told = r"(rounding hides|levels off).*correlation='ar1\(time"
+    with pytest.warns(ConvergenceWarning, match=told):
         model.fit(fix={"id.rho": 0.5})
