@@ -122,7 +122,7 @@ def judge(
         if open_terms:
             message += "; it is the same for other covariances of some random effects"
     else:
-        verdict, message = _failure(log, noise, step)
+        verdict, message = _failure(criterion, log, noise, step)
     covariance = criterion.space
     return Optimization(
         method=method,
@@ -137,6 +137,10 @@ def judge(
     )
 
 
+_OF_RESIDUALS = {"ar1": "ar1(time | group)", "exp": "car1(time | group)", "cs": "cs(1 | group)"}
+"""The correlation of residuals that says what a structure of random effects does."""
+
+
 def counted(evaluations: int) -> str:
     """Return a number of evaluations in words."""
     return f"{evaluations} evaluation{'' if evaluations == 1 else 's'}"
@@ -147,7 +151,7 @@ def _promise(step: Step) -> str:
     return f"the last Newton step promised to lower the criterion by {step.decrease:.1e}"
 
 
-def _failure(log: Log, noise: float, step: Step) -> tuple[str, str]:
+def _failure(criterion: AnyCriterion, log: Log, noise: float, step: Step) -> tuple[str, str]:
     """Return verdict and message for a search that did not end at a minimum."""
     if log.out_of_time:
         return "time limit", (
@@ -158,6 +162,12 @@ def _failure(log: Log, noise: float, step: Step) -> tuple[str, str]:
         return "saddle point", (
             f"the Hessian has a negative eigenvalue ({step.curvature:.3g}): the criterion "
             f"can still decrease. {_another_start(log)}"
+        )
+    cp = criterion.problem.cp
+    if noise > _HIDDEN and criterion.problem.covariance.shaped and cp.n <= cp.p + cp.q:
+        return "rounding", (
+            f"rounding hides the last digits of the criterion (about {noise:.1g}), as the residual "
+            f"variance goes to zero: {_takes_over(criterion)}"
         )
     if noise > _HIDDEN:
         return "rounding", (
@@ -240,14 +250,30 @@ def _stands_for_residuals(criterion: AnyCriterion, e: AnyEvaluation, log: Log) -
     far = log.evaluate(criterion, criterion.space.scaled(e.theta, 10.0))
     if far is not None and far.value >= e.value + _LEVEL:
         return ""
-    shaped = criterion.problem.covariance.shaped
-    names = ", ".join(dict.fromkeys(repr(s.term.structure.name) for s in shaped))
     return (
-        "the criterion only levels off as the residual variance goes to zero: random effects of "
-        f"structure {names} can stand for the residuals, as where there is one row for each level "
-        "and column, so that their variances and that of the residual are not told apart. Take a "
-        "structure of fewer parameters, such as hom=True or ar1, or pass sigma= if the residual "
-        "standard deviation is known."
+        "the criterion only levels off as the residual variance goes to zero: "
+        f"{_takes_over(criterion)}"
+    )
+
+
+def _takes_over(criterion: AnyCriterion) -> str:
+    """Say that random effects are the residuals, and how that model is written."""
+    words = [s.term.structure for s in criterion.problem.covariance.shaped]
+    names = ", ".join(dict.fromkeys(repr(structure.name) for structure in words))
+    ways = dict.fromkeys(_OF_RESIDUALS[s.word] for s in words if s.word in _OF_RESIDUALS)
+    told = (
+        f"random effects of structure {names} can stand for the residuals, as where there is one "
+        "row for each level and column, and the data show no other residual beside them. "
+    )
+    if not ways:
+        return told + (
+            "Take a structure of fewer parameters, or pass sigma= if the residual standard "
+            "deviation is known."
+        )
+    return told + (
+        "The model in which they are the residuals, whose likelihood is that of this limit, has "
+        f"{' or '.join(f'correlation={way!r}' for way in ways)} in place of the term, of the same "
+        "time and group; sigma= is for a residual standard deviation that is known."
     )
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from mixedlm_ext import MixedLM, MixedLMResults
+from mixedlm_ext.batches.residual_sums import _SameGroups
 from mixedlm_ext.criteria.linear import criterion_of
 from mixedlm_ext.design.elsewhere import Elsewhere
 from mixedlm_ext.errors import RowsRemovedError
@@ -382,3 +383,22 @@ def test_what_needs_no_rows(monkeypatch: pytest.MonkeyPatch, fits: Pair) -> None
     ):
         with pytest.raises(RowsRemovedError, match="read in batches from what a function returns"):
             needy()
+
+
+def test_groups_come_in_any_order_of_their_labels() -> None:
+    """The rows of each are counted by its place among the levels, not by when it came."""
+    data = DATA.assign(label=[f"s{40 - g}" for g in DATA["g"]])
+    given_ = {"correlation": "cs(1 | label)"}
+    formula = "y ~ x + (1 | item)"
+    assert_same(outcome(formula, cut(data, 13), **given_), outcome(formula, data, **given_))
+
+
+def test_columns_that_are_indicators_in_some_batches_only() -> None:
+    """One that was 1 where the others are 0 does not leave them indicators of everything."""
+    codes = np.array([0, 1])
+    for last, expected in (([0.0, 1.0, 0.0], [1.0, 1.0, 1.0]), ([0.0, 1.0, 7.0], None)):
+        same = _SameGroups(2, 2)
+        same.see(np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), codes, codes)
+        same.see(np.array([last, [0.0, 1.0, 0.0]]), codes, codes)
+        found = same.ones()
+        assert (None if found is None else found.tolist()) == expected

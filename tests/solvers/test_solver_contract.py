@@ -150,11 +150,11 @@ def templates_of(A: BlockMatrix, kind: str) -> list[Array]:
 kinds = st.sampled_from(["ordinary", "large", "zero", "first zero", "corner zero"])
 
 
-def close(found: Any, expected: Any, scale: float | None = None, room: float = 1.0) -> None:
+def close(found: Any, expected: Any, scale: float | None = None, share: float = 1e-8) -> None:
     """Agreement relative to the largest entry, or to what was subtracted to get there."""
     size = float(np.max(np.abs(expected), initial=0.0)) if scale is None else scale
     assert np.shape(found) == np.shape(expected)
-    assert_allclose(found, expected, rtol=0, atol=room * 1e-8 * max(size, 1e-6))
+    assert_allclose(found, expected, rtol=0, atol=share * max(size, 1e-6))
 
 
 def room_of(factor: FactorProtocol, templates: list[Array]) -> float:
@@ -173,11 +173,12 @@ def check(factor: FactorProtocol, A: BlockMatrix, templates: list[Array]) -> Non
     dense = DenseFactor(A, templates)
     room = room_of(factor, templates)
 
-    def near(found: Any, expected: Any, scale: float | None = None) -> None:
-        close(found, expected, scale, room)
-
     # two times the digits that the condition costs: the complement is a difference, and is scaled
     lost = 0.2 * np.finfo(float).eps * dense.condition**2 if room > 1.0 else 0.0
+
+    def near(found: Any, expected: Any, scale: float | None = None) -> None:
+        close(found, expected, scale, room * 1e-8 + lost)
+
     assert_allclose(factor.logdet, dense.logdet, rtol=room * 1e-10, atol=1e-9 + lost)
     assert [np.shape(T) for T in factor.templates] == [(k, k) for k, _ in A.shapes]
     assert all((one == two).all() for one, two in zip(factor.templates, templates))
