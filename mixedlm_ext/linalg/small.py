@@ -11,9 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-Array = NDArray[np.float64]
+from mixedlm_ext.linalg.blas import matmul
 
-__all__ = ["cholesky", "congruence", "large_directions", "product", "solve_lower"]
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+__all__ = [
+    "at_entries",
+    "cholesky",
+    "congruence",
+    "large_directions",
+    "product",
+    "solve_lower",
+    "times_each",
+]
 
 
 _LARGE = 24
@@ -75,6 +86,37 @@ def product(A: Array, B: Array) -> Array:
         out = np.matmul(A.transpose(2, 0, 1), B.transpose(2, 0, 1))
         return np.ascontiguousarray(out.transpose(1, 2, 0))
     return np.einsum("akl,kcl->acl", A, B)
+
+
+def at_entries(A: Array, C: Array, rows: Index, indptr: Index) -> Array:
+    """Return A_lc for every column c of `C` (k, entries), l its level.
+
+    Parameters
+    ----------
+    A : ndarray (k, k, levels)
+    C : ndarray (k, entries)
+    rows : ndarray (entries,)
+        The level of each column of C, in order.
+    indptr : ndarray (levels + 1,)
+        Where the columns of each level begin.
+    """
+    if len(A) == 1:
+        return np.asarray(A[0][:, rows] * C)
+    if len(A) < _LARGE:
+        return product(A[:, :, rows], C[:, None, :])[:, 0]
+    by_level = np.ascontiguousarray(A.transpose(2, 0, 1))
+    out = np.empty(C.shape)
+    for matrix, start, stop in zip(by_level, indptr[:-1], indptr[1:], strict=True):
+        if start < stop:
+            out[:, start:stop] = matmul(matrix, C[:, start:stop])
+    return out
+
+
+def times_each(A: Array, B: Array) -> Array:
+    """Return A_lB_l for every level; `A` is (k, k, levels), `B` and the product (k, levels, c)."""
+    if len(A) < _LARGE:
+        return np.einsum("abl,blc->alc", A, B)
+    return np.matmul(A.transpose(2, 0, 1), B.transpose(1, 0, 2)).transpose(1, 0, 2)
 
 
 def large_directions(T: Array, largest: Array) -> tuple[Array, Array] | None:

@@ -186,9 +186,7 @@ class EliminationFactor:
 
     def _expand(self, small_matrices: Array) -> Array:
         """Return the product of (k, k, levels) matrices with the coupling, (k, entries)."""
-        if len(small_matrices) == 1:
-            return small_matrices[0][:, self.stage.rows] * self.C
-        return small.product(small_matrices[:, :, self.stage.rows], self.C[:, None, :])[:, 0]
+        return small.at_entries(small_matrices, self.C, self.stage.rows, self.stage.indptr)
 
     @cached_property
     def _H_matrix(self) -> sparse.csr_array | Array:
@@ -232,7 +230,7 @@ class EliminationFactor:
         if k == 1:
             return small_matrices[0, 0][:, None] * r
         stacked = r.reshape(k, self.stage.part.n, -1)
-        return np.einsum("abl,blc->alc", small_matrices, stacked).reshape(r.shape)
+        return small.times_each(small_matrices, stacked).reshape(r.shape)
 
     @cached_property
     def _N(self) -> Array:

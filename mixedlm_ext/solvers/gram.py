@@ -24,6 +24,9 @@ Index = NDArray[np.intp]
 
 __all__ = ["DenseGram", "Gram", "PairGram", "RestFactor", "prefer_pairs"]
 
+_MANY = 8
+"""Columns of a level from which on all their inner products are one product of matrices."""
+
 
 class RestFactor(Protocol):
     """What a coupling needs of the factor of the remaining columns."""
@@ -163,7 +166,11 @@ class DenseGram:
         total = np.zeros((len(H), len(H)))
         for rows in zip(*(self._chunks(h) for h in H)):
             Y = [rest.half_solve(D.T) for _, D in rows]
-            total += np.array([[inner(one, two) for two in Y] for one in Y])
+            if len(H) < _MANY:
+                total += np.array([[inner(one, two) for two in Y] for one in Y])
+            else:
+                flat = np.array(Y).reshape(len(H), -1)
+                total += matmul(flat, flat.T)
         return total
 
     def levelwise(self, H: Array, rest: RestFactor) -> Array:

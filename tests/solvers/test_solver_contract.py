@@ -244,6 +244,16 @@ def test_every_method_where_levels_of_one_block_are_joined(
     assert A.dot(A) == pytest.approx(float((A.sparse.toarray() ** 2).sum()))
 
 
+@pytest.mark.parametrize("name", of_patterns)
+@pytest.mark.parametrize("kind", ["ordinary", "corner zero"])
+@pytest.mark.parametrize("k", [(30, 2), (9, 25, 1)])
+def test_levels_of_many_columns(name: str, kind: str, k: tuple[int, ...]) -> None:
+    """Each level is then a call of LAPACK and BLAS, and so are the products of its columns."""
+    A = at_random(60, (7, 5, 4)[: len(k)], k, 3).numbers(4)
+    templates = [T / len(T) for T in templates_of(A, kind)]
+    check(SOLVERS[name](A).factor(templates), A, templates)
+
+
 @solvers
 @quickly
 @given(patterns(), kinds)
