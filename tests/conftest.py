@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hypothesis
 import pandas as pd
 import pytest
 
 from mixedlm_ext import MixedLM, MixedLMResults, datasets
+
+# A busy machine takes its time: that an example is slow is no fault of it.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,11 @@ def test_frames_are_those_of_statsmodels(formula: str) -> None:
     X = pd.DataFrame(design.X, index=design.index, columns=list(design.x_names))
     if not len(X.columns) and Version(statsmodels.__version__) < Version("0.15"):
         pytest.skip("statsmodels itself needs a column")
+    if not len(X.columns):
+        try:
+            np.linalg.matrix_rank(design.X)
+        except ValueError:
+            pytest.skip("older numpy has no rank of no columns, which statsmodels asks for")
     theirs = PandasData(y, X)
     for name in ATTRIBUTES:
         assert getattr(own, name) == getattr(theirs, name), name
