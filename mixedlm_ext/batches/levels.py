@@ -208,9 +208,11 @@ class Coder:
 
     @cached_property
     def _table(self) -> tuple[int, Codes] | None:
-        """The places of whole numbers within their span."""
+        """The places of whole numbers within their span; none of categories in another order."""
         levels = self.levels
         if isinstance(levels, pd.MultiIndex) or levels.dtype.kind not in "iu" or not len(levels):
+            return None
+        if not levels.is_monotonic_increasing:
             return None
         low, high = int(levels[0]), int(levels[-1])
         if high - low > max(_TABLE, 8 * len(levels)) or high > np.iinfo(np.int64).max:

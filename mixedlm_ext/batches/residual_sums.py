@@ -63,8 +63,8 @@ class RunningResiduals:
         self._categories: pd.Index | None = None
         self._same: list[_SameGroups] = []
 
-    def add(self, rows: BatchRows, y: Floats, noise: Noise) -> ResidualRows:
-        """Add the rows of a batch; return what they have to do with the structure.
+    def add(self, rows: BatchRows, y: Floats, noise: Noise) -> None:
+        """Add the rows of a batch.
 
         Parameters
         ----------
@@ -87,7 +87,6 @@ class RunningResiduals:
             root_w = noise.root_times(np.ones(len(y)))
             H = columns_in_layout(rows.terms, rows.X, y, self._layout, root_w)
             self._joined.add(H, own.codes, classes, own.positions, self._add)
-        return own
 
     def _add(self, key: Key, S: Matrix) -> None:
         """Add to a term."""

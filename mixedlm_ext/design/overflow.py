@@ -42,7 +42,8 @@ def refuse_overflow(
     Notes
     -----
     Whole numbers are kept as such for what asks for them, such as ``a // 10`` or ``a & 1``; what
-    cannot be evaluated in floats, or is no number, is let through.
+    cannot be evaluated in floats, or is no number, is let through. So is what Python's whole
+    numbers, which have no end, say as well: floats lose the last digits of large ones.
     """
     names = code_names(piece.code)
     if names.bare is not None and names.plain:
@@ -81,16 +82,36 @@ def wrapped(
         return []
     if found is None or expected is None or found.shape != expected.shape:
         return []
-    with np.errstate(all="ignore"):
-        finite = np.isfinite(expected)
-        size = np.abs(expected[finite]).max(initial=0.0)
-        differs = (np.abs(found - expected)[finite] > _ROUNDING * size).any()
-    return whole if differs else []
+    if not _differ(found, expected):
+        return []
+    exact = _in_python(whole, data, value)
+    is_right = exact is not None and exact.shape == found.shape and not _differ(found, exact)
+    return [] if is_right else whole
 
 
 def as_floats(columns: Sequence[str]) -> str:
     """Return what makes floats of columns."""
     return ", ".join(f"data[{name!r}].astype(float)" for name in columns)
+
+
+def _in_python(
+    whole: Sequence[str], data: Mapping[str, Any], value: Callable[[Mapping[str, Any]], Any]
+) -> npt.NDArray[np.float64] | None:
+    """Return the value with columns of Python's whole numbers; None if it has none."""
+    endless = {name: data[name].astype(object) for name in whole}
+    try:
+        with np.errstate(all="ignore"):
+            return np.asarray(value({**data, **endless})).astype(np.float64)
+    except Exception:  # numpy's functions raise for objects
+        return None
+
+
+def _differ(found: npt.NDArray[np.float64], expected: npt.NDArray[np.float64]) -> bool:
+    """Say whether values differ by more than the rounding of floats."""
+    with np.errstate(all="ignore"):
+        finite = np.isfinite(expected)
+        size = np.abs(expected[finite]).max(initial=0.0)
+        return bool((np.abs(found - expected)[finite] > _ROUNDING * size).any())
 
 
 def _is_whole(values: Any) -> bool:

@@ -211,8 +211,7 @@ def _warn_of_both(added: pd.Index, values: Sequence[pd.Index], names: Sequence[s
         warn_caller(
             f"{quoted(both[0])} has no line in the pedigree and stands as {names[0]} and as "
             f"{names[1]}: it is taken as one founder, whose offspring are relatives. If it stands "
-            "for parents that are not known, leave these missing; if it is an animal, give it a "
-            "line.",
+            "for parents that are not known, leave these missing; otherwise give it a line.",
             DesignWarning,
         )
 

@@ -25,7 +25,7 @@ _TOLERANCE = 1e-10
 in calendar years (7e-8 left), which is estimable."""
 _ROUNDED = 1e-12
 """The same, of the terms that cancel in what is left: rounding of the columns and of QR is 1e-14 or
-less, and four digits of the rest have to be its own."""
+less, and two digits of the rest have to be its own."""
 _ZERO = 1e-14
 """Relative change of columns by which a coefficient that comes of rounding could be zero."""
 _ESTIMABLE = 1e-8

@@ -86,7 +86,8 @@ class RandomTerm:
     names: Any = None
 
     def __repr__(self) -> str:
-        columns = "1" if self.exog is None else ", ".join(self.columns or ["..."])
+        names = ["..."] if self.columns is None else map(str, self.columns)
+        columns = "1" if self.exog is None else ", ".join(names)
         name = self.name or getattr(self.groups, "name", None) or "..."
         return f"<RandomTerm: {self.structure}({columns} | {name})>"
 

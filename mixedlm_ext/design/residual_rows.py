@@ -167,7 +167,7 @@ def new_residual_rows(
             new, _ = combine_codes(factors)
             codes = np.where(codes < 0, len(own.levels) + new, codes)
         if own.position is not None:
-            positions = positions_of(own.position, f"correlation={own.text!r}", frame, scope)
+            positions = _positions(own.position, f"correlation={own.text!r}", frame, scope)
             if own.kind.word == "ar1":
                 check_whole(positions, own.position, own.group, frame.index)
     columns = [_new_column(part, frame, scope) for part in structure.variances]
@@ -214,7 +214,7 @@ def _correlation(
             codes,
             None,
         )
-    positions = positions_of(text.position, text.text, frame, scope)
+    positions = _positions(text.position, text.text, frame, scope)
     gaps = _gaps(text, codes, levels, positions)
     unit = 1.0
     if text.word == "ar1":
@@ -229,7 +229,7 @@ def _correlation(
     return made, codes, positions
 
 
-def positions_of(code: str, place: str, frame: pd.DataFrame, scope: Scope) -> Floats:
+def _positions(code: str, place: str, frame: pd.DataFrame, scope: Scope) -> Floats:
     """Return positions as numbers: those of ordered categories, days of dates."""
     values = evaluated(code, frame, scope)
     dtype = getattr(values, "dtype", None)

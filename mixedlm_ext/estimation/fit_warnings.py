@@ -9,6 +9,7 @@ from mixedlm_ext.design import Design
 from mixedlm_ext.errors import DesignWarning, SingularFitWarning, warn_caller
 from mixedlm_ext.estimation.fit import Fit
 from mixedlm_ext.estimation.generalized import GeneralizedFit
+from mixedlm_ext.linalg.precision import FactoredPrecision
 from mixedlm_ext.solvers.prior import PriorSolver
 
 __all__ = ["warn_of_fit", "warn_of_generalized", "warn_of_time"]
@@ -30,12 +31,18 @@ def warn_of_time(design: Design, problem: Problem) -> None:
     seconds = _EVALUATIONS * solver.symbolic.plan.seconds(solver.costs)
     if seconds < _LONG:
         return
-    names = [term.text for term in design.terms if term.precision is not None]
+    known = [term for term in design.terms if term.precision is not None]
+    names = ", ".join(term.text for term in known)
+    way_out = (
+        "Leave animals out of the pedigree that have neither records nor descendants with records, "
+        "or model the effects of sires in place of animals."
+        if any(isinstance(term.precision, FactoredPrecision) for term in known)
+        else "A precision that joins fewer levels, or coarser levels, take less."
+    )
     warn_caller(
-        f"Relatives of {', '.join(names)} and the other random effects hang together so much that "
+        f"Levels of {names} and the other random effects hang together so much that "
         f"{solver.root_size:,} of them are one dense matrix: the fit will take about "
-        f"{_in_words(seconds)}. Leave animals out of the pedigree that have neither records nor "
-        "descendants with records, or model the effects of sires in place of animals. "
+        f"{_in_words(seconds)}. {way_out} "
         "progress=True shows each step, max_time= ends the search.",
         DesignWarning,
     )
@@ -65,7 +72,7 @@ def warn_of_fit(fit: Fit) -> None:
 
 def _of_solver(fit: Fit) -> str:
     """Say that the iterative solver may be what a search was stopped by."""
-    if fit.problem.solver.name != "iterative":
+    if fit.problem.solver.name != "iterative" or fit.optimization.verdict == "time limit":
         return ""
     return (
         " The iterative solver has no criterion where levels of some factors can hardly be told "

@@ -152,7 +152,7 @@ def _candidates(criterion: AnyCriterion) -> list[Array]:
         ways = [(i, how) for i in blocks for how in (True, False)]
         out += [moments(problem, i, how, criterion.reml) for i, how in ways]
     out += _corners(problem)
-    if _may_be_decided_by_few(problem.cp):
+    if _may_be_decided_by_few(problem):
         scaled = problem.covariance.scaled
         out += [scaled(problem.covariance.start(), by) for by in (LEAST_SD, *_SCALES)]
     kept: list[Array] = []
@@ -211,7 +211,7 @@ def several_minima(problem: Problem) -> bool:
     others about a larger one: their weights or numbers of rows are far apart.
     """
     cp = problem.cp
-    if _may_be_decided_by_few(cp):
+    if _may_be_decided_by_few(problem):
         return True
     for i in range(len(cp.shapes)):
         inside = (cp.block(cp.ZX, i).sum(axis=1) ** 2).sum(axis=1)
@@ -221,8 +221,14 @@ def several_minima(problem: Problem) -> bool:
     return any(_nearly_one(cp, i, j) for i, j in cp.couplings if i != j)
 
 
-def _may_be_decided_by_few(cp: CrossProducts) -> bool:
-    """Say whether few rows, or levels of far more information than others, decide on θ."""
+def _may_be_decided_by_few(problem: Problem) -> bool:
+    """Say whether few rows, or levels of far more information than others, decide on θ.
+
+    Thousands of crossed levels are no few, however uneven their numbers of rows are.
+    """
+    cp = problem.cp
+    if is_dear(problem):
+        return False
     if cp.n - cp.p < _FEW and cp.n > cp.p + cp.q:  # else the likelihood may have no end
         return True
     for i in range(len(cp.shapes)):

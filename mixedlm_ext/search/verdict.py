@@ -258,9 +258,9 @@ def _stands_for_residuals(criterion: AnyCriterion, e: AnyEvaluation, log: Log) -
 
 def _takes_over(criterion: AnyCriterion) -> str:
     """Say that random effects are the residuals, and how that model is written."""
-    words = [s.term.structure for s in criterion.problem.covariance.shaped]
-    names = ", ".join(dict.fromkeys(repr(structure.name) for structure in words))
-    ways = dict.fromkeys(_OF_RESIDUALS[s.word] for s in words if s.word in _OF_RESIDUALS)
+    structures = [s.term.structure for s in criterion.problem.covariance.shaped]
+    names = ", ".join(dict.fromkeys(repr(s.name) for s in structures))
+    ways = dict.fromkeys(_OF_RESIDUALS[s.word] for s in structures if s.word in _OF_RESIDUALS)
     told = (
         f"random effects of structure {names} can stand for the residuals, as where there is one "
         "row for each level and column, and the data show no other residual beside them. "

@@ -10,6 +10,7 @@ from batched import assert_same, cut, outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mixedlm_ext import MixedLM
 from mixedlm_ext.batches.columns import ColumnsSeen
 from mixedlm_ext.sources import Source
 
@@ -194,6 +195,18 @@ def test_keys_change_between_whole_numbers_and_floats() -> None:
     whole = pd.concat(parts)
     formula = "y ~ x + (1 | g) + (1 | g:f)"
     assert_same(outcome(formula, lambda: iter(parts)), outcome(formula, whole))
+
+
+@pytest.mark.parametrize("order", [[1, 3, 2, 4], [4, 1, 3, 2], [1, 2, 3, 4]])
+def test_whole_numbers_as_categories_keep_their_order(order: list[int]) -> None:
+    rng = np.random.default_rng(0)
+    g = rng.integers(1, 5, 120)
+    data = pd.DataFrame({"y": 10.0 * g + rng.normal(size=120), "x": rng.normal(size=120)})
+    data["g"] = pd.Categorical(g, categories=order)
+    one = MixedLM.from_formula("y ~ x + (1 | g)", data).fit()
+    two = MixedLM.from_formula("y ~ x + (1 | g)", lambda: iter([data[:60], data[60:]])).fit()
+    pd.testing.assert_frame_equal(one.random_effects["g"], two.random_effects["g"], rtol=1e-6)
+    assert list(two.random_effects["g"].index) == order
 
 
 def test_categories_may_differ_between_batches() -> None:

@@ -44,6 +44,23 @@ def test_whole_numbers_within_range_stay(data: pd.DataFrame, fixed: str) -> None
     MixedLM.from_formula(f"y ~ {fixed} + (1 | g)", data)
 
 
+@pytest.mark.parametrize(
+    ("fixed", "wraps"),
+    [("I(id % 1000)", False), ("I((a * 2654435761) % 97)", False), ("I(id - id0)", False),
+     ("I((id * 3) % 1000)", True), ("I((a * 10**13) % 97)", True), ("np.cbrt(id * 3)", True)],
+)  # fmt: skip
+def test_what_floats_lose_is_no_overflow(data: pd.DataFrame, fixed: str, wraps: bool) -> None:
+    """Whole numbers beyond 2**53 have no float each, but the last digits of their own."""
+    rng = np.random.default_rng(1)
+    data = data.assign(id=rng.integers(2**61, 2**62, len(data)))
+    data["id0"] = data["id"] - rng.integers(0, 50, len(data))
+    if wraps:
+        with pytest.raises(FormulaError, match="overflows"):
+            MixedLM.from_formula(f"y ~ {fixed} + (1 | g)", data)
+    else:
+        MixedLM.from_formula(f"y ~ {fixed} + (1 | g)", data)
+
+
 def test_new_rows_and_batches_are_looked_at(data: pd.DataFrame) -> None:
     result = MixedLM.from_formula("y ~ I(b**6) + (1 | g)", data).fit()
     assert np.isfinite(result.predict(data.assign(b=1000))).all()

@@ -70,6 +70,8 @@ def test_repr_of_records_is_a_line() -> None:
     assert repr(generalized.fit_record).startswith(f"<GeneralizedFit of <Design: {formula}, 56")
     assert repr(generalized.fitted).endswith("tests by normal>")
     assert repr(RandomTerm(["a", "b"])) == "<RandomTerm: us(1 | ...)>"
+    named = RandomTerm(["a", "b"], np.eye(2), columns=pd.Index(["x", 2]))
+    assert repr(named) == "<RandomTerm: us(x, 2 | ...)>"
     arrays = MixedLM(np.arange(6.0), np.ones((6, 1)), [RandomTerm(list("aabbcc"), name="g")])
     assert repr(arrays.design) == "<Design: y ~ const + (1 | g), 6 rows>"
 

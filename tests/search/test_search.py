@@ -273,3 +273,13 @@ def test_weights_far_apart_leave_several_minima() -> None:
     assert result.converged
     assert result.objective <= min(grid) + 1e-6
     assert min(grid) < grid[0] - 50
+
+
+def test_uneven_numbers_of_rows_of_many_levels_are_no_reason_for_several_starts() -> None:
+    """One level has most of the rows, as where a machine rates films beside a thousand people."""
+    rng = np.random.default_rng(0)
+    user = np.concatenate([np.zeros(101_000, int), rng.integers(1, 1000, 4000), [1000]])
+    film = rng.integers(0, 300, len(user))
+    data = pd.DataFrame({"user": user, "film": film, "y": rng.normal(size=len(user))})
+    model = MixedLM.from_formula("y ~ 1 + (1 | user) + (1 | film)", data)
+    assert not several_minima(model.problem)

@@ -451,4 +451,6 @@ def test_where_its_iteration_does_not_end(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("mixedlm_ext.linalg.krylov.logarithms.__defaults__", (1e-8, 30))
     with pytest.warns(ConvergenceWarning, match=r"did not converge.* fit with solver='exact'"):
         assert not model.fit(solver="iterative").converged
+    with pytest.warns(ConvergenceWarning, match=r"Raise max_time\.$"):
+        model.fit(solver="iterative", max_time=1e-9)
     assert model.fit(solver="exact").converged

@@ -567,6 +567,20 @@ def test_a_fit_of_minutes_is_told_before_it_starts() -> None:
             warn_of_time(made.design, slow)
 
 
+def test_a_fit_of_minutes_with_a_precision_speaks_of_no_animals() -> None:
+    rng = np.random.default_rng(0)
+    place = np.repeat(np.arange(60), 3)
+    data = pd.DataFrame({"place": place, "y": rng.normal(size=60)[place] + rng.normal(size=180)})
+    Q = sparse.diags_array([2.1 * np.ones(60), -np.ones(59), -np.ones(59)], offsets=[0, 1, -1])
+    scope = {"Q": (sparse.csc_array(Q), np.arange(60))}
+    made = MixedLM.from_formula("y ~ 1 + (1 | gr(place, prec=Q))", data, eval_env=scope)
+    problem = made.problem
+    costs = Costs(small=0, small_rest=60, cube=1.0)
+    solver = PriorSolver.of(problem.cp.A, problem.cp.layout.priors, costs)
+    with pytest.warns(DesignWarning, match=r"Levels of .*place.* A precision that joins fewer"):
+        warn_of_time(made.design, replace(problem, given=solver))
+
+
 def kin_of_groups() -> tuple[pd.DataFrame, pd.DataFrame]:
     rng = np.random.default_rng(1)
     data = pd.DataFrame({"id": np.repeat(np.arange(12), 6)})
