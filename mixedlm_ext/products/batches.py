@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.design import TermDesign
-from mixedlm_ext.linalg.blas import narrow_gram
+from mixedlm_ext.linalg.blas import inner, matmul, narrow_gram
 from mixedlm_ext.linalg.keys import distinct_keys, sorted_keys
 from mixedlm_ext.products.block_matrix import BlockMatrix, Coupling
 from mixedlm_ext.products.layout import BlockData, Layout
@@ -96,9 +96,9 @@ class RunningSum:
         WQ = noise.root_times(Q)
         self._n += len(y)
         self._XX += narrow_gram(WQ)
-        self._Xy += WQ.T @ y
+        self._Xy += matmul(WQ.T, y)
         with np.errstate(over="ignore"):  # what is too large is refused with its name
-            self._yy += float(y @ y)
+            self._yy += inner(y, y)
         self._logdet_W += noise.logdet
         blocks = [_without_ones(block) for block in self.layout.blocks(terms)]
         columns = [weighted_columns(block, noise) for block in blocks]

@@ -240,7 +240,7 @@ class Layout:
     def residual(self, y: Array, X: Array, Q: Array) -> Array:
         """Return y - Xβ₀ (n,) for rows with coordinates Q, none of them weighted."""
         known = 0.0 if self.constant is None else self.constant * self.shift
-        first = y if self.constant is None else y - (X @ self.constant) * self.shift
+        first = y if self.constant is None else y - matmul(X, self.constant) * self.shift
         return np.asarray(first - matmul(Q, self.R @ (self.beta0 - known)))
 
     def blocks(self, terms: Sequence[TermDesign]) -> list[BlockData]:
