@@ -28,6 +28,7 @@ from mixedlm_ext.products.residual_moves import (
     matrix_of,
 )
 from mixedlm_ext.products.residual_short import ShortSums, Terms
+from mixedlm_ext.products.residual_sums import MOST_TERMS
 from mixedlm_ext.products.responses import columns_in_layout
 from mixedlm_ext.residual.structure import ResidualRows, ResidualStructure
 
@@ -36,8 +37,6 @@ __all__ = ["RunningResiduals", "rows_of_structure"]
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
 
-_MOST_TERMS = 300
-"""Terms of the sum at most."""
 _MOST_NUMBERS = 250_000_000
 """Numbers that all terms together may hold: 2 GB."""
 
@@ -92,7 +91,7 @@ class RunningResiduals:
         """Add to a term."""
         if key not in self._sums:
             self._sums[key] = SparseSum()
-            if len(self._sums) + len(self._alone) > _MOST_TERMS:
+            if len(self._sums) + len(self._alone) > MOST_TERMS:
                 raise self._too_many()
         self._sums[key].add(S)
 
@@ -102,7 +101,7 @@ class RunningResiduals:
         return DesignError(
             f"the residuals have {structure.text}, and rows in batches have too many different "
             f"{'times between neighbours, or variances' if structure.n_rho else 'variances'}, for "
-            f"sums over them to be kept: {_MOST_TERMS} at most. Pass a frame, round the column, or "
+            f"sums over them to be kept: {MOST_TERMS} at most. Pass a frame, round the column, or "
             "take strata of it."
         )
 
@@ -162,7 +161,7 @@ class RunningResiduals:
         for i, values in enumerate(found):
             key = values.tobytes()
             if key not in self._classes:
-                if len(self._sums) + len(self._alone) >= _MOST_TERMS:
+                if len(self._sums) + len(self._alone) >= MOST_TERMS:
                     raise self._too_many()
                 self._classes[key] = len(self._x)
                 self._x.append(values)

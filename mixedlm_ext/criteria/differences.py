@@ -9,10 +9,33 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-__all__ = ["slope_along"]
+__all__ = ["hessian_by_differences"]
 
 
-def slope_along(gradient: Callable[[float], Array], h: float, low: float, high: float) -> Array:
+def hessian_by_differences(
+    gradient_after: Callable[[Array], Array], h: Array, low: Array, high: Array
+) -> Array:
+    """Return the second derivatives (d, d) along d directions, 2d gradients or one more for an end.
+
+    Parameters
+    ----------
+    gradient_after : callable
+        The gradient (d,) after a step (d,).
+    h : ndarray (d,)
+        The step along each direction.
+    low, high : ndarray (d,)
+        How far each may go down (at most zero) and up.
+    """
+
+    def slope(j: int) -> Array:
+        unit = np.eye(len(h))[j]
+        return _slope_along(lambda change: gradient_after(change * unit), h[j], low[j], high[j])
+
+    out = np.array([slope(j) for j in range(len(h))])
+    return np.asarray(0.5 * (out + out.T))
+
+
+def _slope_along(gradient: Callable[[float], Array], h: float, low: float, high: float) -> Array:
     """Return the derivative of a gradient along one direction.
 
     Parameters

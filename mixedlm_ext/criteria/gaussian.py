@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
 from mixedlm_ext.criteria.alignment import AlignedProblem, align
-from mixedlm_ext.criteria.differences import slope_along
+from mixedlm_ext.criteria.differences import hessian_by_differences
 from mixedlm_ext.criteria.expected_information import (
     traces_by_differences,
     traces_by_levels,
@@ -95,20 +95,11 @@ class GaussianCriterion:
 
     def _differences(self, theta: Array) -> Array:
         """Return the Hessian by differences of the exact gradient, 2m evaluations."""
-        out = np.array([self._difference(theta, j) for j in range(len(theta))])
-        return 0.5 * (out + out.T)
-
-    def _difference(self, theta: Array, j: int) -> Array:
-        """Return ∂g/∂θ_j by a central difference, or a one-sided one at an end of the range."""
-        low, high = (end[j] for end in self.space.domain)
-        h = _STEP * max(1.0, abs(theta[j]))
-
-        def gradient(change: float) -> Array:
-            moved = theta.copy()
-            moved[j] += change
-            return self.at(moved).gradient
-
-        return slope_along(gradient, h, low - theta[j], high - theta[j])
+        low, high = self.space.domain
+        h = _STEP * np.maximum(1.0, np.abs(theta))
+        return hessian_by_differences(
+            lambda step: self.at(theta + step).gradient, h, low - theta, high - theta
+        )
 
 
 class GaussianEvaluation:

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedlm_ext.caching import cached_property
-from mixedlm_ext.criteria.differences import slope_along
+from mixedlm_ext.criteria.differences import hessian_by_differences
 from mixedlm_ext.criteria.generalized import AnyFactor, GeneralizedProblem
 from mixedlm_ext.criteria.laplace_clusters import gamma_by_cluster
 from mixedlm_ext.criteria.pirls import find_modes, fixed_start, solve_information
@@ -361,22 +361,10 @@ class LaplaceEvaluation:
 
     @cached_property
     def exact_hessian(self) -> Array:
-        """Second derivatives along the directions of a step, by central differences."""
-        d = len(self.step_gradient)
-        out = np.array([self._difference(j, d) for j in range(d)])
-        return 0.5 * (out + out.T)
-
-    def _difference(self, j: int, d: int) -> Array:
-        """Return ∂/∂s_j of the gradient along the fixed directions of a step from here."""
-        room = self.room
-        low, high = (-np.inf, np.inf) if room is None else (room[0][j], room[1][j])
-
-        def gradient(change: float) -> Array:
-            if not change:
-                return self.step_gradient
-            return self._gradient_after(change * np.eye(d)[j])
-
-        return slope_along(gradient, self._difference_steps[j], low, high)
+        """Second derivatives along the directions of a step, by differences of the gradient."""
+        endless = np.full(len(self.step_gradient), np.inf)
+        low, high = (-endless, endless) if self.room is None else self.room
+        return hessian_by_differences(self._gradient_after, self._difference_steps, low, high)
 
     @cached_property
     def _difference_steps(self) -> Array:
@@ -393,6 +381,8 @@ class LaplaceEvaluation:
 
     def _gradient_after(self, step: Array) -> Array:
         """Return the gradient along this point's directions, after a step along them."""
+        if not step.any():
+            return self.step_gradient
         moved = self.retract(step)
         by_theta = self._steps.gradient_after(step[: self._steps.size], moved.gamma_gradient)
         return np.concatenate([by_theta, moved._fixed_gradient, moved._extra_gradient])

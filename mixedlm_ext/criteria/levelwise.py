@@ -117,7 +117,7 @@ class LevelwiseEvaluation:
         RX, beta, pwrss, logdet_RX = fixed_part(criterion.problem.cp, C)
         values = criterion.plain.value_of(self._system.logdet, logdet_RX, pwrss)
         self.value, self.noise, self.scale = values
-        ZVyX = np.einsum("abl,blc->alc", criterion.R, y)
+        ZVyX = small.times_each(criterion.R, y)
         self._v = ZVyX[:, :, 0] - ZVyX[:, :, 1:] @ beta
         m, levels, _ = ZVyX.shape
         U = solve_upper(RX, ZVyX[:, :, 1:].reshape(m * levels, -1).T, transpose=True)

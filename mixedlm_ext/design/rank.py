@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixedlm_ext.linalg.blas import eigvalsh, inner, matmul, triangle
+from mixedlm_ext.linalg.orthogonal import SAFE_SQUARE
 from mixedlm_ext.linalg.triangular import solve_upper
 
 __all__ = ["NullSpace", "independent_columns", "left_out", "null_space"]
@@ -18,8 +19,6 @@ Floats = npt.NDArray[np.float64]
 # Full rank for certain when the correlation-like Gram matrix is this far from singular; its
 # rounding error is about n * 1e-16.
 _GRAM_SAFE = 1e-7
-_LEAST = 1e-280
-"""A sum of squares in which digits are lost, or that of a zero column."""
 _TOLERANCE = 1e-10
 """Share of its length that a column must have beside those before it. R's 1e-7 would drop a cubic
 in calendar years (7e-8 left), which is estimable."""
@@ -106,10 +105,10 @@ def _is_well_conditioned(X: Floats) -> bool:
     if X.shape[1] == 0:
         return True
     if X.shape[1] == 1:
-        return _LEAST < inner(X, X) < 1.0 / _LEAST
+        return SAFE_SQUARE < inner(X, X) < 1.0 / SAFE_SQUARE
     gram = matmul(X.T, X)  # by a BLAS that does not speak of overflow
     squares = np.diag(gram)
-    if not (squares.min() > _LEAST and squares.max() < 1.0 / _LEAST):
+    if not (squares.min() > SAFE_SQUARE and squares.max() < 1.0 / SAFE_SQUARE):
         return False
     units = 1.0 / np.sqrt(squares)
     return bool(eigvalsh(units[:, None] * gram * units)[0] > _GRAM_SAFE)

@@ -11,11 +11,11 @@ from mixedlm_ext.linalg.triangular import solve_upper
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-__all__ = ["constant_coefficients", "orthonormal_basis", "project", "whiten"]
+__all__ = ["SAFE_SQUARE", "constant_coefficients", "orthonormal_basis", "project", "whiten"]
 
 _WELL_CONDITIONED = 1e-6
 """Smallest eigenvalue of a correlation matrix for which two Cholesky passes reach full accuracy."""
-_SAFE = 1e-280
+SAFE_SQUARE = 1e-280
 """A sum of squares in which digits are lost, or that of a zero column."""
 
 
@@ -130,7 +130,7 @@ def whiten(X: Array, how: str) -> tuple[Array, Array]:
 def _norms(X: Array) -> Array:
     """Return the norms of the columns without overflow; 1 for a column of zeros."""
     squares = np.einsum("ij,ij->j", X, X)
-    if ((squares > _SAFE) & (squares < 1.0 / _SAFE)).all():
+    if ((squares > SAFE_SQUARE) & (squares < 1.0 / SAFE_SQUARE)).all():
         return np.sqrt(squares)
     peaks = np.abs(X).max(axis=0, initial=0.0)
     peaks = np.where(peaks > 0, peaks, 1.0)

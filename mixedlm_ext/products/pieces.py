@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from mixedlm_ext.linalg import small
+
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
@@ -44,7 +46,7 @@ class BlockProducts:
         parts = [
             own.reshape(k, levels, -1) for own, (k, levels) in zip(np.split(M, cuts), self._shapes)
         ]
-        out = [np.einsum("abl,blc->alc", D, own) for D, own in zip(self._diagonal, parts)]
+        out = [small.times_each(D, own) for D, own in zip(self._diagonal, parts)]
         for (i, j), matrices in self._couplings.items():
             for a, line in enumerate(matrices):
                 for b, A in enumerate(line):

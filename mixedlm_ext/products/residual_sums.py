@@ -29,9 +29,9 @@ from mixedlm_ext.residual.structure import ResidualRows, ResidualStructure
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-__all__ = ["ResidualSums"]
+__all__ = ["MOST_TERMS", "ResidualSums"]
 
-_MOST_TERMS = 300
+MOST_TERMS = 300
 """Terms of the sum at most; beyond, rows are touched at each point."""
 _MOST_NUMBERS = 30_000_000
 """Numbers that all terms together may hold."""
@@ -117,7 +117,7 @@ class ResidualSums(ShortSums):
     def _short_sum(self) -> Terms | None:
         """Sum over the rows once for each term, if these are few."""
         count = sum(count_parts(piece, self._class) for piece in self._correlated.pieces)
-        if count > _MOST_TERMS or count * len(self._levels) > _MOST_NUMBERS:
+        if count > MOST_TERMS or count * len(self._levels) > _MOST_NUMBERS:
             return None
         of_roots = count * len(self._roots.cells) <= _MOST_NUMBERS
         splits = [split(piece, self._class) for piece in self._correlated.pieces]

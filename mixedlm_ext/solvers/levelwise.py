@@ -88,8 +88,8 @@ class LevelwiseSolver:
         """Return z of every level, (m, levels, c), and what of H (q, c) is no Z'WG."""
         support = self.squares.support
         own = H.reshape(support.k, support.levels, -1)
-        z = _times(self.R_pseudo, support.take(own))
-        rest = own - support.put(_times(self.R, z))
+        z = small.times_each(self.R_pseudo, support.take(own))
+        rest = own - support.put(small.times_each(self.R, z))
         nothing = np.abs(rest).max(initial=0.0) <= _ROUNDING * np.abs(own).max(initial=0.0)
         return z, None if nothing else rest
 
@@ -131,7 +131,7 @@ class LevelSystem:
 
     def solve(self, z: Array) -> Array:
         """Return y = S⁻¹z of every level, for z (m, levels, c)."""
-        return _times(self._inverse, z)
+        return small.times_each(self._inverse, z)
 
     def inner(self, z: Array, y: Array) -> Array:
         """Return Σ_l y'By + |By|² for y = S⁻¹z, (c, c)."""
@@ -142,7 +142,7 @@ class LevelSystem:
     def _B_times(self, z: Array, y: Array) -> Array:
         """Return By = z - y: the former where B is small, the latter where it is large."""
         large = np.einsum("aal->l", self._B) > 1.0
-        return np.where(large[:, None], z - y, _times(self._B, y))
+        return np.where(large[:, None], z - y, small.times_each(self._B, y))
 
     @property
     def condition(self) -> float:
@@ -186,9 +186,10 @@ class LevelwiseFactor:
     def _weighed(self, y: Array, rest: Array | None) -> Array:
         """Return the same (k, levels, c) of the parts."""
         support = self._solver.squares.support
-        out = support.put(_times(self._solver.R, y))
+        out = support.put(small.times_each(self._solver.R, y))
         if rest is not None:
-            out += rest - support.put(_times(self._system.K, support.take(self._covered(rest))))
+            left = support.take(self._covered(rest))
+            out += rest - support.put(small.times_each(self._system.K, left))
         return out
 
     def _covered(self, own: Array) -> Array:
@@ -255,8 +256,3 @@ class LevelwiseFactor:
 
     def release(self) -> None:
         """Do nothing: it takes no more memory than the matrix."""
-
-
-def _times(M: Array, h: Array) -> Array:
-    """Return M_lh_l (m, levels, c) for h (m, levels, c)."""
-    return np.asarray(np.einsum("abl,blc->alc", M, h))

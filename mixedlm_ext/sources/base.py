@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 from mixedlm_ext.errors import DataError
 from mixedlm_ext.sources.kinds import Kinds
 
-__all__ = ["BATCH_ROWS", "Batch", "Progress", "Source"]
+__all__ = ["BATCH_ROWS", "Batch", "Progress", "Source", "require_columns"]
 
 BATCH_ROWS = 1 << 18
 """Rows of a batch where the source leaves the choice."""
@@ -20,6 +20,18 @@ _FEW = 1 << 16
 
 Progress = Callable[[int], None]
 """Called with the number of rows that were read since the last call."""
+
+
+def require_columns(
+    columns: Sequence[str],
+    there: Container[str],
+    place: str,
+    others: str = "the batches before it have",
+) -> None:
+    """Refuse a place without one of the columns, which others have."""
+    for name in columns:
+        if name not in there:
+            raise DataError(f"{place} has no column {name!r}, which {others}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +96,7 @@ class Source:
         """Yield batches with rows, each column of the kind it had before."""
         kinds = Kinds()
         for place, frame in self.read(columns):
-            for name in columns:
-                if name not in frame.columns:
-                    raise DataError(
-                        f"{place} has no column {name!r}, which the batches before it have."
-                    )
+            require_columns(columns, frame.columns, place)
             if len(frame):
                 kinds.check(frame, place)
                 yield place, frame

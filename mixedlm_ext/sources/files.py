@@ -15,7 +15,7 @@ import pandas as pd
 
 from mixedlm_ext.errors import DataError
 from mixedlm_ext.sources.arrow import ArrowDataset, guarded, read_errors
-from mixedlm_ext.sources.base import BATCH_ROWS, Source
+from mixedlm_ext.sources.base import BATCH_ROWS, Source, require_columns
 
 __all__ = ["Files", "is_path", "open_files"]
 
@@ -101,11 +101,8 @@ class Files(Source):
     def read(self, columns: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
         """Yield the batches of one file after the other."""
         for file in self._files:
-            absent = [name for name in columns if name not in file.names()]
-            if absent:
-                raise DataError(
-                    f"{file.path!r} has no column {absent[0]!r}, which {self._files[0].path!r} has."
-                )
+            first = f"{self._files[0].path!r} has"
+            require_columns(columns, file.names(), repr(file.path), first)
             yield from file.read(columns)
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mixedlm_ext.design.frame import Table, read_table
 from mixedlm_ext.errors import DataError, MixedLMError, shown
-from mixedlm_ext.sources.base import Source
+from mixedlm_ext.sources.base import Source, require_columns
 
 __all__ = ["Frames"]
 
@@ -41,11 +41,7 @@ class Frames(Source):
     def read(self, columns: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
         """Yield the frames."""
         for place, table in self._tables():
-            absent = [name for name in columns if name not in table.names]
-            if absent:
-                raise DataError(
-                    f"{place} has no column {absent[0]!r}, which the batches before it have."
-                )
+            require_columns(columns, table.names, place)
             yield place, pd.DataFrame({n: table.column(n).array for n in columns}, copy=False)
 
     def _tables(self) -> Iterator[tuple[str, Table]]:
